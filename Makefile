@@ -1,0 +1,64 @@
+# `make` lists the commands. Every one sets up what it needs and skips what is up to date.
+
+PYTHON ?= python3
+CONFIG ?= configs/mnist_cnn.yaml
+TORCH  := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
+# The stamp is named after all that the environment is made of: another lock, Python or torch is another environment.
+STAMP  := .venv/.ready-$(shell { cat requirements.lock pyproject.toml Makefile; $(PYTHON) -V; } 2>/dev/null | cksum | cut -d' ' -f1)
+BIN    := .venv/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run up test check bench format lock schema clean
+
+help:  ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s'|'
+
+setup: $(STAMP)  ## create .venv and install everything (the others do it by themselves)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"modelworks needs Python 3.11 to 3.13, and $(PYTHON) is {v[0]}.{v[1]}: try make PYTHON=python3.12")'
+	@echo "setting up .venv (a few minutes the first time)"
+	@test -x $(BIN)/python && $(BIN)/python -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] not in open(".venv/pyvenv.cfg").read())' || $(PYTHON) -m venv --clear .venv
+	@rm -f .venv/.ready-*
+	@$(PIP) $(TORCH)
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.lock
+	@$(PIP) --no-deps --require-hashes -r .venv/uv.lock
+	@# uv takes a tenth of pip's time, but knows nothing of an index set in pip's configuration: then pip does it.
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements.lock \
+	    || $(PIP) --no-deps --require-hashes -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: $(STAMP)  ## bring a pipeline up to date, from its data to production: make run CONFIG=configs/digits_cnn.yaml
+	@$(BIN)/modelworks run $(CONFIG)
+
+up: $(STAMP)  ## the MLflow and Prefect pages and the scheduler, until Ctrl-C
+	@$(BIN)/modelworks up
+
+test: $(STAMP)  ## all tests, on real libraries and small real data
+	@$(BIN)/python -m pytest -n 2
+
+check: $(STAMP)  ## style, types, layers, dependencies
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/deptry .
+
+bench: $(STAMP)  ## measure against other ways of doing the same work
+	@$(BIN)/python -m benchmarks
+
+format: $(STAMP)  ## put the code in its usual layout
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+schema: $(STAMP)  ## write configs/schema.json anew
+	@$(BIN)/python -m modelworks.config > configs/schema.json
+
+lock: $(STAMP)  ## resolve the newest versions that pyproject.toml allows into requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	    -o requirements.lock
+
+clean:  ## delete what can be made again; data, models and history stay
+	@rm -rf .venv .modelworks/stages .modelworks/decoded .mypy_cache .pytest_cache .ruff_cache

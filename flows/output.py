@@ -1,0 +1,79 @@
+"""What a verb prints when it is done: for people, or as one JSON object."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from modelworks.errors import ModelworksError
+
+__all__ = ["print_error", "print_json", "print_summary"]
+
+
+def print_json(value: Any) -> None:  # any JSON value
+    """One object on stdout; everything else goes to stderr."""
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def print_error(error: ModelworksError) -> None:
+    """What is wrong and the way out, on stderr."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, highlight=False)
+    head = "error" if error.exit_code != 3 else "refused"
+    console.print(Text(f"{head}: ", style="bold red") + Text(error.message, style=""), soft_wrap=True)
+    if error.hint:
+        console.print(Text(f"  {error.hint}", style="dim"), soft_wrap=True)
+
+
+def print_summary(summary: Mapping[str, Any], links: Mapping[str, str]) -> None:
+    """The end of a run: a table on a terminal, plain lines in a log."""
+    rows = list(_rows(summary))
+    if sys.stdout.isatty():
+        _print_panel(summary, rows, links)
+        return
+    print()
+    for name, value in [*rows, *links.items()]:
+        print(f"{name:<11} {value}")
+
+
+def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = summary["rows"]
+    counted = ", ".join(f"{rows[name]:,} {name}" for name in ("train", "validation", "test"))
+    passed = sum(summary["checks"].values())
+    left_out = f", {summary['quarantined']:,} rows left out" if summary["quarantined"] else ""
+    production = f"version {summary['production']}" if summary["production"] else "none"
+    return [
+        ("data", f"{summary['data']} {summary['data_version']}"),
+        ("rows", counted + left_out),
+        ("checks", f"{passed} of {len(summary['checks'])} passed"),
+        *(("warning", warning) for warning in summary["warnings"]),
+        *((name, f"{each['value']:.4f}  95 % interval {each['low']:.4f} to {each['high']:.4f}") for name, each in summary["metrics"].items()),
+        ("verdict", summary["verdict"]),
+        *(("", f"- {reason}") for reason in summary["reasons"]),
+        ("registered", f"{summary['model']} version {summary['version']}"),
+        ("production", production),
+        ("stages", ", ".join(f"{name} {outcome}" for name, outcome in summary["stages"].items())),
+        ("seconds", f"{summary['seconds']:.1f}"),
+    ]
+
+
+def _print_panel(summary: Mapping[str, Any], rows: list[tuple[str, str]], links: Mapping[str, str]) -> None:
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    colours = {"promote": "green", "keep": "red", "not enough evidence": "yellow"}
+    for name, value in rows:
+        style = colours.get(value, "") if name == "verdict" else "yellow" if name == "warning" else ""
+        table.add_row(name, Text(value, style=style))
+    for name, value in links.items():
+        table.add_row(name, Text(value, style="cyan"))
+    Console().print(Panel(table, title=f"[bold]{summary['model']}[/]", title_align="left", expand=False))

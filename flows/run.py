@@ -1,0 +1,72 @@
+"""`modelworks run`: nothing when nothing changed, else the training flow under a Prefect server."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.output import print_json, print_summary
+from modelworks import config as configuration
+from modelworks.current import outlook
+from modelworks.errors import Interrupted
+from modelworks.plan import STAGES
+from modelworks.project import Project
+from tasks.summary import summarise
+
+__all__ = ["run"]
+
+
+def run(config: Path, overrides: Sequence[str], *, as_json: bool) -> None:
+    """Bring a pipeline up to date and print what it came to."""
+    started = time.monotonic()
+    project = Project.find()
+    settings = configuration.load(config, overrides)
+    os.environ |= {name: value for name, value in project.environment().items() if name not in os.environ}
+    project.make_private_folders()
+    standing = outlook(project, settings).promotion
+    if standing is not None:
+        outcomes = {"ingest": "verified", **dict.fromkeys(STAGES[1:], "cached")}
+        summary = summarise(project, standing, outcomes, "", time.monotonic() - started)
+        print("nothing to do: data, config, code and libraries are those of the version that stands", file=sys.stderr)
+    else:
+        summary = _flow(project, config, overrides)
+    summary["seconds"] = round(time.monotonic() - started, 2)
+    if as_json:
+        print_json(summary)
+    else:
+        print_summary(summary, _links(project, summary))
+
+
+def _flow(project: Project, config: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Run the flow in this process, against the server that is there or one of our own."""
+    from contextlib import ExitStack
+
+    from flows.api import serving_address, start_server
+
+    with ExitStack() as stack:
+        url = serving_address(project)
+        server = stack.enter_context(start_server(project)) if url is None else None
+        # The server takes seconds to start; the imports that the flow needs are done meanwhile.
+        from modelworks.registry.store import connect
+
+        connect(project)
+        os.environ["PREFECT_API_URL"] = url or (server.wait() if server else "")
+        from prefect.exceptions import TerminationSignal
+
+        from flows.training import training
+
+        try:
+            return training(os.path.relpath(config.resolve(), project.root), list(overrides))
+        except TerminationSignal as error:
+            raise Interrupted(error.signal) from None
+
+
+def _links(project: Project, summary: dict[str, Any]) -> dict[str, str]:
+    links = {"MLflow": project.mlflow_page(summary["mlflow_experiment_id"], summary["mlflow_run_id"])}
+    if summary["prefect_flow_run_id"]:
+        links["Prefect"] = project.prefect_page(summary["prefect_flow_run_id"])
+    return {**links, "": "`modelworks up` serves both pages"}

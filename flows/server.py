@@ -1,0 +1,91 @@
+"""Prefect's server as a child process: `python -m flows.server PARENT NOTICE PORT api|pages`.
+
+It makes its SQLite database once, aside and under a lock, listens on loopback alone, writes its address into the
+notice file, and ends when its parent does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import os
+import socket
+import sqlite3
+import sys
+from pathlib import Path
+
+from modelworks.process import die_with_parent
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    parent, notice, port, mode = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    die_with_parent(parent)
+    home = Path(os.environ["PREFECT_HOME"])
+    database = home / "prefect.db"
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+        os.environ |= {
+            "PREFECT_API_URL": url,
+            "PREFECT_SERVER_UI_API_URL": url,
+            "PREFECT_UI_ENABLED": "1" if mode == "pages" else "0",
+            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
+            **({} if mode == "pages" else {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}),
+        }
+        _make_database(database)
+        import uvicorn
+        from prefect.server.api.server import create_app
+
+        notice.write_text(json.dumps({"url": url, "pid": os.getpid()}))
+        config = uvicorn.Config(create_app(), log_level="error", lifespan="on", timeout_graceful_shutdown=5)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _make_database(database: Path) -> None:
+    """Create the schema in a file aside and rename it: a kill in the middle leaves nothing that looks finished."""
+    from filelock import FileLock
+
+    with FileLock(database.with_suffix(".lock")):
+        if database.exists():
+            return
+        aside, whole = database.with_suffix(".new"), database.with_suffix(".whole")
+        _delete(aside)
+        _delete(whole)
+
+        # In a fork, because Prefect keeps the first database it meets for good, and ours is yet to get its name.
+        import prefect.server.database  # noqa: F401  # before the fork, so that the import is paid once
+
+        child = multiprocessing.get_context("fork").Process(target=_create_schema, args=(aside,))
+        child.start()
+        child.join()
+        if child.exitcode:
+            raise SystemExit(f"Prefect's database could not be created (exit code {child.exitcode})")
+        with contextlib.closing(sqlite3.connect(aside)) as connection:
+            # A copy in one file: what stands in the write-ahead log would not be renamed along.
+            connection.execute("VACUUM INTO ?", (str(whole),))
+        whole.replace(database)
+        _delete(aside)
+
+
+def _create_schema(database: Path) -> None:
+    from prefect.server.database import provide_database_interface
+    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, temporary_settings
+
+    async def create() -> None:
+        await provide_database_interface().create_db()
+
+    with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{database}"}):
+        asyncio.run(create())
+
+
+def _delete(database: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The training flow: from a source's rows to a version that earned production, or did not."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from prefect import flow, runtime
+
+from modelworks import config as configuration
+from modelworks.plan import make_plan, remember
+from modelworks.project import Project
+from tasks.evaluate import evaluate
+from tasks.gate import gate
+from tasks.ingest import ingest
+from tasks.promote import promote
+from tasks.publish import conclude, track
+from tasks.register import register
+from tasks.run import open_run
+from tasks.train import train
+from tasks.validate import validate
+
+__all__ = ["training"]
+
+
+@flow(name="training", flow_run_name="{config}", persist_result=True, result_serializer="json", validate_parameters=True)
+def training(config: str, overrides: list[str] | None = None) -> dict[str, Any]:
+    """Bring one pipeline up to date and say what it came to.
+
+    Args:
+        config: the YAML file, relative to the project.
+        overrides: as on the command line, `section.key=value`.
+    """
+    started = time.monotonic()
+    project = Project.find()
+    settings = configuration.load(project.root / config, overrides or [])
+    with open_run(project, settings) as run:
+        dataset = ingest(run)
+        plan = make_plan(project, settings, dataset)
+        with track(run, plan, dataset, str(runtime.flow_run.id)):
+            report = validate(run, plan.validate, dataset)
+            trained = train(run, plan, report)
+            evaluation = evaluate(run, plan.evaluate, trained)
+            version = register(run, plan.register, evaluation)
+            verdict = gate(run, plan.gate, version)
+            promotion = promote(run, verdict)
+        remember(project, settings, plan)
+        return conclude(run, promotion, str(runtime.flow_run.id), time.monotonic() - started)

@@ -1,0 +1,127 @@
+"""The stored form of a data set: plain Parquet, one row per example, the same bytes on every machine.
+
+`examples.parquet` has `id` (SHA-256 of the content, hex), `label` (class name), the content column (`image`:
+encoded bytes, or `text`), an optional official `split`, and whatever else the source knew. `dataset.json` says
+what it is. pandas, DuckDB and Hugging Face datasets open it as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from modelworks.errors import Corrupt
+from modelworks.store import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy as np
+    import pyarrow as pa
+
+    from modelworks.data.config import SplitConfig
+    from modelworks.data.sources.base import Examples
+
+__all__ = ["QUARANTINED", "SPLIT_NAMES", "TEST", "TRAIN", "VALIDATION", "assign_splits", "describe", "read", "write"]
+
+TRAIN, VALIDATION, TEST, QUARANTINED = 0, 1, 2, -1
+SPLIT_NAMES = ("train", "validation", "test")
+
+
+def write(folder: Path, name: str, source: dict[str, Any], examples: Examples) -> None:
+    """Pack the examples into a folder."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    content = examples.columns[examples.modality]
+    table = pa.table({"id": _ids(content), **examples.columns})
+    # What no codec, thread count or allocator decides: fixed versions, level, row groups and no hidden metadata.
+    pa.parquet.write_table(
+        table.replace_schema_metadata(None),
+        folder / "examples.parquet",
+        compression="zstd",
+        compression_level=9,
+        row_group_size=1000,
+        use_dictionary=False,
+        version="2.6",
+        data_page_version="2.0",
+        write_page_checksum=True,
+        store_schema=False,
+    )
+    counts = {entry["values"]: entry["counts"] for entry in table["label"].value_counts().to_pylist()}
+    counts.pop(None, None)
+    write_json(
+        folder / "dataset.json",
+        {
+            "name": name,
+            "modality": examples.modality,
+            "classes": {label: counts[label] for label in sorted(counts)},
+            "rows": table.num_rows,
+            "source": {**source, "sha256": examples.source_digest, **examples.details},
+            "licence": examples.licence,
+        },
+    )
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """The content of dataset.json.
+
+    Raises:
+        Corrupt: it is missing or not what `write` wrote.
+    """
+    try:
+        description = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Corrupt(
+            f"{folder / 'dataset.json'} cannot be read: {error}", "delete the folder and run again"
+        ) from error
+    assert isinstance(description, dict)
+    return description
+
+
+def read(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The examples, page checksums compared; `columns` that the data set does not have are left out.
+
+    Raises:
+        Corrupt: the file is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        with pa.parquet.ParquetFile(folder / "examples.parquet", page_checksum_verification=True) as file:
+            known = set(file.schema_arrow.names)
+            return file.read([name for name in columns if name in known] if columns is not None else None)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise Corrupt(f"{folder / 'examples.parquet'}: {error}", "delete the folder and run again") from error
+
+
+def assign_splits(ids: Sequence[str], official: Sequence[str] | None, split: SplitConfig) -> np.ndarray:
+    """The split of each row, int8: TRAIN, VALIDATION or TEST.
+
+    A function of the content alone: an example keeps its split as the data grows, duplicates fall on one side,
+    and no later version trains on an earlier version's test rows.
+    """
+    import numpy as np
+
+    salt = split.salt.encode()
+    draws = np.frombuffer(
+        b"".join(hashlib.sha256(salt + each.encode()).digest()[:8] for each in ids), dtype=">u8"
+    ).astype(np.float64) / float(2**64)
+    if official is None:
+        return np.select([draws < split.test, draws < split.test + split.validation], [TEST, VALIDATION], TRAIN).astype(
+            np.int8
+        )
+    codes = np.array([SPLIT_NAMES.index(name) for name in official], dtype=np.int8)
+    if not (codes == VALIDATION).any():
+        codes[(codes == TRAIN) & (draws < split.validation)] = VALIDATION
+    return codes
+
+
+def _ids(content: pa.Array) -> list[str]:
+    values = (value.as_py() for value in content)
+    return [
+        hashlib.sha256(value if isinstance(value, bytes) else (value or "").encode()).hexdigest() for value in values
+    ]

@@ -1,0 +1,15 @@
+"""The kinds of source a config can name, one class each."""
+
+from __future__ import annotations
+
+from modelworks.data.sources.base import Examples, Source
+from modelworks.data.sources.folder import Folder
+from modelworks.data.sources.packages import Digits, Fashion, Mnist5k, Tweets
+from modelworks.data.sources.table import Table
+
+__all__ = ["PINNED", "Digits", "Examples", "Fashion", "Folder", "Mnist5k", "Source", "SourceConfig", "Table", "Tweets"]
+
+SourceConfig = Digits | Mnist5k | Fashion | Tweets | Folder | Table
+
+PINNED: tuple[Source, ...] = (Digits(kind="digits"), Mnist5k(kind="mnist5k"), Tweets(kind="tweets"))
+"""What the committed data.dvc pins: the data sets that are Python packages and so always there."""

@@ -1,0 +1,98 @@
+"""What every source can do, the examples it yields, and what sources of a user's own files have in common."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["PACKAGED", "SPLITS", "Examples", "Modality", "Source", "dataset_name"]
+
+Modality = Literal["image", "text"]
+
+PACKAGED = ("digits", "fashion", "mnist5k", "tweets")
+"""Folders below data/ that belong to the packaged sets."""
+
+SPLITS: Mapping[str, str] = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""The spellings, in lower case, of an official split."""
+
+_NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """All rows of a source, before they are packed."""
+
+    modality: Modality
+    columns: Mapping[str, pa.Array]
+    """`image` (encoded bytes) or `text` (string), `label` (string; null where the source names no class), optional
+    `split` (train, validation, test), and any further columns the source knows, such as `path`: kept to name rows
+    and slice by."""
+    licence: str
+    source_digest: str
+    """SHA-256 over what was read."""
+    details: Mapping[str, str] = field(default_factory=dict)
+    """Anything else worth keeping about where the rows come from."""
+
+
+class Source(Protocol):
+    """A `source:` section: knows where examples are and how to read them."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def modality(self) -> Modality:
+        """Of every example it yields."""
+        ...
+
+    @property
+    def dataset(self) -> str:
+        """The name of the folder below data/."""
+        ...
+
+    def fingerprint(self, root: Path) -> str:
+        """Changes when what `read` would yield may have changed; cheap enough for every run.
+
+        Relative paths are below `root`.
+
+        Raises:
+            BadInput: nothing is there.
+        """
+        ...
+
+    def read(self, root: Path) -> Examples:
+        """Every row, in an order that depends on nothing but the source.
+
+        Raises:
+            BadInput: it cannot be read, with the place and the way out.
+        """
+        ...
+
+
+def dataset_name(given: str, file: str) -> str:
+    """What to call a data set of a user's own: the name they gave, or one made of the file's.
+
+    Raises:
+        ValueError: the name is not fit for a folder, or is a packaged set's.
+    """
+    name = given or re.sub(r"[^a-z0-9]+", "-", file.lower()).strip("-")
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"name {name!r} is not lower-case words joined by dashes, e.g. my-data")
+    if name in PACKAGED:
+        raise ValueError(f"name {name!r} belongs to a packaged data set; give this one another, e.g. name: my-{name}")
+    return name

@@ -1,0 +1,131 @@
+"""A YAML file and the overrides on top of it: its values, and the place where each of them stands."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelworks.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ruamel.yaml import YAML
+
+__all__ = ["Document"]
+
+
+@dataclass
+class Document:
+    """The mapping in a file; `override` changes it in memory alone."""
+
+    path: Path
+    text: str
+    values: dict[str, Any]
+    overrides: dict[tuple[str, ...], str] = field(default_factory=dict)
+    """What was given for a key on the command line, by the key's place."""
+
+    @classmethod
+    def read(cls, path: Path) -> Document:
+        """Read a file.
+
+        Raises:
+            BadInput: it is missing, not YAML, not a mapping, or has a key twice.
+        """
+        text = _text(path)
+        return cls(path, text, _mapping(path, text))
+
+    def override(self, assignment: str) -> None:
+        """Set one value, named as in `train.epochs=3`; the text after the sign is YAML.
+
+        Raises:
+            BadInput: it is of another form, or a part of the name is no section.
+        """
+        from ruamel.yaml.error import YAMLError
+
+        example = "e.g. --set train.epochs=3"
+        name, equals, text = assignment.partition("=")
+        keys = tuple(name.split("."))
+        if not equals or not all(keys):
+            raise BadInput(f"--set {assignment}: not of the form section.key=value", example)
+        try:
+            value = _yaml().load(text)
+        except YAMLError:
+            raise BadInput(f"--set {assignment}: {text!r} is not a YAML value", example) from None
+        section: Any = self.values
+        for key in keys[:-1]:
+            section = section.setdefault(key, {})
+            if not isinstance(section, dict):
+                raise BadInput(f"--set {assignment}: {key} is not a section", example)
+        section[keys[-1]] = value
+        self.overrides[keys] = assignment
+
+    def place(self, location: Sequence[str | int]) -> str:
+        """Where the value at a location was given: `FILE:LINE`, or `--set NAME=VALUE`."""
+        for depth in range(len(location), 0, -1):
+            assignment = self.overrides.get(tuple(str(part) for part in location[:depth]))
+            if assignment is not None:
+                return f"--set {assignment}"
+        return f"{self.path}:{self._line(location)}"
+
+    def _line(self, location: Sequence[str | int]) -> int:
+        """The line of the deepest part of a location that stands in the file."""
+        node, line = self._tree, 1
+        for part in location:
+            if isinstance(part, int) and node.id == "sequence" and part < len(node.value):
+                node = node.value[part]
+                line = node.start_mark.line + 1
+                continue
+            entries = node.value if node.id == "mapping" else []
+            found = next((entry for entry in entries if entry[0].value == part), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        return line
+
+    @cached_property
+    def _tree(self) -> Any:  # a ruamel node; its library is untyped here
+        return _yaml().compose(self.text)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        there = sorted(each.name for each in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, there, n=1)
+        hint = f"did you mean {path.parent / near[0]}?" if near else f"there are: {', '.join(there) or 'none'}"
+        raise BadInput(f"{path}: no such config", hint) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: cannot be read: {error}", "name a YAML file, e.g. configs/mnist_cnn.yaml") from None
+
+
+def _mapping(path: Path, text: str) -> dict[str, Any]:
+    from ruamel.yaml.constructor import DuplicateKeyError
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        values = _yaml().load(text)
+    except DuplicateKeyError as error:
+        key = re.search(r'duplicate key "([^"]*)"', str(error.problem))
+        name = key.group(1) if key else "a key"
+        raise BadInput(f"{path}:{error.problem_mark.line + 1}: {name} is given twice", "keep one of the two") from None
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise BadInput(f"{path}:{line}: not YAML: {error.problem}", "mend that line") from None
+    except YAMLError as error:
+        raise BadInput(f"{path}: not YAML: {str(error).splitlines()[0]}", "mend the file") from None
+    if not isinstance(values, dict):
+        hint = "see configs/mnist_cnn.yaml"
+        raise BadInput(f"{path}: not a config: expected keys such as name, source, model", hint)
+    return values
+
+
+def _yaml() -> YAML:
+    from ruamel.yaml import YAML
+
+    return YAML(typ="safe", pure=True)  # pure: libyaml knows YAML 1.1 only, in which 1e-3 is a text and `no` is false

@@ -1,0 +1,108 @@
+"""How sure a figure is: confidence intervals by resampling the test rows.
+
+A bootstrap resample of the rows is a multinomial draw over the distinct kinds of row, so the draw is made over kinds:
+exactly the same distribution, at a cost that does not grow with the rows. Intervals are percentile intervals (Efron
+and Tibshirani 1993, An Introduction to the Bootstrap, section 13.3), except where that method goes wrong:
+
+- accuracy is a plain proportion and has Wilson's interval (Wilson 1927, doi:10.1080/01621459.1927.10502953), whose
+  coverage is close to nominal near 0 and 1 as well (Brown, Cai and DasGupta 2001, doi:10.1214/ss/1009213286);
+- a class without a mistake has none in any resample either, and would count as certain. So the lower end of a macro
+  average also allows for mistakes that went unseen there (unseen.py); the two distances from the metric are taken as
+  independent and add as squares (Zou and Donner 2008, Statistics in Medicine 27:1693).
+
+In simulations 95 % intervals covered the truth in 93 to 100 % of draws from ten test rows per class upwards, that of
+macro F1 over fifty classes in 91 %; with five rows per class macro F1 came down to 85 %, with three to 78 %.
+All draws are seeded: the same rows have the same interval.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from modelworks.evaluation import unseen
+from modelworks.evaluation.config import METRICS, EvaluateConfig, Metric
+from modelworks.evaluation.metrics import Floats, Integers, figure, log_losses, tally
+from modelworks.records import Interval
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["intervals", "kinds", "percentile", "resample", "wilson"]
+
+CHUNK = 4_000_000
+"""Most numbers drawn at a time: memory stays flat whatever the test rows."""
+
+
+def intervals(
+    labels: Integers, predictions: Integers, probabilities: npt.NDArray[np.floating], config: EvaluateConfig
+) -> dict[str, Interval]:
+    """Every metric and the log loss with its interval; probabilities are (rows, classes)."""
+    classes = probabilities.shape[1]
+    counted = tally(labels, predictions, classes)
+    (label, predicted), counts = kinds(labels, predictions)
+    draws: dict[Metric, list[Floats]] = {metric: [] for metric in METRICS if metric != "accuracy"}
+    for drawn in resample(counts, config.resamples):
+        resampled = tally(label, predicted, classes, drawn)
+        for metric, parts in draws.items():
+            parts.append(figure(metric, resampled))
+    found: dict[str, Interval] = {"accuracy": wilson(int(counted.hits.sum()), len(labels), config.confidence)}
+    for metric, parts in draws.items():
+        seen = percentile(float(figure(metric, counted)), np.concatenate(parts), config.confidence)
+        found[metric] = _lowered(seen, unseen.cost(metric, counted, config.confidence))
+    return {**found, "log_loss": _mean_interval(log_losses(labels, probabilities), config)}
+
+
+def kinds(*columns: Integers) -> tuple[list[npt.NDArray[np.int64]], npt.NDArray[np.int64]]:
+    """The distinct rows of some columns, and how often each occurs."""
+    distinct, counts = np.unique(np.stack(columns).astype(np.int64), axis=1, return_counts=True)
+    return list(distinct), counts
+
+
+def resample(counts: npt.NDArray[np.int64], resamples: int, seed: int = 0) -> Iterator[Floats]:
+    """Bootstrap resamples as (some, kinds) counts, in chunks of bounded size, `resamples` rows in all."""
+    generator = np.random.default_rng(seed)
+    rows = int(counts.sum())
+    at_once = max(1, CHUNK // len(counts))
+    for start in range(0, resamples, at_once):
+        drawn = generator.multinomial(rows, counts / rows, size=min(at_once, resamples - start))
+        yield drawn.astype(np.float64)
+
+
+def percentile(value: float, draws: Floats, confidence: float) -> Interval:
+    """The middle `confidence` of the draws."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(draws, (tail, 1 - tail))
+    return Interval(value=value, low=float(low), high=float(high), confidence=confidence)
+
+
+def wilson(hits: int, rows: int, confidence: float) -> Interval:
+    """Wilson's score interval of a proportion."""
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = hits / rows
+    scale = 1 / (1 + z * z / rows)
+    centre = (share + z * z / (2 * rows)) * scale
+    half = z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows)) * scale
+    # At 0 and 1 one end is the share itself; rounding must not carry it past.
+    low, high = min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
+    return Interval(value=share, low=low, high=high, confidence=confidence)
+
+
+def _lowered(interval: Interval, cost: float) -> Interval:
+    """The interval with a lower end that allows for that cost as well."""
+    below = math.hypot(max(0.0, interval.value - interval.low), cost)
+    return dataclasses.replace(interval, low=min(interval.low, max(0.0, interval.value - below)))
+
+
+def _mean_interval(values: Floats, config: EvaluateConfig, seed: int = 0) -> Interval:
+    """The interval of a mean whose rows are all different."""
+    generator = np.random.default_rng(seed)
+    at_once = max(1, CHUNK // len(values))
+    sizes = [(min(at_once, config.resamples - start), len(values)) for start in range(0, config.resamples, at_once)]
+    means = [values[generator.integers(len(values), size=size, dtype=np.int32)].mean(axis=1) for size in sizes]
+    return percentile(float(values.mean()), np.concatenate(means), config.confidence)

@@ -1,0 +1,38 @@
+"""The evaluation stage: a trained model in, figures with their uncertainty and a report out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modelworks.records import Evaluation, TrainedModel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from modelworks.evaluation.config import EvaluateConfig
+
+__all__ = ["evaluate"]
+
+
+def evaluate(trained: TrainedModel, config: EvaluateConfig, folder: Path, final: Path, key: str) -> Evaluation:
+    """Score the test rows once, measure, and draw what a person looks at.
+
+    Args:
+        trained: the model and the validated data it was trained on.
+        config: confidence, resamples, how many mistakes to show.
+        folder: to write into: `predictions.parquet` and `report/`.
+        final: the name the folder will have, which the record holds.
+        key: of the evaluate stage.
+
+    Raises:
+        Corrupt: the model or the data are damaged.
+        Refused: the model's answers are not finite numbers.
+    """
+    from modelworks.evaluation import bootstrap, predict, report
+
+    rows = predict.held_out(trained.report)
+    predictions = predict.score(trained.model_folder, rows)
+    predict.write(predictions, folder)
+    metrics = bootstrap.intervals(predictions.labels, predictions.predicted, predictions.probabilities, config)
+    report.write(folder / "report", trained.report.dataset, rows, predictions, metrics, config)
+    return Evaluation(trained=trained, key=key, folder=final, rows=len(predictions.rows), metrics=metrics)

@@ -1,0 +1,63 @@
+"""What mistakes could cost that the test rows did not happen to show.
+
+With no mistake among n rows, the share of mistakes may still be as high as about 3/n at 95 % (Hanley and Lippman-Hand
+1983, JAMA 249:1743). Resampling cannot know: a class without a mistake has none in any resample.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from modelworks.evaluation.metrics import Floats, Tally, figure
+
+if TYPE_CHECKING:
+    from modelworks.evaluation.config import Metric
+
+__all__ = ["cost"]
+
+
+def cost(metric: Metric, counted: Tally, confidence: float) -> float:
+    """What a metric would lose if classes without a mistake had as many as could have gone unseen.
+
+    They are placed where they cost most: in the rarest of these classes.
+    """
+    worse = (_missed(counted, confidence), _mistaken(counted, confidence))
+    worst = min(float(figure(metric, scenario)) for scenario in worse)
+    return max(0.0, float(figure(metric, counted)) - worst)
+
+
+def _missed(counted: Tally, confidence: float) -> Tally:
+    """Members of classes that were always recognised, of the rarest first, are taken for the commonest class."""
+    spotless = np.where(counted.hits == counted.actual, counted.actual, 0)
+    order = np.argsort(spotless, kind="stable")
+    sizes = spotless[order]
+    lost = np.zeros_like(spotless)
+    lost[order] = np.clip(_most(sizes.sum(), confidence) - (np.cumsum(sizes) - sizes), 0, sizes)
+    return _moved(counted, lost, int(counted.actual.argmax()))
+
+
+def _mistaken(counted: Tally, confidence: float) -> Tally:
+    """Members of the commonest class are taken for the rarest class that never was."""
+    commonest = int(counted.actual.argmax())
+    spotless = (counted.hits == counted.predicted) & (counted.predicted > 0)
+    spotless[commonest] = False
+    if not spotless.any():
+        return counted
+    rarest = int(np.where(spotless, counted.predicted, np.inf).argmin())
+    lost = np.zeros_like(counted.hits)
+    lost[commonest] = min(_most(counted.actual.sum() - counted.actual[rarest], confidence), counted.hits[commonest])
+    return _moved(counted, lost, rarest)
+
+
+def _moved(counted: Tally, lost: Floats, taken_for: int) -> Tally:
+    """The counts when that many hits of each class go to another class."""
+    predicted = counted.predicted - lost
+    predicted[taken_for] += lost.sum()
+    return Tally(hits=counted.hits - lost, actual=counted.actual, predicted=predicted)
+
+
+def _most(rows: float, confidence: float) -> float:
+    """The most mistakes to expect of so many rows that showed none."""
+    return float(rows * (1 - (1 - confidence) ** (1 / rows))) if rows else 0.0

@@ -1,0 +1,122 @@
+"""Images: encoded bytes to decoded arrays to a model's input.
+
+This file travels with every image model and is run by its serving code: it imports nothing of this project.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    import torch
+
+__all__ = ["Input"]
+
+LARGEST_SIDE = 128
+"""Images whose size the config leaves open are scaled down to this many pixels a side."""
+
+
+class Input:
+    """How the images of one model are decoded, sized and normalised.
+
+    `spec` is JSON: height, width, channels, and mean and std per channel, in grey levels of 0 to 255.
+    """
+
+    def __init__(self, spec: Mapping[str, Any], _folder: Path | None = None) -> None:
+        self.spec = dict(spec)
+
+    @classmethod
+    def fit(cls, contents: Sequence[bytes], settings: Mapping[str, Any], _assets: Mapping[str, bytes]) -> Input:
+        """Learn size, channels and statistics from the training images alone."""
+        import numpy as np
+
+        sizes: dict[tuple[int, int], int] = {}
+        coloured = False
+        for content in contents:
+            width, height, channels = _header(content)
+            sizes[height, width] = sizes.get((height, width), 0) + 1
+            coloured = coloured or channels > 1
+        height, width = max(sizes, key=lambda size: (sizes[size], size))
+        side = int(settings.get("size", 0))
+        if side:
+            height = width = side
+        elif max(height, width) > LARGEST_SIDE:
+            scale = LARGEST_SIDE / max(height, width)
+            height, width = max(1, round(height * scale)), max(1, round(width * scale))
+        inputs = cls({"height": height, "width": width, "channels": 3 if coloured else 1})
+        sample = inputs.decode(contents[:: max(1, len(contents) // 10_000)])["pixels"]
+        mean = sample.mean(axis=(0, 1, 2), dtype=np.float64)
+        std = sample.std(axis=(0, 1, 2), dtype=np.float64)
+        inputs.spec |= {"mean": mean.round(4).tolist(), "std": np.maximum(std, 1.0).round(4).tolist()}
+        return inputs
+
+    def save(self, folder: Path) -> None:
+        """Nothing beyond `spec` needs keeping."""
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """What an architecture must know: channels, height, width."""
+        return {name: self.spec[name] for name in ("channels", "height", "width")}
+
+    def decode(self, contents: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """`pixels`: uint8 (n, height, width, channels)."""
+        import numpy as np
+
+        height, width, channels = self.spec["height"], self.spec["width"], self.spec["channels"]
+        pixels = np.empty((len(contents), height, width, channels), dtype=np.uint8)
+        header = b"P%d\n%d %d\n255\n" % (5 if channels == 1 else 6, width, height)
+        for index, content in enumerate(contents):
+            if content.startswith(header) and len(content) == len(header) + height * width * channels:
+                pixels[index] = np.frombuffer(content, np.uint8, offset=len(header)).reshape(height, width, channels)
+            else:
+                pixels[index] = _decode(content, height, width, channels)
+        return {"pixels": pixels}
+
+    def lengths(self, _arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        """None: every image costs the same."""
+        return None
+
+    def batch(
+        self, arrays: Mapping[str, np.ndarray], indices: np.ndarray, device: str = "cpu"
+    ) -> dict[str, torch.Tensor]:
+        """`pixels`: float32 (len(indices), channels, height, width), normalised, channels last in memory."""
+        import torch
+
+        pixels = torch.from_numpy(arrays["pixels"][indices]).to(device, non_blocking=True).permute(0, 3, 1, 2)
+        mean = torch.tensor(self.spec["mean"], device=device).view(1, -1, 1, 1)
+        std = torch.tensor(self.spec["std"], device=device).view(1, -1, 1, 1)
+        return {"pixels": pixels.float().sub_(mean).div_(std)}
+
+
+def _header(content: bytes) -> tuple[int, int, int]:
+    """(width, height, channels); decodes nothing."""
+    plain = re.match(rb"P([56])\n(\d+) (\d+)\n255\n", content)
+    if plain:
+        return int(plain[2]), int(plain[3]), 1 if plain[1] == b"5" else 3
+    from PIL import ExifTags, Image
+
+    with Image.open(io.BytesIO(content)) as image:
+        sideways = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        width, height = (image.height, image.width) if sideways else image.size
+        return width, height, 1 if image.getbands()[0] in ("1", "L", "I", "F") else 3
+
+
+def _decode(content: bytes, height: int, width: int, channels: int) -> np.ndarray:
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    with Image.open(io.BytesIO(content)) as image:
+        upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):
+        # Sixteen bits to eight: Pillow alone would cut off all above 255.
+        upright = Image.fromarray((np.asarray(upright).clip(0, 65535) // 257).astype(np.uint8))
+    upright = upright.convert("L" if channels == 1 else "RGB")
+    if upright.size != (width, height):
+        upright = upright.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(upright, dtype=np.uint8).reshape(height, width, channels)

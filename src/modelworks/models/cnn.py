@@ -1,0 +1,66 @@
+"""A small convolutional network in the manner of LeNet-5 (LeCun et al. 1998), for images of any size.
+
+This file travels with every model made from it: it imports nothing of this project.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["assets", "build", "configure", "initialise"]
+
+
+class Cnn(nn.Module):
+    """Two 3x3 convolutions (32, 64), each with ReLU and 2x2 pooling, then one hidden layer."""
+
+    def __init__(
+        self, *, channels: int, height: int, width: int, hidden: int, dropout: float, num_classes: int
+    ) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 32, 3, padding=1),
+            nn.ReLU(),
+            # ceil_mode keeps an image of one pixel's height or width alive through both poolings.
+            nn.MaxPool2d(2, ceil_mode=True),
+            nn.Conv2d(32, 64, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2, ceil_mode=True),
+            nn.Flatten(),
+        )
+        with torch.device("meta"):
+            flattened = nn.Sequential(nn.MaxPool2d(2, ceil_mode=True), nn.MaxPool2d(2, ceil_mode=True), nn.Flatten())(
+                torch.empty(1, 64, height, width)
+            ).shape[1]
+        self.classifier = nn.Sequential(
+            nn.Linear(flattened, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, num_classes)
+        )
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(n, channels, height, width) to logits (n, num_classes)."""
+        return self.classifier(self.features(pixels))  # type: ignore[no-any-return]  # nn.Module calls are untyped
+
+
+def configure(section: Mapping[str, Any], _checkpoint: Path | None) -> dict[str, Any]:
+    """The part of the config that the architecture needs for good."""
+    return {"hidden": section["hidden"], "dropout": section["dropout"]}
+
+
+def assets(_checkpoint: Path | None) -> dict[str, bytes]:
+    """Nothing comes with it."""
+    return {}
+
+
+def build(config: Mapping[str, Any], shape: Mapping[str, int], num_classes: int) -> nn.Module:
+    """The network with fresh weights, channels last in memory."""
+    return Cnn(**shape, **config, num_classes=num_classes).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch's stubs lack memory_format alone
+
+
+def initialise(_model: nn.Module, _checkpoint: Path | None) -> None:
+    """Fresh weights are the start."""

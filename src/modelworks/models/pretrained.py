@@ -1,0 +1,86 @@
+"""A transformers encoder with a classification head, fine-tuned from a checkpoint in safetensors.
+
+This file travels with every model made from it: it imports nothing of this project.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["assets", "build", "configure", "initialise"]
+
+
+class PretrainedClassifier(nn.Module):
+    """The Auto class's model, called with this project's names."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Token ids and mask (n, tokens) to logits (n, num_classes)."""
+        return self.encoder(input_ids=tokens, attention_mask=mask.long()).logits  # type: ignore[no-any-return]  # nn.Module calls are untyped
+
+
+def configure(section: Mapping[str, Any], checkpoint: Path | None) -> dict[str, Any]:
+    """The checkpoint's own configuration, whole: the model is built from it ever after, without the checkpoint.
+
+    Raises:
+        ValueError: the config wants longer texts than the checkpoint has positions for.
+    """
+    assert checkpoint is not None
+    config = json.loads((checkpoint / "config.json").read_text())
+    for name in ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures", "auto_map"):
+        config.pop(name, None)
+    longest = config.get("max_position_embeddings", section["max_tokens"])
+    if section["max_tokens"] > longest:
+        raise ValueError(f"model.max_tokens: {section['max_tokens']} is more than the checkpoint's {longest} positions")
+    return dict(config)
+
+
+def assets(checkpoint: Path | None) -> dict[str, bytes]:
+    """The checkpoint's tokenizer."""
+    assert checkpoint is not None
+    return {"tokenizer.json": (checkpoint / "tokenizer.json").read_bytes()}
+
+
+def build(config: Mapping[str, Any], shape: Mapping[str, int], num_classes: int) -> nn.Module:
+    """The network with fresh weights."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    configuration = AutoConfig.for_model(**{**config, "num_labels": num_classes, "pad_token_id": shape["padding"]})
+    return PretrainedClassifier(AutoModelForSequenceClassification.from_config(configuration, trust_remote_code=False))
+
+
+def initialise(model: nn.Module, checkpoint: Path | None) -> None:
+    """Load the checkpoint's encoder; the classification head stays fresh.
+
+    Raises:
+        ValueError: tensors of the encoder are missing from the checkpoint.
+    """
+    from safetensors.torch import load_file
+
+    assert checkpoint is not None
+    assert isinstance(model, PretrainedClassifier)
+    path = checkpoint / "model.safetensors"
+    own = model.encoder.state_dict()
+    prefix = str(getattr(model.encoder, "base_model_prefix", "")) + "."
+    weights = {}
+    for name, tensor in load_file(path).items():
+        target = name if name in own else prefix + name
+        if target in own and own[target].shape == tensor.shape:
+            weights[target] = tensor.to(own[target].dtype)
+    missing = [name for name in own if name.startswith(prefix) and name not in weights and "position_ids" not in name]
+    # A pooler or a head may be new; an encoder with holes is not the checkpoint the config asked for.
+    holes = [name for name in missing if "pooler" not in name]
+    if holes:
+        raise ValueError(f"model.checkpoint: {path} lacks {len(holes)} tensors of the encoder, e.g. {holes[0]}")
+    model.encoder.load_state_dict(weights, strict=False)

@@ -1,0 +1,95 @@
+"""A self-attention encoder over subwords (Vaswani et al. 2017, arXiv:1706.03762), pre-norm, learned positions.
+
+This file travels with every model made from it: it imports nothing of this project.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["assets", "build", "configure", "initialise"]
+
+
+class Layer(nn.Module):
+    """Multi-head self-attention, then a feed-forward network; each behind a norm and around a residual."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.norm_attention, self.norm_feedforward = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.project_in, self.project_out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.feedforward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """(n, tokens, width) to the same; mask (n, tokens), True where attention may look."""
+        n, tokens, width = x.shape
+        heads = self.project_in(self.norm_attention(x)).view(n, tokens, 3, self.heads, width // self.heads)
+        query, key, value = heads.permute(2, 0, 3, 1, 4)
+        attended = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask[:, None, None, :], dropout_p=self.dropout if self.training else 0.0
+        )
+        x = x + self.drop(self.project_out(attended.transpose(1, 2).reshape(n, tokens, width)))
+        return x + self.drop(self.feedforward(self.norm_feedforward(x)))
+
+
+class Transformer(nn.Module):
+    """Token and position embeddings, layers of attention, the mean over real tokens, one linear classifier."""
+
+    def __init__(
+        self,
+        *,
+        vocabulary: int,
+        padding: int,
+        max_tokens: int,
+        width: int,
+        layers: int,
+        heads: int,
+        dropout: float,
+        num_classes: int,
+    ) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(vocabulary, width, padding_idx=padding)
+        self.positions = nn.Embedding(max_tokens, width)
+        nn.init.normal_(self.tokens.weight, std=0.02)
+        nn.init.normal_(self.positions.weight, std=0.02)
+        self.drop = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(Layer(width, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.classifier = nn.Linear(width, num_classes)
+
+    def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Token ids and mask (n, tokens) to logits (n, num_classes)."""
+        x = self.drop(self.tokens(tokens) + self.positions.weight[: tokens.shape[1]])
+        for layer in self.layers:
+            x = layer(x, mask)
+        real = mask.unsqueeze(-1).to(x.dtype)
+        pooled = (self.norm(x) * real).sum(1) / real.sum(1).clamp(min=1)
+        return self.classifier(self.drop(pooled))  # type: ignore[no-any-return]  # nn.Module calls are untyped
+
+
+def configure(section: Mapping[str, Any], _checkpoint: Path | None) -> dict[str, Any]:
+    """The part of the config that the architecture needs for good."""
+    return {name: section[name] for name in ("width", "layers", "heads", "dropout")}
+
+
+def assets(_checkpoint: Path | None) -> dict[str, bytes]:
+    """Nothing comes with it: the tokenizer is learned from the training texts."""
+    return {}
+
+
+def build(config: Mapping[str, Any], shape: Mapping[str, int], num_classes: int) -> nn.Module:
+    """The network with fresh weights."""
+    return Transformer(**shape, **config, num_classes=num_classes)
+
+
+def initialise(_model: nn.Module, _checkpoint: Path | None) -> None:
+    """Fresh weights are the start."""

@@ -1,0 +1,145 @@
+"""Where things live: the project's root, its state folder, and the services it talks to.
+
+The environment is read here and nowhere else, once, when a `Project` is made.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelworks.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["MLFLOW_PORT", "PREFECT_PORT", "QUIET", "Project"]
+
+QUIET: Mapping[str, str] = {
+    # No telemetry, whoever's it is.
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GX_ANALYTICS_ENABLED": "false",
+    "DVC_NO_ANALYTICS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    # No pickle, no foreign code, no jobs that nobody asked for.
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    # A dead tracking server is found in seconds, not in the library's two minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+    # Prefect's log goes to its server; on the console it would drown ours.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    # Libraries that draw their own progress bars draw over ours.
+    "TQDM_DISABLE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+"""Defaults for every library we start. A variable that is already set by the user wins."""
+
+
+MLFLOW_PORT, PREFECT_PORT = 5000, 4200
+"""Where `modelworks up` serves the pages."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """One checkout: everything below `root`, plus the addresses the user's environment names."""
+
+    root: Path
+    mlflow_uri: str = ""
+    """The user's `MLFLOW_TRACKING_URI`; empty for the embedded store."""
+    prefect_url: str = ""
+    """The user's `PREFECT_API_URL`; empty for a server of our own."""
+
+    @classmethod
+    def find(cls, environment: Mapping[str, str] = os.environ) -> Project:
+        """The project of the current folder: `MODELWORKS_PROJECT`, or the nearest folder upwards with configs/.
+
+        Raises:
+            BadInput: no such folder.
+        """
+        named = environment.get("MODELWORKS_PROJECT")
+        here = Path.cwd()
+        candidates = [Path(named).expanduser().resolve()] if named else [here, *here.parents]
+        for folder in candidates:
+            if (folder / "configs").is_dir():
+                return cls(
+                    root=folder,
+                    mlflow_uri=environment.get("MLFLOW_TRACKING_URI", ""),
+                    prefect_url=environment.get("PREFECT_API_URL", ""),
+                )
+        raise BadInput(
+            f"{named or here} is not inside a modelworks project (no configs/ folder here or above)",
+            "change into your clone, or set MODELWORKS_PROJECT to it",
+        )
+
+    @property
+    def state(self) -> Path:
+        """Everything that can be deleted and made again, or that only this machine needs."""
+        return self.root / ".modelworks"
+
+    @property
+    def stages(self) -> Path:
+        return self.state / "stages"
+
+    @property
+    def locks(self) -> Path:
+        return self.state / "locks"
+
+    @property
+    def data(self) -> Path:
+        """The folder that `data.dvc` pins."""
+        return self.root / "data"
+
+    @property
+    def mlflow(self) -> Path:
+        """Home of the embedded tracking store."""
+        return self.root / "mlflow"
+
+    @property
+    def tracking_uri(self) -> str:
+        """Where runs are tracked and models registered."""
+        return self.mlflow_uri or f"sqlite:///{self.mlflow / 'mlflow.db'}"
+
+    @property
+    def prefect_home(self) -> Path:
+        return self.state / "prefect"
+
+    def mlflow_page(self, experiment_id: str, run_id: str = "") -> str:
+        """The address of an experiment's runs, or of one run: of model training, not MLflow's home of language models."""
+        base = self.mlflow_uri if self.mlflow_uri.startswith("http") else f"http://127.0.0.1:{MLFLOW_PORT}"
+        place = f"experiments/{experiment_id}/runs" + (f"/{run_id}" if run_id else "")
+        return f"{base.rstrip('/')}/#/{place}?workflowType=machine_learning"
+
+    def prefect_page(self, flow_run_id: str = "") -> str:
+        """The address of Prefect's runs, or of one flow run."""
+        base = self.prefect_url.removesuffix("/").removesuffix("/api") or f"http://127.0.0.1:{PREFECT_PORT}"
+        return f"{base}/runs/flow-run/{flow_run_id}" if flow_run_id else f"{base}/runs"
+
+    def environment(self) -> dict[str, str]:
+        """The variables every library of this project starts with."""
+        return {
+            **QUIET,
+            "MODELWORKS_PROJECT": str(self.root),
+            "MLFLOW_TRACKING_URI": self.tracking_uri,
+            "PREFECT_HOME": str(self.prefect_home),
+        }
+
+    def make_private_folders(self) -> None:
+        """Create the state folder, readable by its owner alone.
+
+        Raises:
+            BadInput: the disk cannot be written.
+        """
+        try:
+            self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self.stages, self.locks, self.prefect_home):
+                folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"cannot write {error.filename}: {error.strerror}", "make the folder writable") from error

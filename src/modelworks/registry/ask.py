@@ -1,0 +1,34 @@
+"""A program: load a package as a stranger would and answer questions about it. Run by `witness.py`, never imported.
+
+A line on stdin, `{"package": folder, "contents": [...], "top_k": n}`, gives a line on stdout, `{"answers": [...]}` or
+`{"error": ..., "kind": ...}`; image contents are base64. It ends when stdin does.
+"""
+
+import json
+import os
+import sys
+from typing import Any
+
+
+def main() -> None:
+    # Libraries print; the answers need stdout to themselves.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+
+    import mlflow.pyfunc
+    import pandas
+
+    for line in sys.stdin:
+        question = json.loads(line)
+        try:
+            model = mlflow.pyfunc.load_model(question["package"])
+            frame = pandas.DataFrame({"content": question["contents"]})
+            found = model.predict(frame, params={"top_k": question["top_k"]})
+            answer: dict[str, Any] = {"answers": list(found["probabilities"])}
+        except Exception as error:  # whatever a model raises is the answer to the question whether it works
+            answer = {"error": str(error), "kind": type(error).__name__}
+        answers.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main()

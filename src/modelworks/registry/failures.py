@@ -1,0 +1,80 @@
+"""What MLflow raises, said in our errors."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+
+from modelworks.errors import BadInput, Unavailable
+from modelworks.store import disk_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mlflow import MlflowClient
+
+__all__ = ["is_outage", "is_remote", "said_clearly", "tracking_errors"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def is_remote(uri: str) -> bool:
+    """Whether a tracking address is a server's."""
+    return uri.startswith(("http://", "https://"))
+
+
+def said_clearly(function: Callable[Concatenate[MlflowClient, P], R]) -> Callable[Concatenate[MlflowClient, P], R]:
+    """Wrap a function of a client in `tracking_errors`."""
+
+    @wraps(function)
+    def wrapped(client: MlflowClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with tracking_errors(client.tracking_uri):
+            return function(client, *args, **kwargs)
+
+    return wrapped
+
+
+@contextmanager
+def tracking_errors(uri: str) -> Iterator[None]:
+    """Turn an outage of the tracking store into `Unavailable` and refused credentials into `BadInput`.
+
+    Anything else that MLflow raises is our own bug and passes.
+    """
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+
+    try:
+        with disk_errors(Path(uri.removeprefix("sqlite:///"))):
+            yield
+    except MlflowException as error:
+        reason = _first_line(error)
+        if error.error_code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+            raise BadInput(
+                f"{uri} refuses: {reason}",
+                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ask for the right",
+            ) from error
+        if is_outage(error, uri):
+            raise Unavailable(f"{uri} does not answer: {reason}", _way_out(uri)) from error
+        raise
+    except RequestException as error:
+        raise Unavailable(f"{uri} does not answer: {_first_line(error)}", _way_out(uri)) from error
+
+
+def is_outage(error: Exception, uri: str) -> bool:
+    """Whether the store could not be reached or used, so that a later attempt may succeed."""
+    # The client reports a broken connection as an internal error; so does a server that failed.
+    codes = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR") if is_remote(uri) else ("TEMPORARILY_UNAVAILABLE",)
+    return getattr(error, "error_code", None) in codes
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+
+
+def _way_out(uri: str) -> str:
+    if is_remote(uri):
+        return "start the server or mend MLFLOW_TRACKING_URI; unset it to use the store in this project"
+    return "free some disk space, or wait until the other process has released the database, and run again"

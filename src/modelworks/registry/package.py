@@ -1,0 +1,209 @@
+"""A saved model as an MLflow model: no pickle, its own code inside, every byte accounted for."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import json
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelworks.digest import folder_digests, json_digest
+from modelworks.errors import Corrupt
+from modelworks.registry import probe
+from modelworks.registry.failures import is_remote, said_clearly
+from modelworks.store import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mlflow import MlflowClient
+
+    from modelworks.records import Evaluation
+
+__all__ = ["EVIDENCE", "FILES", "Package", "log", "read_listing", "saved_model", "verify"]
+
+EVIDENCE = "package"
+"""Folder of the run's artifacts: `files.json` (size and SHA-256 of each file of the package) and the probe."""
+FILES = "files.json"
+MLFLOW_OWN = "registered_model_meta"
+"""Written by MLflow into whatever it loads by a models:/ address; never executed."""
+WAY_OUT = "restore the artifact store from a backup, or promote another version"
+SERVING = ("mlflow", "numpy", "pandas")
+"""What serving.py imports."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A package in the tracking store."""
+
+    model_id: str
+    source: str
+    """What a model version names as its origin."""
+    digest: str
+    """SHA-256 of its listing of files."""
+    probe: str
+    """SHA-256 of its probe."""
+
+
+@said_clearly
+def log(client: MlflowClient, run_id: str, evaluation: Evaluation) -> Package:
+    """Store the evaluated model under a run, with the listing of its files and a probe.
+
+    Raises:
+        Corrupt: the saved model, or the rows it was evaluated on, are damaged.
+    """
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+    run = client.get_run(run_id)
+    # The model is pending until it is complete; `reconcile` deletes it if this process dies before.
+    model = client.create_logged_model(
+        run.info.experiment_id, name="model", source_run_id=run_id, params=run.data.params, model_type="classifier"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "model"
+        _build(folder, evaluation.trained.model_folder, model.model_id, run_id)
+        files = folder_digests(folder)
+        evidence = Path(name) / EVIDENCE
+        evidence.mkdir()
+        write_json(evidence / FILES, files)
+        asked = folder_digests(probe.write(evaluation, evidence).parent)[probe.FILE]["sha256"]
+        client.log_artifacts(run_id, str(evidence), EVIDENCE)
+        client.log_model_artifacts(model.model_id, str(folder))
+    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    _log_metrics(client, run_id, model.model_id, evaluation)
+    # A server wants the model's id; the embedded store would look the id up at MLflow's global address, not ours.
+    source = f"models:/{model.model_id}" if is_remote(client.tracking_uri) else model.artifact_location
+    return Package(model_id=model.model_id, source=source, digest=json_digest(files), probe=asked)
+
+
+def saved_model(package: Path) -> Path:
+    """Where in a package the saved model is (see `models/saved.py`)."""
+    return package / "artifacts" / "model"
+
+
+def verify(folder: Path, digest: str, listing: Mapping[str, Any]) -> None:
+    """Compare a fetched package with its listing, and the listing with the digest in the version's tag.
+
+    From outside, before MLflow reads anything in it: a planted compiled file or another serving file would run
+    before any check inside could.
+
+    Raises:
+        Corrupt: a file differs, is missing, or is one too many.
+    """
+    if json_digest(listing) != digest:
+        raise Corrupt("the listing of the package's files is not the one the version was registered with", WAY_OUT)
+    links = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink())
+    if links:
+        raise Corrupt(f"the package holds a symbolic link: {links[0]}", WAY_OUT)
+    found = {name: value for name, value in folder_digests(folder).items() if name != MLFLOW_OWN}
+    for name in sorted({*found, *listing}):
+        if found.get(name) != listing.get(name):
+            fault = (
+                "is missing" if name not in found else "was never part of it" if name not in listing else "was changed"
+            )
+            raise Corrupt(f"the package is not what was registered: {name} {fault}", WAY_OUT)
+
+
+def _build(folder: Path, saved: Path, model_id: str, run_id: str) -> None:
+    """Write the MLflow model, reproducible but for its ids and time: no path of this machine is in it."""
+    import mlflow.pyfunc
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+    staged = folder.parent / "staged"
+    staged.mkdir()
+    # MLflow names the artifact's folder after the one it copies.
+    assert saved.name == saved_model(folder).name
+    serving = Path(shutil.copyfile(Path(__file__).with_name("serving.py"), staged / "serving.py"))
+    model = Model(model_id=model_id, run_id=run_id)
+    with _without_advice():
+        mlflow.pyfunc.save_model(
+            path=str(folder),
+            mlflow_model=model,
+            python_model=str(serving),
+            artifacts={"model": str(saved)},
+            # An unnamed column takes a DataFrame, list, array, Series or string, and every format of `models serve`.
+            signature=ModelSignature(
+                inputs=Schema([ColSpec("string")]),
+                outputs=Schema([ColSpec("string", "label"), ColSpec("double", "probability")]),
+                params=ParamSchema([ParamSpec("top_k", "long", 1)]),
+            ),
+            pip_requirements=_requirements(saved),
+        )
+    flavor = model.flavors[mlflow.pyfunc.FLAVOR_NAME]
+    flavor["model_code_path"] = serving.name
+    flavor["artifacts"]["model"]["uri"] = flavor["artifacts"]["model"]["path"]
+    model.save(str(folder / "MLmodel"))
+    # Python would keep serving.py compiled here and later run that in its place, whoever wrote it. A file of the
+    # folder's name keeps it from reading or writing there.
+    (folder / "__pycache__").write_text("This file keeps Python from running compiled code that lies here.\n")
+
+
+def _requirements(saved: Path) -> list[str]:
+    """The distributions that serving and the model's own sources import, at the versions it was evaluated with."""
+    imported = {
+        name.partition(".")[0]
+        for source in saved.glob("*.py")
+        for node in ast.walk(ast.parse(source.read_bytes()))
+        for name in _imported(node)
+    }
+    providers = importlib.metadata.packages_distributions()
+    needed = {
+        *SERVING,
+        *(providers[name][0] for name in imported if name in providers and name not in sys.stdlib_module_names),
+    }
+    # A local suffix such as +cpu names a build that no package index has.
+    return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in sorted(needed)]
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """MLflow advises an input example; rows of the data set have no place in a package that others may get."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*input example", category=UserWarning)
+        yield
+
+
+def _log_metrics(client: MlflowClient, run_id: str, model_id: str, evaluation: Evaluation) -> None:
+    """The evaluation's figures, attached to the model as well as to the run."""
+    from mlflow.entities import Metric
+
+    dataset, now = evaluation.trained.report.dataset, int(time.time() * 1000)
+    metrics = []
+    for name, value in evaluation.metrics.items():
+        # With the time under which the run has it already, or the run would show a second point.
+        known = client.get_metric_history(run_id, name)
+        when = known[-1].timestamp if known else now
+        metrics.append(
+            Metric(
+                name, value.value, when, 0, model_id=model_id, dataset_name=dataset.name, dataset_digest=dataset.digest
+            )
+        )
+    client.log_batch(run_id, metrics=metrics)
+
+
+def read_listing(path: Path) -> dict[str, Any]:
+    """The listing that `log` kept.
+
+    Raises:
+        Corrupt: it cannot be read.
+    """
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise Corrupt(f"the listing of the package's files cannot be read: {error}", WAY_OUT) from error

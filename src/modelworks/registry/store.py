@@ -1,0 +1,196 @@
+"""The tracking store: an SQLite file made once and whole, or a server that is known to answer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sqlite3
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelworks.errors import BadInput, Corrupt, Unavailable
+from modelworks.registry.failures import is_remote, said_clearly, tracking_errors
+from modelworks.registry.locks import locked
+from modelworks.store import disk_errors
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from modelworks.project import Project
+
+__all__ = ["connect", "database_of", "ensure_experiment", "read_revision"]
+
+ANSWER_SECONDS = 6
+"""How long a server may take to say that it is alive."""
+
+
+def connect(project: Project) -> MlflowClient:
+    """A client of the project's tracking store and registry; makes the embedded store when there is none.
+
+    Raises:
+        BadInput: the tracking address is of a kind that is not supported, or refuses our credentials.
+        Unavailable: the server does not answer, or the store's schema is not this MLflow's.
+        Corrupt: the SQLite file is damaged.
+    """
+    uri = project.tracking_uri
+    path = database_of(uri)
+    if path is None and not is_remote(uri):
+        raise BadInput(
+            f"MLFLOW_TRACKING_URI: {uri} is neither sqlite:///FILE nor the http(s) address of a server",
+            "start a server on that store (mlflow/README.md says how) and name the server",
+        )
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with tracking_errors(uri):
+        if path is None:
+            _check_alive(uri)
+        else:
+            _make(path)
+            _check_revision(path)
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+@said_clearly
+def ensure_experiment(client: MlflowClient, name: str) -> str:
+    """The id of the experiment of that name, made when there is none.
+
+    Raises:
+        BadInput: somebody deleted it.
+    """
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        path = database_of(client.tracking_uri)
+        # A relative location would depend on the folder a process starts in. A server knows its own.
+        location = f"{_artifacts(path).as_uri()}/{name}" if path is not None else None
+        try:
+            return str(client.create_experiment(name, artifact_location=location))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)  # another process was faster
+            assert found is not None
+    if found.lifecycle_stage == "deleted":
+        raise BadInput(
+            f"the MLflow experiment {name!r} was deleted",
+            f"mlflow experiments restore --experiment-id {found.experiment_id}",
+        )
+    return str(found.experiment_id)
+
+
+def database_of(uri: str) -> Path | None:
+    """The file of an SQLite address; None for any other."""
+    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
+
+
+def read_revision(path: Path) -> str:
+    """The schema revision of an SQLite store.
+
+    Raises:
+        Corrupt: the file is not a store, or one whose creation was cut off.
+        Unavailable: another process locks it.
+    """
+    way_out = f"move {path} away (a new store is made), or put a backup in its place"
+    try:
+        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=20)
+        try:
+            rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+        finally:
+            connection.close()
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise Unavailable(f"{path}: {error}", "wait until the other process is done and run again") from error
+        raise Corrupt(f"{path} is not a complete MLflow store: {error}", way_out) from error
+    except sqlite3.DatabaseError as error:
+        raise Corrupt(f"{path} cannot be read: {error}", way_out) from error
+    if len(rows) != 1:
+        raise Corrupt(f"{path} is not a complete MLflow store: it names {len(rows)} schema revisions", way_out)
+    return str(rows[0][0])
+
+
+def _check_alive(uri: str) -> None:
+    """Ask the server's health address once, with MLflow's own credentials and certificates."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking._tracking_service.utils import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    hint = "start the server or mend MLFLOW_TRACKING_URI; unset it to use the store in this project"
+    try:
+        answer = http_request(get_default_host_creds(uri), "/health", "GET", timeout=ANSWER_SECONDS, max_retries=0)
+    except (MlflowException, OSError) as error:
+        raise Unavailable(f"the MLflow server {uri} does not answer", hint) from error
+    if answer.status_code != 200:
+        raise Unavailable(f"the MLflow server {uri} answers {answer.status_code} {answer.reason}", hint)
+
+
+def _make(path: Path) -> None:
+    """Build the store aside and give it its name when it is whole.
+
+    MLflow's own creation is not atomic: a kill in it leaves a file that never starts again.
+    """
+    if path.exists():
+        return
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.with_name(f"{path.name}.lock"), "creating the tracking store"), disk_errors(path):
+        if path.exists():  # another process was faster
+            return
+        for leftover in path.parent.glob(f".{path.name}-*"):  # of a killed one
+            shutil.rmtree(leftover)
+        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        try:
+            _build(aside / path.name, _artifacts(path))
+            for each in (aside / path.name, aside):
+                _sync(each)
+            (aside / path.name).rename(path)
+            _sync(path.parent)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _build(path: Path, artifacts: Path) -> None:
+    """Create the schema by MLflow's own migrations, and its default experiment."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def without_sync(connection: sqlite3.Connection, record: object) -> None:
+        # Nobody sees the file before it is synced as a whole; a sync per migration takes half of the time.
+        connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", without_sync)
+    try:
+        SqlAlchemyStore(f"sqlite:///{path}", artifacts.as_uri())._dispose_engine()
+    finally:
+        event.remove(Engine, "connect", without_sync)
+
+
+def _check_revision(path: Path) -> None:
+    """Compare the store's schema with the one this MLflow was written for."""
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    found, head = read_revision(path), _get_latest_schema_revision()
+    if found != head:
+        raise Unavailable(
+            f"{path} has the schema of another MLflow (revision {found}, this one needs {head})",
+            f"copy the file to a safe place, then: mlflow db upgrade sqlite:///{path}; if its MLflow is newer, install that one",
+        )
+
+
+def _artifacts(path: Path) -> Path:
+    return path.with_name("artifacts")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,119 @@
+"""The key of a stage is a digest of everything its result depends on: its ingredients.
+
+Ingredients are a flat mapping of names to values, so that the difference between two keys can be
+said in words: `train.epochs: 8 -> 3`, `source of modelworks.models.cnn changed`.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from modelworks.digest import canonical_json, json_digest, text_digest
+
+__all__ = ["differences", "ingredients", "key_of", "library_versions", "settings", "sources"]
+
+
+def key_of(ingredients: Mapping[str, str]) -> str:
+    """The key: SHA-256 over the ingredients."""
+    return json_digest(dict(ingredients))
+
+
+def ingredients(
+    *, upstream: Mapping[str, str], config: Mapping[str, Any], modules: Iterable[str], libraries: Iterable[str]
+) -> dict[str, str]:
+    """What a stage's result depends on.
+
+    Args:
+        upstream: the keys or digests it stands on, by name.
+        config: its sections of the config, nested; leaves become one ingredient each.
+        modules: the project modules it starts from; all that they reach by imports count.
+        libraries: the distributions that compute its result.
+    """
+    return {
+        **{f"result of {name}": key for name, key in upstream.items()},
+        **settings(config),
+        **{f"source of {name}": digest for name, digest in sources(modules).items()},
+        **library_versions(libraries),
+    }
+
+
+def settings(config: Any, prefix: str = "") -> dict[str, str]:  # any JSON value
+    """The leaves of nested config values: `{"train.epochs": "8", ...}`."""
+    if isinstance(config, Mapping):
+        leaves: dict[str, str] = {}
+        for name, value in config.items():
+            leaves |= settings(value, f"{prefix}.{name}" if prefix else str(name))
+        return leaves
+    return {prefix: canonical_json(config)}
+
+
+def sources(modules: Iterable[str]) -> dict[str, str]:
+    """Digest of each project module that the given ones reach by imports, themselves and packages included.
+
+    The digest is of the parsed code: comments, docstrings and layout do not count. Nor do imports that are made for
+    type checkers alone.
+    """
+    graph = _import_graph()
+    reached: set[str] = set()
+    for module in modules:
+        reached |= {module, *graph.find_upstream_modules(module)}
+    for name in list(reached):  # importing a.b.c runs a and a.b as well, which the graph does not say
+        while "." in name:
+            name = name.rpartition(".")[0]
+            reached.add(name)
+    return {name: _source_digest(_module_file(name)) for name in sorted(reached)}
+
+
+def library_versions(libraries: Iterable[str]) -> dict[str, str]:
+    """The installed version of each distribution, and of Python."""
+    versions = {f"library {name}": importlib.metadata.version(name) for name in libraries}
+    return {**versions, "python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+
+
+def differences(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[str, ...]:
+    """What changed between two sets of ingredients, one phrase each."""
+    phrases = []
+    for name in sorted({*old, *new}):
+        before, after = old.get(name), new.get(name)
+        if before == after:
+            continue
+        if name.startswith(("source of ", "result of ")):
+            verb = "is new" if before is None else "is gone" if after is None else "changed"
+            phrases.append(f"{name} {verb}")
+        else:
+            phrases.append(f"{name}: {before or 'not set'} -> {after or 'not set'}")
+    return tuple(phrases)
+
+
+@cache
+def _import_graph() -> Any:  # grimp.ImportGraph, whose import waits until needed
+    import grimp
+
+    return grimp.build_graph("modelworks", cache_dir=None, exclude_type_checking_imports=True)
+
+
+@cache
+def _source_digest(path: Path) -> str:
+    return text_digest(ast.dump(_WithoutDocstrings().visit(ast.parse(path.read_bytes()))))[:16]
+
+
+class _WithoutDocstrings(ast.NodeTransformer):
+    """Drops every statement that is nothing but a string."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:  # noqa: N802 - the name is ast's
+        return None if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str) else node
+
+
+def _module_file(name: str) -> Path:
+    package = importlib.util.find_spec("modelworks")
+    assert package is not None
+    assert package.submodule_search_locations
+    base = Path(next(iter(package.submodule_search_locations))).joinpath(*name.split(".")[1:])
+    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")

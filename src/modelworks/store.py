@@ -1,0 +1,167 @@
+"""Stage outputs: one folder per key, written aside, synced, named last, verified when read.
+
+A folder exists for the pipeline only with a manifest that every file in it agrees with. So a kill at any
+point leaves either nothing or the whole, and a damaged or deleted output is simply made again.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from modelworks.digest import folder_digests
+from modelworks.errors import BadInput, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["MANIFEST", "StageStore", "disk_errors", "publish", "read_manifest", "write_json"]
+
+MANIFEST = "manifest.json"
+
+GRACE_SECONDS = 60
+"""A folder aside younger than this is left alone: its writer may not have locked it yet."""
+
+
+@dataclass(frozen=True)
+class StageStore:
+    """The folders `root/<stage>/<key>/`."""
+
+    root: Path
+
+    def folder(self, stage: str, key: str) -> Path:
+        """Where the output of a stage under a key is, or would be."""
+        return self.root / stage / key
+
+    def state(self, stage: str, key: str) -> Literal["intact", "damaged", "absent"]:
+        """Whether the output can be used. Reads every byte of it."""
+        folder = self.folder(stage, key)
+        if not folder.is_dir():
+            return "absent"
+        return "intact" if read_manifest(folder) is not None else "damaged"
+
+    @contextmanager
+    def write(self, stage: str, key: str, ingredients: Mapping[str, str]) -> Iterator[Path]:
+        """A folder aside to fill; it takes its name when the block ends without an error.
+
+        Raises:
+            BadInput: the disk does not allow it.
+            Unavailable: the disk is full or broken.
+        """
+        target = self.folder(stage, key)
+        with disk_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            aside = Path(tempfile.mkdtemp(prefix=f".{key[:12]}-", dir=target.parent))
+            # The kernel drops this lock with the process, however it dies: an unlocked folder aside is a leftover.
+            lock = _lock(aside)
+        try:
+            with disk_errors(target):
+                yield aside
+                publish(aside, target, {"stage": stage, "key": key, "ingredients": dict(ingredients)})
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+            os.close(lock)
+
+    def ingredients(self, stage: str, key: str) -> dict[str, str] | None:
+        """What the key of an output was made of; None when the manifest cannot be read."""
+        try:
+            manifest = json.loads((self.folder(stage, key) / MANIFEST).read_text())
+            return dict(manifest["ingredients"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def clear_leftovers(self, stage: str = "*") -> int:
+        """Delete what killed writers left aside and return how many folders that were; living ones keep theirs."""
+        leftovers = [path for path in self.root.glob(f"{stage}/.*") if path.is_dir() and _abandoned(path)]
+        for path in leftovers:
+            shutil.rmtree(path, ignore_errors=True)
+        return len(leftovers)
+
+
+def publish(aside: Path, target: Path, facts: Mapping[str, Any]) -> None:
+    """Give a finished folder its manifest and its name; whatever stood under that name goes."""
+    files = folder_digests(aside)
+    write_json(aside / MANIFEST, {**facts, "files": files})
+    for name in files:
+        _sync(aside / name)
+    for folder in {aside, *(path for path in aside.rglob("*") if path.is_dir())}:
+        _sync(folder)
+    if target.exists():
+        grave = Path(tempfile.mkdtemp(prefix=".gone-", dir=target.parent))
+        target.rename(grave / "folder")
+        shutil.rmtree(grave, ignore_errors=True)
+    aside.rename(target)
+    _sync(target.parent)
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a folder, or None unless the folder holds exactly the files it names, byte for byte."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        found = folder_digests(folder)
+    except (OSError, ValueError):
+        return None
+    found.pop(MANIFEST, None)
+    if not isinstance(manifest, dict) or manifest.get("files") != found:
+        return None
+    return manifest
+
+
+def write_json(path: Path, value: Any) -> None:  # any JSON value
+    """Write a JSON file for people and programs: indented, synced to disk."""
+    with path.open("w", encoding="utf-8") as stream:
+        json.dump(value, stream, indent=1, ensure_ascii=False, allow_nan=False)
+        stream.write("\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses into an error that names the place and the way out."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or path
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Unavailable(f"no space left while writing {place}", "free some disk space and run again") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise BadInput(f"cannot write {place}: {error.strerror}", "make the folder writable") from error
+        if error.errno in (errno.ENOTDIR, errno.EEXIST):
+            raise BadInput(f"cannot make the folder {place}: a file is in its way", "move that file elsewhere") from error
+        if error.errno == errno.EIO:
+            raise Unavailable(f"the disk failed at {place}", "see the system's log, then run again") from error
+        raise
+
+
+def _lock(folder: Path) -> int:
+    descriptor = os.open(folder, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
+
+
+def _abandoned(folder: Path) -> bool:
+    try:
+        if time.time() - folder.stat().st_mtime < GRACE_SECONDS:
+            return False
+        os.close(_lock(folder))
+    except OSError:  # locked by its writer, or gone meanwhile
+        return False
+    return True
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,71 @@
+"""The job: everything the trainer program is told, as one JSON file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelworks.models import config as catalogue
+from modelworks.models.config import ModelConfig
+from modelworks.store import write_json
+from modelworks.training.config import TrainConfig
+from modelworks.training.hardware import Hardware
+
+__all__ = ["Job"]
+
+_KINDS = {"cnn": catalogue.Cnn, "transformer": catalogue.Transformer, "pretrained": catalogue.Pretrained}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One training: what to learn from, what to train, how, and where to write."""
+
+    key: str
+    dataset: Path
+    """Folder with examples.parquet and dataset.json."""
+    splits: Path
+    """splits.npy: one int8 code per row of the examples."""
+    classes: tuple[str, ...]
+    decoded: Path
+    """Folder that keeps decoded sets."""
+    decoded_key: str
+    checkpoint: Path | None
+    """Folder of the pretrained checkpoint the weights start from."""
+    model: ModelConfig
+    train: TrainConfig
+    hardware: Hardware
+    work: Path
+    """Where events.jsonl, checkpoints/ and finally model/ go; a killed training leaves them for the next attempt."""
+    parent: int
+    """The process this training belongs to: it ends when that one does."""
+
+    def write(self, path: Path) -> None:
+        """Save as JSON."""
+        values = {item.name: _plain(getattr(self, item.name)) for item in dataclasses.fields(self)}
+        write_json(path, values)
+
+    @classmethod
+    def read(cls, path: Path) -> Job:
+        """Load what `write` saved."""
+        values = json.loads(path.read_text())
+        folders = {name: Path(values.pop(name)) for name in ("dataset", "splits", "decoded", "work")}
+        checkpoint = values.pop("checkpoint")
+        model = values.pop("model")
+        return cls(
+            **folders,
+            checkpoint=Path(checkpoint) if checkpoint else None,
+            classes=tuple(values.pop("classes")),
+            model=_KINDS[model["kind"]](**model),
+            train=TrainConfig(**values.pop("train")),
+            hardware=Hardware(**values.pop("hardware")),
+            **values,
+        )
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,25 @@
+"""The `checks:` section of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from modelworks.bounds import Bounds
+
+__all__ = ["ChecksConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChecksConfig:
+    """What the data must satisfy, beyond what no config can drop."""
+
+    min_rows: Annotated[int, Bounds(ge=2)] = 20
+    """Fewest usable rows."""
+    min_per_class: Annotated[int, Bounds(ge=1)] = 5
+    """Fewest usable rows of each class."""
+    max_bad_share: Annotated[float, Bounds(ge=0, lt=1)] = 0.0
+    """Share of rows that may be left out: those that do not decode, are blank, repeat another or contradict it."""
+    expect: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
+    """Great Expectations, each `expect_...: {column: ..., ...}`, over the table of facts (ARCHITECTURE.md lists it)."""

@@ -1,0 +1,114 @@
+"""What validation knows of an image: whether it decodes, its size, and how bright and varied it is."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+__all__ = ["MOST_PIXELS", "image_facts"]
+
+MOST_PIXELS = 1 << 26
+"""A larger image is not decoded: a small file can claim any size and fill the memory (a decompression bomb)."""
+
+_PACKED = re.compile(rb"P([56])\n(\d+) (\d+)\n255\n")
+"""The header of a binary PGM or PPM as the packaged sources write it: its pixels need no codec."""
+
+_GREY = ("1", "L", "I", "I;16", "I;16B", "F")
+"""Pillow's modes of one grey channel; all others are looked at as RGB, as the models see them."""
+
+
+class _Image(NamedTuple):
+    decodes: bool
+    width: int | None
+    height: int | None
+    channels: int | None
+    mean: float | None
+    contrast: float | None
+    fault: str | None
+
+
+def image_facts(images: pa.ChunkedArray) -> pd.DataFrame:
+    """One row per image: `decodes`, `width`, `height`, `channels`, `mean`, `contrast`, `bytes`, `fault`.
+
+    `mean` and `contrast` (standard deviation) are over all pixels, in grey levels of 0 to 255. `fault` says why an
+    image cannot be used; then what could not be known is null.
+    """
+    import pandas as pd
+    from PIL import Image
+
+    sizes: list[int | None] = []
+    rows: list[_Image] = []
+    with warnings.catch_warnings():
+        # Ours is the lower limit, and it is an error.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        for chunk in images.chunks:
+            for content in chunk.to_pylist():
+                sizes.append(None if content is None else len(content))
+                rows.append(_look(content))
+    facts = pd.DataFrame.from_records(rows, columns=_Image._fields)
+    facts.insert(len(facts.columns) - 1, "bytes", sizes)
+    whole = dict.fromkeys(("width", "height", "channels", "bytes"), "Int64")
+    return facts.astype({"decodes": "bool", **whole, "mean": "float64", "contrast": "float64", "fault": "str"})
+
+
+def _look(content: bytes | None) -> _Image:
+    if not content:
+        return _unusable("it is empty")
+    packed = _PACKED.match(content)
+    if packed is None:
+        return _decode(content)
+    channels = 1 if packed[1] == b"5" else 3
+    width, height = int(packed[2]), int(packed[3])
+    if len(content) - packed.end() != width * height * channels or not width * height:
+        return _unusable(f"{len(content) - packed.end()} bytes of pixels for {width}x{height}x{channels}")
+    import numpy as np
+
+    histogram = np.bincount(np.frombuffer(content, np.uint8, offset=packed.end()), minlength=256)
+    return _Image(True, width, height, channels, *_moments(histogram), None)
+
+
+def _decode(content: bytes) -> _Image:
+    import numpy as np
+    from PIL import Image
+
+    try:
+        # Opening reads the header alone; a truncated file fails only when its pixels are loaded.
+        with Image.open(io.BytesIO(content)) as image:
+            if image.width * image.height > MOST_PIXELS:
+                return _unusable(f"{image.width}x{image.height} is more than {MOST_PIXELS} pixels")
+            image.load()
+            channels = 3 if image.mode == "P" else len(image.getbands())
+            histogram = image.convert("L" if image.mode in _GREY else "RGB").histogram()
+            width, height = image.size
+    except Exception as error:  # Pillow's decoders raise whatever broken bytes lead them to: it is a fact of the row
+        return _unusable(_reason(error))
+    return _Image(True, width, height, channels, *_moments(np.array(histogram).reshape(-1, 256).sum(axis=0)), None)
+
+
+def _moments(histogram: np.ndarray[Any, Any]) -> tuple[float, float]:
+    """Mean and standard deviation of the grey levels that a histogram of 256 counts; the sums are exact."""
+    import numpy as np
+
+    levels = np.arange(256)
+    count = int(histogram.sum())
+    total, squares = int(histogram @ levels), int(histogram @ levels**2)
+    return total / count, (squares * count - total**2) ** 0.5 / count
+
+
+def _unusable(reason: str) -> _Image:
+    return _Image(False, None, None, None, None, None, f"does not decode: {reason}")
+
+
+def _reason(error: Exception) -> str:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):  # its message is the address of a buffer
+        return "not an image file"
+    return str(error) or type(error).__name__

@@ -1,0 +1,138 @@
+"""Validate: examples become facts, bad rows are set aside, and one suite of checks judges the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelworks.data import packed
+from modelworks.data.config import SplitConfig
+from modelworks.errors import Refused
+from modelworks.records import Check, DatasetVersion, ValidationReport
+from modelworks.store import write_json
+from modelworks.validation.config import ChecksConfig
+from modelworks.validation.data_docs import write_data_docs
+from modelworks.validation.facts import class_facts, content_facts, row_facts
+from modelworks.validation.quarantine import BadRow, bad_rows
+from modelworks.validation.questions import configured, mandatory
+from modelworks.validation.remarks import remarks
+from modelworks.validation.suite import Answer, ask
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+__all__ = ["validate"]
+
+SHOWN = 5
+"""Bad rows that a refusal names; quarantine.json would have had them all."""
+
+
+def validate(
+    dataset: DatasetVersion, split: SplitConfig, checks: ChecksConfig, *, key: str, folder: Path, aside: Path
+) -> ValidationReport:
+    """Split and judge a data set.
+
+    Writes `splits.npy` (int8, one code per row of examples.parquet; quarantined rows have one of their own),
+    `quarantine.json`, `report.json` and `data_docs/index.html`.
+
+    Args:
+        key: of this stage's output.
+        folder: where that output will be found.
+        aside: where it is written now; it exists and is empty.
+
+    Raises:
+        BadInput: `checks.expect` is wrong.
+        Corrupt: the examples cannot be read.
+        Refused: checks failed; all of them are listed.
+    """
+    import numpy as np
+
+    examples = packed.read(dataset.folder, ["id", "label", "split", "path", dataset.modality])
+    official = "split" in examples.column_names
+    splits = packed.assign_splits(
+        examples["id"].to_pylist(), examples["split"].to_pylist() if official else None, split
+    )
+    facts = _facts(examples, splits, dataset.modality)
+    bad = bad_rows(facts, examples)
+    budget = _budget(bad, len(facts), checks)
+    if len(bad) == len(facts):  # there is nothing left to judge
+        raise _refusal(dataset, [budget], bad)
+    usable = facts.drop([each.row for each in bad])
+    usable = usable.join(class_facts(usable))
+    questions = (*mandatory(dataset, checks), *configured(checks, list(usable.columns)))
+    answers, outcome = ask(questions, usable, dataset.name)
+    answers = (budget, *answers)
+    if not all(answer.check.passed for answer in answers if answer.demand):
+        raise _refusal(dataset, answers, bad)
+
+    splits[[each.row for each in bad]] = packed.QUARANTINED
+    report = ValidationReport(
+        dataset=dataset,
+        key=key,
+        folder=folder,
+        checks=tuple(answer.check for answer in answers),
+        quarantined=len(bad),
+        warnings=(
+            *(_sentence(answer.check) for answer in answers if not answer.check.passed),
+            *remarks(facts, usable, dataset.modality, official=official),
+        ),
+        rows={name: int((splits == code).sum()) for code, name in enumerate(packed.SPLIT_NAMES)},
+    )
+    np.save(aside / "splits.npy", splits)
+    write_json(aside / "quarantine.json", [dataclasses.asdict(each) for each in bad])
+    write_json(
+        aside / "report.json",
+        {
+            "dataset": dataset.name,
+            "digest": dataset.digest,
+            "rows": report.rows,
+            "quarantined": report.quarantined,
+            "checks": [dataclasses.asdict(check) for check in report.checks],
+            "warnings": report.warnings,
+            "great_expectations": outcome,
+        },
+    )
+    write_data_docs(aside / "data_docs", dataset.name, dataset.digest, outcome)
+    return report
+
+
+def _facts(examples: pa.Table, splits: np.ndarray, modality: str) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.concat([row_facts(examples, splits), content_facts(examples[modality], modality)], axis=1)
+
+
+def _budget(bad: Sequence[BadRow], rows: int, checks: ChecksConfig) -> Answer:
+    share = len(bad) / rows
+    allowed = math.ceil(share * 1000) / 1000
+    return Answer(
+        check=Check(
+            name="bad rows",
+            passed=share <= checks.max_bad_share,
+            found=f"{len(bad)} of {rows} ({share:.3%})",
+            demanded=f"at most {checks.max_bad_share:.3%}",
+        ),
+        way_out="mend or remove the bad rows" + (f", or set checks.max_bad_share: {allowed:g}" if allowed < 1 else ""),
+    )
+
+
+def _refusal(dataset: DatasetVersion, answers: Sequence[Answer], bad: Sequence[BadRow]) -> Refused:
+    """One line per failed check; below that of the bad rows, the first of them."""
+    failed = [answer for answer in answers if answer.demand and not answer.check.passed]
+    lines = [f"the data of {dataset.name} fails {len(failed)} of {len(answers)} checks"]
+    for answer in failed:
+        lines.append(f"  {_sentence(answer.check)}")
+        if answer.check.name == "bad rows":
+            lines += [f"    {each}" for each in bad[:SHOWN]]
+            if len(bad) > SHOWN:
+                lines.append(f"    and {len(bad) - SHOWN} more")
+    return Refused("\n".join(lines), "; ".join(dict.fromkeys(answer.way_out for answer in failed)))
+
+
+def _sentence(check: Check) -> str:
+    return f"{check.name}: found {check.found}, demanded {check.demanded}"

@@ -1,0 +1,162 @@
+"""What a person sees while a pipeline runs: drawn on a terminal, plain lines in a log. Always on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+__all__ = ["Display", "make_display"]
+
+PLAIN_SECONDS = 5.0
+"""Time between two lines about a training in a log."""
+
+
+class Display(Protocol):
+    """Told what happens, by whoever makes it happen."""
+
+    def stage(self, name: str, outcome: str, seconds: float, detail: str) -> None:
+        """A stage is over."""
+
+    @contextmanager
+    def working(self, name: str) -> Iterator[None]:
+        """A stage is at work."""
+
+    def training(self, event: Mapping[str, Any]) -> None:
+        """An event of the trainer (see modelworks.training.events)."""
+
+    def say(self, text: str) -> None:
+        """Anything else worth a line."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+
+def make_display() -> Display:
+    """The display that fits where stderr goes."""
+    return TerminalDisplay() if sys.stderr.isatty() else PlainDisplay()
+
+
+class PlainDisplay:
+    """One line per thing that happened."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._epochs = self._steps = 0
+        self._next_line = 0.0
+
+    def stage(self, name: str, outcome: str, seconds: float, detail: str) -> None:
+        self.say(f"{name:<9} {outcome:<9} {seconds:6.1f} s  {detail}".rstrip())
+
+    @contextmanager
+    def working(self, name: str) -> Iterator[None]:
+        self.say(f"{name:<9} ...")
+        yield
+
+    def training(self, event: Mapping[str, Any]) -> None:
+        if event["type"] == "start":
+            self._epochs, self._steps = event["epochs"], event["steps"]
+            self.say(_start_line(event))
+        elif event["type"] == "step" and time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + PLAIN_SECONDS
+            self.say(
+                f"  step {event['step']}/{self._steps}  epoch {event['epoch']}/{self._epochs}  loss {event['loss']:.4f}  "
+                f"{event['examples_per_second']:,.0f} examples/s  {event['seconds_left']:.0f} s left"
+            )
+        elif event["type"] == "epoch" and "validation_loss" in event:
+            self.say(_epoch_line(event, self._epochs))
+
+    def say(self, text: str) -> None:
+        print(f"{time.monotonic() - self._started:7.1f}  {text}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class TerminalDisplay:
+    """A spinner for the stage at work, a bar for a training, a tick for what is done."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+        self._console = Console(stderr=True, highlight=False)
+        self._spinner = Progress(SpinnerColumn(), TextColumn("[bold]{task.description}"), console=self._console, transient=True)
+        self._bar = Progress(
+            TextColumn("  "),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            console=self._console,
+            transient=True,
+        )
+        self._task: Any = None
+        self._epochs = 0
+
+    def stage(self, name: str, outcome: str, seconds: float, detail: str) -> None:
+        colour = "green" if outcome in ("ran", "resumed") else "cyan"
+        self._console.print(f"[{colour}]✔[/] [bold]{name:<9}[/] [{colour}]{outcome:<9}[/] [dim]{seconds:6.1f} s[/]  {_escaped(detail)}")
+
+    @contextmanager
+    def working(self, name: str) -> Iterator[None]:
+        task = self._spinner.add_task(name)
+        self._spinner.start()
+        try:
+            yield
+        finally:
+            self._stop_bar()
+            self._spinner.stop()
+            self._spinner.remove_task(task)
+
+    def training(self, event: Mapping[str, Any]) -> None:
+        if event["type"] == "start":
+            self._epochs = event["epochs"]
+            if event["resumed_from"]:
+                self.say(_start_line(event))
+            self._spinner.stop()
+            self._bar.start()
+            self._task = self._bar.add_task("starting", total=event["steps"], completed=event["resumed_from"])
+        elif event["type"] == "step" and self._task is not None:
+            self._bar.update(
+                self._task,
+                completed=event["step"],
+                description=(
+                    f"epoch {event['epoch']}/{self._epochs}  loss [bold]{event['loss']:.4f}[/]  "
+                    f"{event['examples_per_second']:,.0f} examples/s  {event['seconds_left']:.0f} s left"
+                ),
+            )
+        elif event["type"] == "epoch" and "validation_loss" in event:
+            self._bar.console.print(f"[dim]{_epoch_line(event, self._epochs)}[/]")
+
+    def say(self, text: str) -> None:
+        self._console.print(_escaped(text))
+
+    def close(self) -> None:
+        self._stop_bar()
+        self._spinner.stop()
+
+    def _stop_bar(self) -> None:
+        if self._task is not None:
+            self._bar.stop()
+            self._bar.remove_task(self._task)
+            self._task = None
+
+
+def _start_line(event: Mapping[str, Any]) -> str:
+    resumed = f", going on from step {event['resumed_from']:,}" if event["resumed_from"] else ""
+    return f"  {event['parameters']:,} parameters, {event['steps']:,} steps in {event['epochs']} epochs{resumed}"
+
+
+def _epoch_line(event: Mapping[str, Any], epochs: int) -> str:
+    return (
+        f"  epoch {event['epoch']}/{epochs}  validation loss {event['validation_loss']:.4f}  "
+        f"accuracy {event['validation_accuracy']:.4f}"
+    )
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

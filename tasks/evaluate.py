@@ -1,0 +1,28 @@
+"""Evaluate: the test rows scored once, with intervals, and a report to look at."""
+
+from __future__ import annotations
+
+from modelworks.plan import Stage
+from modelworks.records import Evaluation, TrainedModel
+from tasks.policy import reuse_or_make, stage_task
+from tasks.run import Run
+
+__all__ = ["evaluate"]
+
+
+@stage_task("evaluate")
+def evaluate(run: Run, stage: Stage, trained: TrainedModel) -> Evaluation:
+    """What the model is worth on rows it has never seen."""
+    from modelworks.evaluation import evaluate as library
+    from modelworks.registry.runs import log_evaluation
+
+    shown = [*run.config.gate.minimums, run.config.gate.compare]
+    evaluation = reuse_or_make(
+        run,
+        stage,
+        Evaluation,
+        lambda aside, final: library.evaluate(trained, run.config.evaluate, aside, final, stage.key),
+        lambda found: ", ".join(f"{name} {found.metrics[name]}" for name in dict.fromkeys(shown)),
+    )
+    run.track(log_evaluation, evaluation)
+    return evaluation

@@ -1,0 +1,23 @@
+"""Ingest: the source's rows become a pinned data version. Always looks, works only when something changed."""
+
+from __future__ import annotations
+
+import time
+
+from modelworks.data import ingest as library
+from modelworks.records import DatasetVersion
+from tasks.policy import stage_task
+from tasks.run import Run
+
+__all__ = ["ingest"]
+
+
+@stage_task("ingest")
+def ingest(run: Run) -> DatasetVersion:
+    """The data version that this run stands on."""
+    started = time.monotonic()
+    with run.display.working("ingest"):
+        dataset, outcome = library.ingest(run.project, run.config.source)
+    detail = f"data {dataset.name} {dataset.digest[:12]}, {dataset.rows:,} rows, {len(dataset.classes)} classes"
+    run.finished("ingest", outcome, time.monotonic() - started, detail)
+    return dataset

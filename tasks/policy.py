@@ -1,0 +1,70 @@
+"""The policy every stage shares: retried when a retry may help, tracked, and not done twice."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.states import Completed
+
+from modelworks.errors import Unavailable
+from modelworks.plan import Stage
+from modelworks.records import from_json, to_json
+from modelworks.store import StageStore, write_json
+from tasks.run import Run
+
+__all__ = ["cached", "reuse_or_make", "stage_task"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+RECORD = "record.json"
+
+
+def stage_task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """A Prefect task for a stage: retries with backoff and jitter, for what a retry may mend, and JSON results.
+
+    Prefect's own cache stays off: the stage store knows what was done, verifies it, and works without a server.
+    """
+    return task(
+        name=name,
+        tags=["modelworks"],
+        retries=2,
+        retry_delay_seconds=[1, 5],
+        retry_jitter_factor=0.5,
+        retry_condition_fn=_may_help,
+        persist_result=True,
+        result_serializer="json",
+        cache_policy=NO_CACHE,
+    )
+
+
+def reuse_or_make(run: Run, stage: Stage, kind: type[R], make: Callable[[Path, Path], R], describe: Callable[[R], str]) -> R:
+    """The stage's stored record if it is intact, else what `make(folder aside, its later name)` returns."""
+    started = time.monotonic()
+    store, root = StageStore(run.project.stages), run.project.root
+    final = store.folder(stage.name, stage.key)
+    if store.state(stage.name, stage.key) == "intact":
+        record = from_json(kind, json.loads((final / RECORD).read_text()), root)
+        return cached(run, stage.name, record, started, describe(record))
+    with run.display.working(stage.name), store.write(stage.name, stage.key, stage.ingredients) as aside:
+        record = make(aside, final)
+        write_json(aside / RECORD, to_json(record, root))
+    run.finished(stage.name, run.outcomes.get(stage.name, "ran"), time.monotonic() - started, describe(record))
+    return record
+
+
+def cached(run: Run, name: str, record: R, started: float, detail: str) -> R:
+    """Say that a stage had nothing to do. Prefect shows the state and hands the record on as the task's result."""
+    run.finished(name, "cached", time.monotonic() - started, detail)
+    return cast(R, Completed(name="Cached", message="same key, output intact", data=record))
+
+
+def _may_help(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+    return isinstance(state.result(raise_on_failure=False), Unavailable)

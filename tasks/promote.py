@@ -1,0 +1,61 @@
+"""Promote: production follows the verdict, if nobody moved it meanwhile."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from typing import TYPE_CHECKING
+
+from modelworks.records import Promotion, Verdict
+from tasks.policy import cached, stage_task
+from tasks.run import Run
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = ["promote"]
+
+
+@stage_task("promote")
+def promote(run: Run, verdict: Verdict) -> Promotion:
+    """What production is after this run; a verdict is followed once."""
+    from modelworks.registry import production, versions
+
+    started = time.monotonic()
+    version = verdict.version
+    known = versions.get(run.client, version.name, version.version)
+    if verdict.decision != "promote" or known.promoted_by == verdict.key:
+        promotion = Promotion(verdict=verdict, moved=False, production=versions.production(run.client, version.name))
+        run.track(_note, promotion)
+        if run.outcomes["gate"] == "cached":
+            return cached(run, "promote", promotion, started, _detail(promotion))
+        run.finished("promote", "ran", time.monotonic() - started, _detail(promotion))
+        return promotion
+    with run.display.working("promote"):
+        now = production.promote(
+            run.client,
+            run.project,
+            version.name,
+            version.version,
+            expected=verdict.opponent,
+            reason="the gate's verdict",
+            who=f"modelworks run, {getpass.getuser()}",
+            evidence={"verdict": list(verdict.reasons), "run": version.run_id},
+        )
+        versions.record_promotion(run.client, verdict)
+    promotion = Promotion(verdict=verdict, moved=True, production=now)
+    run.track(_note, promotion)
+    run.finished("promote", "ran", time.monotonic() - started, _detail(promotion))
+    return promotion
+
+
+def _note(client: MlflowClient, run_id: str, promotion: Promotion) -> None:
+    from modelworks.registry.runs import log_note
+
+    log_note(client, run_id, promotion.verdict, promotion.production)
+
+
+def _detail(promotion: Promotion) -> str:
+    if promotion.production == 0:
+        return "production: none"
+    return f"production: version {promotion.production}" + ("" if promotion.moved else " (unchanged)")

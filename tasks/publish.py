@@ -1,0 +1,66 @@
+"""Where people look afterwards: the MLflow run around the stages, and the artifacts on the Prefect flow run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+
+from modelworks.config import RunConfig
+from modelworks.errors import Interrupted
+from modelworks.plan import Plan
+from modelworks.records import DatasetVersion, Promotion
+from modelworks.stages import settings
+from tasks.run import Run
+from tasks.summary import summarise
+
+__all__ = ["conclude", "track"]
+
+
+@contextmanager
+def track(run: Run, plan: Plan, dataset: DatasetVersion, flow_run_id: str) -> Iterator[None]:
+    """An MLflow run around the stages, unless all of them stand already."""
+    from modelworks.current import outlook
+    from modelworks.registry import runs
+
+    if outlook(run.project, run.config).promotion is not None:
+        yield
+        return
+    run.run_id = runs.start(
+        run.client,
+        run.project,
+        experiment=run.config.name,
+        parameters=_parameters(run.config, plan),
+        prefect_flow_run_id=flow_run_id,
+        prefect_url=run.project.prefect_page(flow_run_id),
+    )
+    run.track(runs.log_dataset, dataset)
+    run.track(runs.log_stage_keys, {stage.name: stage.key for stage in plan.stages})
+    try:
+        yield
+    except BaseException as error:
+        stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+        runs.finish(run.client, run.run_id, "KILLED" if stopped or not isinstance(error, Exception) else "FAILED")
+        raise
+    runs.finish(run.client, run.run_id, "FINISHED")
+
+
+def conclude(run: Run, promotion: Promotion, flow_run_id: str, seconds: float) -> dict[str, Any]:
+    """The summary; the verdict and the way to MLflow as artifacts of the flow run."""
+    from modelworks.registry import note
+
+    name = run.config.name
+    create_markdown_artifact(note.write(promotion.verdict, promotion.production), key=f"{name}-verdict", description="The gate's verdict")
+    version = promotion.verdict.version
+    address = run.project.mlflow_page(version.experiment_id, version.run_id)
+    create_link_artifact(address, link_text=f"{name} version {version.version} in MLflow", key=f"{name}-mlflow", description="The MLflow run")
+    return summarise(run.project, promotion, run.outcomes, flow_run_id, seconds)
+
+
+def _parameters(config: RunConfig, plan: Plan) -> dict[str, str]:
+    sections = config.section("source", "split", "model", "train", "evaluate", "gate")
+    hardware = {"device": plan.hardware.device, "precision": plan.hardware.precision, "threads": str(plan.hardware.threads)}
+    # JSON's quotes around plain words are noise to a reader.
+    return {name: value.strip('"') for name, value in settings({**sections, "compute": hardware}).items()}

@@ -1,0 +1,91 @@
+"""What all tasks of one run share: the project, the config, the tracking run and the display."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from modelworks.config import RunConfig
+from modelworks.errors import Unavailable
+from modelworks.project import Project
+from modelworks.store import StageStore
+from tasks.display import Display, make_display
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = ["Run", "open_run"]
+
+R = TypeVar("R")
+
+
+class Run:
+    """One run of one config.
+
+    A plain class, not a dataclass: Prefect looks into dataclasses for futures to wait for.
+    """
+
+    def __init__(self, project: Project, config: RunConfig, client: MlflowClient, display: Display) -> None:
+        self.project, self.config, self.client, self.display = project, config, client, display
+        self.run_id = ""
+        """The MLflow run; empty while there is nothing to track."""
+        self.outcomes: dict[str, str] = {}
+        """What became of each stage so far: ran, cached, resumed, verified."""
+
+    def finished(self, stage: str, outcome: str, seconds: float, detail: str) -> None:
+        """Note and show that a stage is over."""
+        self.outcomes[stage] = outcome
+        self.display.stage(stage, outcome, seconds, detail)
+
+    def track(self, log: Callable[[MlflowClient, str, R], None], record: R) -> None:
+        """Log a record onto the MLflow run, if there is one."""
+        if self.run_id:
+            log(self.client, self.run_id, record)
+
+
+@contextmanager
+def open_run(project: Project, config: RunConfig) -> Iterator[Run]:
+    """A run that nobody else is doing: services checked, leftovers of dead runs closed, the pipeline locked.
+
+    Raises:
+        Unavailable: the tracking server does not answer, or this pipeline is running already.
+    """
+    from modelworks.registry.reconcile import close_stale_runs
+    from modelworks.registry.store import connect
+
+    project.make_private_folders()
+    with _only_one(project, config):
+        client = connect(project)
+        for stale in close_stale_runs(client, [config.name]):
+            client.set_tag(stale, "mlflow.note.content", "Closed: the process that ran this is dead.")
+        StageStore(project.stages).clear_leftovers()
+        display = make_display()
+        try:
+            yield Run(project, config, client, display)
+        finally:
+            display.close()
+
+
+@contextmanager
+def _only_one(project: Project, config: RunConfig) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    path = project.locks / f"run-{config.name}.lock"
+    holder = path.with_suffix(".holder")
+    try:
+        with FileLock(path, timeout=0):
+            holder.write_text(_who())
+            yield
+            holder.unlink(missing_ok=True)
+    except Timeout:
+        who = holder.read_text() if holder.exists() else "another process"
+        raise Unavailable(f"{config.name} is running already: {who}", "wait for it, or stop that process") from None
+
+
+def _who() -> str:
+    import os
+    import socket
+    from datetime import datetime, timezone
+
+    return f"pid {os.getpid()} on {socket.gethostname()} since {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,44 @@
+"""What a finished run comes to: one JSON object for programs, the same for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from modelworks.project import Project
+from modelworks.records import Promotion
+
+__all__ = ["summarise"]
+
+
+def summarise(project: Project, promotion: Promotion, outcomes: Mapping[str, str], prefect_flow_run_id: str, seconds: float) -> dict[str, Any]:
+    """The run as JSON values.
+
+    Args:
+        outcomes: what became of each stage: ran, cached, resumed, verified.
+        prefect_flow_run_id: empty when there was nothing to do.
+        seconds: wall time of the whole run.
+    """
+    verdict = promotion.verdict
+    version = verdict.version
+    evaluation = version.evaluation
+    report = evaluation.trained.report
+    return {
+        "model": version.name,
+        "version": version.version,
+        "verdict": verdict.decision,
+        "reasons": list(verdict.reasons),
+        "production": promotion.production or None,
+        "metrics": {name: {"value": found.value, "low": found.low, "high": found.high} for name, found in evaluation.metrics.items()},
+        "data": report.dataset.name,
+        "data_version": report.dataset.digest,
+        "rows": dict(report.rows),
+        "quarantined": report.quarantined,
+        "warnings": list(report.warnings),
+        "checks": {check.name: check.passed for check in report.checks},
+        "mlflow_run_id": version.run_id,
+        "mlflow_experiment_id": version.experiment_id,
+        "prefect_flow_run_id": prefect_flow_run_id or None,
+        "stages": dict(outcomes),
+        "seconds": round(seconds, 2),
+    }

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from modelworks.data.sources import Table
+from modelworks.errors import BadInput
+
+
+def source(path: str, **options: Any) -> Table:
+    return Table(**{"kind": "table", "path": path, "text": "body", "label": "class", **options})
+
+
+def columns_of(table: Table, root: Path) -> dict[str, list[str | None]]:
+    return {name: column.to_pylist() for name, column in table.read(root).columns.items()}
+
+
+EXPECTED = {"text": ["first, with comma", "3"], "label": ["NA", "1"], "split": ["train", "test"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", 'class,body,split,more\nNA,"first, with comma",train,x\n 1 ,3,Test,y\n'),
+        ("t.tsv", "class\tbody\tsplit\nNA\tfirst, with comma\ttrain\n1\t3\ttest\n"),
+        (
+            "t.jsonl",
+            '{"class": "NA", "body": "first, with comma", "split": "train"}\n'
+            '{"class": "1", "body": "3", "split": "TEST"}\n',
+        ),
+        ("T.NDJSON", '{"body": "first, with comma", "class": "NA", "split": "training"}\n'
+         '{"body": "3", "class": "1", "split": "test"}'),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_every_format_reads_the_same(tmp_path: Path, name: str, content: str, mark: str) -> None:
+    (tmp_path / name).write_text(mark + content, encoding="utf-8")
+    assert columns_of(source(name), tmp_path) == EXPECTED
+
+
+def test_parquet_reads_the_same_whatever_its_types(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "body": pa.chunked_array([["first, with comma"], ["3"]]),
+            "class": pa.array(["NA", "1"]).dictionary_encode(),
+            "split": pa.array(["train", "test"], pa.large_string()),
+        }
+    )
+    pa.parquet.write_table(table, tmp_path / "t.parquet")
+    assert columns_of(source("t.parquet"), tmp_path) == EXPECTED
+
+
+def test_numbers_are_class_names_too(tmp_path: Path) -> None:
+    pa.parquet.write_table(pa.table({"body": ["a", "b"], "class": [-1, 1]}), tmp_path / "t.parquet")
+    assert columns_of(source("t.parquet"), tmp_path)["label"] == ["-1", "1"]
+
+
+def test_an_encoding_can_be_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("body,class\nnaïve,x\n".encode("utf-16"))
+    assert columns_of(source("t.csv", encoding="utf-16"), tmp_path)["text"] == ["naïve"]
+
+
+def test_newlines_inside_quotes_belong_to_the_text(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('body,class\n"two\nlines",x\n')
+    assert columns_of(source("t.csv"), tmp_path)["text"] == ["two\nlines"]
+
+
+def test_an_empty_label_is_none_and_an_empty_text_stays(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('body,class\n"",x\nb, \n')
+    assert columns_of(source("t.csv"), tmp_path) == {"text": ["", "b"], "label": ["x", None]}
+    (tmp_path / "t.jsonl").write_text('{"body": null, "class": "x"}\n{"body": "b", "class": null}\n{"body": "c"}\n')
+    assert columns_of(source("t.jsonl"), tmp_path) == {"text": [None, "b", "c"], "label": ["x", None, None]}
+
+
+def test_a_text_longer_than_the_usual_block_is_read(tmp_path: Path) -> None:
+    long = "word " * 500_000
+    (tmp_path / "t.csv").write_text(f"body,class\n{long},x\nshort,y\n")
+    (tmp_path / "t.jsonl").write_text(f'{{"body": "{long}", "class": "x"}}\n{{"body": "short", "class": "y"}}\n')
+    assert columns_of(source("t.csv"), tmp_path) == columns_of(source("t.jsonl"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "message"),
+    [
+        ("t.txt", b"x", {}, "ends in none of .csv, .tsv, .jsonl, .ndjson, .parquet"),
+        ("t.csv", b"", {}, "t.csv is empty"),
+        ("t.jsonl", b"\n \n", {}, "t.jsonl is empty"),
+        ("t.csv", b"body,class\n", {}, "t.csv has no rows"),
+        ("t.csv", b"body,kind\na,x\n", {}, "source.label: {path} has no column 'class'"),
+        ("t.csv", b"Body,class\na,x\n", {}, "source.text: {path} has no column 'body'"),
+        ("t.csv", b"body,body,class\na,b,x\n", {}, "has 2 columns called 'body'"),
+        ("t.csv", b"body,class\na,x\n", {"split": "fold"}, "source.split: {path} has no column 'fold'"),
+        ("t.csv", b"body,class,split\na,x,train\nb,y,holdout\n", {}, "holds 'holdout' in row 1"),
+        ("t.csv", b"body,class,split\na,x,\n", {}, "holds '' in row 0"),
+        ("t.csv", b"body,class\na,x\nb\xe9,y\n", {}, "source.encoding: {path} line 3 is not utf-8: byte 0xe9"),
+        ("t.csv", b"body,class\na,x\n", {"encoding": "utf-9"}, "source.encoding: there is no encoding 'utf-9'"),
+        ("t.csv", b"body,class\na,x,1\n", {}, "is not readable as CSV: "),
+        ("t.jsonl", b'{"body": "a"', {}, "is not readable as JSONL: "),
+        ("t.jsonl", b'{"body": ["a"], "class": "x"}', {}, "source.text: column 'body' of {path} holds list<item: string>"),
+        ("t.parquet", b"PAR1 and nothing else", {}, "is not readable as Parquet: "),
+    ],
+)  # fmt: skip
+def test_a_table_that_cannot_be_used_is_refused(
+    tmp_path: Path, name: str, content: bytes, options: dict[str, str], message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInput) as bad:
+        source(name, **options).read(tmp_path)
+    assert message.format(path=tmp_path / name) in bad.value.message
+    assert bad.value.message.count("\n") == 0
+    assert bad.value.hint
+
+
+def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"nowhere\.csv does not exist"):
+        source("nowhere.csv").fingerprint(tmp_path)
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(BadInput, match=r"folder\.csv is not a file"):
+        source("folder.csv").read(tmp_path)
+
+
+def test_one_column_cannot_be_two_things() -> None:
+    with pytest.raises(ValueError, match="must be three columns"):
+        source("t.csv", label="body")
+
+
+def test_a_changed_file_changes_fingerprint_and_digest(tmp_path: Path) -> None:
+    table = source("t.csv")
+    (tmp_path / "t.csv").write_text("body,class\na,x\n")
+    before = table.fingerprint(tmp_path), table.read(tmp_path).source_digest
+    (tmp_path / "t.csv").write_text("body,class\na,xy\n")
+    after = table.fingerprint(tmp_path), table.read(tmp_path).source_digest
+    assert before[0] != after[0]
+    assert before[1] != after[1]

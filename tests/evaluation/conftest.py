@@ -1,0 +1,111 @@
+"""A small validated data set and a real saved model over it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from modelworks.data import packed
+from modelworks.data.sources.base import Examples
+from modelworks.modalities.image import Input as ImageInput
+from modelworks.modalities.text import Input as TextInput
+from modelworks.models import cnn, saved, transformer
+from modelworks.records import DatasetVersion, TrainedModel, ValidationReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+@pytest.fixture
+def validated(tmp_path: Path) -> Callable[..., ValidationReport]:
+    """Pack contents and labels as a data set whose every row but the first two and the last is a test row."""
+
+    def make(modality: str, contents: Sequence[Any], labels: Sequence[str]) -> ValidationReport:
+        folder, stage = tmp_path / "data", tmp_path / "validate"
+        folder.mkdir()
+        stage.mkdir()
+        columns = {modality: pa.array(contents), "label": pa.array(labels)}
+        packed.write(folder, "small", {}, Examples(modality=modality, columns=columns, licence="", source_digest=""))
+        splits = np.full(len(labels), packed.TEST, dtype=np.int8)
+        splits[:2], splits[-1] = packed.TRAIN, packed.QUARANTINED
+        np.save(stage / "splits.npy", splits)
+        dataset = DatasetVersion(
+            name="small",
+            folder=folder,
+            digest="0" * 32 + ".dir",
+            modality=modality,
+            classes=tuple(sorted(set(labels))),
+            rows=len(labels),
+            source={},
+            licence="",
+        )
+        rows = {"train": 2, "validation": 0, "test": len(labels) - 3}
+        return ValidationReport(
+            dataset=dataset, key="v", folder=stage, checks=(), quarantined=1, warnings=(), rows=rows
+        )
+
+    return make
+
+
+def save_model(
+    folder: Path, modality: str, contents: Sequence[Any], classes: Sequence[str], seen: Sequence[str], seed: int = 0
+) -> None:
+    """Save a model with fresh weights that claims to have learned from the rows of these ids."""
+    torch.manual_seed(seed)
+    if modality == "image":
+        inputs, architecture, settings = ImageInput.fit(contents, {}, {}), cnn, {"hidden": 4, "dropout": 0.0}
+    else:
+        inputs = TextInput.fit(contents, {"vocabulary": 80, "max_tokens": 16}, {})
+        architecture, settings = transformer, {"width": 8, "layers": 1, "heads": 2, "dropout": 0.0}
+    saved.save(
+        folder,
+        description={
+            "kind": architecture.__name__.rpartition(".")[2],
+            "modality": modality,
+            "labels": list(classes),
+            "architecture": settings,
+            "shape": inputs.shape,
+        },
+        network=architecture.build(settings, inputs.shape, len(classes)),
+        inputs=inputs,
+        sources={
+            "architecture": Path(architecture.__file__),
+            "modality": Path(sys.modules[type(inputs).__module__].__file__),
+        },
+        training_ids=np.sort(np.array([int(each[:16], 16) for each in seen], dtype=np.uint64)),
+    )
+
+
+@pytest.fixture(name="save_model")
+def saving() -> Callable[..., None]:
+    return save_model
+
+
+@pytest.fixture
+def trained(tmp_path: Path, validated: Callable[..., ValidationReport]) -> Callable[..., TrainedModel]:
+    """A trained model's record over a saved model that has seen the first two rows."""
+
+    def make(modality: str, contents: Sequence[Any], labels: Sequence[str]) -> TrainedModel:
+        report = validated(modality, contents, labels)
+        ids = packed.read(report.dataset.folder, ["id"])["id"].to_pylist()
+        save_model(tmp_path / "train" / "model", modality, contents, report.dataset.classes, ids[:2])
+        return TrainedModel(
+            report=report,
+            key="t",
+            folder=tmp_path / "train",
+            num_parameters=1,
+            num_steps=1,
+            seconds=1.0,
+            examples_per_second=1.0,
+            device="cpu",
+            precision="fp32",
+            threads=1,
+        )
+
+    return make

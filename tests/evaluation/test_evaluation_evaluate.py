@@ -1,0 +1,234 @@
+"""The stage as a whole, with real saved models: what it writes, and what a person sees."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from modelworks.data import packed
+from modelworks.errors import Corrupt, Refused
+from modelworks.evaluation import pictures, predict, report
+from modelworks.evaluation.config import METRICS, EvaluateConfig
+from modelworks.evaluation.evaluate import evaluate
+from modelworks.evaluation.opponent import score_opponent
+from modelworks.models import saved
+from modelworks.records import DatasetVersion, Evaluation, Interval, TrainedModel, from_json, to_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFIG = EvaluateConfig(resamples=200, worst=7)
+TEXTS = [
+    f"good day number {index}" if index % 2 else f"bad <script>alert({index})</script> " + "x " * index
+    for index in range(60)
+]
+MOODS = ["a & <b>glad</b>" if index % 2 else "$sad$ 猫" for index in range(60)]
+
+
+def picture(bright: bool, seed: int) -> bytes:
+    """A 6x5 PNG."""
+    pixels = np.random.default_rng(seed).integers(0, 80, (5, 6)) + (150 if bright else 0)
+    stream = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+PICTURES = [picture(index % 2 == 1, index) for index in range(40)]
+LIGHTS = ["bright" if index % 2 else "dark" for index in range(40)]
+
+Train = Callable[..., TrainedModel]
+
+
+def run(trained: TrainedModel, folder: Path) -> Evaluation:
+    folder.mkdir()
+    return evaluate(trained, CONFIG, folder, folder, "e")
+
+
+@pytest.mark.parametrize(("modality", "contents", "labels"), [("image", PICTURES, LIGHTS), ("text", TEXTS, MOODS)])
+def test_every_test_row_and_no_other_is_scored_and_kept(
+    trained: Train, tmp_path: Path, modality: str, contents: list[bytes] | list[str], labels: list[str]
+) -> None:
+    model = trained(modality, contents, labels)
+    evaluation = run(model, tmp_path / "out")
+    table = pq.read_table(tmp_path / "out" / "predictions.parquet")
+    types = {field.name: str(field.type) for field in table.schema}
+    assert types == {
+        "row": "int64", "id": "string", "label": "int16", "predicted": "int16", "probabilities": "list<element: float>"
+    }  # fmt: skip
+    rows = table["row"].to_pylist()
+    assert rows == list(range(2, len(contents) - 1))
+    assert evaluation.rows == len(rows)
+    classes = model.report.dataset.classes
+    assert [classes[label] for label in table["label"].to_pylist()] == labels[2:-1]
+    ids = packed.read(model.report.dataset.folder, ["id"])["id"].to_pylist()
+    assert table["id"].to_pylist() == ids[2:-1]
+    expected = saved.load(model.model_folder).probabilities(contents[2:-1])
+    np.testing.assert_array_equal(predict.read(tmp_path / "out").probabilities, expected)
+    assert table["predicted"].to_pylist() == expected.argmax(1).tolist()
+
+
+def test_record_has_an_interval_for_every_metric_and_survives_json(trained: Train, tmp_path: Path) -> None:
+    evaluation = run(trained("image", PICTURES, LIGHTS), tmp_path / "out")
+    assert set(evaluation.metrics) == {*METRICS, "log_loss"}
+    assert all(found.low <= found.high and found.confidence == 0.95 for found in evaluation.metrics.values())
+    assert from_json(Evaluation, to_json(evaluation, tmp_path), tmp_path) == evaluation
+
+
+def test_report_on_images_shows_the_surest_mistakes_as_pictures(trained: Train, tmp_path: Path) -> None:
+    run(trained("image", PICTURES, LIGHTS), tmp_path / "out")
+    folder = tmp_path / "out" / "report"
+    names = {"report.html", "confusion_matrix.png", "calibration.png", "per_class.csv", "worst_mistakes.png"}
+    assert {path.name for path in folder.iterdir()} == names
+    for name in ("confusion_matrix", "calibration", "worst_mistakes"):
+        with Image.open(folder / f"{name}.png") as image:
+            image.load()
+            assert (image.format, min(image.size) >= 300, max(image.size) <= 2600) == ("PNG", True, True)
+    with Image.open(folder / "worst_mistakes.png") as image:
+        assert image.height > 0.9 * 130 + 2 * 1.85 * 130 - 5  # seven pictures: two lines
+    html = (folder / "report.html").read_text()
+    assert html.count("data:image/png;base64,") == 3
+    assert "http" not in html
+
+
+def test_report_on_texts_escapes_and_cuts_them(trained: Train, tmp_path: Path) -> None:
+    run(trained("text", TEXTS, MOODS), tmp_path / "out")
+    html = (tmp_path / "out" / "report" / "report.html").read_text(encoding="utf-8")
+    assert "<script>" not in html
+    assert "<b>" not in html
+    assert "a &amp; &lt;b&gt;glad&lt;/b&gt;" in html
+    with (tmp_path / "out" / "report" / "worst_mistakes.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert 0 < len(rows) <= 7
+    sureness = [float(row["probability"]) for row in rows]
+    assert sureness == sorted(sureness, reverse=True)
+    assert all(row["label"] != row["predicted"] and row["label"] in MOODS for row in rows)
+
+
+def artificial(labels: np.ndarray, predicted: np.ndarray, classes: int) -> predict.Predictions:
+    probabilities = np.full((len(labels), classes), 0.1 / max(classes - 1, 1), dtype=np.float32)
+    probabilities[np.arange(len(labels)), predicted] = 0.9
+    return predict.Predictions(
+        rows=np.arange(len(labels)),
+        ids=tuple(f"{row:064x}" for row in range(len(labels))),
+        labels=labels.astype(np.int16),
+        predicted=predicted.astype(np.int16),
+        probabilities=probabilities,
+    )
+
+
+def write_report(folder: Path, predictions: predict.Predictions, contents: list[str]) -> None:
+    dataset = DatasetVersion(
+        name="notes", folder=folder, digest="", modality="text", classes=("no", "yes"), rows=1, source={}, licence=""
+    )
+    rows = predict.HeldOut(rows=predictions.rows, ids=predictions.ids, labels=predictions.labels, contents=contents)
+    metrics = {"accuracy": Interval(value=0.5, low=0.25, high=0.75, confidence=0.95)}
+    report.write(folder, dataset, rows, predictions, metrics, CONFIG)
+
+
+def test_a_long_text_is_cut_at_280_characters(tmp_path: Path) -> None:
+    predictions = artificial(np.array([0, 1]), np.array([1, 1]), 2)
+    write_report(tmp_path / "report", predictions, ["é" * 281, "fine"])
+    html = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "é" * 279 + "…" in html
+    assert "é" * 280 not in html
+    assert "1 mistake among 2 test rows" in html
+
+
+def test_a_model_without_mistakes_has_no_worst_ones(tmp_path: Path) -> None:
+    write_report(tmp_path / "report", artificial(np.array([0, 1]), np.array([0, 1]), 2), ["a", "b"])
+    assert not list((tmp_path / "report").glob("worst_mistakes*"))
+    assert "No mistakes among 2 test rows" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_per_class_table_says_what_the_metrics_say(tmp_path: Path) -> None:
+    write_report(tmp_path / "report", artificial(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), 2), ["a"] * 4)
+    with (tmp_path / "report" / "per_class.csv").open(newline="") as stream:
+        rows = {row["class"]: row for row in csv.DictReader(stream)}
+    assert {name: (row["rows"], float(row["precision"])) for name, row in rows.items()} == {
+        "no": ("3", 1.0),
+        "yes": ("1", 0.5),
+    }
+    assert float(rows["no"]["recall"]) == pytest.approx(2 / 3)
+    assert float(rows["no"]["f1"]) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("classes", [2, 50])
+def test_confusion_matrix_is_drawn_for_few_and_many_classes_of_any_name(classes: int, tmp_path: Path) -> None:
+    labels, predicted = np.random.default_rng(0).integers(classes, size=(2, 2000))
+    names = ["a $very$ long _name_ that goes on and on", "猫", *(f"class {index}" for index in range(2, classes))]
+    pictures.confusion(artificial(labels, predicted, classes), names, tmp_path / "matrix.png")
+    with Image.open(tmp_path / "matrix.png") as image:
+        image.load()
+        assert 400 <= min(image.size) <= max(image.size) <= 2400
+
+
+def test_damaged_model_is_reported_as_corrupt(trained: Train, tmp_path: Path) -> None:
+    model = trained("image", PICTURES, LIGHTS)
+    path = model.model_folder / "model.safetensors"
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(Corrupt, match=re.escape("model.safetensors")):
+        run(model, tmp_path / "out")
+
+
+def test_damaged_predictions_are_reported_as_corrupt(tmp_path: Path) -> None:
+    predict.write(artificial(np.array([0, 1]), np.array([0, 1]), 2), tmp_path)
+    path = tmp_path / "predictions.parquet"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(Corrupt, match=re.escape("predictions.parquet")):
+        predict.read(tmp_path)
+
+
+def test_a_diverged_model_is_refused(trained: Train, tmp_path: Path) -> None:
+    model = trained("image", PICTURES, LIGHTS)
+    loaded = saved.load(model.model_folder)
+    next(loaded.network.parameters()).data.fill_(float("nan"))
+    with pytest.raises(Refused, match="not finite on 37 of 37 test rows"):
+        predict.probabilities(loaded, predict.held_out(model.report))
+
+
+def test_opponent_answers_the_candidates_rows_and_admits_those_it_learned_from(
+    trained: Train, save_model: Callable[..., None], tmp_path: Path
+) -> None:
+    model = trained("image", PICTURES, LIGHTS)
+    evaluation = run(model, tmp_path / "out")
+    ids = packed.read(model.report.dataset.folder, ["id"])["id"].to_pylist()
+    save_model(tmp_path / "old", "image", PICTURES, ("bright", "dark"), [*ids[:1], ids[5], ids[9]], seed=1)
+    opponent = score_opponent(3, tmp_path / "old", evaluation)
+    assert opponent.version == 3
+    expected = saved.load(tmp_path / "old").probabilities(PICTURES[2:-1]).argmax(1)
+    np.testing.assert_array_equal(opponent.predictions, expected)
+    assert opponent.trained_on == (ids[5], ids[9])
+
+
+@pytest.mark.parametrize("difference", ["classes", "modality"])
+def test_opponent_of_another_task_is_not_asked(
+    trained: Train, save_model: Callable[..., None], tmp_path: Path, difference: str
+) -> None:
+    evaluation = run(trained("image", PICTURES, LIGHTS), tmp_path / "out")
+    if difference == "classes":
+        save_model(tmp_path / "old", "image", PICTURES, ("bright", "dark", "grey"), ())
+    else:
+        save_model(tmp_path / "old", "text", TEXTS, ("bright", "dark"), ())
+    opponent = score_opponent(3, tmp_path / "old", evaluation)
+    assert len(opponent.predictions) == 0
+    assert (opponent.classes, opponent.modality) != (("bright", "dark"), "image")
+
+
+def test_record_names_the_final_folder_while_the_files_are_written_aside(trained: Train, tmp_path: Path) -> None:
+    model = trained("image", PICTURES, LIGHTS)
+    (tmp_path / "aside").mkdir()
+    evaluation = evaluate(model, replace(CONFIG, worst=0), tmp_path / "aside", tmp_path / "final", "e")
+    assert evaluation.folder == tmp_path / "final"
+    assert not evaluation.folder.exists()
+    assert not list((tmp_path / "aside" / "report").glob("worst_mistakes*"))

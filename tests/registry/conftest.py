@@ -1,0 +1,214 @@
+"""Small projects with a real saved model, scored for real, beside a real MLflow store on SQLite."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+import modelworks.modalities
+import modelworks.models
+from modelworks.data import packed
+from modelworks.data.sources.base import Examples
+from modelworks.evaluation import predict
+from modelworks.modalities.image import Input as ImageInput
+from modelworks.modalities.text import Input as TextInput
+from modelworks.models import cnn, saved, transformer
+from modelworks.project import QUIET, Project
+from modelworks.records import Check, DatasetVersion, Evaluation, Interval, ModelVersion, TrainedModel
+from modelworks.records import ValidationReport, Verdict
+from modelworks.registry import runs, store, versions
+from modelworks.registry.witness import Witness
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CODE = {"models": Path(modelworks.models.__path__[0]), "modalities": Path(modelworks.modalities.__path__[0])}
+NAME = "small"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quiet() -> None:
+    """As every process of the project starts."""
+    os.environ.update(QUIET, MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false")
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a store without experiments of ours: copied by tests that are not about its creation."""
+    folder = tmp_path_factory.mktemp("store")
+    store.connect(Project(folder))
+    return folder / "mlflow" / "mlflow.db"
+
+
+@pytest.fixture
+def project(tmp_path: Path, empty_store: Path) -> Project:
+    """A project with its own store."""
+    project = Project(tmp_path / "project")
+    project.mlflow.mkdir(parents=True)
+    project.make_private_folders()
+    shutil.copyfile(empty_store, project.mlflow / "mlflow.db")
+    return project
+
+
+@pytest.fixture
+def client(project: Project) -> MlflowClient:
+    return store.connect(project)
+
+
+@pytest.fixture(scope="session")
+def witness() -> Iterator[Witness]:
+    """One fresh process for all tests that do not ask for their own."""
+    with Witness() as process:
+        yield process
+
+
+@pytest.fixture
+def evaluate(project: Project) -> Callable[..., Evaluation]:
+    """Save a model with random weights and score it on its data set; another seed is another model."""
+
+    def make(seed: int = 0, modality: str = "image") -> Evaluation:
+        report = _validated(project, modality)
+        folder = project.stages / "train" / f"{modality}-{seed}"
+        torch.manual_seed(seed)
+        contents = packed.read(report.dataset.folder)[modality].to_pylist()
+        if modality == "image":
+            inputs: ImageInput | TextInput = ImageInput.fit(contents, {}, {})
+            architecture, section = cnn, {"hidden": 4, "dropout": 0.0}
+        else:
+            inputs = TextInput.fit(contents, {"vocabulary": 64, "max_tokens": 8}, {})
+            architecture, section = transformer, {"width": 8, "layers": 1, "heads": 2, "dropout": 0.0}
+        saved.save(
+            folder / "model",
+            description={
+                "kind": architecture.__name__.rpartition(".")[2],
+                "modality": modality,
+                "labels": list(report.dataset.classes),
+                "architecture": section,
+                "shape": inputs.shape,
+            },
+            network=architecture.build(section, inputs.shape, len(report.dataset.classes)),
+            inputs=inputs,
+            sources={
+                "architecture": Path(str(architecture.__file__)),
+                "modality": CODE["modalities"] / f"{modality}.py",
+            },
+            training_ids=np.zeros(0, dtype=np.uint64),
+        )
+        trained = TrainedModel(
+            report=report,
+            key=f"train-{seed}",
+            folder=folder,
+            num_parameters=1234,
+            num_steps=10,
+            seconds=1.5,
+            examples_per_second=100.0,
+            device="cpu",
+            precision="fp32",
+            threads=2,
+        )
+        stage = project.stages / "evaluate" / f"{modality}-{seed}"
+        (stage / "report").mkdir(parents=True)
+        (stage / "report" / "confusion.md").write_text("# Confusion\n")
+        rows = predict.held_out(report)
+        predict.write(predict.score(trained.model_folder, rows), stage)
+        metrics = {"accuracy": Interval(value=0.91, low=0.85, high=0.95, confidence=0.95)}
+        return Evaluation(trained=trained, key=f"evaluate-{seed}", folder=stage, rows=len(rows.rows), metrics=metrics)
+
+    return make
+
+
+@pytest.fixture
+def judge() -> Callable[..., Verdict]:
+    """A verdict on a version."""
+    return _verdict
+
+
+@pytest.fixture
+def begin(client: MlflowClient, project: Project) -> Callable[[], str]:
+    """Start a run and return its id."""
+    return lambda: runs.start(
+        client, project, experiment=NAME, parameters={}, prefect_flow_run_id="", prefect_url=""
+    )
+
+
+@pytest.fixture
+def register(
+    client: MlflowClient, project: Project, evaluate: Callable[..., Evaluation], begin: Callable[[], str]
+) -> Callable[..., ModelVersion]:
+    """Register a model made from a seed, with a verdict on it."""
+
+    def make(seed: int = 0, modality: str = "image", decision: str = "promote") -> ModelVersion:
+        evaluation = evaluate(seed, modality)
+        version = versions.register(client, project, evaluation, name=NAME, key=f"key-{seed}", run_id=begin())
+        versions.record_verdict(client, _verdict(version, decision))
+        return version
+
+    return make
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            # MLflow 3.17 asks SQLAlchemy 2.1 for something it will drop; both are pinned.
+            item.add_marker(pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"))
+            # So does its log_table of pandas 3.
+            item.add_marker(pytest.mark.filterwarnings("ignore:For backward compatibility, 'str' dtypes"))
+            # Importing mlflow.pyfunc warns of a type hint in MLflow's own code.
+            item.add_marker(pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType"))
+
+
+def _verdict(version: ModelVersion, decision: str = "promote") -> Verdict:
+    """A verdict with one check."""
+    check = Check(
+        name="accuracy", passed=decision == "promote", found="0.9100 [0.8500, 0.9500]", demanded="at least 0.9"
+    )
+    return Verdict(version=version, key="gate-key", decision=decision, checks=(check,), opponent=0)  # type: ignore[arg-type]
+
+
+def _validated(project: Project, modality: str) -> ValidationReport:
+    folder, stage = project.data / modality, project.stages / "validate" / modality
+    dataset = DatasetVersion(
+        name=modality,
+        folder=folder,
+        digest="0123456789abcdef0123456789abcdef.dir",
+        modality=modality,
+        classes=("bright", "dark", "grey"),
+        rows=60,
+        source={"kind": modality, "sha256": "abc"},
+        licence="CC0",
+    )
+    report = ValidationReport(
+        dataset=dataset,
+        key="validate-key",
+        folder=stage,
+        checks=(Check(name="rows", passed=True, found="60", demanded="at least 20"),),
+        quarantined=1,
+        warnings=("3 rows repeat others",),
+        rows={"train": 20, "validation": 0, "test": 40},
+    )
+    if folder.is_dir():
+        return dataclasses.replace(report)
+    folder.mkdir(parents=True)
+    (stage / "data_docs").mkdir(parents=True)
+    (stage / "data_docs" / "index.html").write_text("<h1>Checks</h1>")
+    (stage / "report.json").write_text("{}")
+    draw = np.random.default_rng(0)
+    labels = [dataset.classes[row % 3] for row in range(60)]
+    if modality == "image":
+        pixels = draw.integers(0, 256, (60, 8, 8), dtype=np.uint8)
+        contents = pa.array([b"P5\n8 8\n255\n" + image.tobytes() for image in pixels], pa.binary())
+    else:
+        contents = pa.array([f"{label} as number {row}" for row, label in enumerate(labels)])
+    columns = {modality: contents, "label": pa.array(labels)}
+    packed.write(folder, modality, {}, Examples(modality=modality, columns=columns, licence="CC0", source_digest="a"))  # type: ignore[arg-type]
+    np.save(stage / "splits.npy", np.array([packed.TRAIN] * 20 + [packed.TEST] * 40, dtype=np.int8))
+    return report

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import psutil
+
+from modelworks.registry.owner import Owner
+from modelworks.registry.reconcile import close_stale_runs
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from modelworks.project import Project
+
+WORKS_UNTIL_KILLED = """
+import json, sys
+from pathlib import Path
+
+from modelworks.project import Project
+from modelworks.registry import runs, store
+
+project = Project(Path(sys.argv[1]))
+client = store.connect(project)
+run_id = runs.start(client, project, experiment="small", parameters={}, prefect_flow_run_id="", prefect_url="")
+model = client.create_logged_model(client.get_run(run_id).info.experiment_id, name="model", source_run_id=run_id)
+print(json.dumps([run_id, model.model_id]), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_killed_process_run_is_closed_and_its_unfinished_model_deleted(
+    client: MlflowClient, project: Project, begin: Callable[[], str]
+) -> None:
+    own = begin()
+    command = [sys.executable, "-c", WORKS_UNTIL_KILLED, str(project.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        run_id, model_id = json.loads(child.stdout.readline())
+        assert close_stale_runs(client, ["small", "no such experiment"]) == []
+        child.kill()
+        # Not reaped yet: a zombie is as dead as any other.
+        while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+            pass
+        assert close_stale_runs(client, ["small"]) == [run_id]
+    assert client.get_run(run_id).info.status == "KILLED"
+    assert client.get_run(own).info.status == "RUNNING"
+    experiment = client.get_run(run_id).info.experiment_id
+    assert client.search_logged_models([experiment]) == []
+    assert close_stale_runs(client, ["small"]) == []
+
+
+def test_an_owner_survives_its_tags() -> None:
+    owner = Owner.this()
+    read = Owner.read(owner.written())
+    assert read == dataclasses.replace(owner, started=round(owner.started, 2))
+    assert Owner.read({"host": "a"}) is None
+
+
+def test_a_reused_number_or_another_boot_is_another_process_and_other_machines_are_left_alone() -> None:
+    this = Owner.this()
+    assert this.pid == os.getpid()
+    assert not this.is_dead
+    assert dataclasses.replace(this, started=this.started - 60).is_dead
+    assert dataclasses.replace(this, boot="another").is_dead
+    elsewhere = dataclasses.replace(this, host="another", boot="another")
+    assert not elsewhere.is_here
+    assert not elsewhere.is_dead

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from modelworks.errors import BadInput, Corrupt, Unavailable
+from modelworks.project import Project
+from modelworks.registry import store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+KILLED_WHILE_CREATING = """
+import os, signal, sys
+from pathlib import Path
+
+import mlflow.store.tracking.sqlalchemy_store  # before the forks, which then cost nothing
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from modelworks.project import Project
+from modelworks.registry import store
+
+def create_and_die(folder, statement):
+    seen = 0
+    def count(*arguments):
+        nonlocal seen
+        seen += 1
+        if seen == statement:
+            os.kill(os.getpid(), signal.SIGKILL)
+    event.listen(Engine, "before_cursor_execute", count)
+    if not statement:
+        Path.rename = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
+    store.connect(Project(folder))
+    os._exit(0)
+
+for statement in map(int, sys.argv[2:]):
+    child = os.fork()
+    if not child:
+        create_and_die(Path(sys.argv[1]) / str(statement), statement)
+    print(statement, os.waitpid(child, 0)[1])
+"""
+
+CREATED_AT_ONCE = """
+import os, sys
+from pathlib import Path
+
+import mlflow.store.tracking.sqlalchemy_store  # before the forks, which then cost nothing
+
+from modelworks.project import Project
+from modelworks.registry import store
+
+children = []
+for _ in range(3):
+    child = os.fork()
+    if not child:
+        store.connect(Project(Path(sys.argv[1])))
+        os._exit(0)
+    children.append(child)
+print([os.waitpid(child, 0)[1] for child in children])
+"""
+
+
+def run(script: str, *arguments: object) -> str:
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+
+
+def test_a_new_store_is_whole_and_its_artifacts_lie_beside_it(tmp_path: Path) -> None:
+    client = store.connect(Project(tmp_path))
+    path = tmp_path / "mlflow" / "mlflow.db"
+    assert sorted(each.name for each in path.parent.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
+    assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    (default,) = client.search_experiments()
+    assert default.artifact_location == f"{(tmp_path / 'mlflow' / 'artifacts').as_uri()}/0"
+
+
+def test_connecting_again_leaves_the_file_alone(project: Project) -> None:
+    path = project.mlflow / "mlflow.db"
+    before = path.read_bytes()
+    store.connect(project)
+    assert path.read_bytes() == before
+
+
+def test_a_kill_at_any_moment_of_the_creation_leaves_a_state_that_starts(tmp_path: Path) -> None:
+    # The first statement, the middle of the migrations, the default experiment after them, and just before the name.
+    statements = (1, 300, 700, 0)
+    answers = dict(map(int, line.split()) for line in run(KILLED_WHILE_CREATING, tmp_path, *statements).splitlines())
+    assert answers == dict.fromkeys(statements, signal.SIGKILL)
+    for statement in statements:
+        folder = tmp_path / str(statement) / "mlflow"
+        assert any(folder.glob(".mlflow.db-*")), "the child was killed too early or too late"
+        store.connect(Project(folder.parent))
+        assert sorted(each.name for each in folder.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
+
+
+def test_of_several_processes_that_start_at_once_one_creates_and_all_work(tmp_path: Path) -> None:
+    assert run(CREATED_AT_ONCE, tmp_path).strip() == "[0, 0, 0]"
+
+
+def test_a_store_of_another_mlflow_is_named_with_the_command_that_migrates_it(project: Project) -> None:
+    with sqlite3.connect(project.mlflow / "mlflow.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
+    with pytest.raises(Unavailable, match="451aebb31d03") as caught:
+        store.connect(project)
+    assert "mlflow db upgrade sqlite:///" in caught.value.hint
+
+
+@pytest.mark.parametrize("content", [b"not a database at all" * 100, b""])
+def test_a_file_that_is_no_store_is_corrupt(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "mlflow" / "mlflow.db"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(Corrupt, match=r"mlflow\.db"):
+        store.connect(Project(tmp_path))
+    assert path.read_bytes() == content
+
+
+def test_a_store_whose_creation_was_cut_off_elsewhere_is_corrupt(project: Project) -> None:
+    with sqlite3.connect(project.mlflow / "mlflow.db") as connection:
+        connection.execute("DELETE FROM alembic_version")
+    with pytest.raises(Corrupt, match="0 schema revisions"):
+        store.connect(project)
+
+
+def test_a_dead_server_is_found_within_fifteen_seconds(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(Unavailable, match=r"http://127\.0\.0\.1:9 ") as caught:
+        store.connect(Project(tmp_path, mlflow_uri="http://127.0.0.1:9"))
+    assert time.monotonic() - started < 15
+    assert "MLFLOW_TRACKING_URI" in caught.value.hint
+
+
+@pytest.mark.parametrize("uri", ["postgresql://host/db", "file:///tmp/mlruns", "./mlruns"])
+def test_an_address_that_is_neither_sqlite_nor_a_server_is_refused(tmp_path: Path, uri: str) -> None:
+    with pytest.raises(BadInput, match="MLFLOW_TRACKING_URI"):
+        store.connect(Project(tmp_path, mlflow_uri=uri))
+
+
+def test_an_experiment_is_made_once_with_an_absolute_place_for_its_artifacts(
+    client: MlflowClient, project: Project
+) -> None:
+    first = store.ensure_experiment(client, "small")
+    assert store.ensure_experiment(client, "small") == first
+    assert client.get_experiment(first).artifact_location == f"{(project.mlflow / 'artifacts').as_uri()}/small"
+
+
+def test_a_deleted_experiment_is_named_with_the_command_that_restores_it(client: MlflowClient) -> None:
+    client.delete_experiment(store.ensure_experiment(client, "small"))
+    with pytest.raises(BadInput, match="deleted") as caught:
+        store.ensure_experiment(client, "small")
+    assert "mlflow experiments restore" in caught.value.hint
+
+
+def test_a_locked_database_is_unavailable(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = sqlite3.connect
+    holder = connect(project.mlflow / "mlflow.db", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    # Twenty seconds of patience are right for a person and too long for a test.
+    monkeypatch.setattr(store.sqlite3, "connect", lambda *given, **named: connect(*given, **{**named, "timeout": 0.1}))
+    with pytest.raises(Unavailable, match="locked"):
+        store.connect(project)
+    holder.close()

@@ -1,0 +1,106 @@
+"""Small data sets in the packed format, and the stage run on them as its task does."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from modelworks.data import packed
+from modelworks.data.config import SplitConfig
+from modelworks.data.sources import Examples
+from modelworks.records import DatasetVersion, ValidationReport
+from modelworks.store import StageStore
+from modelworks.validation.config import ChecksConfig
+from modelworks.validation.stage import validate
+
+Validate = Callable[..., ValidationReport]
+Png = Callable[..., bytes]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _great_expectations() -> None:
+    """Import it once, past the deprecated modules that it imports itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        importlib.import_module("great_expectations")
+
+
+@pytest.fixture(scope="session")
+def png() -> Png:
+    """A grey PNG of random pixels; another seed is another image."""
+    from PIL import Image
+
+    def make(seed: int, size: tuple[int, int] = (6, 8)) -> bytes:
+        pixels = np.random.default_rng(seed).integers(0, 256, size=size[::-1], dtype=np.uint8)
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "png")
+        return stream.getvalue()
+
+    return make
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Callable[..., DatasetVersion]:
+    """Columns to a packed data set."""
+
+    def make(columns: Mapping[str, Sequence[Any]], name: str = "own") -> DatasetVersion:
+        modality = "image" if "image" in columns else "text"
+        arrays = {
+            column: pa.array(values, pa.binary() if column == "image" else pa.string())
+            for column, values in columns.items()
+        }
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True)
+        examples = Examples(modality=modality, columns=arrays, licence="own", source_digest="0" * 64)
+        packed.write(folder, name, {"kind": "table"}, examples)
+        described = packed.describe(folder)
+        return DatasetVersion(
+            name=name,
+            folder=folder,
+            digest="0" * 32 + ".dir",
+            modality=modality,
+            classes=tuple(described["classes"]),
+            rows=described["rows"],
+            source=described["source"],
+            licence="own",
+        )
+
+    return make
+
+
+@pytest.fixture
+def validated(tmp_path: Path, pack: Callable[..., DatasetVersion]) -> Validate:
+    """Pack the columns and validate them into a stage store; few demands unless given."""
+
+    def run(columns: Mapping[str, Sequence[Any]], split: SplitConfig | None = None, **checks: Any) -> ValidationReport:
+        store = StageStore(tmp_path / "stages")
+        demands = ChecksConfig(**{"min_rows": 2, "min_per_class": 1, **checks})
+        folder = store.folder("validate", "key")
+        with store.write("validate", "key", {}) as aside:
+            return validate(
+                pack(columns), split or SplitConfig(test=0.4), demands, key="key", folder=folder, aside=aside
+            )
+
+    return run
+
+
+@pytest.fixture
+def texts() -> Callable[..., dict[str, list[Any]]]:
+    """Columns of different texts, half good and half bad."""
+
+    def make(rows: int = 40) -> dict[str, list[Any]]:
+        labels = ["good", "bad"]
+        return {
+            "text": [f"this is the {labels[row % 2]} text number {row}" for row in range(rows)],
+            "label": [labels[row % 2] for row in range(rows)],
+        }
+
+    return make
