@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +46,7 @@ class Server:
         raise Unavailable(f"Prefect's server did not answer within {START_SECONDS:.0f} s", f"see {self.log}")
 
     def stop(self) -> None:
-        """End it; it owns nothing that is not on disk."""
+        """End it; it owns nothing that is not on disk. A second call does nothing."""
         self.process.terminate()
         try:
             self.process.wait(SHUTDOWN_SECONDS)
@@ -71,9 +70,11 @@ def serving_address(project: Project) -> str | None:
     return url if url and answers(url) else None
 
 
-@contextmanager
-def start_server(project: Project, *, notice: Path | None = None, port: int = 0, pages: bool = False) -> Iterator[Server]:
-    """Start a server over the project's Prefect database; it ends with the block, and with this process.
+def start_server(project: Project, *, notice: Path | None = None, port: int = 0, pages: bool = False) -> Server:
+    """Start a server over the project's Prefect database; it ends with this process.
+
+    Call it before Prefect is imported: what is registered first ends last, and Prefect sends its last logs and
+    events at exit.
 
     Args:
         notice: file the server writes its address into.
@@ -94,10 +95,8 @@ def start_server(project: Project, *, notice: Path | None = None, port: int = 0,
             start_new_session=True,  # Ctrl-C is for the run; the server ends after it
         )
     server = Server(process, notice, log)
-    try:
-        yield server
-    finally:
-        server.stop()
+    atexit.register(server.stop)
+    return server
 
 
 def up_notice(project: Project) -> Path:

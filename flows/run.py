@@ -43,26 +43,23 @@ def run(config: Path, overrides: Sequence[str], *, as_json: bool) -> None:
 
 def _flow(project: Project, config: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """Run the flow in this process, against the server that is there or one of our own."""
-    from contextlib import ExitStack
-
     from flows.api import serving_address, start_server
 
-    with ExitStack() as stack:
-        url = serving_address(project)
-        server = stack.enter_context(start_server(project)) if url is None else None
-        # The server takes seconds to start; the imports that the flow needs are done meanwhile.
-        from modelworks.registry.store import connect
+    url = serving_address(project)
+    server = start_server(project) if url is None else None
+    # The server takes seconds to start; what the flow needs to import is imported meanwhile.
+    from modelworks.registry.store import connect
 
-        connect(project)
-        os.environ["PREFECT_API_URL"] = url or (server.wait() if server else "")
-        from prefect.exceptions import TerminationSignal
+    connect(project)
+    os.environ["PREFECT_API_URL"] = server.wait() if server else str(url)
+    from prefect.exceptions import TerminationSignal
 
-        from flows.training import training
+    from flows.training import training
 
-        try:
-            return training(os.path.relpath(config.resolve(), project.root), list(overrides))
-        except TerminationSignal as error:
-            raise Interrupted(error.signal) from None
+    try:
+        return training(os.path.relpath(config.resolve(), project.root), list(overrides))
+    except TerminationSignal as error:
+        raise Interrupted(error.signal) from None
 
 
 def _links(project: Project, summary: dict[str, Any]) -> dict[str, str]:

@@ -137,7 +137,9 @@ def disk_errors(path: Path) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise BadInput(f"cannot write {place}: {error.strerror}", "make the folder writable") from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
-            raise BadInput(f"cannot make the folder {place}: a file is in its way", "move that file elsewhere") from error
+            raise BadInput(
+                f"cannot make the folder {place}: a file is in its way", "move that file elsewhere"
+            ) from error
         if error.errno == errno.EIO:
             raise Unavailable(f"the disk failed at {place}", "see the system's log, then run again") from error
         raise

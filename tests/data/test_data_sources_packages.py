@@ -81,7 +81,7 @@ def test_fashion_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:
 def test_damaged_fashion_is_named(small_fashion: Path, damage: bytes) -> None:
     path = small_fashion / "fashion" / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(damage)
-    with pytest.raises(BadInput, match="t10k-images-idx3-ubyte.gz is damaged"):
+    with pytest.raises(BadInput, match=r"t10k-images-idx3-ubyte\.gz is damaged"):
         Fashion(kind="fashion", path="fashion").read(small_fashion)
 
 

@@ -84,8 +84,8 @@ def test_bad_rows_within_the_budget_are_quarantined_with_their_reasons(validated
     assert np.flatnonzero(splits == packed.QUARANTINED).tolist() == [1, 40, 41, 42, 43, 44]
     assert (report.quarantined, sum(report.rows.values())) == (6, 39)
     assert any(each.startswith("6 of 45 rows (13.333%) are left out") for each in report.warnings)
-    assert "3 rows repeat the text of an earlier row, e.g. row 40" in report.warnings
-    conflict = "1 texts have contradicting labels in 2 rows, e.g. row 1 is bad and row 41 is good; none is used"
+    assert "repeated texts: 3 rows, e.g. row 40" in report.warnings
+    conflict = "contradicting labels: 2 rows over 1 texts, e.g. row 1 is bad and row 41 is good; none is used"
     assert conflict in report.warnings
 
 
@@ -264,6 +264,6 @@ def test_the_faults_of_the_tweets_are_found_and_counted(tmp_path: Path) -> None:
     assert dataset.classes == ("negative", "neutral", "positive")
     assert report.quarantined == 961
     warnings = "\n".join(report.warnings)
-    assert "915 rows repeat the text of an earlier row" in warnings
-    assert "46 texts have contradicting labels in 605 rows" in warnings
-    assert re.search(r"^\d{4} texts look decoded with the wrong encoding", warnings, re.MULTILINE)
+    assert "repeated texts: 915 rows" in warnings
+    assert "contradicting labels: 605 rows over 46 texts" in warnings
+    assert re.search(r"^texts decoded with the wrong encoding \(mojibake\): \d{4}, ", warnings, re.MULTILINE)

@@ -1,7 +1,7 @@
 """Data under DVC: `data/` is what `data.dvc` pins, and a data set's version is what is found there.
 
 The version is observed, never typed, and looking is cheap: the pin and the directory listing that DVC keeps in
-its cache are read as files; DVC itself is imported only when something must be added, fetched or restored.
+its cache are read as files; DVC itself is imported only when something must be added, fetched or put back.
 """
 
 from __future__ import annotations
@@ -23,9 +23,26 @@ if TYPE_CHECKING:
 
     from modelworks.project import Project
 
-__all__ = ["observe", "pin", "pinned_files", "pull", "record", "restore", "subtree"]
+__all__ = [
+    "fetch",
+    "listing_digest",
+    "observe",
+    "pin",
+    "pinned_files",
+    "record",
+    "remove_unreadable_lock",
+    "subtree",
+]
 
-REMOTE = "local"
+CONFIG = """\
+[core]
+    remote = local
+    analytics = false
+    no_scm = true
+['remote "local"']
+    url = ../.modelworks/dvc-remote
+    verify = true
+"""
 
 
 def observe(project: Project, name: str) -> DatasetVersion:
@@ -50,23 +67,23 @@ def observe(project: Project, name: str) -> DatasetVersion:
 
 def subtree(folder: Path) -> dict[str, str]:
     """`{path below the folder: md5}` of its files, as DVC lists them."""
-    files = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False))
-        files[path.relative_to(folder).as_posix()] = digest.hexdigest()
-    return files
+    return {
+        path.relative_to(folder).as_posix(): _md5(path) for path in sorted(folder.rglob("*")) if path.is_file()
+    }
 
 
 def listing_digest(files: Mapping[str, str]) -> str:
     """DVC's digest of a folder: the md5 of its listing, and ".dir"."""
-    listing = [{"md5": files[name], "relpath": name} for name in sorted(files, key=lambda name: tuple(name.split("/")))]
-    text = json.dumps(listing, sort_keys=True)
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
+    listing = [{"md5": files[name], "relpath": name} for name in sorted(files, key=lambda name: name.split("/"))]
+    return hashlib.md5(json.dumps(listing).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def pin(project: Project) -> str | None:
-    """The digest of data/ that data.dvc names; None when there is no data.dvc."""
+    """The digest of data/ that data.dvc names; None when there is no data.dvc.
+
+    Raises:
+        Corrupt: it is not what DVC writes.
+    """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -87,20 +104,11 @@ def pinned_files(project: Project, name: str) -> dict[str, str] | None:
     digest = pin(project)
     if digest is None:
         return {}
-    path = project.root / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
-    try:
-        raw = path.read_bytes()
-    except OSError:
-        return None
-    if hashlib.md5(raw, usedforsecurity=False).hexdigest() + ".dir" != digest:
-        path.unlink()  # a damaged listing is worth less than none: it can be fetched or made again
+    listing = _listing(_cache(project), digest)
+    if listing is None:
         return None
     prefix = f"{name}/"
-    return {
-        entry["relpath"].removeprefix(prefix): entry["md5"]
-        for entry in json.loads(raw)
-        if entry["relpath"].startswith(prefix)
-    }
+    return {path.removeprefix(prefix): md5 for path, md5 in listing.items() if path.startswith(prefix)}
 
 
 def record(project: Project) -> None:
@@ -114,8 +122,8 @@ def record(project: Project) -> None:
         repository.push()
 
 
-def pull(project: Project) -> bool:
-    """Bring data/ to what data.dvc pins, from the cache or the default remote; False when neither has it.
+def fetch(project: Project) -> bool:
+    """Bring data/ to what data.dvc pins, from DVC's cache or the default remote; False when neither has it all.
 
     Raises:
         Corrupt: the remote's bytes are not what the pin says.
@@ -123,57 +131,80 @@ def pull(project: Project) -> bool:
     """
     from dvc.exceptions import DvcException
 
+    digest = pin(project)
+    assert digest is not None
+    for damaged in _damaged(_cache(project), digest):
+        damaged.unlink()  # worse than nothing: it could be checked out, and it could be pushed
     with _repository(project) as repository:
+        with contextlib.suppress(DvcException):  # the cache lacks an object: look further
+            repository.checkout(force=True)
+            return True
         remote = repository.cloud.get_remote_odb(name=None)
-        if remote.fs.protocol == "local" and not Path(remote.path).exists():
-            if not Path(remote.path).is_relative_to(project.state):
-                raise Unavailable(
-                    f"DVC remote {remote.path} does not exist", "mount it, or name another: dvc remote modify"
-                )
-            return _in_cache(repository, project)
-        damaged = _damaged_objects(Path(remote.path)) if remote.fs.protocol == "local" else []
-        if damaged:
-            raise Corrupt(
-                f"DVC remote {remote.path}: {damaged[0].relative_to(remote.path)} is not what its name says",
-                "delete that file; the next run puts a good one there",
-            )
-        try:
+        if remote.fs.protocol == "local":
+            _check_local_remote(Path(remote.path), project, digest)
+        # DVC says "missing files" in many ways. All of them mean the same here: this remote does not have the pin.
+        with contextlib.suppress(DvcException):
             repository.pull(force=True)
-        except DvcException:
-            # DVC says "missing files" in many ways; whether the pinned bytes arrived is checked by the caller.
-            return False
-        return True
+            return True
+    return False
 
 
-def restore(project: Project) -> bool:
-    """Put back the pinned bytes of data/ from DVC's cache, over whatever stands there; False when it cannot."""
-    with _repository(project) as repository:
-        return _in_cache(repository, project)
-
-
-def _in_cache(repository: Repo, project: Project) -> bool:
-    from dvc.exceptions import DvcException
-
-    damaged = _damaged_objects(project.root / ".dvc" / "cache" / "files" / "md5")
-    for path in damaged:
-        path.unlink()
+def remove_unreadable_lock(project: Project) -> bool:
+    """Delete DVC's table of locks if a crash left it unreadable, which would block DVC for ever; True if it was so."""
+    path = project.root / ".dvc" / "tmp" / "rwlock"
     try:
-        repository.checkout(force=True)
-    except DvcException:
+        json.loads(path.read_text())
+    except FileNotFoundError:
         return False
-    return True
+    except (ValueError, OSError):
+        path.unlink()
+        return True
+    return False
 
 
-def _damaged_objects(folder: Path) -> list[Path]:
-    """Objects of a content-addressed folder whose bytes are not what their names say."""
-    damaged = []
-    for path in folder.glob("**/[0-9a-f][0-9a-f]/*"):
-        if path.is_file() and len(path.name.removesuffix(".dir")) == 30:
-            with path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-            if digest != path.parent.name + path.name.removesuffix(".dir"):
-                damaged.append(path)
-    return damaged
+def _check_local_remote(remote: Path, project: Project, digest: str) -> None:
+    """Find out what DVC would not say of a remote that is a folder."""
+    if not remote.exists() and not remote.is_relative_to(project.state):
+        hint = "mount it, or name another: dvc remote modify"
+        raise Unavailable(f"DVC remote {remote} does not exist", hint)
+    for damaged in _damaged(remote, digest):
+        raise Corrupt(
+            f"DVC remote {remote}: {damaged.relative_to(remote)} is not what its name says",
+            "delete that file; the next run puts a good one there",
+        )
+
+
+def _damaged(objects: Path, digest: str) -> Iterator[Path]:
+    """Objects below a pin, in a folder of objects, whose bytes are not what their names say."""
+    listing = _listing(objects, digest)
+    for name in (digest, *sorted(set((listing or {}).values()))):
+        path = _object(objects, name)
+        if path.is_file() and _md5(path) != name.removesuffix(".dir"):
+            yield path
+
+
+def _listing(objects: Path, digest: str) -> dict[str, str] | None:
+    """`{path: md5}` of all files below a pin; None when its listing is missing or damaged."""
+    try:
+        raw = _object(objects, digest).read_bytes()
+    except OSError:
+        return None
+    if hashlib.md5(raw, usedforsecurity=False).hexdigest() + ".dir" != digest:
+        return None
+    return {entry["relpath"]: entry["md5"] for entry in json.loads(raw)}
+
+
+def _cache(project: Project) -> Path:
+    return project.root / ".dvc" / "cache" / "files" / "md5"
+
+
+def _object(objects: Path, digest: str) -> Path:
+    return objects / digest[:2] / digest[2:]
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 @contextlib.contextmanager
@@ -184,28 +215,22 @@ def _repository(project: Project) -> Iterator[Repo]:
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
     from dvc.repo import Repo
+    from dvc.rwlock import RWLockFileCorruptedError
 
     logging.getLogger("dvc").setLevel(logging.CRITICAL)
+    config = project.root / ".dvc" / "config"
+    if not config.exists():
+        config.parent.mkdir(exist_ok=True)
+        (project.root / ".dvcignore").touch()
+        config.write_text(CONFIG)
     # Git is not asked: data/ is ignored by a committed .gitignore, and a project may be unpacked without git.
     options: dict[str, Any] = {"core": {"no_scm": True, "analytics": False, "check_update": False}}
     try:
-        if not (project.root / ".dvc").is_dir():
-            Repo.init(str(project.root), no_scm=True).close()
-            (project.root / ".dvc" / "config").write_text(CONFIG)
         with Repo(str(project.root), config=options) as repository:
             yield repository
     except LockError as error:
         raise Unavailable("another process holds DVC's lock", "wait for it, or run modelworks doctor") from error
+    except RWLockFileCorruptedError as error:
+        raise Unavailable(f"DVC: {error}", "run modelworks doctor: it removes that file") from error
     except DvcException as error:
         raise Unavailable(f"DVC: {error}", "see dvc doctor and dvc status") from error
-
-
-CONFIG = """\
-[core]
-    remote = local
-    analytics = false
-    no_scm = true
-['remote "local"']
-    url = ../.modelworks/dvc-remote
-    verify = true
-"""

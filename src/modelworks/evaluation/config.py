@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from modelworks.bounds import Bounds
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["METRICS", "EvaluateConfig", "GateConfig", "Metric"]
 

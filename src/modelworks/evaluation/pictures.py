@@ -86,9 +86,8 @@ def calibration(predictions: Predictions, confidence: float, path: Path) -> None
     said = np.bincount(bins, weights=sure, minlength=BINS)[filled] / rows[filled]
     hits = np.bincount(bins, weights=right, minlength=BINS)[filled]
     true = [wilson(int(hit), int(row), confidence) for hit, row in zip(hits, rows[filled], strict=True)]
-    error = (
-        sum(abs(each.value - bin) * row for each, bin, row in zip(true, said, rows[filled], strict=True)) / rows.sum()
-    )
+    gaps = np.abs(np.array([each.value for each in true]) - said)
+    error = np.average(gaps, weights=rows[filled])
 
     with _drawing(5.2, 5.4, path) as figure:
         curve, share = figure.subplots(

@@ -54,10 +54,11 @@ def _drop_unfinished_models(client: MlflowClient, experiment_ids: list[str]) -> 
     """Fail and delete pending models whose run has ended: nobody will ever finish them."""
     from mlflow.entities import LoggedModelStatus
 
-    pending: list[LoggedModel] = all_pages(
-        lambda token: client.search_logged_models(experiment_ids, "attributes.status = 'PENDING'", page_token=token)
-    )
-    for model in pending:
-        if model.source_run_id and client.get_run(model.source_run_id).info.status != "RUNNING":
+    # Not by a filter on the status: MLflow 3.17 compares its name with the number that is stored, and finds nothing.
+    models: list[LoggedModel] = all_pages(lambda token: client.search_logged_models(experiment_ids, page_token=token))
+    for model in models:
+        if model.status != LoggedModelStatus.PENDING or not model.source_run_id:
+            continue
+        if client.get_run(model.source_run_id).info.status != "RUNNING":
             client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
             client.delete_logged_model(model.model_id)

@@ -4,7 +4,7 @@ MLflow executes this file from the package ("models from code"). It needs the st
 pandas; the model brings its own `saved.py`, whose imports are in the package's requirements. Nothing of the project
 that made it has to be installed, and no pickle is read.
 
-Input: one column of texts, or of images: encoded files (PNG, JPEG, PGM, ...) as bytes, or as base64 in a string.
+Input: one column, whatever its name (MLflow passes on the first), of texts, or of images: encoded files (PNG, JPEG, PGM, ...) as bytes, or as base64 in a string.
 Output: a row per input with `label` and `probability` of the most probable class. With `params={"top_k": k}` and
 k > 1 also `probabilities`: a dict of the k most probable labels, the most probable first.
 """
@@ -45,7 +45,7 @@ class Classifier(PythonModel):  # type: ignore[misc]  # mlflow's class is untype
         top_k = int((params or {}).get("top_k", 1))
         if top_k < 1:
             raise ValueError(f"top_k is {top_k}: ask for at least 1")
-        column = _only_column(model_input)
+        column = model_input.iloc[:, 0]
         found = self.model.probabilities([self._content(row, value) for row, value in enumerate(column)])
         labels = self.model.labels
         order = np.argsort(-found, axis=1, kind="stable")[:, :top_k]
@@ -78,16 +78,6 @@ class Classifier(PythonModel):  # type: ignore[misc]  # mlflow's class is untype
         if not isinstance(value, str):
             raise ValueError(f"row {row} is {type(value).__name__}: give a text")
         return value
-
-
-def _only_column(model_input: pd.DataFrame) -> pd.Series:
-    if isinstance(model_input, pd.DataFrame):
-        if model_input.shape[1] != 1:
-            raise ValueError(
-                f"the input has {model_input.shape[1]} columns ({', '.join(map(str, model_input))}): give one"
-            )
-        return model_input.iloc[:, 0]
-    return pd.Series(model_input, dtype=object)
 
 
 def _run_saved(folder: Path) -> ModuleType:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from modelworks.errors import BadInput
+from modelworks.errors import BadInput, Refused
 from modelworks.records import Evaluation, ModelVersion, Verdict
 from modelworks.registry import lineage, package
 from modelworks.registry.failures import said_clearly
 from modelworks.registry.locks import locked
+from modelworks.registry.pages import all_pages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from modelworks.project import Project
 
-__all__ = ["PRODUCTION", "Registered", "find", "get", "production", "record_promotion", "record_verdict", "register"]
+__all__ = ["PRODUCTION", "Registered", "all_of", "find", "get", "newest_accepted", "production", "record_promotion", "record_verdict", "register"]
 
 PRODUCTION = "production"
 """The alias."""
@@ -126,13 +127,37 @@ def get(client: MlflowClient, name: str, version: int) -> Registered:
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-    known = sorted(int(each.version) for each in client.search_model_versions(f"name = '{name}'"))
-    if known:
-        raise BadInput(f"{name} has no version {version}", f"its versions are {', '.join(map(str, known[-20:]))}")
+    known = [each.version for each in all_of(client, name)]
+    raise BadInput(f"{name} has no version {version}", f"its versions are {', '.join(map(str, known[-20:]))}")
+
+
+@said_clearly
+def all_of(client: MlflowClient, name: str) -> list[Registered]:
+    """The versions of a model, oldest first.
+
+    Raises:
+        BadInput: there is no such model.
+    """
+    found = all_pages(lambda token: client.search_model_versions(f"name = '{name}'", page_token=token))
+    if found:
+        return sorted(map(_registered, found), key=lambda each: each.version)
     names = sorted(each.name for each in client.search_registered_models())
     raise BadInput(
         f"there is no registered model {name!r}", f"there are: {', '.join(names) or 'none yet, run a config first'}"
     )
+
+
+def newest_accepted(client: MlflowClient, name: str) -> int:
+    """The newest version that the gate accepted.
+
+    Raises:
+        BadInput: there is no such model.
+        Refused: the gate accepted none.
+    """
+    accepted = [each.version for each in all_of(client, name) if each.decision == "promote"]
+    if not accepted:
+        raise Refused(f"the gate has accepted no version of {name}", f"`modelworks why {name}` says why")
+    return accepted[-1]
 
 
 @said_clearly

@@ -97,9 +97,9 @@ def _run(job: Job, events: EventLog) -> None:
     except Stopped:
         raise Interrupted(stop.requested) from None
     except Diverged as error:
-        raise Refused(
-            str(error), "lower train.learning_rate, or set train.clip_norm; the last good checkpoint is kept"
-        ) from None
+        raise Refused(str(error), "lower train.learning_rate, or set train.clip_norm") from None
+    except torch.OutOfMemoryError as error:
+        raise BadInput(f"the GPU's memory is full: {str(error).splitlines()[0]}", "lower train.batch_size") from None
     shutil.rmtree(job.work / "model", ignore_errors=True)
     saved.save(
         job.work / "model",

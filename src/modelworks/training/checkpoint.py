@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
-from modelworks.store import publish, read_manifest
+from modelworks.store import StageStore, read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import nn
 
 __all__ = ["Checkpoints"]
 
@@ -18,34 +21,37 @@ KEPT = 2
 
 
 class Checkpoints:
-    """The folders `step-N/` of one training."""
+    """The folders `step-N/` of one training, of which nobody else writes any."""
 
     def __init__(self, folder: Path, key: str) -> None:
         self._folder, self._key = folder, key
-        folder.mkdir(parents=True, exist_ok=True)
 
-    def save(self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any]) -> None:
+    def save(
+        self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Mapping[str, float]
+    ) -> None:
         """Write everything that the steps to come depend on, then drop all but the last two."""
-        aside = Path(tempfile.mkdtemp(prefix=".step-", dir=self._folder))
         state = {
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            "progress": progress,
+            "progress": dict(progress),
         }
-        torch.save(state, aside / "state.pt")
-        publish(aside, self._folder / f"step-{step}", {"key": self._key, "step": step})
+        store = StageStore(self._folder.parent)
+        with store.write(self._folder.name, f"step-{step}", {"training": self._key}) as aside:
+            # Into a stream of ours: a full disk is then an OSError, and not torch's own RuntimeError.
+            with (aside / "state.pt").open("wb") as stream:
+                torch.save(state, stream)
         for old in self._newest_first()[KEPT:]:
             shutil.rmtree(old)
 
-    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, dict[str, Any]]:
+    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, dict[str, float]]:
         """Load the newest intact checkpoint; (0, {}) when there is none. Returns its step and progress."""
         for aside in self._folder.glob(".*"):
             shutil.rmtree(aside)
         for folder in self._newest_first():
             manifest = read_manifest(folder)
-            if manifest is None or manifest["key"] != self._key:
+            if manifest is None or manifest["ingredients"] != {"training": self._key}:
                 shutil.rmtree(folder)
                 continue
             state = torch.load(folder / "state.pt", weights_only=True)
@@ -54,8 +60,12 @@ class Checkpoints:
             torch.set_rng_state(state["random"])
             if state["random_cuda"]:
                 torch.cuda.set_rng_state_all(state["random_cuda"])
-            return int(manifest["step"]), state["progress"]
+            return _step(folder), state["progress"]
         return 0, {}
 
     def _newest_first(self) -> list[Path]:
-        return sorted(self._folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
+        return sorted(self._folder.glob("step-*"), key=_step, reverse=True)
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))

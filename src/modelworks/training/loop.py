@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ from modelworks.data.packed import TRAIN, VALIDATION
 from modelworks.training.optimization import learning_rate, make_optimizer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import FrameType
+
     from modelworks.data.decoded import DecodedSet
     from modelworks.training.checkpoint import Checkpoints
     from modelworks.training.config import TrainConfig
@@ -87,48 +91,97 @@ def train(
         parameters=sum(each.numel() for each in model.parameters()),
         resumed_from=step,
     )
-    before, examples = float(progress.get("seconds", 0.0)), int(progress.get("examples", 0))
-    started = now = last_event = last_checkpoint = time.perf_counter()
-    started -= before
-    event_step, event_examples = step, examples
-    loss_sum = torch.zeros((), device=hardware.device)
+    meter = _Meter(step, num_steps, hardware, events, progress)
+    last_checkpoint = time.perf_counter()
     model.train()
-    for epoch in range(step // steps_per_epoch, config.epochs):
+    # A resume at the very end of an epoch goes back into it, for its validation may not have been written.
+    for epoch in range(max(step - 1, 0) // steps_per_epoch, config.epochs):
         batches = epoch_batches(indices, lengths, config.batch_size, config.seed, epoch)
         for batch in batches[step - epoch * steps_per_epoch :]:
             rate = rate_of(step)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            loss_sum += _step(model, optimizer, data, labels, batch, config, hardware)
+            loss = _step(model, optimizer, data, labels, batch, config, hardware)
             step += 1
-            examples += len(batch)
-            now = time.perf_counter()
-            if now - last_event >= EVENT_SECONDS or step == num_steps:
-                loss = loss_sum.item() / (step - event_step)
-                if not math.isfinite(loss):
-                    raise Diverged(f"the loss is {loss} at step {step} (learning rate {rate:.3g})")
-                now = time.perf_counter()
-                events.write(
-                    "step",
-                    step=step,
-                    epoch=epoch + 1,
-                    loss=loss,
-                    learning_rate=rate,
-                    examples_per_second=(examples - event_examples) / (now - last_event),
-                    seconds_left=(num_steps - step) * (now - last_event) / (step - event_step),
-                    memory_mb=_memory_mb(hardware),
-                )
-                loss_sum.zero_()
-                last_event, event_step, event_examples = now, step, examples
-            if stop.requested or now - last_checkpoint >= config.checkpoint_seconds:
-                checkpoints.save(step, model, optimizer, {"seconds": now - started, "examples": examples})
-                last_checkpoint = time.perf_counter()
-                events.write("checkpoint", step=step, seconds=last_checkpoint - now)
-                if stop.requested:
-                    raise Stopped
-        events.write("epoch", step=step, epoch=epoch + 1, **_validate(model, data, config, hardware))
-    seconds = time.perf_counter() - started
-    return Trained(steps=step, seconds=seconds, examples_per_second=examples / seconds)
+            meter.add(loss, len(batch))
+            stopping = bool(stop.requested)
+            save = stopping or time.perf_counter() - last_checkpoint >= config.checkpoint_seconds
+            if save or meter.due or step == num_steps:
+                meter.report(step, epoch + 1, rate)  # raises Diverged: no checkpoint keeps a loss that is no number
+            if save:
+                with meter.paused():
+                    started = time.perf_counter()
+                    checkpoints.save(step, model, optimizer, meter.progress())
+                    last_checkpoint = time.perf_counter()
+                    events.write("checkpoint", step=step, seconds=last_checkpoint - started)
+            if stopping:
+                raise Stopped
+        with meter.paused():
+            events.write("epoch", step=step, epoch=epoch + 1, **_validate(model, data, config, hardware))
+    return Trained(steps=step, seconds=meter.seconds, examples_per_second=meter.examples / meter.seconds)
+
+
+class _Meter:
+    """Counts examples and time, and reads the loss back from the device once per event."""
+
+    def __init__(
+        self, step: int, num_steps: int, hardware: Hardware, events: EventLog, progress: Mapping[str, float]
+    ) -> None:
+        self.examples = int(progress.get("examples", 0))
+        self._num_steps, self._hardware, self._events = num_steps, hardware, events
+        self._started = time.perf_counter() - progress.get("seconds", 0.0)
+        self._last_time, self._last_step, self._last_examples = time.perf_counter(), step, self.examples
+        self._loss = torch.zeros((), device=hardware.device)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all attempts so far."""
+        return time.perf_counter() - self._started
+
+    @property
+    def due(self) -> bool:
+        return time.perf_counter() - self._last_time >= EVENT_SECONDS
+
+    def progress(self) -> dict[str, float]:
+        """What a checkpoint keeps, for the next attempt to go on counting."""
+        return {"seconds": self.seconds, "examples": self.examples}
+
+    def add(self, loss: torch.Tensor, num_examples: int) -> None:
+        """Count one step; waits for nothing."""
+        self._loss += loss
+        self.examples += num_examples
+
+    def report(self, step: int, epoch: int, rate: float) -> None:
+        """Write a step event over the steps since the last one.
+
+        Raises:
+            Diverged: their mean loss is infinite or no number.
+        """
+        num_steps = step - self._last_step
+        loss = self._loss.item() / num_steps
+        if not math.isfinite(loss):
+            raise Diverged(f"the loss is {loss} at step {step} (learning rate {rate:.3g})")
+        now = time.perf_counter()
+        elapsed = now - self._last_time
+        self._events.write(
+            "step",
+            step=step,
+            epoch=epoch,
+            loss=loss,
+            learning_rate=rate,
+            examples_per_second=(self.examples - self._last_examples) / elapsed,
+            seconds_left=(self._num_steps - step) * elapsed / num_steps,
+            memory_mb=_memory_mb(self._hardware),
+        )
+        self._loss.zero_()
+        self._last_time, self._last_step, self._last_examples = now, step, self.examples
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time spent here says nothing of the steps' speed."""
+        started = time.perf_counter()
+        yield
+        self._last_time += time.perf_counter() - started
 
 
 def _step(

@@ -25,22 +25,22 @@ def remarks(facts: pd.DataFrame, usable: pd.DataFrame, modality: str, *, officia
     left_out = len(facts) - len(usable)
     if left_out:
         share = left_out / len(facts)
-        yield f"{left_out} of {len(facts)} rows ({share:.3%}) are left out; quarantine.json gives the reasons"
+        yield f"{left_out} of {len(facts)} rows ({share:.3%}) are left out; quarantine.json has the reasons"
     repeating = facts[facts["id"].duplicated()]
     if len(repeating):
-        yield f"{len(repeating)} rows repeat the {modality} of an earlier row, e.g. row {repeating['row'].iloc[0]}"
-    conflicting = facts[facts["conflicting"]]
+        yield f"repeated {modality}s: {len(repeating)} rows, e.g. row {repeating['row'].iloc[0]}"
+    conflicting = facts[facts["conflicting"] & facts["label"].notna()]
     if len(conflicting):
         contents = conflicting["id"].nunique()
         pair = conflicting[conflicting["id"] == conflicting["id"].iloc[0]].drop_duplicates("label")[:2]
         named = " and ".join(f"row {row} is {label}" for row, label in zip(pair["row"], pair["label"], strict=True))
-        yield f"{contents} {modality}s have contradicting labels in {len(conflicting)} rows, e.g. {named}; none is used"
+        yield f"contradicting labels: {len(conflicting)} rows over {contents} {modality}s, e.g. {named}; none is used"
     if modality == "text":
         yield from _text_remarks(usable)
     else:
         plain = usable[usable["contrast"] == 0]
         if len(plain):
-            yield f"{len(plain)} images are of one colour throughout, e.g. row {plain['row'].iloc[0]}"
+            yield f"images of one colour throughout: {len(plain)}, e.g. row {plain['row'].iloc[0]}"
     if official:
         yield "the source's own split is used; split.test does not apply"
     yield from _validation_remarks(usable)
@@ -49,13 +49,11 @@ def remarks(facts: pd.DataFrame, usable: pd.DataFrame, modality: str, *, officia
 def _text_remarks(usable: pd.DataFrame) -> Iterator[str]:
     garbled = usable[usable["mojibake"]]
     if len(garbled):
-        yield (
-            f"{len(garbled)} texts look decoded with the wrong encoding (mojibake), e.g. row {garbled['row'].iloc[0]}; "
-            "they are used as they are"
-        )
+        example = garbled["row"].iloc[0]
+        yield f"texts decoded with the wrong encoding (mojibake): {len(garbled)}, e.g. row {example}; used as they are"
     replaced = usable[usable["replacement_share"] > 0]
     if len(replaced):
-        yield f"{len(replaced)} texts have replacement characters (U+FFFD), e.g. row {replaced['row'].iloc[0]}"
+        yield f"texts with replacement characters (U+FFFD): {len(replaced)}, e.g. row {replaced['row'].iloc[0]}"
 
 
 def _validation_remarks(usable: pd.DataFrame) -> Iterator[str]:
