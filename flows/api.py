@@ -1,4 +1,4 @@
-"""Prefect's API for one run: the user's server, the one `modelworks up` runs, or one of our own for as long as it takes."""
+"""Prefect's API for one run: the user's server, that of `modelworks up`, or one of our own for as long as it takes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def serving_address(project: Project) -> str | None:
     """
     if project.prefect_url:
         if not answers(project.prefect_url):
-            raise Unavailable(f"PREFECT_API_URL: nothing answers at {project.prefect_url}", "start that server, or unset it")
+            raise Unavailable(
+                f"PREFECT_API_URL: nothing answers at {project.prefect_url}", "start that server, or unset it"
+            )
         return project.prefect_url
     url = _written(up_notice(project))
     return url if url and answers(url) else None
@@ -84,7 +86,15 @@ def start_server(project: Project, *, notice: Path | None = None, port: int = 0,
     notice = notice or project.prefect_home / f"api-{os.getpid()}.json"
     notice.unlink(missing_ok=True)
     log = project.prefect_home / "server.log"
-    command = [sys.executable, "-m", "flows.server", str(os.getpid()), str(notice), str(port), "pages" if pages else "api"]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.server",
+        str(os.getpid()),
+        str(notice),
+        str(port),
+        "pages" if pages else "api",
+    ]
     with log.open("ab") as stream:
         process = subprocess.Popen(
             command,

@@ -19,8 +19,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="a pipeline, e.g. configs/mnist_cnn.yaml", show_default=False)]
-Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="override a field, e.g. train.epochs=3")]
+Config = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="a pipeline, e.g. configs/mnist_cnn.yaml", show_default=False)
+]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="override a field, e.g. train.epochs=3")
+]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="a registered model, e.g. mnist-cnn", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object; everything else goes to stderr")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="kept in the journal")]
@@ -72,7 +76,9 @@ def rollback(model: Model, reason: Reason = "", json: Json = False) -> None:
 @app.command()
 def history(
     model: Model,
-    at: Annotated[str, typer.Option("--at", metavar="TIME", help="what was production then, e.g. 2026-11-22T14:00")] = "",
+    at: Annotated[
+        str, typer.Option("--at", metavar="TIME", help="what was production then, e.g. 2026-11-22T14:00")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Every move of production: who, when, from, to and why."""

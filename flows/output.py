@@ -51,7 +51,10 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("rows", counted + left_out),
         ("checks", f"{passed} of {len(summary['checks'])} passed"),
         *(("warning", warning) for warning in summary["warnings"]),
-        *((name, f"{each['value']:.4f}  95 % interval {each['low']:.4f} to {each['high']:.4f}") for name, each in summary["metrics"].items()),
+        *(
+            (name, f"{each['value']:.4f}  95 % interval {each['low']:.4f} to {each['high']:.4f}")
+            for name, each in summary["metrics"].items()
+        ),
         ("verdict", summary["verdict"]),
         *(("", f"- {reason}") for reason in summary["reasons"]),
         ("registered", f"{summary['model']} version {summary['version']}"),

@@ -26,7 +26,15 @@ def promote(model: str, version: int | None, reason: str, *, force: bool, as_jso
     chosen = version if version is not None else versions.newest_accepted(client, model)
     before = versions.production(client, model)
     now = production.promote(
-        client, project, model, chosen, expected=before, reason=reason or "by hand", who=getpass.getuser(), evidence={}, force=force
+        client,
+        project,
+        model,
+        chosen,
+        expected=before,
+        reason=reason or "by hand",
+        who=getpass.getuser(),
+        evidence={},
+        force=force,
     )
     _say(model, before, now, as_json=as_json)
 
@@ -56,14 +64,18 @@ def history(model: str, at: str, *, as_json: bool) -> None:
         return
     moves = journal.history(client, model)
     if as_json:
-        print_json({"model": model, "moves": [{**dataclasses.asdict(move), "when": move.when.isoformat()} for move in moves]})
+        print_json(
+            {"model": model, "moves": [{**dataclasses.asdict(move), "when": move.when.isoformat()} for move in moves]}
+        )
         return
     if not moves:
         print(f"{model}: production has never moved")
     for move in moves:
         before = f"version {move.before}" if move.before else "none"
         forced = ", forced" if move.forced else ""
-        print(f"{move.when:%Y-%m-%d %H:%M:%S}  {move.kind:<8}  {before} -> version {move.after}  {move.state}{forced}  {move.who}: {move.why}")
+        print(
+            f"{move.when:%Y-%m-%d %H:%M:%S}  {move.kind:<8}  {before} -> version {move.after}  {move.state}{forced}  {move.who}: {move.why}"
+        )
 
 
 def _connect() -> tuple[Project, MlflowClient]:

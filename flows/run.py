@@ -12,7 +12,7 @@ from typing import Any
 from flows.output import print_json, print_summary
 from modelworks import config as configuration
 from modelworks.current import outlook
-from modelworks.errors import Interrupted
+from modelworks.errors import Interrupted, Refused
 from modelworks.plan import STAGES
 from modelworks.project import Project
 from tasks.summary import summarise
@@ -21,7 +21,11 @@ __all__ = ["run"]
 
 
 def run(config: Path, overrides: Sequence[str], *, as_json: bool) -> None:
-    """Bring a pipeline up to date and print what it came to."""
+    """Bring a pipeline up to date and print what it came to.
+
+    Raises:
+        Refused: the gate did not accept the version; all the rest was done.
+    """
     started = time.monotonic()
     project = Project.find()
     settings = configuration.load(config, overrides)
@@ -30,7 +34,7 @@ def run(config: Path, overrides: Sequence[str], *, as_json: bool) -> None:
     standing = outlook(project, settings).promotion
     if standing is not None:
         outcomes = {"ingest": "verified", **dict.fromkeys(STAGES[1:], "cached")}
-        summary = summarise(project, standing, outcomes, "", time.monotonic() - started)
+        summary = summarise(standing, outcomes, "", time.monotonic() - started)
         print("nothing to do: data, config, code and libraries are those of the version that stands", file=sys.stderr)
     else:
         summary = _flow(project, config, overrides)
@@ -39,6 +43,13 @@ def run(config: Path, overrides: Sequence[str], *, as_json: bool) -> None:
         print_json(summary)
     else:
         print_summary(summary, _links(project, summary))
+    # What a person promoted in spite of the verdict is not refused any more.
+    if summary["verdict"] != "promote" and summary["production"] != summary["version"]:
+        name, version = summary["model"], summary["version"]
+        raise Refused(
+            f"the gate says {summary['verdict']}: {name} version {version} did not become production",
+            f"`modelworks why {name} {version}` says why",
+        )
 
 
 def _flow(project: Project, config: Path, overrides: Sequence[str]) -> dict[str, Any]:

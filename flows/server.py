@@ -25,6 +25,7 @@ def main() -> None:
     die_with_parent(parent)
     home = Path(os.environ["PREFECT_HOME"])
     database = home / "prefect.db"
+    os.environ.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)  # our output is a log file: there it belongs
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))

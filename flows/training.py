@@ -23,7 +23,9 @@ from tasks.validate import validate
 __all__ = ["training"]
 
 
-@flow(name="training", flow_run_name="{config}", persist_result=True, result_serializer="json", validate_parameters=True)
+@flow(
+    name="training", flow_run_name="{config}", persist_result=True, result_serializer="json", validate_parameters=True
+)
 def training(config: str, overrides: list[str] | None = None) -> dict[str, Any]:
     """Bring one pipeline up to date and say what it came to.
 

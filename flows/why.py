@@ -25,7 +25,9 @@ def why(target: str, version: int | None, overrides: Sequence[str], *, as_json: 
     os.environ |= {name: value for name, value in project.environment().items() if name not in os.environ}
     if target.endswith((".yaml", ".yml")) or Path(target).exists():
         if version is not None:
-            raise BadInput(f"why {target} {version}: a config has no versions", "name a model, e.g. modelworks why mnist-cnn 2")
+            raise BadInput(
+                f"why {target} {version}: a config has no versions", "name a model, e.g. modelworks why mnist-cnn 2"
+            )
         found = outlook(project, configuration.load(Path(target), overrides))
         reasons = {stage: list(phrases) for stage, phrases in found.reasons.items()}
         if as_json:
@@ -63,12 +65,19 @@ def _verdict(project: Project, name: str, version: int | None) -> dict[str, Any]
     registered = versions.get(client, name, number)
     if not registered.verdict:
         raise BadInput(f"{name} version {number} has no verdict yet", "run its config again: the gate then speaks")
-    return {"model": name, "version": number, **json.loads(registered.verdict), "production": versions.production(client, name) or None}
+    return {
+        "model": name,
+        "version": number,
+        **json.loads(registered.verdict),
+        "production": versions.production(client, name) or None,
+    }
 
 
 def _print_verdict(verdict: dict[str, Any]) -> None:
     opponent = f"against version {verdict['opponent']}" if verdict["opponent"] else "without an opponent"
     print(f"{verdict['model']} version {verdict['version']}: {verdict['decision']} ({opponent})")
     for check in verdict["checks"]:
-        print(f"  {'passed' if check['passed'] else 'FAILED'}  {check['name']} is {check['found']}, demanded {check['demanded']}")
+        print(
+            f"  {'passed' if check['passed'] else 'FAILED'}  {check['name']} is {check['found']}, demanded {check['demanded']}"
+        )
     print(f"production: {'version ' + str(verdict['production']) if verdict['production'] else 'none'}")

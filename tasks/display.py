@@ -83,7 +83,9 @@ class TerminalDisplay:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
         self._console = Console(stderr=True, highlight=False)
-        self._spinner = Progress(SpinnerColumn(), TextColumn("[bold]{task.description}"), console=self._console, transient=True)
+        self._spinner = Progress(
+            SpinnerColumn(), TextColumn("[bold]{task.description}"), console=self._console, transient=True
+        )
         self._bar = Progress(
             TextColumn("  "),
             BarColumn(bar_width=24),
@@ -97,7 +99,9 @@ class TerminalDisplay:
 
     def stage(self, name: str, outcome: str, seconds: float, detail: str) -> None:
         colour = "green" if outcome in ("ran", "resumed") else "cyan"
-        self._console.print(f"[{colour}]✔[/] [bold]{name:<9}[/] [{colour}]{outcome:<9}[/] [dim]{seconds:6.1f} s[/]  {_escaped(detail)}")
+        self._console.print(
+            f"[{colour}]✔[/] [bold]{name:<9}[/] [{colour}]{outcome:<9}[/] [dim]{seconds:6.1f} s[/]  {_escaped(detail)}"
+        )
 
     @contextmanager
     def working(self, name: str) -> Iterator[None]:

@@ -13,16 +13,15 @@ __all__ = ["evaluate"]
 @stage_task("evaluate")
 def evaluate(run: Run, stage: Stage, trained: TrainedModel) -> Evaluation:
     """What the model is worth on rows it has never seen."""
-    from modelworks.evaluation import evaluate as library
+    from modelworks.evaluation.evaluate import evaluate as library
     from modelworks.registry.runs import log_evaluation
 
-    shown = [*run.config.gate.minimums, run.config.gate.compare]
-    evaluation = reuse_or_make(
+    judged_by = dict.fromkeys([*run.config.gate.minimums, run.config.gate.compare])
+    return reuse_or_make(
         run,
         stage,
         Evaluation,
-        lambda aside, final: library.evaluate(trained, run.config.evaluate, aside, final, stage.key),
-        lambda found: ", ".join(f"{name} {found.metrics[name]}" for name in dict.fromkeys(shown)),
+        lambda aside, final: library(trained, run.config.evaluate, aside, final, stage.key),
+        log=log_evaluation,
+        describe=lambda found: ", ".join(f"{name} {found.metrics[name]}" for name in judged_by),
     )
-    run.track(log_evaluation, evaluation)
-    return evaluation

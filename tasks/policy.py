@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
@@ -18,6 +18,9 @@ from modelworks.plan import Stage
 from modelworks.records import from_json, to_json
 from modelworks.store import StageStore, write_json
 from tasks.run import Run
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 __all__ = ["cached", "reuse_or_make", "stage_task"]
 
@@ -45,17 +48,36 @@ def stage_task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     )
 
 
-def reuse_or_make(run: Run, stage: Stage, kind: type[R], make: Callable[[Path, Path], R], describe: Callable[[R], str]) -> R:
-    """The stage's stored record if it is intact, else what `make(folder aside, its later name)` returns."""
+def reuse_or_make(
+    run: Run,
+    stage: Stage,
+    kind: type[R],
+    make: Callable[[Path, Path], R],
+    *,
+    log: Callable[[MlflowClient, str, R], None],
+    describe: Callable[[R], str],
+) -> R:
+    """The stage's stored record if its output is intact, else a new one; logged onto the MLflow run either way.
+
+    Args:
+        run: the run at hand.
+        stage: its name, key and ingredients.
+        kind: of the record.
+        make: does the work, given a folder to write into and the name it will have; returns the record.
+        log: puts the record onto the MLflow run.
+        describe: the record in a few words, for the display.
+    """
     started = time.monotonic()
     store, root = StageStore(run.project.stages), run.project.root
     final = store.folder(stage.name, stage.key)
     if store.state(stage.name, stage.key) == "intact":
         record = from_json(kind, json.loads((final / RECORD).read_text()), root)
+        run.track(log, record)
         return cached(run, stage.name, record, started, describe(record))
     with run.display.working(stage.name), store.write(stage.name, stage.key, stage.ingredients) as aside:
         record = make(aside, final)
         write_json(aside / RECORD, to_json(record, root))
+    run.track(log, record)
     run.finished(stage.name, run.outcomes.get(stage.name, "ran"), time.monotonic() - started, describe(record))
     return record
 
@@ -66,5 +88,5 @@ def cached(run: Run, name: str, record: R, started: float, detail: str) -> R:
     return cast(R, Completed(name="Cached", message="same key, output intact", data=record))
 
 
-def _may_help(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+def _may_help(_task: Task[..., Any], _task_run: TaskRun, state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), Unavailable)

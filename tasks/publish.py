@@ -52,15 +52,26 @@ def conclude(run: Run, promotion: Promotion, flow_run_id: str, seconds: float) -
     from modelworks.registry import note
 
     name = run.config.name
-    create_markdown_artifact(note.write(promotion.verdict, promotion.production), key=f"{name}-verdict", description="The gate's verdict")
+    create_markdown_artifact(
+        note.write(promotion.verdict, promotion.production), key=f"{name}-verdict", description="The gate's verdict"
+    )
     version = promotion.verdict.version
     address = run.project.mlflow_page(version.experiment_id, version.run_id)
-    create_link_artifact(address, link_text=f"{name} version {version.version} in MLflow", key=f"{name}-mlflow", description="The MLflow run")
-    return summarise(run.project, promotion, run.outcomes, flow_run_id, seconds)
+    create_link_artifact(
+        address,
+        link_text=f"{name} version {version.version} in MLflow",
+        key=f"{name}-mlflow",
+        description="The MLflow run",
+    )
+    return summarise(promotion, run.outcomes, flow_run_id, seconds)
 
 
 def _parameters(config: RunConfig, plan: Plan) -> dict[str, str]:
     sections = config.section("source", "split", "model", "train", "evaluate", "gate")
-    hardware = {"device": plan.hardware.device, "precision": plan.hardware.precision, "threads": str(plan.hardware.threads)}
+    hardware = {
+        "device": plan.hardware.device,
+        "precision": plan.hardware.precision,
+        "threads": str(plan.hardware.threads),
+    }
     # JSON's quotes around plain words are noise to a reader.
     return {name: value.strip('"') for name, value in settings({**sections, "compute": hardware}).items()}

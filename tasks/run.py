@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import UTC
+from typing import TYPE_CHECKING, TypeVar
 
 from modelworks.config import RunConfig
 from modelworks.errors import Unavailable
@@ -86,6 +87,6 @@ def _only_one(project: Project, config: RunConfig) -> Iterator[None]:
 def _who() -> str:
     import os
     import socket
-    from datetime import datetime, timezone
+    from datetime import datetime
 
-    return f"pid {os.getpid()} on {socket.gethostname()} since {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC"
+    return f"pid {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"

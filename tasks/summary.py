@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from modelworks.project import Project
 from modelworks.records import Promotion
 
 __all__ = ["summarise"]
 
 
-def summarise(project: Project, promotion: Promotion, outcomes: Mapping[str, str], prefect_flow_run_id: str, seconds: float) -> dict[str, Any]:
+def summarise(
+    promotion: Promotion, outcomes: Mapping[str, str], prefect_flow_run_id: str, seconds: float
+) -> dict[str, Any]:
     """The run as JSON values.
 
     Args:
@@ -29,7 +30,10 @@ def summarise(project: Project, promotion: Promotion, outcomes: Mapping[str, str
         "verdict": verdict.decision,
         "reasons": list(verdict.reasons),
         "production": promotion.production or None,
-        "metrics": {name: {"value": found.value, "low": found.low, "high": found.high} for name, found in evaluation.metrics.items()},
+        "metrics": {
+            name: {"value": found.value, "low": found.low, "high": found.high}
+            for name, found in evaluation.metrics.items()
+        },
         "data": report.dataset.name,
         "data_version": report.dataset.digest,
         "rows": dict(report.rows),

@@ -6,16 +6,21 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import Unavailable
 from modelworks.models.checkpoints import locate
 from modelworks.plan import Plan
 from modelworks.records import TrainedModel, ValidationReport
+from modelworks.training.events import EventTail
 from modelworks.training.job import Job
 from modelworks.training.launch import launch
 from tasks.policy import reuse_or_make, stage_task
 from tasks.run import Run
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from modelworks.registry.curves import MetricStream
 
 __all__ = ["train"]
 
@@ -23,24 +28,31 @@ __all__ = ["train"]
 @stage_task("train")
 def train(run: Run, plan: Plan, report: ValidationReport) -> TrainedModel:
     """The trained model; a training that was cut off goes on from its last checkpoint."""
-    from modelworks.registry.runs import log_training
+    from modelworks.registry.runs import log_training, system_metrics
+
+    live = False
 
     def make(aside: Path, final: Path) -> TrainedModel:
-        with _curves(run) as add:
+        nonlocal live
+        live = True
+        with system_metrics(run.client, run.run_id), _curves(run) as add:
             return launch(_job(run, plan, report), report, aside, final, add)
 
-    trained = reuse_or_make(
-        run,
-        plan.train,
-        TrainedModel,
-        make,
-        lambda trained: (
-            f"{trained.num_parameters:,} parameters, {trained.num_steps:,} steps in {trained.seconds:.1f} s "
-            f"({trained.examples_per_second:,.0f} examples/s, {trained.device} {trained.precision})"
-        ),
+    def log(client: MlflowClient, run_id: str, trained: TrainedModel) -> None:
+        log_training(client, run_id, trained)
+        if not live:  # the curves of a training done before belong to this run's picture as well
+            with _stream(run) as stream:
+                for event in EventTail(trained.folder / "events.jsonl").new():
+                    stream.add(event)
+
+    return reuse_or_make(run, plan.train, TrainedModel, make, log=log, describe=_describe)
+
+
+def _describe(trained: TrainedModel) -> str:
+    return (
+        f"{trained.num_parameters:,} parameters, {trained.num_steps:,} steps in {trained.seconds:.1f} s "
+        f"({trained.examples_per_second:,.0f} examples/s, {trained.device} {trained.precision})"
     )
-    run.track(log_training, trained)
-    return trained
 
 
 def _job(run: Run, plan: Plan, report: ValidationReport) -> Job:
@@ -63,21 +75,28 @@ def _job(run: Run, plan: Plan, report: ValidationReport) -> Job:
 
 @contextmanager
 def _curves(run: Run) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Where events go: the display at once, MLflow in batches; a tracking outage never stops the training."""
+    """Where events of a training at work go: the display at once, MLflow in batches."""
+    with _stream(run) as stream:
+
+        def add(event: Mapping[str, Any]) -> None:
+            run.display.training(event)
+            stream.add(event)
+            if event["type"] == "start" and event["resumed_from"]:
+                run.outcomes["train"] = "resumed"
+
+        yield add
+
+
+@contextmanager
+def _stream(run: Run) -> Iterator[MetricStream]:
+    """The way of events to MLflow; a tracking outage never stops a training."""
     from modelworks.registry.curves import MetricStream
-    from modelworks.registry.runs import system_metrics
 
     stream = MetricStream(run.client, run.run_id)
-
-    def add(event: Mapping[str, Any]) -> None:
-        if event["type"] == "start" and event["resumed_from"]:
-            run.outcomes["train"] = "resumed"
-        run.display.training(event)
-        stream.add(event)
-
-    with system_metrics(run.client, run.run_id):
-        yield add
     try:
-        stream.close()
-    except Unavailable as error:
-        run.display.say(f"  {error.message}: the curves in MLflow are incomplete, events.jsonl is whole")
+        yield stream
+    finally:
+        try:
+            stream.close()
+        except Unavailable as error:
+            run.display.say(f"  {error.message}: the curves in MLflow are incomplete, events.jsonl is whole")

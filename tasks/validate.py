@@ -16,14 +16,21 @@ def validate(run: Run, stage: Stage, dataset: DatasetVersion) -> ValidationRepor
     from modelworks.registry.runs import log_validation
     from modelworks.validation import stage as library
 
-    report = reuse_or_make(
+    config = run.config
+    return reuse_or_make(
         run,
         stage,
         ValidationReport,
         lambda aside, final: library.validate(
-            dataset, run.config.split, run.config.checks, key=stage.key, folder=final, aside=aside
+            dataset, config.split, config.checks, key=stage.key, folder=final, aside=aside
         ),
-        lambda report: f"{len(report.checks)} checks passed, {report.quarantined:,} rows quarantined",
+        log=log_validation,
+        describe=_describe,
     )
-    run.track(log_validation, report)
-    return report
+
+
+def _describe(report: ValidationReport) -> str:
+    passed = sum(check.passed for check in report.checks)
+    left_out = f", {report.quarantined:,} rows left out" if report.quarantined else ""
+    warnings = f", {len(report.warnings)} warnings" if report.warnings else ""
+    return f"{passed} of {len(report.checks)} checks passed{left_out}{warnings}"

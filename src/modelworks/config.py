@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -18,7 +19,7 @@ from modelworks.data.sources import SourceConfig
 from modelworks.document import Document
 from modelworks.errors import BadInput
 from modelworks.evaluation.config import EvaluateConfig, GateConfig
-from modelworks.mistakes import foreign_values, in_words, unknown_expectations
+from modelworks.mistakes import in_words
 from modelworks.models.config import ModelConfig
 from modelworks.training.config import ComputeConfig, TrainConfig
 from modelworks.validation.config import ChecksConfig
@@ -124,13 +125,13 @@ def _build(document: Document) -> RunConfig:
         text = json.dumps(document.values, default=str)
     except (TypeError, ValueError) as error:  # a key that is no text, or an alias inside its own anchor
         raise BadInput(f"{document.path}: {error}", "write plain keys, and let no alias contain itself") from None
-    mistakes = [*foreign_values(document), *unknown_expectations(document)]
+    errors: Iterable[Mapping[str, Any]] = ()
     try:
         # Strict JSON: "8" is no number and 1 is not true, but a list is a tuple and an integer is a float.
         config = TypeAdapter(RunConfig).validate_json(text, strict=True)
     except ValidationError as error:
-        errors = (each for each in error.errors(include_url=False) if each["type"] != "finite_number")
-        mistakes += [in_words(document, RunConfig, each) for each in errors]
+        errors = error.errors(include_url=False)
+    mistakes = in_words(document, RunConfig, errors)
     if not mistakes:
         return config
     if len(mistakes) > 1:
@@ -149,4 +150,4 @@ def _plain(value: Any) -> Any:  # a section class or a value in one
 
 
 if __name__ == "__main__":
-    print(json.dumps(json_schema(), indent=1))
+    sys.stdout.write(json.dumps(json_schema(), indent=1) + "\n")

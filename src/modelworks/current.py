@@ -44,7 +44,10 @@ def outlook(project: Project, config: RunConfig) -> Outlook:
         return Outlook(reasons={"ingest": (reason,), **dict.fromkeys(names, later)}, promotion=None)
     plan = make_plan(project, config, versions.observe(project, config.source.dataset))
     found = glance(project, config.name, plan.register.key)
-    why = {"ingest": (), **reasons(project, config, plan, {"register": _registered(found), "gate": _judged(found, plan)})}
+    why = {
+        "ingest": (),
+        **reasons(project, config, plan, {"register": _registered(found), "gate": _judged(found, plan)}),
+    }
     why["promote"] = () if _settled(found, plan) else ("follows the gate's verdict",)
     done = not any(why.values())
     return Outlook(reasons=why, promotion=standing(project, plan, found) if done else None)
@@ -65,7 +68,9 @@ def standing(project: Project, plan: Plan, found: Glance) -> Promotion:
         experiment_id=registered.experiment_id,
         digest=registered.digest,
     )
-    return Promotion(verdict=recorded_verdict(registered, version, plan.gate.key), moved=False, production=found.production)
+    return Promotion(
+        verdict=recorded_verdict(registered, version, plan.gate.key), moved=False, production=found.production
+    )
 
 
 def recorded_verdict(registered: Registered, version: ModelVersion, key: str) -> Verdict:

@@ -66,13 +66,16 @@ class Document:
 
     def place(self, location: Sequence[str | int]) -> str:
         """Where the value at a location was given: `FILE:LINE`, or `--set NAME=VALUE`."""
-        for depth in range(len(location), 0, -1):
-            assignment = self.overrides.get(tuple(str(part) for part in location[:depth]))
-            if assignment is not None:
-                return f"--set {assignment}"
-        return f"{self.path}:{self._line(location)}"
+        assignment = self.assignment(location)
+        return f"{self.path}:{self.line(location)}" if assignment is None else f"--set {assignment}"
 
-    def _line(self, location: Sequence[str | int]) -> int:
+    def assignment(self, location: Sequence[str | int]) -> str | None:
+        """The override that gave the value at a location, or a section around it; None when the file did."""
+        names = tuple(str(part) for part in location)
+        given = (self.overrides.get(names[:depth]) for depth in range(len(names), 0, -1))
+        return next((assignment for assignment in given if assignment is not None), None)
+
+    def line(self, location: Sequence[str | int]) -> int:
         """The line of the deepest part of a location that stands in the file."""
         node, line = self._tree, 1
         for part in location:

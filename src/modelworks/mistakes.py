@@ -12,74 +12,93 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from modelworks.bounds import kinds
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from modelworks.document import Document
 
     Location = tuple[str | int, ...]
     """Keys and indices from the top of the file down."""
 
-__all__ = ["foreign_values", "in_words", "unknown_expectations"]
+__all__ = ["in_words"]
 
 
-def in_words(document: Document, whole: type, error: Mapping[str, Any]) -> str:
-    """One of pydantic's errors about a document that should be a `whole`, the class of the complete config."""
+def in_words(document: Document, whole: type, errors: Iterable[Mapping[str, Any]]) -> list[str]:
+    """All that is wrong with a document, from its top down, what was given on the command line last.
+
+    Args:
+        whole: the class of the complete config.
+        errors: what pydantic says of the document as a `whole`.
+    """
+    foreign = dict(_foreign_values(document))
+    found = [*foreign.items(), *_unknown_expectations(document)]
+    for error in errors:
+        location, text = _phrase(whole, error)
+        if location not in foreign:
+            found.append((location, text))
+    found.sort(key=lambda mistake: (document.assignment(mistake[0]) is not None, document.line(mistake[0])))
+    return [f"{document.place(location)}: {text}" for location, text in found]
+
+
+def _phrase(whole: type, error: Mapping[str, Any]) -> tuple[Location, str]:
+    """Where one of pydantic's errors is in the file, and its words."""
     path = tuple(part for part in error["loc"] if part != "[key]")
     location, section = _resolve(whole, path)
     kind, context, given = error["type"], error.get("ctx", {}), error["input"]
     if kind == "unexpected_keyword_argument":
         known = _fields(_resolve(whole, path[:-1])[1])
-        return _sentence(document, location, f"unknown key{_nearest(str(location[-1]), known)}")
+        return location, f"{_name(location)}: unknown key{_nearest(str(location[-1]), known)}"
     if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
-        return _sentence(document, location, "is missing")
+        return location, f"{_name(location)}: is missing"
     if kind == "union_tag_not_found":
-        return _sentence(document, (*location, "kind"), "is missing")
+        return (*location, "kind"), f"{_name(location)}.kind: is missing"
     if kind == "union_tag_invalid":
         known = _quoted(context["expected_tags"])
-        return _sentence(
-            document, (*location, "kind"), f"there is no {context['tag']!r}{_nearest(context['tag'], known)}"
-        )
+        phrase = f"there is no {_shown(context['tag'])}{_nearest(context['tag'], known)}"
+        return (*location, "kind"), f"{_name(location)}.kind: {phrase}"
     if kind == "literal_error":
         known = _quoted(context["expected"])
-        return _sentence(document, location, f"there is no {_shown(given)}{_nearest(str(given), known)}")
+        return location, f"{_name(location)}: there is no {_shown(given)}{_nearest(str(given), known)}"
     if kind == "string_pattern_mismatch":
-        return _sentence(document, location, f"{_shown(given)} is not of the form {context['pattern']}")
+        return location, f"{_name(location)}: {_shown(given)} is not of the form {context['pattern']}"
     if kind == "value_error":
-        return _complaint(document, location, str(context["error"]), _fields(section))
+        return _complaint(location, str(context["error"]), _fields(section))
     demand = error["msg"].removeprefix("Input ")
-    return _sentence(document, location, f"{demand[0].lower()}{demand[1:]}, not {_shown(given)}")
+    return location, f"{_name(location)}: {demand[0].lower()}{demand[1:]}, not {_shown(given)}"
 
 
-def foreign_values(document: Document) -> list[str]:
+def _complaint(location: Location, message: str, known: Collection[str]) -> tuple[Location, str]:
+    """A section's own complaint, which begins with the name of the field it is about: there is its line."""
+    names = message.partition(" ")[0].split(".")
+    text = f"{_name(location)}: {message}" if location else message
+    return (*location, *names) if names[0] in known else location, text
+
+
+def _foreign_values(document: Document) -> Iterator[tuple[Location, str]]:
     """Values that YAML has and JSON has not, such as dates: no section takes them, and they have no digest."""
-    mistakes = []
     for location, value in _leaves(document.values, ()):
         if isinstance(value, float) and not math.isfinite(value):
-            mistakes.append(_sentence(document, location, f"{value} is not a finite number"))
+            yield location, f"{_name(location)}: {value} is not a finite number"
         elif not isinstance(value, str | int | float | None):
-            mistakes.append(
-                _sentence(document, location, f"{value} is a {type(value).__name__} to YAML; write it in quotes")
-            )
-    return mistakes
+            kind = type(value).__name__
+            yield location, f"{_name(location)}: {value} is a {kind} to YAML; write it in quotes"
 
 
-def unknown_expectations(document: Document) -> list[str]:
+def _unknown_expectations(document: Document) -> Iterator[tuple[Location, str]]:
     """Names below `checks.expect` that Great Expectations does not have."""
     from modelworks.validation.vocabulary import known_expectations, nearest
 
     checks = document.values.get("checks")
     expect = checks.get("expect") if isinstance(checks, dict) else None
     names = [
-        (("checks", "expect", index, name), name)
+        (index, name)
         for index, entry in enumerate(expect if isinstance(expect, list) else ())
         for name in (entry if isinstance(entry, dict) else ())
     ]
     known = known_expectations() if names else ()
-    return [
-        _sentence(document, location, f"there is no such expectation{nearest(name, known)}")
-        for location, name in names
-        if name not in known
-    ]
+    for index, name in names:
+        if name not in known:
+            location: Location = ("checks", "expect", index, name)
+            yield location, f"{_name(location)}: there is no such expectation{nearest(name, known)}"
 
 
 def _resolve(whole: type, path: Location) -> tuple[Location, type | None]:
@@ -102,17 +121,8 @@ def _resolve(whole: type, path: Location) -> tuple[Location, type | None]:
     return location, section
 
 
-def _complaint(document: Document, location: Location, message: str, known: Collection[str]) -> str:
-    """A section's own complaint, which begins with the name of the field it is about: there is its line."""
-    names = message.partition(" ")[0].split(".")
-    place = document.place((*location, *names) if names[0] in known else location)
-    section = "".join(f"{part}: " for part in location)
-    return f"{place}: {section}{message}"
-
-
-def _sentence(document: Document, location: Location, text: str) -> str:
-    name = ".".join(str(part) for part in location)
-    return f"{document.place(location)}: {name}: {text}" if name else f"{document.place(location)}: {text}"
+def _name(location: Location) -> str:
+    return ".".join(str(part) for part in location) or "the config"
 
 
 def _fields(section: type | None) -> list[str]:

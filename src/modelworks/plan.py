@@ -68,7 +68,13 @@ def make_plan(project: Project, config: RunConfig, dataset: DatasetVersion) -> P
         upstream={"ingest": dataset.digest},
         config=config.section("split", "checks"),
         modules=["modelworks.validation.stage"],
-        libraries=("great-expectations", "pandas", "numpy", "pyarrow", *(("pillow",) if modality == "image" else ("ftfy",))),
+        libraries=(
+            "great-expectations",
+            "pandas",
+            "numpy",
+            "pyarrow",
+            *(("pillow",) if modality == "image" else ("ftfy",)),
+        ),
     )
     trainer = _stage(
         "train",

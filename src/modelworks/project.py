@@ -111,15 +111,18 @@ class Project:
     def prefect_home(self) -> Path:
         return self.state / "prefect"
 
-    def mlflow_page(self, experiment_id: str, run_id: str = "") -> str:
-        """The address of an experiment's runs, or of one run: of model training, not MLflow's home of language models."""
-        base = self.mlflow_uri if self.mlflow_uri.startswith("http") else f"http://127.0.0.1:{MLFLOW_PORT}"
-        place = f"experiments/{experiment_id}/runs" + (f"/{run_id}" if run_id else "")
-        return f"{base.rstrip('/')}/#/{place}?workflowType=machine_learning"
+    def mlflow_home(self, *, port: int = MLFLOW_PORT) -> str:
+        """Where MLflow's pages are: the user's server, or that of `modelworks up`."""
+        return self.mlflow_uri.rstrip("/") if self.mlflow_uri.startswith("http") else f"http://127.0.0.1:{port}"
 
-    def prefect_page(self, flow_run_id: str = "") -> str:
-        """The address of Prefect's runs, or of one flow run."""
-        base = self.prefect_url.removesuffix("/").removesuffix("/api") or f"http://127.0.0.1:{PREFECT_PORT}"
+    def mlflow_page(self, experiment_id: str, run_id: str = "", *, port: int = MLFLOW_PORT) -> str:
+        """The page of an experiment's runs, or of one run: of model training, not MLflow's home of language models."""
+        place = f"experiments/{experiment_id}/runs" + (f"/{run_id}" if run_id else "")
+        return f"{self.mlflow_home(port=port)}/#/{place}?workflowType=machine_learning"
+
+    def prefect_page(self, flow_run_id: str = "", *, port: int = PREFECT_PORT) -> str:
+        """The page of Prefect's runs, or of one flow run."""
+        base = self.prefect_url.rstrip("/").removesuffix("/api") or f"http://127.0.0.1:{port}"
         return f"{base}/runs/flow-run/{flow_run_id}" if flow_run_id else f"{base}/runs"
 
     def environment(self) -> dict[str, str]:

@@ -107,7 +107,7 @@ def _source_digest(path: Path) -> str:
 class _WithoutDocstrings(ast.NodeTransformer):
     """Drops every statement that is nothing but a string."""
 
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:  # noqa: N802 - the name is ast's
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
         return None if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str) else node
 
 

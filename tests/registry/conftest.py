@@ -23,8 +23,16 @@ from modelworks.modalities.image import Input as ImageInput
 from modelworks.modalities.text import Input as TextInput
 from modelworks.models import cnn, saved, transformer
 from modelworks.project import QUIET, Project
-from modelworks.records import Check, DatasetVersion, Evaluation, Interval, ModelVersion, TrainedModel
-from modelworks.records import ValidationReport, Verdict
+from modelworks.records import (
+    Check,
+    DatasetVersion,
+    Evaluation,
+    Interval,
+    ModelVersion,
+    TrainedModel,
+    ValidationReport,
+    Verdict,
+)
 from modelworks.registry import runs, store, versions
 from modelworks.registry.witness import Witness
 
@@ -135,9 +143,7 @@ def judge() -> Callable[..., Verdict]:
 @pytest.fixture
 def begin(client: MlflowClient, project: Project) -> Callable[[], str]:
     """Start a run and return its id."""
-    return lambda: runs.start(
-        client, project, experiment=NAME, parameters={}, prefect_flow_run_id="", prefect_url=""
-    )
+    return lambda: runs.start(client, project, experiment=NAME, parameters={}, prefect_flow_run_id="", prefect_url="")
 
 
 @pytest.fixture

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def logged(client: MlflowClient, begin: Callable[[], str], evaluate: Callable[..., Evaluation]) -> tuple[str, Path, package.Package]:
+def logged(
+    client: MlflowClient, begin: Callable[[], str], evaluate: Callable[..., Evaluation]
+) -> tuple[str, Path, package.Package]:
     """The run, the folder in the artifact store and the record of a package."""
     run_id = begin()
     stored = package.log(client, run_id, evaluate())
@@ -60,7 +62,9 @@ def test_the_model_is_ready_and_carries_its_metrics_and_data(
     run_id, _, stored = logged
     model = client.get_logged_model(stored.model_id)
     assert model.status == "READY"
-    assert [(metric.key, metric.value, metric.dataset_name) for metric in model.metrics] == [("accuracy", 0.91, "image")]
+    assert [(metric.key, metric.value, metric.dataset_name) for metric in model.metrics] == [
+        ("accuracy", 0.91, "image")
+    ]
     assert [output.model_id for output in client.get_run(run_id).outputs.model_outputs] == [stored.model_id]
 
 
@@ -127,7 +131,9 @@ def test_any_damage_is_named(
         package.verify(copy, stored.digest, listing)
 
 
-def test_a_listing_that_was_changed_with_the_files_is_found_by_the_digest(logged: tuple[str, Path, package.Package]) -> None:
+def test_a_listing_that_was_changed_with_the_files_is_found_by_the_digest(
+    logged: tuple[str, Path, package.Package],
+) -> None:
     _, folder, stored = logged
     with pytest.raises(Corrupt, match="listing"):
         package.verify(folder, stored.digest, {})

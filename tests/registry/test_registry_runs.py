@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 Begin = Callable[[], str]
 
 
-def test_a_run_carries_its_parameters_its_process_and_the_way_to_prefect(client: MlflowClient, project: Project) -> None:
+def test_a_run_carries_its_parameters_its_process_and_the_way_to_prefect(
+    client: MlflowClient, project: Project
+) -> None:
     run_id = runs.start(
         client,
         project,
@@ -43,7 +45,11 @@ def test_a_run_carries_its_parameters_its_process_and_the_way_to_prefect(client:
 
 def test_the_commit_is_noted_when_there_is_one(client: MlflowClient, project: Project, begin: Begin) -> None:
     assert "modelworks.git_commit" not in client.get_run(begin()).data.tags
-    for arguments in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"]):
+    for arguments in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"],
+    ):
         (project.root / "file").write_text("1")
         subprocess.run(["git", "-C", project.root, *arguments], check=True)
     commit = client.get_run(begin()).data.tags["modelworks.git_commit"]
@@ -62,7 +68,11 @@ def test_the_data_set_is_an_input_that_mlflow_can_open(
     (logged,) = run.inputs.dataset_inputs
     assert (logged.dataset.name, logged.dataset.digest) == (dataset.name, dataset.digest)
     assert json.loads(logged.dataset.profile)["classes"] == ["bright", "dark", "grey"]
-    assert [column["name"] for column in json.loads(logged.dataset.schema)["mlflow_colspec"]] == ["id", "image", "label"]
+    assert [column["name"] for column in json.loads(logged.dataset.schema)["mlflow_colspec"]] == [
+        "id",
+        "image",
+        "label",
+    ]
     assert (Path(mlflow.data.get_source(logged).load()) / "examples.parquet").is_file()
     assert run.data.tags["modelworks.data_version"] == dataset.digest
 
@@ -97,7 +107,11 @@ def test_evaluation_shows_metrics_with_both_ends_of_their_intervals_and_its_repo
 
 @pytest.mark.parametrize("production", [0, 7])
 def test_the_note_says_verdict_metrics_data_and_production(
-    client: MlflowClient, begin: Begin, register: Callable[..., ModelVersion], judge: Callable[..., Verdict], production: int
+    client: MlflowClient,
+    begin: Begin,
+    register: Callable[..., ModelVersion],
+    judge: Callable[..., Verdict],
+    production: int,
 ) -> None:
     run_id, verdict = begin(), judge(register(), "keep")
     runs.log_note(client, run_id, verdict, production)

@@ -201,7 +201,9 @@ def test_production_answers_over_http_and_in_a_process_that_knows_nothing_of_the
     )
     try:
         out, _ = direct.communicate(timeout=120)
-        answers = json.loads(next(line for line in out.splitlines() if line.startswith("ANSWER")).removeprefix("ANSWER "))
+        answers = json.loads(
+            next(line for line in out.splitlines() if line.startswith("ANSWER")).removeprefix("ANSWER ")
+        )
         wait_for(port)
         for body in (
             {"inputs": images},

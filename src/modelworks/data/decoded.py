@@ -6,8 +6,10 @@ modality prepares them.
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Callable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +20,7 @@ from modelworks.data.packed import TRAIN, VALIDATION
 from modelworks.store import StageStore, read_manifest, write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import torch
@@ -73,13 +76,13 @@ def decoded(
         fit: learns an Input from the contents of the training rows.
         load: makes an Input from its spec and its folder.
     """
-    import numpy as np
-
     decodings = StageStore(store)
     folder = decodings.folder("decoded", key)
-    if read_manifest(folder) is None:
-        with decodings.write("decoded", key, {}) as aside:
-            _make(aside, dataset, splits, classes, fit)
+    with _one_at_a_time(folder.parent):
+        if read_manifest(folder) is None:
+            decodings.clear_leftovers("decoded")
+            with decodings.write("decoded", key, {}) as aside:
+                _make(aside, dataset, splits, classes, fit)
     arrays = {
         path.stem.removeprefix("array-"): np.load(path, mmap_mode="r") for path in sorted(folder.glob("array-*.npy"))
     }
@@ -92,10 +95,18 @@ def decoded(
     )
 
 
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Pipelines that train at once may want the same rows: the second waits and finds them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _make(
     aside: Path, dataset: Path, splits: np.ndarray, classes: tuple[str, ...], fit: Callable[[Any], Input]
 ) -> None:
-    import numpy as np
     import pyarrow as pa
 
     content = packed.describe(dataset)["modality"]

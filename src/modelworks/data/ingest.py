@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from modelworks.data import packed, versions
 from modelworks.data.sources import PINNED, Source
 from modelworks.errors import Corrupt, Unavailable
+from modelworks.stages import sources
 from modelworks.store import disk_errors, write_json
 
 if TYPE_CHECKING:
@@ -26,22 +28,23 @@ def ingest(project: Project, source: Source) -> tuple[DatasetVersion, Literal["r
 
     Raises:
         BadInput: the source cannot be read.
-        Corrupt: the data built on this machine is not what data.dvc pins.
-        Unavailable: the data cannot be fetched, or another process is at it.
+        Corrupt: the pinned data cannot be had, or a remote's bytes are damaged.
+        Unavailable: a remote cannot be reached, or another process is at it.
     """
+    project.make_private_folders()
     with disk_errors(project.data), _lock(project):
-        reason = reason_to_work(project, source)
-        if reason is None:
-            return versions.observe(project, source.dataset), "verified"
-        worked = _bring(project, source)
-        _remember(project, source)
+        worked = reason_to_work(project, source) is not None and _bring(project, source)
         return versions.observe(project, source.dataset), "ran" if worked else "verified"
 
 
 def reason_to_work(project: Project, source: Source) -> str | None:
-    """Why the data set must be looked at more closely than by its digests; None when all is as it was."""
+    """Why the data set must be looked at more closely than by its digests; None when all is as it was.
+
+    Raises:
+        BadInput: the source is not there.
+    """
     folder = project.data / source.dataset
-    fingerprint = source.fingerprint(project.root)
+    state = _state(project, source)
     if not folder.is_dir():
         return f"data/{source.dataset} is not there"
     pinned = versions.pinned_files(project, source.dataset)
@@ -49,77 +52,93 @@ def reason_to_work(project: Project, source: Source) -> str | None:
         return "DVC's cache does not hold what data.dvc pins"
     if pinned != versions.subtree(folder):
         return f"data/{source.dataset} is not what data.dvc pins"
-    if _remembered(project, source) != {"source": _settings(source), "fingerprint": fingerprint, "code": _code(source)}:
+    if _remembered(project, source) != state:
         return "the source may have changed"
     return None
 
 
 def _bring(project: Project, source: Source) -> bool:
-    """Fetch, restore or build; True when data/ or its pin changed."""
-    pinned = versions.pinned_files(project, source.dataset)
-    worked = False
-    if pinned is None and versions.pin(project) is not None:
-        _fetch(project)
-        pinned = versions.pinned_files(project, source.dataset)
-        worked = True
+    """Make data/ what the pin says, and the pin what the source says; True when either had to change."""
+    state = _state(project, source)  # before reading: what changes meanwhile is then seen next time
     folder = project.data / source.dataset
-    if pinned and (not folder.is_dir() or versions.subtree(folder) != pinned):
-        versions.restore(project)
-        worked = True
+    for leftover in project.state.glob(".ingest-*"):  # of a killed run
+        shutil.rmtree(leftover)
     with tempfile.TemporaryDirectory(prefix=".ingest-", dir=project.state) as name:
-        built = Path(name) / source.dataset
-        _build(project, source, built)
-        if folder.is_dir() and versions.subtree(folder) == versions.subtree(built) == pinned:
-            return worked
-        _replace(folder, built)
-    versions.record(project)
-    return True
+        worked, built = _follow_pin(project, source, Path(name))
+        if not built and not (folder.is_dir() and _remembered(project, source) == state):
+            new = _build(project, source, Path(name))
+            if versions.subtree(folder) != versions.subtree(new):
+                _replace(folder, new)
+                worked = True
+            versions.record(project)  # even of the same bytes: a kill may have come before they were pushed
+    _remember(project, source, state)
+    return worked
 
 
-def _fetch(project: Project) -> None:
-    """Bring data/ to its pin: from the remote, or built from the packages and compared with the pin.
+def _follow_pin(project: Project, source: Source, builds: Path) -> tuple[bool, bool]:
+    """Make data/ what data.dvc pins. Returns whether it was not, and whether the source's own data was built for it.
 
     Raises:
-        Corrupt: what the packages give is not what the pin says.
+        Corrupt: neither cache nor remote has the pinned data, and this machine's sources give other data.
     """
-    if versions.pull(project):
-        return
-    with tempfile.TemporaryDirectory(prefix=".ingest-", dir=project.state) as name:
-        for source in PINNED:
-            _build(project, source, Path(name) / source.dataset)
-        found = versions.listing_digest(versions.subtree(Path(name)))
-        expected = versions.pin(project)
-        if found != expected:
-            raise Corrupt(
-                f"data.dvc pins {expected}; no remote has it, and the packages of this machine give {found}",
-                "run `dvc pull` from a remote that has it, or `git checkout data.dvc` if the pin was edited",
-            )
-        for source in PINNED:
-            _replace(project.data / source.dataset, Path(name) / source.dataset)
-    versions.record(project)
+    pin = versions.pin(project)
+    if pin is None:
+        return False, False
+    standing = versions.subtree(project.data)
+    if versions.listing_digest(standing) == pin:
+        if versions.pinned_files(project, source.dataset) is None:
+            versions.record(project)  # the cache was lost
+        return False, False
+    if versions.fetch(project):
+        return True, False
+    made = {each.dataset: _listing(_build(project, each, builds)) for each in (*PINNED, source)}
+    for number in range(len(made), 0, -1):
+        for names in itertools.combinations(made, number):
+            files = {path: md5 for name in names for path, md5 in made[name].items()}
+            if pin in (versions.listing_digest(files), versions.listing_digest({**standing, **files})):
+                for name in names:
+                    _replace(project.data / name, builds / name)
+                versions.record(project)
+                return True, source.dataset in names
+    raise Corrupt(
+        f"data.dvc pins {pin}, which neither DVC's cache nor a remote has, and which the sources here do not give",
+        "run `dvc pull` from a remote that has it, or `git checkout data.dvc` if the pin was edited",
+    )
 
 
-def _build(project: Project, source: Source, folder: Path) -> None:
-    folder.mkdir(parents=True)
-    packed.write(folder, source.dataset, _settings(source), source.read(project.root))
+def _build(project: Project, source: Source, builds: Path) -> Path:
+    """The packed data set `builds/<name>/`, made if it is not there yet."""
+    folder = builds / source.dataset
+    if not folder.exists():
+        folder.mkdir()
+        packed.write(folder, source.dataset, _settings(source), source.read(project.root))
+    return folder
+
+
+def _listing(built: Path) -> dict[str, str]:
+    return {f"{built.name}/{path}": md5 for path, md5 in versions.subtree(built).items()}
 
 
 def _replace(folder: Path, built: Path) -> None:
     folder.parent.mkdir(exist_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
     shutil.move(built, folder)
 
 
+def _state(project: Project, source: Source) -> dict[str, Any]:
+    """What the data set depends on, as cheaply as it can be told: the source and the code that reads and packs it."""
+    return {
+        "source": _settings(source),
+        "fingerprint": source.fingerprint(project.root),
+        "code": sources([type(source).__module__, packed.__name__]),
+    }
+
+
 def _settings(source: Source) -> dict[str, Any]:
-    assert dataclasses.is_dataclass(source) and not isinstance(source, type)
+    assert dataclasses.is_dataclass(source)
+    assert not isinstance(source, type)
     return dataclasses.asdict(source)
-
-
-def _code(source: Source) -> dict[str, str]:
-    """The code that reads and packs is part of what the result depends on."""
-    from modelworks.stages import sources
-
-    return sources([type(source).__module__, packed.__name__])
 
 
 def _memory(project: Project, source: Source) -> Path:
@@ -133,11 +152,10 @@ def _remembered(project: Project, source: Source) -> Any:  # any JSON value
         return None
 
 
-def _remember(project: Project, source: Source) -> None:
+def _remember(project: Project, source: Source, state: dict[str, Any]) -> None:
     path = _memory(project, source)
     path.parent.mkdir(exist_ok=True)
-    fingerprint = source.fingerprint(project.root)
-    write_json(path, {"source": _settings(source), "fingerprint": fingerprint, "code": _code(source)})
+    write_json(path, state)
 
 
 def _lock(project: Project) -> Any:  # filelock's context manager, which is untyped

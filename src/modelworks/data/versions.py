@@ -67,14 +67,12 @@ def observe(project: Project, name: str) -> DatasetVersion:
 
 def subtree(folder: Path) -> dict[str, str]:
     """`{path below the folder: md5}` of its files, as DVC lists them."""
-    return {
-        path.relative_to(folder).as_posix(): _md5(path) for path in sorted(folder.rglob("*")) if path.is_file()
-    }
+    return {path.relative_to(folder).as_posix(): _md5(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def listing_digest(files: Mapping[str, str]) -> str:
     """DVC's digest of a folder: the md5 of its listing, and ".dir"."""
-    listing = [{"md5": files[name], "relpath": name} for name in sorted(files, key=lambda name: name.split("/"))]
+    listing = [{"md5": files[name], "relpath": name} for name in sorted(files)]
     return hashlib.md5(json.dumps(listing).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
@@ -117,7 +115,9 @@ def record(project: Project) -> None:
     Raises:
         Unavailable: the remote cannot be written, or another process holds DVC's lock.
     """
+    _drop_damaged(project)
     with _repository(project) as repository:
+        _local_remote(repository, project)
         repository.add([str(project.data)])
         repository.push()
 
@@ -129,24 +129,20 @@ def fetch(project: Project) -> bool:
         Corrupt: the remote's bytes are not what the pin says.
         Unavailable: the remote cannot be reached.
     """
-    from dvc.exceptions import DvcException
-
-    digest = pin(project)
+    cache, digest = _cache(project), pin(project)
     assert digest is not None
-    for damaged in _damaged(_cache(project), digest):
-        damaged.unlink()  # worse than nothing: it could be checked out, and it could be pushed
     with _repository(project) as repository:
-        with contextlib.suppress(DvcException):  # the cache lacks an object: look further
-            repository.checkout(force=True)
-            return True
-        remote = repository.cloud.get_remote_odb(name=None)
-        if remote.fs.protocol == "local":
-            _check_local_remote(Path(remote.path), project, digest)
-        # DVC says "missing files" in many ways. All of them mean the same here: this remote does not have the pin.
-        with contextlib.suppress(DvcException):
-            repository.pull(force=True)
-            return True
-    return False
+        if not _complete(cache, digest):
+            _download(repository, project, digest)
+        if not _complete(cache, digest):
+            return False
+        listing = _listing(cache, digest)
+        # A file that changed without a trace in size and time is what DVC thinks it is: it would be left as it is.
+        for path, md5 in subtree(project.data).items():
+            if listing is None or listing.get(path) != md5:
+                (project.data / path).unlink()
+        repository.checkout(force=True)
+        return True
 
 
 def remove_unreadable_lock(project: Project) -> bool:
@@ -162,22 +158,61 @@ def remove_unreadable_lock(project: Project) -> bool:
     return False
 
 
-def _check_local_remote(remote: Path, project: Project, digest: str) -> None:
-    """Find out what DVC would not say of a remote that is a folder."""
-    if not remote.exists() and not remote.is_relative_to(project.state):
-        hint = "mount it, or name another: dvc remote modify"
-        raise Unavailable(f"DVC remote {remote} does not exist", hint)
-    for damaged in _damaged(remote, digest):
-        raise Corrupt(
-            f"DVC remote {remote}: {damaged.relative_to(remote)} is not what its name says",
-            "delete that file; the next run puts a good one there",
-        )
+def _local_remote(repository: Repo, project: Project) -> Path | None:
+    """The folder of objects that the default remote is; None when it is no folder of this machine.
+
+    Raises:
+        Unavailable: a folder outside the project is gone. DVC would make a new one, on the wrong disk perhaps.
+    """
+    remote = repository.cloud.get_remote_odb(name=None)
+    if remote.fs.protocol != "local":
+        return None
+    folder = Path(remote.path)
+    if not folder.parents[1].exists() and not folder.is_relative_to(project.state):
+        hint = "mount it, make it, or name another: dvc remote modify"
+        raise Unavailable(f"DVC remote {folder.parents[1]} does not exist", hint)
+    return folder
+
+
+def _download(repository: Repo, project: Project, digest: str) -> None:
+    """Fill the cache from the remote, as far as it goes.
+
+    Raises:
+        Corrupt: an object of the remote is damaged, and the remote is a folder: DVC itself says nothing of that.
+    """
+    from dvc.exceptions import FileTransferError
+
+    remote = _local_remote(repository, project)
+    damaged = next(_damaged(remote, digest), None) if remote else None
+    if damaged:
+        hint = "put a good one there from a backup, or delete it, so that the data is built from its source"
+        raise Corrupt(f"DVC remote: {damaged} is not what its name says", hint)
+    # The first round may bring nothing but the listing of a cache whose objects are damaged.
+    for _ in range(2):
+        _drop_damaged(project)
+        with contextlib.suppress(FileTransferError):
+            repository.fetch()
+
+
+def _drop_damaged(project: Project) -> None:
+    """Objects in the cache that are not what the pin says are worse than none: they could be put back, or pushed."""
+    digest = pin(project)
+    for damaged in _damaged(_cache(project), digest) if digest else ():
+        damaged.unlink()
+
+
+def _complete(objects: Path, digest: str) -> bool:
+    """Whether a folder of objects holds everything below a pin, undamaged."""
+    listing = _listing(objects, digest)
+    return listing is not None and all(
+        _object(objects, md5).is_file() and _md5(_object(objects, md5)) == md5 for md5 in set(listing.values())
+    )
 
 
 def _damaged(objects: Path, digest: str) -> Iterator[Path]:
     """Objects below a pin, in a folder of objects, whose bytes are not what their names say."""
-    listing = _listing(objects, digest)
-    for name in (digest, *sorted(set((listing or {}).values()))):
+    listing = _listing(objects, digest) or {}
+    for name in (digest, *sorted(set(listing.values()))):
         path = _object(objects, name)
         if path.is_file() and _md5(path) != name.removesuffix(".dir"):
             yield path
@@ -222,7 +257,9 @@ def _repository(project: Project) -> Iterator[Repo]:
     if not config.exists():
         config.parent.mkdir(exist_ok=True)
         (project.root / ".dvcignore").touch()
-        config.write_text(CONFIG)
+        started = config.with_suffix(".new")
+        started.write_text(CONFIG)
+        started.replace(config)
     # Git is not asked: data/ is ignored by a committed .gitignore, and a project may be unpacked without git.
     options: dict[str, Any] = {"core": {"no_scm": True, "analytics": False, "check_update": False}}
     try:

@@ -31,7 +31,7 @@ def locate(section: ModelConfig, root: Path) -> Path | None:
     if missing:
         raise BadInput(
             f"model.checkpoint: {folder} has no {', '.join(missing)}",
-            "a checkpoint is a folder with config.json, tokenizer.json and model.safetensors (pickled weights are not read)",
+            "a checkpoint has config.json, tokenizer.json and model.safetensors; pickled weights are not read",
         )
     return folder
 

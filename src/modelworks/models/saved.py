@@ -154,7 +154,7 @@ def execute(path: Path) -> ModuleType:
         # Registered before it runs: dataclasses and type hints look their module up by name.
         sys.modules[name] = module
         try:
-            exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102 - `verify` knows these bytes
+            exec(compile(source, str(path), "exec"), module.__dict__)
         except BaseException:
             del sys.modules[name]
             raise
@@ -162,7 +162,7 @@ def execute(path: Path) -> ModuleType:
 
 
 def _files(folder: Path) -> dict[str, dict[str, Any]]:
-    files = {}
+    files: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_dir() or name == MANIFEST:

@@ -38,7 +38,7 @@ class Layer(nn.Module):
             query, key, value, attn_mask=mask[:, None, None, :], dropout_p=self.dropout if self.training else 0.0
         )
         x = x + self.drop(self.project_out(attended.transpose(1, 2).reshape(n, tokens, width)))
-        return x + self.drop(self.feedforward(self.norm_feedforward(x)))
+        return x + self.drop(self.feedforward(self.norm_feedforward(x)))  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
 
 class Transformer(nn.Module):

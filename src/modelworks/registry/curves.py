@@ -10,8 +10,9 @@ from modelworks.registry.failures import tracking_errors
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from mlflow import MlflowClient
     from mlflow.entities import Metric
+
+    from mlflow import MlflowClient
 
 __all__ = ["MetricStream"]
 

@@ -140,12 +140,12 @@ def version_tags(
 
 
 def verdict_tags(verdict: Verdict) -> dict[str, str]:
-    """Of a model version, once the gate has spoken."""
+    """Of a model version, once the gate has spoken. The gate's key comes last: where it stands, all of them stand."""
     return {
         DECISION: verdict.decision,
-        GATE_KEY: verdict.key,
         OPPONENT: str(verdict.opponent),
         VERDICT: _verdict_json(verdict),
+        GATE_KEY: verdict.key,
     }
 
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from mlflow import MlflowClient
-
     from modelworks.project import Project
     from modelworks.registry.witness import Witness
 
@@ -157,9 +156,13 @@ def _move(
 
 def _changed(name: str, expected: int, found: int) -> Refused:
     return Refused(
-        f"production of {name} changed meanwhile: expected version {expected or 'none'}, found {found or 'none'}",
+        f"production of {name} changed meanwhile: expected {_named(expected)}, found {_named(found)}",
         "run again: the gate then compares with the new one",
     )
+
+
+def _named(version: int) -> str:
+    return f"version {version}" if version else "none"
 
 
 def _lock(project: Project, name: str) -> AbstractContextManager[None]:

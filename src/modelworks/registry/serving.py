@@ -4,7 +4,8 @@ MLflow executes this file from the package ("models from code"). It needs the st
 pandas; the model brings its own `saved.py`, whose imports are in the package's requirements. Nothing of the project
 that made it has to be installed, and no pickle is read.
 
-Input: one column, whatever its name (MLflow passes on the first), of texts, or of images: encoded files (PNG, JPEG, PGM, ...) as bytes, or as base64 in a string.
+Input: one column, whatever its name (MLflow passes on the first), of texts, or of images: encoded files (PNG, JPEG,
+PGM, ...) as bytes, or as base64 in a string.
 Output: a row per input with `label` and `probability` of the most probable class. With `params={"top_k": k}` and
 k > 1 also `probabilities`: a dict of the k most probable labels, the most probable first.
 """
@@ -21,10 +22,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.pyfunc import PythonModel, PythonModelContext
+
+import mlflow
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -15,12 +15,23 @@ from modelworks.registry.pages import all_pages
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion as Entry
 
+    from mlflow import MlflowClient
     from modelworks.project import Project
 
-__all__ = ["PRODUCTION", "Registered", "all_of", "find", "get", "newest_accepted", "production", "record_promotion", "record_verdict", "register"]
+__all__ = [
+    "PRODUCTION",
+    "Registered",
+    "all_of",
+    "find",
+    "get",
+    "newest_accepted",
+    "production",
+    "record_promotion",
+    "record_verdict",
+    "register",
+]
 
 PRODUCTION = "production"
 """The alias."""
@@ -138,7 +149,7 @@ def all_of(client: MlflowClient, name: str) -> list[Registered]:
     Raises:
         BadInput: there is no such model.
     """
-    found = all_pages(lambda token: client.search_model_versions(f"name = '{name}'", page_token=token))
+    found: list[Entry] = all_pages(lambda token: client.search_model_versions(f"name = '{name}'", page_token=token))
     if found:
         return sorted(map(_registered, found), key=lambda each: each.version)
     names = sorted(each.name for each in client.search_registered_models())

@@ -10,7 +10,6 @@ import importlib
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from modelworks.training.events import EventLog
 from modelworks.training.job import Job
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
 
 

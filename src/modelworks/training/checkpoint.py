@@ -38,10 +38,10 @@ class Checkpoints:
             "progress": dict(progress),
         }
         store = StageStore(self._folder.parent)
-        with store.write(self._folder.name, f"step-{step}", {"training": self._key}) as aside:
-            # Into a stream of ours: a full disk is then an OSError, and not torch's own RuntimeError.
-            with (aside / "state.pt").open("wb") as stream:
-                torch.save(state, stream)
+        writing = store.write(self._folder.name, f"step-{step}", {"training": self._key})
+        # Into a stream of ours: a full disk is then an OSError, and not torch's own RuntimeError.
+        with writing as aside, (aside / "state.pt").open("wb") as stream:
+            torch.save(state, stream)
         for old in self._newest_first()[KEPT:]:
             shutil.rmtree(old)
 

@@ -51,11 +51,13 @@ class Job:
     def read(cls, path: Path) -> Job:
         """Load what `write` saved."""
         values = json.loads(path.read_text())
-        folders = {name: Path(values.pop(name)) for name in ("dataset", "splits", "decoded", "work")}
         checkpoint = values.pop("checkpoint")
         model = values.pop("model")
         return cls(
-            **folders,
+            dataset=Path(values.pop("dataset")),
+            splits=Path(values.pop("splits")),
+            decoded=Path(values.pop("decoded")),
+            work=Path(values.pop("work")),
             checkpoint=Path(checkpoint) if checkpoint else None,
             classes=tuple(values.pop("classes")),
             model=_KINDS[model["kind"]](**model),

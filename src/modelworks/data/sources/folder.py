@@ -31,6 +31,7 @@ class Folder:
     name: str = ""
     """What to call the data set; the folder's name when empty."""
     licence: str = "not stated"
+    """Written beside the data."""
     modality: ClassVar[Modality] = "image"
 
     def __post_init__(self) -> None:

@@ -42,6 +42,7 @@ class Table:
     name: str = ""
     """What to call the data set; the file's name when empty."""
     licence: str = "not stated"
+    """Written beside the data."""
     modality: ClassVar[Modality] = "text"
 
     def __post_init__(self) -> None:

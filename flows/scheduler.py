@@ -1,0 +1,43 @@
+"""The scheduler behind `modelworks up`: `python -m flows.scheduler` runs each scheduled config when it is due.
+
+One run at a time on this machine, and none while the same config's last run still goes on: that one is skipped, and
+Prefect shows it as cancelled. What was due while the scheduler was down is not caught up.
+"""
+
+from __future__ import annotations
+
+from prefect import serve
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import RunnerDeployment
+from prefect.schedules import Cron
+from prefect.types.entrypoint import EntrypointType
+
+from flows.schedules import Scheduled, scheduled
+from flows.training import training
+from modelworks.project import Project
+
+__all__ = ["deployment"]
+
+
+def deployment(item: Scheduled) -> RunnerDeployment:
+    """The training flow for one config, on its schedule."""
+    made = training.to_deployment(
+        name=item.config.stem,
+        parameters={"config": item.config.as_posix()},
+        schedule=Cron(item.schedule.cron, timezone=item.schedule.timezone),
+        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+        tags=["modelworks", item.name],
+        # By module: a path would put flows/ in front of every import.
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+    assert isinstance(made, RunnerDeployment)
+    return made
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    serve(*(deployment(item) for item in scheduled(Project.find())), limit=1, print_starting_message=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""`modelworks up`: the pages of MLflow and Prefect over the project's stores, and the scheduler, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from flows import child
+from flows.api import Server, serving_address, start_server, up_notice
+from flows.output import print_json
+from flows.schedules import scheduled
+from modelworks.errors import BadInput, Unavailable
+from modelworks.project import Project
+
+__all__ = ["up"]
+
+START_SECONDS = 120.0
+STOP_SECONDS = 20.0
+
+
+def up(mlflow_port: int, prefect_port: int, *, as_json: bool) -> None:
+    """Serve until interrupted; with --json one object is printed once all of it answers."""
+    project = Project.find()
+    due = scheduled(project)
+    os.environ |= {name: value for name, value in project.environment().items() if name not in os.environ}
+    project.make_private_folders()
+    with _only_one(project), _stop_signals() as stopping:
+        prefect: Server | None = None
+        if not project.prefect_url:
+            _demand_free(prefect_port, "--prefect-port")
+            prefect = start_server(project, notice=up_notice(project), port=prefect_port, pages=True)
+        url = serving_address(project) if project.prefect_url else None
+        children = []
+        try:
+            _say("starting the servers ...", as_json=as_json)
+            experiments = _experiments(project)
+            if not project.mlflow_uri:
+                _demand_free(mlflow_port, "--mlflow-port")
+                children.append(_start_mlflow(project, mlflow_port))
+                _wait_for(children[-1], f"http://127.0.0.1:{mlflow_port}/health", "MLflow's server", project)
+            if prefect is not None:
+                url = prefect.wait()
+            assert url is not None
+            children.append(_start_scheduler(project, url))
+            notice = _notice(project, mlflow_port, prefect_port, experiments, due)
+            _print(notice, as_json=as_json)
+            _watch(children, prefect, stopping)
+        finally:
+            _say("stopping ...", as_json=as_json)
+            for process in reversed(children):
+                process.terminate()
+            for process in children:
+                _end(process)
+            if prefect is not None:
+                prefect.stop()
+
+
+def _experiments(project: Project) -> dict[str, str]:
+    """Experiment ids by name; makes the store when there is none, so that the servers find it whole."""
+    from modelworks.registry.store import connect
+
+    client = connect(project)
+    names = {each.name: str(each.experiment_id) for each in client.search_experiments()}
+    return {name: number for name, number in names.items() if "/" not in name and name != "Default"}
+
+
+def _start_mlflow(project: Project, port: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += [
+        "--backend-store-uri",
+        project.tracking_uri,
+        "--default-artifact-root",
+        str(project.mlflow / "artifacts"),
+    ]
+    return child.start(
+        command, log=str(project.state / "mlflow-server.log"), environment=dict(os.environ), directory=str(project.root)
+    )
+
+
+def _start_scheduler(project: Project, url: str) -> subprocess.Popen[bytes]:
+    return child.start(
+        [sys.executable, "-m", "flows.scheduler"],
+        log=str(project.state / "scheduler.log"),
+        environment={**os.environ, "PREFECT_API_URL": url},
+        directory=str(project.root),
+    )
+
+
+def _notice(
+    project: Project, mlflow_port: int, prefect_port: int, experiments: Mapping[str, str], due: tuple[Any, ...]
+) -> dict[str, Any]:
+    return {
+        "mlflow": {name: project.mlflow_page(number, port=mlflow_port) for name, number in sorted(experiments.items())}
+        or {"home": project.mlflow_home(port=mlflow_port)},
+        "prefect": project.prefect_page(port=prefect_port),
+        "scheduled": [
+            {
+                "config": str(item.config),
+                "model": item.name,
+                "cron": item.schedule.cron,
+                "next": item.next_run().isoformat(),
+            }
+            for item in sorted(due, key=lambda item: item.next_run())
+        ],
+    }
+
+
+def _print(notice: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(notice)
+        sys.stdout.flush()
+        return
+    for name, address in notice["mlflow"].items():
+        print(f"MLflow   {name:<20} {address}")
+    print(f"Prefect  {'runs':<20} {notice['prefect']}")
+    if not notice["scheduled"]:
+        print("schedule none of the configs has a schedule")
+    for item in notice["scheduled"]:
+        print(f"next     {item['model']:<20} {item['next']}  ({item['cron']}, {item['config']})")
+    print("Ctrl-C stops all of it", flush=True)
+
+
+def _watch(children: list[subprocess.Popen[bytes]], prefect: Server | None, stopping: threading.Event) -> None:
+    """Until a signal comes, or something that should run does not any more."""
+    processes = [*children, *([prefect.process] if prefect else [])]
+    while not stopping.wait(0.5):
+        for process in processes:
+            if process.poll() is not None:
+                words = [str(part) for part in process.args] if isinstance(process.args, list) else [str(process.args)]
+                raise Unavailable(
+                    f"a server ended with code {process.returncode}: {' '.join(words[-8:])}",
+                    "see the logs in .modelworks",
+                )
+
+
+def _wait_for(process: subprocess.Popen[bytes], address: str, what: str, project: Project) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=5):  # noqa: S310  # our own server
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise Unavailable(f"{what} did not start", f"see {project.state / 'mlflow-server.log'}")
+
+
+def _demand_free(port: int, option: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise BadInput(
+                f"{option} {port}: something listens there already", f"name another: {option} {port + 1}"
+            ) from None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Set by Ctrl-C and SIGTERM: the regular way to end this verb."""
+    stopping = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _only_one(project: Project) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(project.locks / "up.lock", timeout=0):
+            yield
+    except Timeout:
+        raise Unavailable("`modelworks up` runs already for this project", "stop that one first") from None
+
+
+def _say(text: str, *, as_json: bool) -> None:
+    print(text, file=sys.stderr if as_json else sys.stdout, flush=True)

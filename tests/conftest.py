@@ -1,0 +1,23 @@
+"""What every test stands on: an environment that names no service and no project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from modelworks.project import Project
+
+
+@pytest.fixture(autouse=True)
+def _no_project_or_service_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MODELWORKS_PROJECT", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """An empty project: a folder with configs/."""
+    root = tmp_path / "project"
+    (root / "configs").mkdir(parents=True)
+    return Project(root)

@@ -1,0 +1,339 @@
+"""Whole pipelines, run as a user runs them: the command line in a process of its own, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from filelock import FileLock
+
+from flows.api import start_server
+from modelworks.project import QUIET, Project
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+REPOSITORY = Path(__file__).parents[2]
+COMMAND = Path(sys.executable).with_name("modelworks")
+DIGITS = "configs/digits_cnn.yaml"
+FRUGAL = ("--set", "compute.threads=1", "--set", "evaluate.resamples=100")
+"""For runs whose result is of no interest: they share the machine with other tests."""
+DEADLINE = 300.0
+"""Seconds until a process or a condition is given up; a loaded machine takes a tenth of it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished command left."""
+
+    code: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+    @property
+    def object(self) -> Any:
+        """The one JSON object on stdout; more than one, or a word besides it, fails."""
+        return json.loads(self.stdout)
+
+    @property
+    def complaint(self) -> list[str]:
+        """The lines of the error, from its headline on."""
+        lines = self.stderr.splitlines()
+        starts = [index for index, line in enumerate(lines) if line.startswith(("error: ", "refused: "))]
+        return lines[starts[0] :] if starts else []
+
+
+@dataclass
+class Background:
+    """A command that is still running."""
+
+    process: subprocess.Popen[str]
+    started: float = field(default_factory=time.monotonic)
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def child(self, module: str) -> psutil.Process:
+        """The child that runs a module, once it is there."""
+        found: list[psutil.Process] = []
+
+        def look() -> bool:
+            with _vanishing():
+                found.extend(each for each in self.children() if module in each.cmdline())
+            return bool(found)
+
+        self.wait_until(look)
+        return found[0]
+
+    def wait_until(self, condition: Callable[[], Any]) -> None:
+        """Wait for a condition; fails when the command ends before it holds."""
+        while not condition():
+            if self.process.poll() is not None:
+                pytest.fail(f"ended too early: {self.finish()}")
+            if time.monotonic() - self.started > DEADLINE:
+                pytest.fail("the condition never held")
+            time.sleep(0.02)
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def finish(self) -> Outcome:
+        stdout, stderr = self.process.communicate(timeout=DEADLINE)
+        return Outcome(self.process.returncode, stdout, stderr, time.monotonic() - self.started)
+
+
+@contextmanager
+def _vanishing() -> Iterator[None]:
+    """Processes may end while they are looked at."""
+    try:
+        yield
+    except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
+        pass
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A project's folder and the environment its commands run in."""
+
+    root: Path
+    environment: dict[str, str]
+
+    def run(self, *arguments: str | Path) -> Outcome:
+        """A command, to its end."""
+        with self.running(*arguments) as background:
+            return background.finish()
+
+    @contextmanager
+    def running(self, *arguments: str | Path) -> Iterator[Background]:
+        """A command in the background; what is left of it afterwards is killed."""
+        process = subprocess.Popen(
+            [COMMAND, *arguments],
+            cwd=self.root,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        with process:
+            try:
+                yield Background(process)
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+
+    def done(self, *arguments: str | Path) -> Any:
+        """The JSON object of a command that must succeed."""
+        outcome = self.run(*arguments, "--json")
+        assert outcome.code == 0, outcome.stderr
+        return outcome.object
+
+    def with_environment(self, **variables: str) -> Workspace:
+        return replace(self, environment={**self.environment, **variables})
+
+    def without_environment(self, *names: str) -> Workspace:
+        return replace(self, environment={name: value for name, value in self.environment.items() if name not in names})
+
+    def write_config(self, name: str, text: str) -> str:
+        """Write a config; returns its path in the project."""
+        path = self.root / "configs" / f"{name}.yaml"
+        path.write_text(text)
+        return f"configs/{name}.yaml"
+
+    @property
+    def project(self) -> Project:
+        return Project(self.root)
+
+    @property
+    def client(self) -> MlflowClient:
+        from mlflow import MlflowClient
+
+        return MlflowClient(self.project.tracking_uri)
+
+    def registered(self) -> dict[str, list[int]]:
+        """The numbers of the versions of each registered model."""
+        found: dict[str, list[int]] = {}
+        for entry in self.client.search_model_versions():
+            found.setdefault(entry.name, []).append(int(entry.version))
+        return {name: sorted(numbers) for name, numbers in found.items()}
+
+    def production(self, name: str) -> int | None:
+        version = self.client.get_registered_model(name).aliases.get("production")
+        return int(version) if version is not None else None
+
+    def runs(self, name: str) -> list[Any]:
+        """The MLflow runs of an experiment, oldest first."""
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is None:
+            return []
+        return self.client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
+
+    def stage_folder(self, stage: str) -> Path:
+        """The one stored output of a stage."""
+        (folder,) = (path for path in (self.root / ".modelworks" / "stages" / stage).iterdir() if path.name[0] != ".")
+        return folder
+
+    def training_events(self) -> list[dict[str, Any]]:
+        """What the trainer has told so far, whichever training goes on."""
+        events = []
+        for path in (self.root / ".modelworks" / "training").glob("*/events.jsonl"):
+            whole = path.read_text().rpartition("\n")[0]
+            events += [json.loads(line) for line in whole.splitlines()]
+        return events
+
+    def has_checkpoint(self) -> bool:
+        return any(event["type"] == "checkpoint" for event in self.training_events())
+
+
+@pytest.fixture(scope="session")
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this test session share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def environment(session_folder: Path) -> dict[str, str]:
+    """The user's environment without anything that concerns the project, and an empty home."""
+    home = session_folder / "home"
+    home.mkdir(exist_ok=True)
+    ours = ("MODELWORKS_", "MLFLOW_", "PREFECT_", "DVC_", "GX_", "HF_")
+    kept = {name: value for name, value in os.environ.items() if name not in QUIET and not name.startswith(ours)}
+    return {**kept, "HOME": str(home), "DVC_SITE_CACHE_DIR": str(home / "dvc")}
+
+
+@pytest.fixture(scope="session")
+def made_once(session_folder: Path, environment: dict[str, str]) -> Callable[[str, Callable[[Workspace], Any]], Path]:
+    """A project made by whichever worker needs it first; tests copy it and leave it as it is.
+
+    What `make` returns is kept in `made.json` beside it.
+    """
+
+    def make_once(name: str, make: Callable[[Workspace], Any]) -> Path:
+        root = session_folder / name / "project"
+        answer = root.with_name("made.json")
+        with FileLock(session_folder / f"{name}.lock"):
+            if not answer.exists():
+                shutil.rmtree(root.parent, ignore_errors=True)  # of a worker whose attempt failed
+                (root / "configs").mkdir(parents=True)
+                for config in (REPOSITORY / "configs").iterdir():
+                    shutil.copy(config, root / "configs")
+                answer.write_text(json.dumps(make(Workspace(root, environment))))
+        return root
+
+    return make_once
+
+
+@pytest.fixture(scope="session")
+def server_url(session_folder: Path) -> Iterator[str]:
+    """The API of a Prefect server for tests that are not about how a run gets one: one per worker."""
+    root = session_folder / f"server-{os.getpid()}"
+    project = Project(root)
+    project.make_private_folders()
+    server = start_server(project)
+    yield server.wait()
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def bare(made_once: Callable[..., Path]) -> Path:
+    """A project in which nothing has run; only the tracking store, whose schema takes seconds, is there."""
+
+    def make(workspace: Workspace) -> None:
+        from modelworks.registry.store import connect
+
+        connect(workspace.project)
+
+    return made_once("bare", make)
+
+
+@pytest.fixture(scope="session")
+def digits(made_once: Callable[..., Path]) -> Path:
+    """The digits, brought from nothing to production by a run with a Prefect server of its own."""
+
+    def make(workspace: Workspace) -> Any:
+        outcome = workspace.run("run", DIGITS, "--json")
+        assert outcome.code == 0, outcome.stderr
+        return {"summary": outcome.object, "stderr": outcome.stderr}
+
+    return made_once("digits", make)
+
+
+@pytest.fixture(scope="session")
+def two_versions(made_once: Callable[..., Path], digits: Path, server_url: str) -> Path:
+    """The digits' project after a second training, of fewer epochs, that became production as well."""
+
+    def make(workspace: Workspace) -> Any:
+        _copy(digits, workspace.root)
+        changes = ("--set", "train.epochs=5", "--set", "gate.tolerance=0.9")
+        why = workspace.done("why", DIGITS, *changes)
+        return {
+            "changes": changes,
+            "why": why,
+            "summary": workspace.with_environment(PREFECT_API_URL=server_url).done("run", DIGITS, *changes),
+        }
+
+    return made_once("two-versions", make)
+
+
+@pytest.fixture
+def copy(tmp_path: Path, environment: dict[str, str]) -> Callable[[Path], Workspace]:
+    """A copy of a project, to be changed at will."""
+
+    def make(source: Path) -> Workspace:
+        _copy(source, tmp_path / "project")
+        return Workspace(tmp_path / "project", environment)
+
+    return make
+
+
+@pytest.fixture
+def workspace(copy: Callable[[Path], Workspace], bare: Path, server_url: str) -> Workspace:
+    """A project in which nothing has run, and a Prefect server for it."""
+    return copy(bare).with_environment(PREFECT_API_URL=server_url)
+
+
+@pytest.fixture
+def after_digits(copy: Callable[[Path], Workspace], digits: Path, server_url: str) -> Workspace:
+    """A project with the digits in production, and a Prefect server for it."""
+    return copy(digits).with_environment(PREFECT_API_URL=server_url)
+
+
+def _copy(source: Path, root: Path) -> None:
+    shutil.copytree(source, root, symlinks=True, dirs_exist_ok=True)
+    _move_store(root / "mlflow" / "mlflow.db", str(source), str(root))
+
+
+def _move_store(database: Path, before: str, after: str) -> None:
+    """MLflow keeps absolute paths: those below the old root get the new one."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for table in tables:
+            for _, column, kind, *_ in connection.execute(f"PRAGMA table_info({table})").fetchall():
+                if kind.startswith(("VARCHAR", "TEXT")):
+                    connection.execute(
+                        f"UPDATE {table} SET {column} = replace({column}, ?, ?) WHERE instr({column}, ?)",
+                        (before, after, before),
+                    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            # MLflow 3.17 asks SQLAlchemy 2.1 for something it will drop; both are pinned.
+            item.add_marker(pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"))

@@ -1,0 +1,125 @@
+"""What changed is done again, with all that follows from it, and nothing else; `why` says so beforehand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import modelworks
+from modelworks.plan import STAGES
+
+if TYPE_CHECKING:
+    from conftest import Workspace
+
+DIGITS = "configs/digits_cnn.yaml"
+FROM_TRAIN = {"ingest": "verified", "validate": "cached", **dict.fromkeys(STAGES[2:], "ran")}
+
+
+@pytest.fixture(scope="session")
+def second(two_versions: Path) -> dict[str, Any]:
+    """What `why` and `run` said when the number of epochs was changed."""
+    return json.loads(two_versions.with_name("made.json").read_text())
+
+
+@pytest.fixture
+def own_code(tmp_path: Path, after_digits: Workspace) -> tuple[Workspace, Path]:
+    """The project run by a copy of the library, to be edited."""
+    source = tmp_path / "src"
+    shutil.copytree(Path(modelworks.__path__[0]), source / "modelworks", ignore=shutil.ignore_patterns("__pycache__"))
+    path = ":".join([str(source), *filter(None, [after_digits.environment.get("PYTHONPATH")])])
+    return after_digits.with_environment(PYTHONPATH=path), source / "modelworks"
+
+
+def test_with_nothing_changed_why_says_that_every_stage_stands(after_digits: Workspace) -> None:
+    assert after_digits.done("why", DIGITS) == {"nothing_to_do": True, "stages": {stage: [] for stage in STAGES}}
+    assert "every stage stands" in after_digits.run("why", DIGITS).stdout
+
+
+def test_in_an_empty_project_why_says_that_everything_would_run_and_writes_nothing(
+    copy: Callable[[Path], Workspace], bare: Path
+) -> None:
+    workspace = copy(bare)
+    before = sorted(workspace.root.rglob("*"))
+    answer = workspace.done("why", DIGITS)
+    assert not answer["nothing_to_do"]
+    assert answer["stages"]["ingest"] == ["data/digits is not there"]
+    assert all(answer["stages"][stage] for stage in STAGES)
+    assert sorted(workspace.root.rglob("*")) == before
+
+
+def test_other_epochs_train_again_and_redo_what_follows(second: dict[str, Any]) -> None:
+    assert second["summary"]["stages"] == FROM_TRAIN
+    assert second["summary"]["version"] == 2
+    reasons = second["why"]["stages"]
+    assert reasons["ingest"] == reasons["validate"] == []
+    assert reasons["train"] == ["train.epochs: 6 -> 5"]
+    assert reasons["evaluate"] == ["result of train changed"]
+
+
+def test_going_back_to_a_config_that_ran_before_trains_nothing(
+    copy: Callable[[Path], Workspace], two_versions: Path
+) -> None:
+    reasons = copy(two_versions).done("why", DIGITS)["stages"]
+    assert all(reasons[stage] == [] for stage in ("ingest", "validate", "train", "evaluate", "register"))
+
+
+def test_an_edited_readme_changes_nothing(after_digits: Workspace) -> None:
+    (after_digits.root / "README.md").write_text("Edited.\n")
+    assert after_digits.done("why", DIGITS)["nothing_to_do"]
+
+
+def test_a_comment_in_the_code_changes_nothing(own_code: tuple[Workspace, Path]) -> None:
+    workspace, code = own_code
+    for path in code.rglob("*.py"):
+        path.write_text(path.read_text() + "\n# A remark.\n")
+    assert workspace.done("why", DIGITS)["nothing_to_do"]
+
+
+def test_an_edit_two_imports_away_from_the_trainer_trains_again(own_code: tuple[Workspace, Path]) -> None:
+    workspace, code = own_code
+    helper = code / "training" / "optimization.py"  # the program imports the loop, and the loop this
+    assert "optimization" not in (code / "training" / "__main__.py").read_text()
+    helper.write_text(helper.read_text() + "\nADDED = 1\n")
+
+    reasons = workspace.done("why", DIGITS)["stages"]
+    assert reasons["train"] == ["source of modelworks.training.optimization changed"]
+    assert reasons["validate"] == []
+
+    summary = workspace.run("run", DIGITS, "--json").object
+    assert summary["stages"] == FROM_TRAIN
+    assert summary["version"] == 2
+    assert workspace.done("why", DIGITS)["nothing_to_do"]
+
+
+def test_a_damaged_and_a_deleted_output_are_made_again_under_the_same_version(after_digits: Workspace) -> None:
+    weights = after_digits.stage_folder("train") / "model" / "model.safetensors"
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    weights.write_bytes(damaged)
+    shutil.rmtree(after_digits.stage_folder("evaluate"))
+
+    reasons = after_digits.done("why", DIGITS)["stages"]
+    assert reasons["train"] == ["its stored output is damaged"]
+    assert reasons["evaluate"] == ["its stored output is gone"]
+    assert reasons["validate"] == reasons["register"] == reasons["gate"] == []
+
+    summary = after_digits.done("run", DIGITS)
+    made = ("train", "evaluate")
+    assert {stage: summary["stages"][stage] for stage in made} == dict.fromkeys(made, "ran")
+    assert {summary["stages"][stage] for stage in ("validate", "register", "gate", "promote")} == {"cached"}
+    assert after_digits.registered() == {"digits-cnn": [1]}
+    assert after_digits.done("why", DIGITS)["nothing_to_do"]
+
+
+def test_lost_data_come_back_from_the_remote_and_nothing_else_runs(after_digits: Workspace) -> None:
+    shutil.rmtree(after_digits.root / "data")
+    shutil.rmtree(after_digits.root / ".dvc" / "cache")
+    assert after_digits.done("why", DIGITS)["stages"]["ingest"] == ["data/digits is not there"]
+    summary = after_digits.done("run", DIGITS)
+    assert summary["stages"] == {"ingest": "ran", **dict.fromkeys(STAGES[1:], "cached")}
+    assert after_digits.registered() == {"digits-cnn": [1]}

@@ -1,0 +1,103 @@
+"""Killed, stopped or asked for twice: what was done is kept, nothing is done double, nothing is left running."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Workspace
+
+TRAINER, SERVER = "modelworks.training", "flows.server"
+LONG = ["run", "configs/digits_cnn.yaml", "--json"]
+"""Many steps and many checkpoints: no machine is so fast that the training is over when the signal comes."""
+for _change in (
+    "train.epochs=60",
+    "train.batch_size=128",
+    "train.checkpoint_seconds=0.05",
+    "model.hidden=8",
+    "compute.threads=1",
+    "evaluate.resamples=100",
+    "gate.tolerance=0.9",
+    "gate.minimums.accuracy=0.1",
+):
+    LONG += ["--set", _change]
+
+
+def test_a_killed_trainer_is_started_again_and_resumes_within_the_run(after_digits: Workspace) -> None:
+    with after_digits.running(*LONG) as run:
+        run.wait_until(after_digits.has_checkpoint)
+        run.child(TRAINER).kill()
+        outcome = run.finish()
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.object["stages"]["train"] == "resumed"
+    assert "going on from step" in outcome.stderr
+    assert after_digits.registered() == {"digits-cnn": [1, 2]}
+    steps = after_digits.client.get_metric_history(outcome.object["mlflow_run_id"], "training/loss")
+    assert len({point.step for point in steps}) == len(steps)
+    assert after_digits.client.get_run(outcome.object["mlflow_run_id"]).info.status == "FINISHED"
+
+
+def test_a_killed_run_leaves_no_process_and_the_next_one_resumes(after_digits: Workspace, server_url: str) -> None:
+    alone = after_digits.without_environment("PREFECT_API_URL")
+    with alone.running(*LONG) as run:
+        run.wait_until(after_digits.has_checkpoint)
+        children = [run.child(TRAINER), run.child(SERVER), *run.children()]
+        run.signal(signal.SIGKILL)
+        run.process.wait()
+        assert psutil.wait_procs(children, timeout=60)[1] == []
+    assert [each.info.status for each in after_digits.runs("digits-cnn")] == ["FINISHED", "RUNNING"]
+
+    outcome = after_digits.run(*LONG)
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.object["stages"] == {
+        "ingest": "verified",
+        "validate": "cached",
+        "train": "resumed",
+        "evaluate": "ran",
+        "register": "ran",
+        "gate": "ran",
+        "promote": "ran",
+    }
+    assert [each.info.status for each in after_digits.runs("digits-cnn")] == ["FINISHED", "KILLED", "FINISHED"]
+    assert after_digits.registered() == {"digits-cnn": [1, 2]}
+    assert after_digits.production("digits-cnn") == 2
+    assert not list((after_digits.root / ".modelworks" / "training").iterdir())
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_run_says_that_it_resumes_and_does(
+    after_digits: Workspace, number: signal.Signals, code: int
+) -> None:
+    with after_digits.running(*LONG) as run:
+        run.wait_until(after_digits.has_checkpoint)
+        children = run.children()
+        run.signal(number)
+        outcome = run.finish()
+    assert outcome.code == code
+    assert outcome.complaint == [f"error: stopped by {number.name}", "  run the same command again: it resumes"]
+    assert outcome.stdout == ""
+    assert "Traceback" not in outcome.stderr
+    assert psutil.wait_procs(children, timeout=60)[1] == []
+    assert [each.info.status for each in after_digits.runs("digits-cnn")] == ["FINISHED", "KILLED"]
+
+    again = after_digits.run(*LONG)
+    assert again.code == 0, again.stderr
+    assert again.object["stages"]["train"] == "resumed"
+    assert after_digits.registered() == {"digits-cnn": [1, 2]}
+
+
+def test_the_same_pipeline_runs_once_at_a_time(after_digits: Workspace) -> None:
+    with after_digits.running(*LONG) as first:
+        first.wait_until(after_digits.has_checkpoint)
+        second = after_digits.run(*LONG)
+        assert second.code == 4
+        assert f"digits-cnn is running already: pid {first.process.pid} on " in second.complaint[0]
+        assert len(second.complaint) == 2
+        assert first.process.poll() is None
+        first.signal(signal.SIGTERM)
+        assert first.finish().code == 143
+    assert after_digits.registered() == {"digits-cnn": [1]}

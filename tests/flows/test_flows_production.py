@@ -1,0 +1,102 @@
+"""Production moved by hand from the command line, and its journal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Workspace
+
+DIGITS = "configs/digits_cnn.yaml"
+
+
+@pytest.fixture
+def workspace(copy: Callable[[Path], Workspace], two_versions: Path) -> Workspace:
+    """Versions 1 and 2 are accepted, 2 is production."""
+    return copy(two_versions)
+
+
+def test_rollback_and_promote_move_production_and_are_written_down(workspace: Workspace, two_versions: Path) -> None:
+    back = workspace.done("rollback", "digits-cnn", "--reason", "complaints")
+    assert back == {"model": "digits-cnn", "from": 2, "production": 1, "moved": True}
+    assert workspace.production("digits-cnn") == 1
+
+    # What a person did to production, a run with nothing to do leaves alone.
+    changes = json.loads(two_versions.with_name("made.json").read_text())["changes"]
+    summary = workspace.done("run", DIGITS, *changes)
+    assert (summary["version"], summary["production"]) == (2, 1)
+    assert set(summary["stages"].values()) == {"verified", "cached"}
+
+    forward = workspace.run("promote", "digits-cnn")  # the newest that was accepted
+    assert forward.stdout == "digits-cnn: production moved from version 1 to version 2\n"
+    assert workspace.done("promote", "digits-cnn", "2")["moved"] is False
+    assert workspace.run("promote", "digits-cnn", "2").stdout == "digits-cnn: version 2 is production already\n"
+
+    moves = workspace.done("history", "digits-cnn")["moves"]
+    assert [(move["kind"], move["before"], move["after"]) for move in moves] == [
+        ("promote", 1, 2),
+        ("rollback", 2, 1),
+        ("promote", 1, 2),
+        ("promote", 0, 1),
+    ]
+    assert {move["state"] for move in moves} == {"done"}
+    assert moves[1]["why"] == "complaints"
+    assert all(move["evidence"]["probe_rows"] > 0 for move in moves)
+    lines = workspace.run("history", "digits-cnn").stdout.splitlines()
+    assert len(lines) == 4
+    assert "version 2 -> version 1" in lines[1]
+    assert lines[1].endswith("complaints")
+
+    def production_at(time: str) -> int | None:
+        return workspace.done("history", "digits-cnn", "--at", time)["production"]
+
+    assert [production_at(move["when"]) for move in moves] == [2, 1, 2, 1]
+    assert production_at("2001-01-01T00:00+00:00") is None
+    assert "production was none at 2001-01-01" in workspace.run("history", "digits-cnn", "--at", "2001-01-01").stdout
+
+
+def test_with_nothing_to_go_back_to_rollback_is_refused(copy: Callable[[Path], Workspace], digits: Path) -> None:
+    workspace = copy(digits)
+    outcome = workspace.run("rollback", "digits-cnn")
+    assert outcome.code == 3
+    assert "version 1 is the first production version" in outcome.complaint[0]
+    assert workspace.production("digits-cnn") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("promote", "digits-cn"), "no registered model 'digits-cn'"),
+        (("promote", "digits-cnn", "7"), "digits-cnn has no version 7"),
+        (("rollback", "nothing"), "no registered model 'nothing'"),
+        (("history", "nothing"), "no registered model 'nothing'"),
+        (("history", "digits-cnn", "--at", "yesterday"), "--at yesterday: not a time"),
+        (("why", "digits-cnn", "7"), "digits-cnn has no version 7"),
+        (("why", "nothing"), "no registered model 'nothing'"),
+        (("why", DIGITS, "2"), "a config has no versions"),
+    ],
+    ids=" ".join,
+)
+def test_what_does_not_exist_is_named_with_what_does(
+    copy: Callable[[Path], Workspace], digits: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    workspace = copy(digits)
+    outcome = workspace.run(*arguments, "--json")
+    assert outcome.code == 2
+    assert said in outcome.complaint[0]
+    assert len(outcome.complaint) == 2
+    assert outcome.stdout == ""
+    assert "Traceback" not in outcome.stderr
+    assert workspace.production("digits-cnn") == 1
+
+
+def test_a_model_without_moves_says_so(copy: Callable[[Path], Workspace], bare: Path) -> None:
+    workspace = copy(bare)
+    outcome = workspace.run("history", "digits-cnn")
+    assert outcome.code == 2
+    assert "none yet, run a config first" in outcome.complaint[1]

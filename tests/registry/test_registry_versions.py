@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from modelworks.errors import BadInput, Refused
+from modelworks.records import Check, Evaluation, ModelVersion, Verdict
+from modelworks.registry import lineage, versions
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from modelworks.project import Project
+
+Register = Callable[..., ModelVersion]
+
+
+def test_registering_a_key_again_returns_the_version_that_is_there(
+    client: MlflowClient, project: Project, begin: Callable[[], str], evaluate: Callable[..., Evaluation]
+) -> None:
+    evaluation = evaluate()
+    first = versions.register(client, project, evaluation, name="small", key="a", run_id=begin())
+    again = versions.register(client, project, evaluation, name="small", key="a", run_id=begin())
+    assert again == first
+    assert len(client.search_model_versions("name = 'small'")) == 1
+    other = versions.register(client, project, evaluation, name="small", key="b", run_id=begin())
+    assert other.version == 2
+
+
+def test_registering_a_key_several_times_at_once_makes_one_version(
+    client: MlflowClient, project: Project, begin: Callable[[], str], evaluate: Callable[..., Evaluation]
+) -> None:
+    evaluation = evaluate()
+
+    def register(run_id: str) -> ModelVersion:
+        return versions.register(client, project, evaluation, name="small", key="a", run_id=run_id)
+
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(register, [begin() for _ in range(4)]))
+    assert {each.version for each in made} == {1}
+    assert len(client.search_model_versions("name = 'small'")) == 1
+
+
+def test_a_version_carries_its_evidence_from_the_start(
+    client: MlflowClient, project: Project, begin: Callable[[], str], evaluate: Callable[..., Evaluation]
+) -> None:
+    run_id = begin()
+    version = versions.register(client, project, evaluate(), name="small", key="a", run_id=run_id)
+    entry = client.get_model_version("small", str(version.version))
+    assert entry.run_id == version.run_id == run_id
+    assert entry.status == "READY"
+    assert entry.tags["modelworks.pipeline_key"] == "a"
+    assert entry.tags["modelworks.digest"] == version.digest
+    assert entry.tags["modelworks.data_version"].endswith(".dir")
+    assert json.loads(entry.tags["modelworks.metrics"]) == {"accuracy": [0.91, 0.85, 0.95]}
+    assert "accuracy 0.9100 [0.8500, 0.9500]" in entry.description
+    found = versions.find(client, "small", "a")
+    assert found is not None
+    assert found.decision == ""
+
+
+def test_no_version_under_an_unknown_key(client: MlflowClient, register: Register) -> None:
+    assert versions.find(client, "small", "key-0") is None
+    register()
+    assert versions.find(client, "small", "another") is None
+
+
+def test_a_verdict_is_kept_whole_and_may_be_written_again(
+    client: MlflowClient, register: Register, judge: Callable[..., Verdict]
+) -> None:
+    verdict = judge(register(), "keep")
+    for _ in range(2):
+        versions.record_verdict(client, verdict)
+    entry = client.get_model_version("small", "1")
+    assert entry.tags["modelworks.verdict"] == "keep"
+    assert json.loads(entry.tags["modelworks.verdict_json"])["checks"][0]["found"] == "0.9100 [0.8500, 0.9500]"
+    assert "failed: accuracy is 0.9100" in entry.description
+
+
+def test_a_verdict_too_long_for_a_tag_keeps_the_failed_checks(register: Register) -> None:
+    checks = [Check(name=f"check {n}", passed=n != 199, found="x" * 20, demanded="y" * 20) for n in range(200)]
+    verdict = Verdict(version=register(), key="k", decision="keep", checks=tuple(checks), opponent=0)
+    text = lineage.verdict_tags(verdict)["modelworks.verdict_json"]
+    assert len(text) < lineage.LONGEST
+    kept = json.loads(text)
+    assert kept["checks"][0]["name"] == "check 199"
+    assert len(kept["checks"]) + kept["left_out"] == 200
+
+
+def test_what_is_not_there_is_said_with_what_is(client: MlflowClient, register: Register) -> None:
+    with pytest.raises(BadInput, match="no registered model 'small'"):
+        versions.get(client, "small", 1)
+    register()
+    with pytest.raises(BadInput, match="small has no version 7") as caught:
+        versions.get(client, "small", 7)
+    assert "1" in caught.value.hint
+    with pytest.raises(BadInput, match="no registered model 'smal'") as caught:
+        versions.all_of(client, "smal")
+    assert "small" in caught.value.hint
+
+
+def test_the_newest_accepted_version_is_the_last_the_gate_said_promote_to(
+    client: MlflowClient, register: Register
+) -> None:
+    register(0, decision="keep")
+    with pytest.raises(Refused, match="accepted no version"):
+        versions.newest_accepted(client, "small")
+    register(1)
+    register(2, decision="not enough evidence")
+    assert versions.newest_accepted(client, "small") == 2
+
+
+def test_production_is_none_until_the_alias_is_set(client: MlflowClient, register: Register) -> None:
+    assert versions.production(client, "small") == 0
+    register()
+    assert versions.production(client, "small") == 0
+    client.set_registered_model_alias("small", "production", "1")
+    assert versions.production(client, "small") == 1

@@ -1,0 +1,47 @@
+"""A child does not outlive its parent."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+
+import pytest
+
+CHILD = """
+import signal, sys
+from modelworks.process import die_with_parent
+die_with_parent(int(sys.argv[1]))
+print("ready", flush=True)
+signal.pause()
+"""
+
+PARENT = """
+import os, subprocess, sys, signal
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1], str(os.getpid())], stdout=subprocess.PIPE, text=True)
+print(child.stdout.readline().strip(), child.pid, flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells children of a parent's death")
+def test_a_killed_parents_child_is_terminated() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT, CHILD], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        ready, child = parent.stdout.readline().split()
+        assert ready == "ready"
+        # The pipe's writing end is the parent's and its child's: its end is read when both are gone.
+        descriptor = os.pidfd_open(int(child))
+        parent.kill()
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        assert poll.poll(10_000), "the child lives on"
+        os.close(descriptor)
+
+
+def test_a_child_whose_parent_is_dead_already_ends_at_once() -> None:
+    stranger = 2**22 + 1  # above the largest process id
+    done = subprocess.run([sys.executable, "-c", CHILD, str(stranger)], capture_output=True, timeout=30, check=False)
+    assert done.returncode == -signal.SIGTERM

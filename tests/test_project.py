@@ -1,0 +1,67 @@
+"""A project is found once, from the environment or the current folder, and everything lies below it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from modelworks.errors import BadInput
+from modelworks.project import QUIET, Project
+
+
+def test_the_nearest_folder_with_configs_is_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "deep" / "below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "deep" / "below")
+    assert Project.find({}).root == tmp_path
+
+
+def test_a_named_project_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = tmp_path / "named"
+    for folder in (tmp_path, named):
+        (folder / "configs").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert Project.find({"MODELWORKS_PROJECT": str(named)}).root == named
+
+
+def test_no_project_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="not inside a modelworks project"):
+        Project.find({"MODELWORKS_PROJECT": str(tmp_path)})
+
+
+def test_addresses_of_the_environment_replace_the_embedded_services(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    embedded = Project.find({"MODELWORKS_PROJECT": str(tmp_path)})
+    assert embedded.tracking_uri == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
+    team = Project.find(
+        {
+            "MODELWORKS_PROJECT": str(tmp_path),
+            "MLFLOW_TRACKING_URI": "http://tracking.example:5000",
+            "PREFECT_API_URL": "http://flows.example:4200/api",
+        }
+    )
+    assert team.tracking_uri == "http://tracking.example:5000"
+    assert team.prefect_url == "http://flows.example:4200/api"
+
+
+def test_the_environment_is_quiet_and_names_the_project(tmp_path: Path) -> None:
+    environment = Project(tmp_path).environment()
+    assert environment.items() >= QUIET.items()
+    assert environment["MODELWORKS_PROJECT"] == str(tmp_path)
+    assert environment["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+
+
+def test_the_state_folder_is_private_and_made_once(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.make_private_folders()
+    project.make_private_folders()
+    assert project.state.stat().st_mode & 0o777 == 0o700
+    assert project.stages.is_dir()
+    assert project.locks.is_dir()
+
+
+def test_a_file_where_the_state_folder_should_be_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / ".modelworks").write_text("")
+    with pytest.raises(BadInput, match=r"cannot write .*\.modelworks"):
+        Project(tmp_path).make_private_folders()

@@ -1,0 +1,94 @@
+"""Records come back from JSON as they went in, in a project that was moved as well."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from modelworks.records import (
+    Check,
+    DatasetVersion,
+    Evaluation,
+    Interval,
+    ModelVersion,
+    Promotion,
+    TrainedModel,
+    ValidationReport,
+    Verdict,
+    from_json,
+    to_json,
+)
+
+
+def promotion(root: Path) -> Promotion:
+    dataset = DatasetVersion(
+        name="digits",
+        folder=root / "data" / "digits",
+        digest="0" * 32 + ".dir",
+        modality="image",
+        classes=("0", "1"),
+        rows=10,
+        source={"kind": "digits", "nested": {"numbers": [1, 2]}},
+        licence="BSD-3-Clause",
+    )
+    check = Check(name="rows", passed=True, found="10", demanded=">= 5")
+    report = ValidationReport(
+        dataset=dataset,
+        key="a",
+        folder=root / "validate",
+        checks=(check,),
+        quarantined=1,
+        warnings=("one", "two"),
+        rows={"train": 7, "test": 2},
+    )
+    trained = TrainedModel(
+        report=report,
+        key="b",
+        folder=Path("/elsewhere/train"),
+        num_parameters=12,
+        num_steps=3,
+        seconds=0.5,
+        examples_per_second=20.0,
+        device="cpu",
+        precision="bf16",
+        threads=2,
+    )
+    interval = Interval(value=0.9, low=0.8, high=1.0, confidence=0.95)
+    evaluation = Evaluation(trained=trained, key="c", folder=root / "evaluate", rows=2, metrics={"accuracy": interval})
+    version = ModelVersion(
+        evaluation=evaluation, key="d", name="digits-cnn", version=3, run_id="r", experiment_id="1", digest="f" * 64
+    )
+    verdict = Verdict(version=version, key="e", decision="keep", checks=(check,), opponent=2)
+    return Promotion(verdict=verdict, moved=False, production=2)
+
+
+def test_the_longest_chain_of_records_survives_json() -> None:
+    root = Path("/project")
+    record = promotion(root)
+    assert from_json(Promotion, json.loads(json.dumps(to_json(record, root))), root) == record
+
+
+def test_a_project_may_be_moved() -> None:
+    moved = from_json(Promotion, to_json(promotion(Path("/old")), Path("/old")), Path("/new"))
+    assert moved == promotion(Path("/new"))
+
+
+def test_paths_outside_the_project_stay_absolute() -> None:
+    written = to_json(promotion(Path("/project")), Path("/project"))
+    trained = written["verdict"]["version"]["evaluation"]["trained"]
+    assert trained["folder"] == "/elsewhere/train"
+    assert trained["report"]["folder"] == "validate"
+
+
+def test_records_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        promotion(Path("/project")).moved = True  # type: ignore[misc]  # what the test is about
+
+
+def test_a_verdict_gives_its_reasons_and_an_interval_its_ends() -> None:
+    verdict = promotion(Path("/project")).verdict
+    assert verdict.reasons == ("passed: rows is 10, demanded >= 5",)
+    assert str(verdict.version.evaluation.metrics["accuracy"]) == "0.9000 [0.8000, 1.0000]"
