@@ -63,7 +63,7 @@ def test_a_schema_it_does_not_know_is_left_to_mlflow(
 ) -> None:
     register()
     monkeypatch.setattr(looking, "REVISION", "a later one")
-    monkeypatch.setattr(looking, "_read", lambda *given: pytest.fail("read tables of an unknown schema"))
+    monkeypatch.setattr(looking, "_read", lambda *_: pytest.fail("read tables of an unknown schema"))
     assert glance(project, "small", "key-0") == asked(client, "key-0")
 
 

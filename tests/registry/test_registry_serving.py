@@ -93,7 +93,7 @@ def test_top_k_gives_the_most_probable_labels_in_order(load: Callable[..., Any])
     images = contents_of(evaluation)
     two = model.predict(images, params={"top_k": 2})
     for row in two.itertuples():
-        assert list(row.probabilities)[0] == row.label
+        assert next(iter(row.probabilities)) == row.label
         assert list(row.probabilities.values()) == sorted(row.probabilities.values(), reverse=True)
         assert len(row.probabilities) == 2
     everything = model.predict(images, params={"top_k": 99})["probabilities"]
@@ -156,7 +156,7 @@ def test_loading_in_place_neither_leaves_nor_reads_compiled_code(load: Callable[
     _, _, folder = load()
     load_model(folder)
     assert (folder / "__pycache__").is_file()
-    assert not [path for path in folder.rglob("*.pyc")]
+    assert not list(folder.rglob("*.pyc"))
 
 
 LOADED_ELSEWHERE = """

@@ -16,13 +16,13 @@ def main() -> None:
     os.dup2(2, 1)
 
     import mlflow.pyfunc
-    import pandas
+    import pandas as pd
 
     for line in sys.stdin:
         question = json.loads(line)
         try:
             model = mlflow.pyfunc.load_model(question["package"])
-            frame = pandas.DataFrame({"content": question["contents"]})
+            frame = pd.DataFrame({"content": question["contents"]})
             found = model.predict(frame, params={"top_k": question["top_k"]})
             answer: dict[str, Any] = {"answers": list(found["probabilities"])}
         except Exception as error:  # whatever a model raises is the answer to the question whether it works

@@ -19,6 +19,7 @@ def write(verdict: Verdict, production: int) -> str:
     evaluation = version.evaluation
     report = evaluation.trained.report
     opponent = f"against version {verdict.opponent}" if verdict.opponent else "without an opponent"
+    passed = sum(check.passed for check in report.checks)
     lines = [
         f"### {version.name} version {version.version}: {verdict.decision}",
         "",
@@ -27,7 +28,8 @@ def write(verdict: Verdict, production: int) -> str:
         "| check | found | demanded | |",
         "|---|---|---|---|",
         *(
-            f"| {_cell(check.name)} | {_cell(check.found)} | {_cell(check.demanded)} | {'passed' if check.passed else '**failed**'} |"
+            f"| {_cell(check.name)} | {_cell(check.found)} | {_cell(check.demanded)} "
+            f"| {'passed' if check.passed else '**failed**'} |"
             for check in verdict.checks
         ),
         "",
@@ -38,8 +40,10 @@ def write(verdict: Verdict, production: int) -> str:
             for name, value in evaluation.metrics.items()
         ),
         "",
-        f"Data `{report.dataset.name}`, version `{report.dataset.digest}`: {report.dataset.rows:,} rows, "
-        f"{report.quarantined:,} left out, {sum(check.passed for check in report.checks)} of {len(report.checks)} checks passed.",
+        (
+            f"Data `{report.dataset.name}`, version `{report.dataset.digest}`: {report.dataset.rows:,} rows, "
+            f"{report.quarantined:,} left out, {passed} of {len(report.checks)} checks passed."
+        ),
         *(f"- {warning}" for warning in report.warnings),
     ]
     text = "\n".join(lines)

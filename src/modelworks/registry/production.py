@@ -92,15 +92,13 @@ def rollback(
     settle(client, project, name)
     before = versions.production(client, name)
     if not before:
-        client_knows = client.search_registered_models(f"name = '{name}'")
-        if not client_knows:
-            versions.get(client, name, 1)  # says which models there are
+        versions.all_of(client, name)  # says which models there are when this is none
         raise Refused(f"{name} has no production version", f"promote one first: modelworks promote {name}")
     moves = journal.history(client, name)
     last = next((move for move in moves if move.state == "done"), None)
     if last is None or last.after != before:
         raise Refused(
-            f"{name} version {before} was made production by something else than modelworks: its journal does not know it",
+            f"the journal does not know how {name} version {before} became production: something else moved the alias",
             f"name the version to go to: modelworks promote {name} VERSION",
         )
     target = journal.previous(moves)

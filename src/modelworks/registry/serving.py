@@ -41,7 +41,10 @@ class Classifier(PythonModel):  # type: ignore[misc]  # mlflow's class is untype
         self.model = _run_saved(folder).load(folder)
 
     def predict(
-        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+        self,
+        context: PythonModelContext,  # noqa: ARG002  # MLflow passes it by this name
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
         """Classify one column of contents; the index of the input is kept."""
         top_k = int((params or {}).get("top_k", 1))
@@ -99,7 +102,7 @@ def _run_saved(folder: Path) -> ModuleType:
         )
         sys.modules[name] = module
         try:
-            exec(compile(source, str(folder / "saved.py"), "exec"), module.__dict__)
+            exec(compile(source, str(folder / "saved.py"), "exec"), module.__dict__)  # noqa: S102  # its bytes are those of the manifest
         except BaseException:
             del sys.modules[name]
             raise

@@ -160,13 +160,13 @@ def _build(path: Path, artifacts: Path) -> None:
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
-    def without_sync(connection: sqlite3.Connection, record: object) -> None:
+    def without_sync(connection: sqlite3.Connection, _record: object) -> None:
         # Nobody sees the file before it is synced as a whole; a sync per migration takes half of the time.
         connection.execute("PRAGMA synchronous = OFF")
 
     event.listen(Engine, "connect", without_sync)
     try:
-        SqlAlchemyStore(f"sqlite:///{path}", artifacts.as_uri())._dispose_engine()
+        SqlAlchemyStore(f"sqlite:///{path}", artifacts.as_uri())._dispose_engine()  # noqa: SLF001  # MLflow has no public way
     finally:
         event.remove(Engine, "connect", without_sync)
 
@@ -179,7 +179,7 @@ def _check_revision(path: Path) -> None:
     if found != head:
         raise Unavailable(
             f"{path} has the schema of another MLflow (revision {found}, this one needs {head})",
-            f"copy the file to a safe place, then: mlflow db upgrade sqlite:///{path}; if its MLflow is newer, install that one",
+            f"copy the file to a safe place, then: mlflow db upgrade sqlite:///{path}; if it is newer, install its MLflow",
         )
 
 

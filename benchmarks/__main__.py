@@ -1,0 +1,84 @@
+"""`python -m benchmarks [help] [pipeline] [throughput] [--runs N] [--write]`: measure and print a table."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks import pipeline, startup, throughput
+from benchmarks.measure import ROOT, Comparison, machine
+
+BENCHMARKS = {"help": startup.measure, "pipeline": pipeline.measure, "throughput": throughput.measure}
+RESULTS = ROOT / "benchmarks" / "RESULTS.md"
+HEADINGS = ("", "ours", "peer", "ratio", "spread of the ratio", "target", "met")
+
+
+def main() -> None:
+    """Measure what is asked for, everything by default."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ours against peers, in one session.")
+    parser.add_argument("names", nargs="*", metavar="BENCHMARK", help=f"of {', '.join(BENCHMARKS)}; all by default")
+    parser.add_argument("--runs", type=int, default=3, help="of each program (default 3)")
+    parser.add_argument("--write", action="store_true", help=f"also write {RESULTS.relative_to(ROOT)}")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in BENCHMARKS]
+    if unknown or arguments.runs < 1:
+        parser.error(f"unknown benchmark: {', '.join(unknown)}" if unknown else "--runs: at least 1")
+    if arguments.write and arguments.names:
+        parser.error("--write is for all benchmarks: leave the names out")
+
+    found: list[Comparison] = []
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
+        for name in arguments.names or BENCHMARKS:
+            print(f"measuring: {name}", flush=True)
+            found += BENCHMARKS[name](arguments.runs, Path(folder))
+    described = machine()
+    print("\n" + "\n".join(f"{name:<10} {value}" for name, value in described.items()) + "\n")
+    print("\n".join(_plain(found)))
+    if arguments.write:
+        RESULTS.write_text("\n".join(_markdown(found, described)) + "\n", encoding="utf-8")
+
+
+def _cells(each: Comparison) -> tuple[str, ...]:
+    return (
+        each.name,
+        _figure(each.ours, each.unit),
+        f"{_figure(each.peer, each.unit)} ({each.peer_name})",
+        f"{each.ratio:.2f}",
+        f"{min(each.ratios):.2f} to {max(each.ratios):.2f}, n={len(each.ratios)}",
+        each.target,
+        "yes" if each.met else "NO",
+    )
+
+
+def _figure(values: Sequence[float], unit: str) -> str:
+    """The median and the range."""
+    digits = 2 if max(values) < 10 else 1 if max(values) < 1000 else 0
+    return f"{statistics.median(values):,.{digits}f} {unit} [{min(values):,.{digits}f}, {max(values):,.{digits}f}]"
+
+
+def _plain(found: Sequence[Comparison]) -> list[str]:
+    rows = [HEADINGS, *(_cells(each) for each in found)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [*table, *(line for each in found if each.notes for line in ("", f"{each.name}:", *each.notes))]
+
+
+def _markdown(found: Sequence[Comparison], described: Mapping[str, str]) -> list[str]:
+    rows = [HEADINGS, tuple("---" for _ in HEADINGS), *(_cells(each) for each in found)]
+    return [
+        "# Results",
+        "",
+        "Written by `python -m benchmarks --write`; README.md says what is compared. Medians, with the range in brackets.",
+        "",
+        *(f"- {name}: {value}" for name, value in described.items()),
+        "",
+        *("| " + " | ".join(row) + " |" for row in rows),
+        *(line for each in found if each.notes for line in ("", f"{each.name}:", "", "```", *each.notes, "```")),
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""A first run from empty stores to production against one plain script; a second run against `dvc repro`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from benchmarks.division import divide
+from benchmarks.measure import ROOT, Comparison, alternately, modelworks, project, run
+from benchmarks.repro import prepare
+
+__all__ = ["measure"]
+
+CONFIG = "configs/mnist_cnn.yaml"
+NOTHING_TO_DO = 3
+"""Repetitions at least; they are short."""
+
+
+def measure(runs: int, folder: Path) -> list[Comparison]:
+    """Both comparisons, in stores of their own below `folder`."""
+
+    def ours(turn: int) -> float:
+        place = project(folder / f"ours-{turn}")
+        seconds, output = run(modelworks("run", CONFIG, "--json"), place)
+        summary = json.loads(output)
+        assert set(summary["stages"].values()) == {"ran"}, f"not a first run: {summary['stages']}"
+        assert summary["production"] == summary["version"] == 1
+        return seconds
+
+    def plain(turn: int) -> float:
+        seconds, output = run([sys.executable, "-m", "benchmarks.plain", folder / f"plain-{turn}"], ROOT)
+        assert json.loads(output.splitlines()[-1])["version"] == 1
+        return seconds
+
+    ours_seconds, plain_seconds = alternately(runs, ours, plain)
+    first = Comparison(
+        name="first run, empty stores to production",
+        unit="s",
+        ours=ours_seconds,
+        peer_name="plain script",
+        peer=plain_seconds,
+        target="<= 1.5",
+        notes=divide(project(folder / "divided"), CONFIG),
+    )
+    return [first, _nothing_to_do(max(runs, NOTHING_TO_DO), folder)]
+
+
+def _nothing_to_do(runs: int, folder: Path) -> Comparison:
+    place = folder / "ours-0"
+    repository = folder / "dvc"
+    first = prepare(repository)
+
+    def ours(_turn: int) -> float:
+        seconds, output = run(modelworks("run", CONFIG, "--json"), place)
+        outcomes = set(json.loads(output)["stages"].values())
+        assert outcomes == {"verified", "cached"}, f"there was something to do: {outcomes}"
+        return seconds
+
+    def repro(_turn: int) -> float:
+        seconds, output = run([sys.executable, "-m", "dvc", "repro"], repository)
+        assert "up to date" in output, output
+        return seconds
+
+    ours_seconds, repro_seconds = alternately(runs, ours, repro)
+    return Comparison(
+        name="second run, nothing to do",
+        unit="s",
+        ours=ours_seconds,
+        peer_name="dvc repro",
+        peer=repro_seconds,
+        target="<= 3 s",
+        notes=(f"the first dvc repro, of the plain script, took {first:.1f} s",),
+    )

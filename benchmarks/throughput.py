@@ -1,0 +1,38 @@
+"""Training throughput inside the pipeline, with events, progress and tracking, against a bare PyTorch loop."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from benchmarks.measure import ROOT, Comparison, alternately, modelworks, project, run
+
+__all__ = ["measure"]
+
+
+def measure(runs: int, folder: Path) -> list[Comparison]:
+    """Each turn trains with a seed of its own, so that nothing is cached."""
+    place = project(folder / "throughput")
+
+    def ours(turn: int) -> float:
+        _, output = run(modelworks("run", "configs/mnist_cnn.yaml", "--set", f"train.seed={turn}", "--json"), place)
+        assert json.loads(output)["stages"]["train"] == "ran"
+        newest = max(place.glob(".modelworks/stages/train/*/record.json"), key=lambda path: path.stat().st_mtime)
+        return float(json.loads(newest.read_text())["examples_per_second"])
+
+    def bare(turn: int) -> float:
+        _, output = run([sys.executable, "-m", "benchmarks.bare", str(turn)], ROOT)
+        return float(output.splitlines()[-1])
+
+    ours_rates, bare_rates = alternately(runs, ours, bare)
+    return [
+        Comparison(
+            name="training throughput, tracked",
+            unit="examples/s",
+            ours=ours_rates,
+            peer_name="bare PyTorch loop",
+            peer=bare_rates,
+            target=">= 0.95",
+        )
+    ]

@@ -1,0 +1,230 @@
+"""The trainer program: repeatable to the bit, killed and resumed, stopped and diverged."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from modelworks.data import packed
+from modelworks.errors import BadInput, Interrupted, Refused, Unavailable
+from modelworks.models import saved
+from modelworks.records import DatasetVersion, TrainedModel, ValidationReport
+from modelworks.training.job import Job
+from modelworks.training.launch import launch
+
+Event = dict[str, Any]
+
+
+def report(job: Job) -> ValidationReport:
+    dataset = DatasetVersion(
+        name="digits",
+        folder=job.dataset,
+        digest="",
+        modality="image",
+        classes=job.classes,
+        rows=1797,
+        source={},
+        licence="",
+    )
+    return ValidationReport(dataset=dataset, key="", folder=job.dataset, checks=(), quarantined=0, warnings=(), rows={})
+
+
+def run(job: Job, on_event: Callable[[Event], None] = lambda event: None) -> tuple[TrainedModel, Path]:
+    """Launch a job; the record and the folder of its output."""
+    folder = job.work.with_name(f"{job.work.name}-out")
+    folder.mkdir(exist_ok=True)
+    return launch(job, report(job), folder, folder, on_event), folder
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model" / "model.safetensors").read_bytes()
+
+
+def signalled(number: int, at: str) -> Callable[[Event], None]:
+    """Send the trainer a signal at its first event of a kind."""
+    sent: list[int] = []
+
+    def on_event(event: Event) -> None:
+        if event["type"] == at and not sent:
+            (child,) = psutil.Process().children()
+            sent.append(child.pid)
+            child.send_signal(number)
+
+    return on_event
+
+
+@pytest.fixture(scope="module")
+def undisturbed(make_job: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of a run that nothing interrupted."""
+    return run(make_job(tmp_path_factory.mktemp("undisturbed") / "work"))[1]
+
+
+def test_the_record_tells_what_was_trained_and_the_work_folder_is_gone(
+    make_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    job = make_job(tmp_path / "work", epochs=4)
+    events: list[Event] = []
+    trained, folder = run(job, events.append)
+    rows = int((np.load(job.splits) == packed.TRAIN).sum())
+    steps = 4 * -(-rows // 32)
+    assert (trained.num_steps, trained.device, trained.precision, trained.threads) == (steps, "cpu", "fp32", 1)
+    assert trained.key == job.key
+    assert trained.model_folder == folder / "model"
+    assert not job.work.exists()
+    assert {path.name for path in folder.iterdir()} == {"model", "events.jsonl", "log.txt"}
+    assert [event["type"] for event in events if event["type"] in ("start", "epoch", "done")] == [
+        "start",
+        *["epoch"] * 4,
+        "done",
+    ]
+    assert events[0]["resumed_from"] == 0
+    assert events[0]["parameters"] == trained.num_parameters
+    epochs = [event for event in events if event["type"] == "epoch"]
+    assert epochs[-1]["validation_accuracy"] > 0.8
+    assert epochs[-1]["validation_loss"] < epochs[0]["validation_loss"]
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(
+    make_job: Callable[..., Job], undisturbed: Path, tmp_path: Path
+) -> None:
+    assert weights(run(make_job(tmp_path / "same"))[1]) == weights(undisturbed)
+    assert weights(run(make_job(tmp_path / "other", seed=1))[1]) != weights(undisturbed)
+
+
+def test_kill_9_and_a_resume_end_in_the_same_bits(
+    make_job: Callable[..., Job], undisturbed: Path, tmp_path: Path
+) -> None:
+    job = make_job(tmp_path / "work")
+    with pytest.raises(Unavailable, match=r"killed by SIGKILL .*memory") as caught:
+        run(job, signalled(signal.SIGKILL, at="checkpoint"))
+    assert "resumes" in caught.value.hint
+    with (job.work / "events.jsonl").open("ab") as stream:
+        stream.write(b'{"type": "step", "ti')  # what a kill in the middle of a write leaves
+    events: list[Event] = []
+    _, folder = run(job, events.append)
+    assert events[0]["type"] == "start"
+    assert events[0]["resumed_from"] > 0
+    assert weights(folder) == weights(undisturbed)
+
+
+def test_sigterm_is_answered_with_a_checkpoint_and_a_resume_ends_in_the_same_bits(
+    make_job: Callable[..., Job], undisturbed: Path, tmp_path: Path
+) -> None:
+    job = make_job(tmp_path / "work", checkpoint_seconds=1000)
+    events: list[Event] = []
+    stop = signalled(signal.SIGTERM, at="step")
+
+    def on_event(event: Event) -> None:
+        events.append(event)
+        stop(event)
+
+    with pytest.raises(Interrupted) as caught:
+        run(job, on_event)
+    assert caught.value.exit_code == 143
+    assert [event["type"] for event in events[-2:]] == ["checkpoint", "failed"]
+    reached = events[-2]["step"]
+    assert [path.name for path in (job.work / "checkpoints").iterdir()] == [f"step-{reached}"]
+    resumed: list[Event] = []
+    _, folder = run(job, resumed.append)
+    assert resumed[0]["resumed_from"] == reached
+    assert weights(folder) == weights(undisturbed)
+
+
+def test_a_stop_of_the_parent_stops_the_trainer_at_a_checkpoint(make_job: Callable[..., Job], tmp_path: Path) -> None:
+    job = make_job(tmp_path / "work", checkpoint_seconds=1000)
+
+    def interrupt(event: Event) -> None:
+        if event["type"] == "step":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(job, interrupt)
+    assert psutil.Process().children() == []
+    assert len(list((job.work / "checkpoints").glob("step-*"))) == 1
+
+
+def test_divergence_is_refused_and_leaves_no_model(make_job: Callable[..., Job], tmp_path: Path) -> None:
+    job = make_job(tmp_path / "work", learning_rate=1e30, optimizer="sgd", schedule="constant")
+    with pytest.raises(Refused, match=r"the loss is (nan|inf) at step") as caught:
+        run(job)
+    assert "learning_rate" in caught.value.hint
+    assert not (job.work / "model").exists()
+    assert list((job.work / "checkpoints").glob("step-*")) == []
+
+
+def test_a_disk_that_is_in_the_way_is_a_clear_error(make_job: Callable[..., Job], tmp_path: Path) -> None:
+    job = make_job(tmp_path / "work")
+    job.work.mkdir()
+    (job.work / "checkpoints").write_text("in the way")
+    with pytest.raises(BadInput, match="in its way"):
+        run(job)
+
+
+def test_a_bug_of_the_trainer_points_at_its_log(make_job: Callable[..., Job], tmp_path: Path) -> None:
+    job = make_job(tmp_path / "work")
+    missing = Job(**{**vars(job), "splits": tmp_path / "nowhere.npy"})
+    with pytest.raises(Exception, match="exit code 1") as caught:
+        run(missing)
+    assert str(job.work / "log.txt") in str(caught.value)
+    assert "nowhere.npy" in (job.work / "log.txt").read_text()
+
+
+PARENT = """
+import dataclasses, os, sys
+from pathlib import Path
+import psutil
+from modelworks.training.job import Job
+from modelworks.training.launch import launch
+
+job = dataclasses.replace(Job.read(Path(sys.argv[1])), parent=os.getpid())
+
+def on_event(event):
+    if event["type"] == "step":
+        print(psutil.Process().children()[0].pid, flush=True)
+
+launch(job, None, Path(sys.argv[2]), Path(sys.argv[2]), on_event)
+"""
+
+
+def test_a_trainer_ends_with_its_parent(make_job: Callable[..., Job], tmp_path: Path) -> None:
+    job = make_job(tmp_path / "work", epochs=1000, checkpoint_seconds=1000)
+    job.work.mkdir()
+    job.write(tmp_path / "job.json")
+    command = [sys.executable, "-c", PARENT, str(tmp_path / "job.json"), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = os.pidfd_open(int(parent.stdout.readline()))
+        parent.kill()
+        poll = select.poll()
+        poll.register(child, select.POLLIN)
+        assert poll.poll(30_000), "the trainer lives on"
+        os.close(child)
+    assert len(list((job.work / "checkpoints").glob("step-*"))) == 1, "it left without a checkpoint"
+
+
+def test_the_saved_model_scores_what_the_trainer_saw(undisturbed: Path, digits: Path) -> None:
+    table = packed.read(digits)
+    rows = np.flatnonzero(np.load(digits / "splits.npy") == packed.VALIDATION)
+    model = saved.load(undisturbed / "model")
+    contents = table["image"].take(rows).to_pylist()
+    labels = [model.labels.index(label) for label in table["label"].take(rows).to_pylist()]
+    probabilities = model.probabilities(contents)
+    assert (probabilities.argmax(1) == labels).mean() > 0.9
+    assert probabilities.sum(1) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_model_remembers_which_rows_it_was_trained_on(undisturbed: Path, digits: Path) -> None:
+    ids = packed.read(digits, ["id"])["id"].to_pylist()
+    train = np.load(digits / "splits.npy") == packed.TRAIN
+    expected = sorted(int(each[:16], 16) for each, kept in zip(ids, train, strict=True) if kept)
+    assert np.load(undisturbed / "model" / "training_ids.npy").tolist() == expected
