@@ -31,7 +31,7 @@ def promote(model: str, version: int | None, reason: str, *, force: bool, as_jso
         model,
         chosen,
         expected=before,
-        reason=reason or "by hand",
+        reason=reason or ("" if force else "by hand"),
         who=getpass.getuser(),
         evidence={},
         force=force,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
@@ -30,12 +31,12 @@ R = TypeVar("R")
 RECORD = "record.json"
 
 
-def stage_task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+def stage_task(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A Prefect task for a stage: retries with backoff and jitter, for what a retry may mend, and JSON results.
 
     Prefect's own cache stays off: the stage store knows what was done, verifies it, and works without a server.
     """
-    return task(
+    policy = task(
         name=name,
         tags=["modelworks"],
         retries=2,
@@ -46,6 +47,19 @@ def stage_task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
         result_serializer="json",
         cache_policy=NO_CACHE,
     )
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        staged = policy(function)
+
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            found = staged(*args, **kwargs)
+            # What `cached` returned comes back as Prefect's state around the record.
+            return cast(R, found.result()) if isinstance(found, State) else found
+
+        return call
+
+    return decorate
 
 
 def reuse_or_make(

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).with_name("modelworks")
 DIGITS = "configs/digits_cnn.yaml"
-FRUGAL = ("--set", "compute.threads=1", "--set", "evaluate.resamples=100")
-"""For runs whose result is of no interest: they share the machine with other tests."""
 DEADLINE = 300.0
 """Seconds until a process or a condition is given up; a loaded machine takes a tenth of it."""
 
@@ -99,10 +97,8 @@ class Background:
 @contextmanager
 def _vanishing() -> Iterator[None]:
     """Processes may end while they are looked at."""
-    try:
+    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
         yield
-    except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
-        pass
 
 
 @dataclass(frozen=True)
@@ -111,6 +107,8 @@ class Workspace:
 
     root: Path
     environment: dict[str, str]
+    prefix: tuple[str, ...] = ()
+    """A command that runs the command."""
 
     def run(self, *arguments: str | Path) -> Outcome:
         """A command, to its end."""
@@ -121,7 +119,7 @@ class Workspace:
     def running(self, *arguments: str | Path) -> Iterator[Background]:
         """A command in the background; what is left of it afterwards is killed."""
         process = subprocess.Popen(
-            [COMMAND, *arguments],
+            [*self.prefix, COMMAND, *arguments],
             cwd=self.root,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -217,6 +215,12 @@ def environment(session_folder: Path) -> dict[str, str]:
     return {**kept, "HOME": str(home), "DVC_SITE_CACHE_DIR": str(home / "dvc")}
 
 
+@pytest.fixture
+def make_workspace(environment: dict[str, str]) -> Callable[[Path], Workspace]:
+    """Commands in any folder."""
+    return lambda root: Workspace(root, environment)
+
+
 @pytest.fixture(scope="session")
 def made_once(session_folder: Path, environment: dict[str, str]) -> Callable[[str, Callable[[Workspace], Any]], Path]:
     """A project made by whichever worker needs it first; tests copy it and leave it as it is.
@@ -233,6 +237,8 @@ def made_once(session_folder: Path, environment: dict[str, str]) -> Callable[[st
                 (root / "configs").mkdir(parents=True)
                 for config in (REPOSITORY / "configs").iterdir():
                     shutil.copy(config, root / "configs")
+                with (root / DIGITS).open("a") as stream:
+                    stream.write("\ncompute: {threads: 1}  # the tests share the machine\n")
                 answer.write_text(json.dumps(make(Workspace(root, environment))))
         return root
 

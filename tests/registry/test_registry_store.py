@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,8 +18,12 @@ from modelworks.registry import store
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-KILLED_WHILE_CREATING = """
-import os, signal, sys
+STATEMENTS = (1, 300, 700, 0)
+"""Where a creation is killed: at its first statement, in the middle of the migrations, at the default experiment after
+them, and (0) just before the file gets its name."""
+
+CREATIONS = """
+import json, os, signal, sys
 from pathlib import Path
 
 import mlflow.store.tracking.sqlalchemy_store  # before the forks, which then cost nothing
@@ -28,49 +33,42 @@ from sqlalchemy.engine import Engine
 from modelworks.project import Project
 from modelworks.registry import store
 
-def create_and_die(folder, statement):
+def create(folder, killed_at=None):
     seen = 0
     def count(*arguments):
         nonlocal seen
         seen += 1
-        if seen == statement:
+        if seen == killed_at:
             os.kill(os.getpid(), signal.SIGKILL)
     event.listen(Engine, "before_cursor_execute", count)
-    if not statement:
+    if killed_at == 0:
         Path.rename = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
     store.connect(Project(folder))
-    os._exit(0)
 
-for statement in map(int, sys.argv[2:]):
+def fork(*given):
     child = os.fork()
     if not child:
-        create_and_die(Path(sys.argv[1]) / str(statement), statement)
-    print(statement, os.waitpid(child, 0)[1])
-"""
-
-CREATED_AT_ONCE = """
-import os, sys
-from pathlib import Path
-
-import mlflow.store.tracking.sqlalchemy_store  # before the forks, which then cost nothing
-
-from modelworks.project import Project
-from modelworks.registry import store
-
-children = []
-for _ in range(3):
-    child = os.fork()
-    if not child:
-        store.connect(Project(Path(sys.argv[1])))
+        create(*given)
         os._exit(0)
-    children.append(child)
-print([os.waitpid(child, 0)[1] for child in children])
+    return child
+
+def ended(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+root = Path(sys.argv[1])
+killed = {number: ended(fork(root / number, int(number))) for number in sys.argv[2:]}
+together = [fork(root / "together") for _ in range(3)]
+print(json.dumps({"killed": killed, "together": [ended(child) for child in together]}))
 """
 
 
-def run(script: str, *arguments: object) -> str:
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+@pytest.fixture(scope="module")
+def creations(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A folder with one project for each creation that was killed and one for three at once, and how they ended."""
+    root = tmp_path_factory.mktemp("creations")
+    command = [sys.executable, "-c", CREATIONS, str(root), *map(str, STATEMENTS)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    return root, json.loads(done.stdout)
 
 
 def test_a_new_store_is_whole_and_its_artifacts_lie_beside_it(tmp_path: Path) -> None:
@@ -89,20 +87,24 @@ def test_connecting_again_leaves_the_file_alone(project: Project) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_kill_at_any_moment_of_the_creation_leaves_a_state_that_starts(tmp_path: Path) -> None:
-    # The first statement, the middle of the migrations, the default experiment after them, and just before the name.
-    statements = (1, 300, 700, 0)
-    answers = dict(map(int, line.split()) for line in run(KILLED_WHILE_CREATING, tmp_path, *statements).splitlines())
-    assert answers == dict.fromkeys(statements, signal.SIGKILL)
-    for statement in statements:
-        folder = tmp_path / str(statement) / "mlflow"
-        assert any(folder.glob(".mlflow.db-*")), "the child was killed too early or too late"
-        store.connect(Project(folder.parent))
-        assert sorted(each.name for each in folder.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_a_kill_at_any_moment_of_the_creation_leaves_a_state_that_starts(
+    creations: tuple[Path, dict[str, Any]], statement: int
+) -> None:
+    root, ends = creations
+    folder = root / str(statement) / "mlflow"
+    assert ends["killed"][str(statement)] == -signal.SIGKILL
+    assert any(folder.glob(".mlflow.db-*")), "the child was killed too early or too late"
+    store.connect(Project(folder.parent))
+    assert sorted(each.name for each in folder.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
 
 
-def test_of_several_processes_that_start_at_once_one_creates_and_all_work(tmp_path: Path) -> None:
-    assert run(CREATED_AT_ONCE, tmp_path).strip() == "[0, 0, 0]"
+def test_of_several_processes_that_start_at_once_one_creates_and_all_work(
+    creations: tuple[Path, dict[str, Any]],
+) -> None:
+    root, ends = creations
+    assert ends["together"] == [0, 0, 0]
+    assert sorted(each.name for each in (root / "together" / "mlflow").iterdir()) == ["mlflow.db", "mlflow.db.lock"]
 
 
 def test_a_store_of_another_mlflow_is_named_with_the_command_that_migrates_it(project: Project) -> None:

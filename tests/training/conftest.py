@@ -39,7 +39,7 @@ def make_job(digits: Path, decodings: Path) -> Callable[..., Job]:
     """`make_job(work, **train settings)`: a training of a small network on the digits, in a folder of its own."""
 
     def make(work: Path, **train: Any) -> Job:
-        settings = {"epochs": 10, "batch_size": 32, "learning_rate": 0.004, "checkpoint_seconds": 0.05, **train}
+        settings = {"epochs": 6, "batch_size": 32, "learning_rate": 0.004, "checkpoint_seconds": 1000, **train}
         return Job(
             key="key",
             dataset=digits,

@@ -72,11 +72,11 @@ def undisturbed(make_job: Callable[..., Job], tmp_path_factory: pytest.TempPathF
 def test_the_record_tells_what_was_trained_and_the_work_folder_is_gone(
     make_job: Callable[..., Job], tmp_path: Path
 ) -> None:
-    job = make_job(tmp_path / "work", epochs=4)
+    job = make_job(tmp_path / "work", epochs=2)
     events: list[Event] = []
     trained, folder = run(job, events.append)
     rows = int((np.load(job.splits) == packed.TRAIN).sum())
-    steps = 4 * -(-rows // 32)
+    steps = 2 * -(-rows // 32)
     assert (trained.num_steps, trained.device, trained.precision, trained.threads) == (steps, "cpu", "fp32", 1)
     assert trained.key == job.key
     assert trained.model_folder == folder / "model"
@@ -84,7 +84,7 @@ def test_the_record_tells_what_was_trained_and_the_work_folder_is_gone(
     assert {path.name for path in folder.iterdir()} == {"model", "events.jsonl", "log.txt"}
     assert [event["type"] for event in events if event["type"] in ("start", "epoch", "done")] == [
         "start",
-        *["epoch"] * 4,
+        *["epoch"] * 2,
         "done",
     ]
     assert events[0]["resumed_from"] == 0
@@ -94,17 +94,14 @@ def test_the_record_tells_what_was_trained_and_the_work_folder_is_gone(
     assert epochs[-1]["validation_loss"] < epochs[0]["validation_loss"]
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_seed_others(
-    make_job: Callable[..., Job], undisturbed: Path, tmp_path: Path
-) -> None:
-    assert weights(run(make_job(tmp_path / "same"))[1]) == weights(undisturbed)
-    assert weights(run(make_job(tmp_path / "other", seed=1))[1]) != weights(undisturbed)
+def test_the_same_job_gives_the_same_bits(make_job: Callable[..., Job], undisturbed: Path, tmp_path: Path) -> None:
+    assert weights(run(make_job(tmp_path / "work"))[1]) == weights(undisturbed)
 
 
 def test_kill_9_and_a_resume_end_in_the_same_bits(
     make_job: Callable[..., Job], undisturbed: Path, tmp_path: Path
 ) -> None:
-    job = make_job(tmp_path / "work")
+    job = make_job(tmp_path / "work", checkpoint_seconds=0.1)
     with pytest.raises(Unavailable, match=r"killed by SIGKILL .*memory") as caught:
         run(job, signalled(signal.SIGKILL, at="checkpoint"))
     assert "resumes" in caught.value.hint
@@ -120,7 +117,7 @@ def test_kill_9_and_a_resume_end_in_the_same_bits(
 def test_sigterm_is_answered_with_a_checkpoint_and_a_resume_ends_in_the_same_bits(
     make_job: Callable[..., Job], undisturbed: Path, tmp_path: Path
 ) -> None:
-    job = make_job(tmp_path / "work", checkpoint_seconds=1000)
+    job = make_job(tmp_path / "work")
     events: list[Event] = []
     stop = signalled(signal.SIGTERM, at="step")
 
@@ -141,7 +138,7 @@ def test_sigterm_is_answered_with_a_checkpoint_and_a_resume_ends_in_the_same_bit
 
 
 def test_a_stop_of_the_parent_stops_the_trainer_at_a_checkpoint(make_job: Callable[..., Job], tmp_path: Path) -> None:
-    job = make_job(tmp_path / "work", checkpoint_seconds=1000)
+    job = make_job(tmp_path / "work")
 
     def interrupt(event: Event) -> None:
         if event["type"] == "step":
@@ -163,7 +160,7 @@ def test_divergence_is_refused_and_leaves_no_model(make_job: Callable[..., Job],
 
 
 def test_a_disk_that_is_in_the_way_is_a_clear_error(make_job: Callable[..., Job], tmp_path: Path) -> None:
-    job = make_job(tmp_path / "work")
+    job = make_job(tmp_path / "work", checkpoint_seconds=1e-3)
     job.work.mkdir()
     (job.work / "checkpoints").write_text("in the way")
     with pytest.raises(BadInput, match="in its way"):
@@ -197,7 +194,7 @@ launch(job, None, Path(sys.argv[2]), Path(sys.argv[2]), on_event)
 
 
 def test_a_trainer_ends_with_its_parent(make_job: Callable[..., Job], tmp_path: Path) -> None:
-    job = make_job(tmp_path / "work", epochs=1000, checkpoint_seconds=1000)
+    job = make_job(tmp_path / "work", epochs=1000)
     job.work.mkdir()
     job.write(tmp_path / "job.json")
     command = [sys.executable, "-c", PARENT, str(tmp_path / "job.json"), str(tmp_path)]

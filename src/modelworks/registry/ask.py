@@ -17,6 +17,7 @@ def main() -> None:
 
     import mlflow.pyfunc
     import pandas as pd
+    import torch  # noqa: F401  # every package needs it: an early start then hides its seconds as well
 
     for line in sys.stdin:
         question = json.loads(line)

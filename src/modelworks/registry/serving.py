@@ -42,7 +42,7 @@ class Classifier(PythonModel):  # type: ignore[misc]  # mlflow's class is untype
 
     def predict(
         self,
-        context: PythonModelContext,  # noqa: ARG002  # MLflow passes it by this name
+        context: PythonModelContext,  # MLflow passes it by this name
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
@@ -102,7 +102,7 @@ def _run_saved(folder: Path) -> ModuleType:
         )
         sys.modules[name] = module
         try:
-            exec(compile(source, str(folder / "saved.py"), "exec"), module.__dict__)  # noqa: S102  # its bytes are those of the manifest
+            exec(compile(source, str(folder / "saved.py"), "exec"), module.__dict__)
         except BaseException:
             del sys.modules[name]
             raise

@@ -1,0 +1,126 @@
+"""Data that are wrong: named with their place, refused before training; what was registered and produces stays."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from conftest import Workspace
+
+CONFIG = """\
+name: digits-cnn                # the model that is in production
+source: {kind: %s}
+model: {kind: %s}
+train: {epochs: 1}
+gate: {minimums: {accuracy: 0.5}}
+"""
+FOLDER = CONFIG % ("folder, path: own", "cnn, size: 8")
+TABLE = CONFIG % ("table, path: own.csv, text: words, label: opinion", "transformer")
+
+
+def picture(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, size=(8, 8, 3), dtype=np.uint8)).save(path)
+
+
+def pictures(folder: Path, classes: str = "ab", count: int = 20, seed: int = 0) -> None:
+    for place, name in enumerate(classes):
+        for number in range(count):
+            picture(folder / name / f"{number}.png", 1000 * seed + 100 * place + number)
+
+
+def rows(count: int = 40) -> str:
+    return "opinion,words\n" + "".join(f"{'good' if n % 2 else 'bad'},this is text {n}\n" for n in range(count))
+
+
+def empty_folder(root: Path) -> None:
+    (root / "own").mkdir()
+
+
+def one_class(root: Path) -> None:
+    pictures(root / "own", "a", 40)
+
+
+def damaged_images(root: Path) -> None:
+    pictures(root / "own")
+    truncated = root / "own" / "a" / "7.png"
+    truncated.write_bytes(truncated.read_bytes()[:-60])
+    (root / "own" / "b" / "3.png").write_text("not a picture")
+
+
+def class_only_in_test(root: Path) -> None:
+    pictures(root / "own" / "train", "ab")
+    pictures(root / "own" / "test", "abc", seed=1)
+
+
+def same_content_in_train_and_test(root: Path) -> None:
+    pictures(root / "own" / "train", "ab")
+    pictures(root / "own" / "test", "ab", seed=1)
+    shutil.copy(root / "own" / "train" / "a" / "0.png", root / "own" / "test" / "a" / "copy.png")
+
+
+def all_the_same(root: Path) -> None:
+    (root / "own.csv").write_text("opinion,words\n" + "good,the same\nbad,the same\n" * 20)
+
+
+def wrong_columns(root: Path) -> None:
+    (root / "own.csv").write_text(rows().replace("words", "wrods", 1))
+
+
+def not_utf8(root: Path) -> None:
+    (root / "own.csv").write_text(rows().replace("text 11", "café"), "latin-1")
+
+
+def header_alone(root: Path) -> None:
+    (root / "own.csv").write_text("opinion,words\n")
+
+
+def nothing(root: Path) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("config", "make", "code", "said"),
+    [
+        (FOLDER, nothing, 2, ("source.path: {root}/own does not exist",)),
+        (TABLE, nothing, 2, ("source.path: {root}/own.csv does not exist",)),
+        (FOLDER, empty_folder, 2, ("source.path: no image files in the sub-folders of {root}/own",)),
+        (TABLE, header_alone, 2, ("source.path: {root}/own.csv has no rows",)),
+        (TABLE, wrong_columns, 2, ("source.text: {root}/own.csv has no column 'words'",)),
+        (TABLE, not_utf8, 2, ("source.encoding: {root}/own.csv line 13 is not utf-8: byte 0xe9",)),
+        (FOLDER, one_class, 3, ("classes: found 1, demanded",)),
+        (FOLDER, damaged_images, 3, ("a/7.png", "b/3.png")),
+        (FOLDER, class_only_in_test, 3, ("classes missing from train or test: found",)),
+        (FOLDER, same_content_in_train_and_test, 3, ("contents in several splits: found 1",)),
+        (TABLE, all_the_same, 3, ("bad rows: found 40 of 40",)),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_bad_data_are_named_and_nothing_is_trained_or_registered(
+    after_digits: Workspace, config: str, make: Callable[[Path], None], code: int, said: tuple[str, ...]
+) -> None:
+    make(after_digits.root)
+    outcome = after_digits.run("run", after_digits.write_config("own", config), "--json")
+
+    assert outcome.code == code
+    assert outcome.stdout == ""
+    assert "Traceback" not in outcome.stderr
+    assert outcome.complaint[0].startswith("error: " if code == 2 else "refused: ")
+    for phrase in said:
+        assert any(phrase.format(root=after_digits.root) in line for line in outcome.complaint), outcome.complaint
+    assert code == 3 or len(outcome.complaint) == 2
+    assert "train " not in outcome.stderr
+    assert after_digits.registered() == {"digits-cnn": [1]}
+    assert after_digits.production("digits-cnn") == 1
+    assert {run.info.status for run in after_digits.runs("digits-cnn")} <= {"FINISHED", "FAILED"}
+    stages = after_digits.root / ".modelworks" / "stages"
+    assert {path.parent.name for path in stages.glob("*/*")} == {"validate", "train", "evaluate"}
+    assert len(list(stages.glob("*/*"))) == 3  # those of the version in production
+    assert after_digits.done("why", "configs/digits_cnn.yaml")["stages"]["train"] == []

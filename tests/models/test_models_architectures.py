@@ -1,0 +1,234 @@
+"""Every kind of model: any shape of input, a few steps of training, and the same answers once saved and loaded."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from modelworks.models import cnn, pretrained, saved, transformer
+from modelworks.models.checkpoints import locate
+from modelworks.models.config import Cnn, ModelConfig, Pretrained, Transformer
+
+LABELS = ["no", "yes"]
+IMAGES = [b"P6\n7 5\n255\n" + bytes([40 + 150 * (number % 2)] * 105) for number in range(20)]
+TEXTS = ["this is a good thing" if number % 2 else "that was bad" for number in range(20)]
+SECTIONS: list[ModelConfig] = [
+    Cnn(kind="cnn", hidden=8),
+    Transformer(kind="transformer", vocabulary=300, max_tokens=10, width=16, heads=2, layers=1),
+    Pretrained(kind="pretrained", checkpoint="minilm", max_tokens=10),
+]
+
+
+@dataclass
+class Made:
+    """A model as the trainer would make it, and what it learned from."""
+
+    network: nn.Module
+    inputs: Any
+    description: dict[str, Any]
+    sources: dict[str, Path]
+    contents: list[Any]
+
+    def save(self, folder: Path) -> str:
+        ids = np.arange(20, dtype=np.uint64)
+        return saved.save(
+            folder,
+            description=self.description,
+            network=self.network,
+            inputs=self.inputs,
+            sources=self.sources,
+            training_ids=ids,
+        )
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ModelConfig], Made]:
+    made: dict[str, Made] = {}
+
+    def build(section: ModelConfig) -> Made:
+        if section.kind in made:
+            return made[section.kind]
+        architecture = importlib.import_module(f"modelworks.models.{section.kind}")
+        modality = importlib.import_module(f"modelworks.modalities.{section.modality}")
+        checkpoint = locate(section, tmp_path_factory.mktemp("root"))
+        contents = IMAGES if section.modality == "image" else TEXTS
+        inputs = modality.Input.fit(contents, vars(section), architecture.assets(checkpoint))
+        configuration = architecture.configure(vars(section), checkpoint)
+        torch.manual_seed(0)
+        network = architecture.build(configuration, inputs.shape, 2)
+        architecture.initialise(network, checkpoint)
+        made[section.kind] = Made(
+            network=network,
+            inputs=inputs,
+            description={
+                "kind": section.kind,
+                "modality": section.modality,
+                "labels": LABELS,
+                "architecture": configuration,
+                "shape": inputs.shape,
+            },
+            sources={"architecture": Path(str(architecture.__file__)), "modality": Path(str(modality.__file__))},
+            contents=contents,
+        )
+        return made[section.kind]
+
+    return build
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.kind)
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_a_few_steps_lower_the_loss(
+    make: Callable[[ModelConfig], Made], section: ModelConfig, precision: torch.dtype
+) -> None:
+    made = make(section)
+    arrays = made.inputs.decode(made.contents)
+    batch = made.inputs.batch(arrays, np.arange(20))
+    labels = torch.arange(20) % 2
+    optimizer = torch.optim.AdamW(made.network.parameters(), lr=1e-3 if section.kind != "pretrained" else 1e-4)
+    made.network.train()
+    losses = []
+    for _ in range(3):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+            logits = made.network(**batch)
+        loss = functional.cross_entropy(logits.float(), labels)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        optimizer.step()
+        losses.append(loss.item())
+    assert logits.shape == (20, 2)
+    assert losses[-1] < losses[0]
+
+
+ASK = """
+import importlib.util, json, sys
+from pathlib import Path
+sys.modules["modelworks"] = None  # a serving process has no such package
+sys.dont_write_bytecode = False
+answers = {}
+for folder in map(Path, sys.argv[2:]):
+    spec = importlib.util.spec_from_loader("_saved", loader=None, origin=str(folder / "saved.py"))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["_saved"] = module
+    exec(compile((folder / "saved.py").read_bytes(), str(folder / "saved.py"), "exec"), module.__dict__)
+    model = module.load(folder)
+    contents = json.loads(sys.argv[1])[model.modality]
+    if model.modality == "image":
+        contents = [bytes.fromhex(content) for content in contents]
+    answers[folder.name] = model.probabilities(contents, batch_size=7).tolist()
+print(json.dumps(answers))
+"""
+
+
+def test_saved_models_answer_the_same_in_a_process_without_this_package(
+    make: Callable[[ModelConfig], Made], tmp_path: Path
+) -> None:
+    folders = {}
+    for section in SECTIONS:
+        folders[section.kind] = tmp_path / section.kind
+        make(section).save(folders[section.kind])
+    questions = json.dumps({"image": [image.hex() for image in IMAGES], "text": TEXTS})
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, questions, *map(str, folders.values())],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    answers = json.loads(done.stdout)
+    for section in SECTIONS:
+        model = saved.load(folders[section.kind])
+        here = model.probabilities(make(section).contents, batch_size=7)
+        assert model.labels == ("no", "yes")
+        assert here.dtype == np.float32
+        assert here.sum(1) == pytest.approx(1, abs=1e-5)
+        assert np.float32(answers[section.kind]).tolist() == here.tolist()
+        assert not list(folders[section.kind].rglob("__pycache__"))
+        saved.verify(folders[section.kind])
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.kind)
+def test_an_answer_does_not_depend_on_its_company(
+    make: Callable[[ModelConfig], Made], section: ModelConfig, tmp_path: Path
+) -> None:
+    made = make(section)
+    made.save(tmp_path / "model")
+    model = saved.load(tmp_path / "model")
+    together = model.probabilities(made.contents)
+    alone = np.concatenate([model.probabilities([content]) for content in made.contents[:4]])
+    assert alone == pytest.approx(together[:4], abs=1e-5)
+    assert model.probabilities([]).shape == (0, 2)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 3), (8, 8), (13, 7), (28, 28)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_cnn_takes_images_of_any_size(size: tuple[int, int], channels: int) -> None:
+    shape = {"channels": channels, "height": size[0], "width": size[1]}
+    network = cnn.build({"hidden": 4, "dropout": 0.5}, shape, 5)
+    assert network(torch.zeros(2, channels, *size)).shape == (2, 5)
+
+
+def test_the_cnn_is_as_the_issue_draws_it() -> None:
+    network = cnn.build({"hidden": 128, "dropout": 0.0}, {"channels": 1, "height": 28, "width": 28}, 10)
+    assert sum(parameter.numel() for parameter in network.parameters()) == 421_642
+
+
+def test_padding_does_not_change_the_transformers_answer() -> None:
+    torch.manual_seed(0)
+    shape = {"vocabulary": 50, "padding": 0, "max_tokens": 8}
+    network = transformer.build({"width": 16, "layers": 2, "heads": 4, "dropout": 0.1}, shape, 3).eval()
+    tokens = torch.randint(1, 50, (1, 5))
+    short = network(tokens, torch.ones(1, 5, dtype=torch.bool))
+    padded, mask = torch.zeros(1, 8, dtype=torch.int64), torch.zeros(1, 8, dtype=torch.bool)
+    padded[:, :5], mask[:, :5] = tokens, True
+    assert torch.allclose(network(padded, mask), short, atol=1e-6)
+
+
+def test_the_encoder_of_a_checkpoint_is_loaded_whole(make: Callable[[ModelConfig], Made], tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    section = SECTIONS[2]
+    checkpoint = locate(section, tmp_path)
+    assert checkpoint is not None
+    network = pretrained.build(pretrained.configure(vars(section), checkpoint), {"padding": 0}, 2)
+    pretrained.initialise(network, checkpoint)
+    own = network.state_dict()
+    stored = {
+        name: tensor
+        for name, tensor in load_file(checkpoint / "model.safetensors").items()
+        if "position_ids" not in name
+    }
+    assert len(stored) > 100
+    for name, tensor in stored.items():
+        assert torch.equal(own[f"encoder.bert.{name}"], tensor.float()), name
+
+
+def test_a_checkpoint_with_holes_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    section = SECTIONS[2]
+    checkpoint = locate(section, tmp_path)
+    assert checkpoint is not None
+    tensors = load_file(checkpoint / "model.safetensors")
+    del tensors["encoder.layer.3.attention.self.query.weight"]
+    save_file(tensors, tmp_path / "model.safetensors")
+    network = pretrained.build(pretrained.configure(vars(section), checkpoint), {"padding": 0}, 2)
+    with pytest.raises(ValueError, match=r"lacks 1 tensors of the encoder, e\.g\. .*layer\.3"):
+        pretrained.initialise(network, tmp_path)
+
+
+def test_more_tokens_than_a_checkpoint_has_positions_are_refused(tmp_path: Path) -> None:
+    checkpoint = locate(SECTIONS[2], tmp_path)
+    with pytest.raises(ValueError, match="600 is more than the checkpoint's 512 positions"):
+        pretrained.configure({"max_tokens": 600}, checkpoint)

@@ -1,0 +1,45 @@
+"""Events: whole lines for the reader, whatever a killed writer left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modelworks.training.events import EventLog, EventTail
+
+
+def test_a_reader_sees_events_as_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    tail = EventTail(path)
+    assert list(tail.new()) == []
+    log = EventLog(path)
+    log.write("start", steps=3)
+    (event,) = tail.new()
+    assert (event["type"], event["steps"], event["time"] > 0) == ("start", 3, True)
+    assert list(tail.new()) == []
+    log.write("step", step=1)
+    log.write("step", step=2)
+    assert [event["step"] for event in tail.new()] == [1, 2]
+    log.close()
+
+
+def test_a_half_written_line_waits_for_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"")
+    tail = EventTail(path)
+    with path.open("ab", buffering=0) as stream:
+        stream.write(b'{"type": "st')
+        assert list(tail.new()) == []
+        stream.write(b'ep"}\n{"ty')
+        assert list(tail.new()) == [{"type": "step"}]
+
+
+def test_events_of_an_earlier_attempt_are_not_told_again(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"type": "start"}\n{"type": "st')
+    tail = EventTail(path)
+    log = EventLog(path)
+    log.write("start", attempt=2)
+    log.close()
+    assert [event["attempt"] for event in tail.new()] == [2]
+    assert path.read_text().count("\n") == 2
+    assert path.read_text().startswith('{"type": "start"}\n{"type": "start"')

@@ -1,0 +1,61 @@
+"""Hardware is found without torch, and what is asked for wins."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from modelworks.errors import BadInput
+from modelworks.models.checkpoints import locate
+from modelworks.models.config import Cnn, Pretrained, Transformer
+from modelworks.training.config import ComputeConfig
+from modelworks.training.hardware import Hardware, resolve
+from modelworks.training.job import Job
+
+
+def test_auto_finds_what_torch_finds() -> None:
+    found = resolve(ComputeConfig())
+    assert found.device == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert found.threads == len(os.sched_getaffinity(0))
+
+
+def test_what_is_asked_for_wins() -> None:
+    assert resolve(ComputeConfig(device="cpu", precision="fp32", threads=3)) == Hardware(
+        device="cpu", precision="fp32", threads=3
+    )
+    assert resolve(ComputeConfig(device="cpu", precision="bf16")).precision == "bf16"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_a_clear_error() -> None:
+    with pytest.raises(BadInput, match=r"compute\.device: cuda is asked for"):
+        resolve(ComputeConfig(device="cuda"))
+
+
+def test_looking_does_not_import_torch() -> None:
+    program = (
+        "import sys\nfrom modelworks.training.hardware import resolve\n"
+        "from modelworks.training.config import ComputeConfig\n"
+        "resolve(ComputeConfig())\nassert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [Cnn(kind="cnn", hidden=3), Transformer(kind="transformer"), Pretrained(kind="pretrained", checkpoint="minilm")],
+    ids=lambda model: model.kind,
+)
+def test_a_job_is_read_as_it_was_written(
+    make_job: Callable[..., Job], tmp_path: Path, model: Cnn | Transformer | Pretrained
+) -> None:
+    job = dataclasses.replace(make_job(tmp_path, seed=3), model=model, checkpoint=locate(model, tmp_path))
+    job.write(tmp_path / "job.json")
+    assert Job.read(tmp_path / "job.json") == job
