@@ -73,16 +73,16 @@ def divide(place: Path, config: str) -> tuple[str, ...]:
 class _Watch(threading.Thread):
     """Notes when Prefect's server first answers."""
 
-    def __init__(self, place: Path, started: float, child: subprocess.Popen[str]) -> None:
+    def __init__(self, place: Path, since: float, child: subprocess.Popen[str]) -> None:
         super().__init__()
         self.seconds = 0.0
-        self._place, self._started, self._child = place, started, child
+        self._place, self._since, self._child = place, since, child
         self.start()
 
     def run(self) -> None:
         while self._child.poll() is None and not self._answers():
             time.sleep(0.05)
-        self.seconds = time.monotonic() - self._started
+        self.seconds = time.monotonic() - self._since
 
     def _answers(self) -> bool:
         for notice in self._place.glob(".modelworks/prefect/api-*.json"):

@@ -40,6 +40,7 @@ def promote(run: Run, verdict: Verdict) -> Promotion:
             expected=verdict.opponent,
             reason="the gate's verdict",
             who=f"modelworks run, {getpass.getuser()}",
+            witness=run.witness,
             evidence={"verdict": list(verdict.reasons), "run": version.run_id},
         )
         versions.record_promotion(run.client, verdict)

@@ -16,6 +16,8 @@ from tasks.display import Display, make_display
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from modelworks.registry.witness import Witness
+
 __all__ = ["Run", "open_run"]
 
 R = TypeVar("R")
@@ -29,6 +31,8 @@ class Run:
 
     def __init__(self, project: Project, config: RunConfig, client: MlflowClient, display: Display) -> None:
         self.project, self.config, self.client, self.display = project, config, client, display
+        self.witness: Witness | None = None
+        """A fresh process that imports MLflow meanwhile, to ask the model before a promotion."""
         self.run_id = ""
         """The MLflow run; empty while there is nothing to track."""
         self.outcomes: dict[str, str] = {}
@@ -38,6 +42,12 @@ class Run:
         """Note and show that a stage is over."""
         self.outcomes[stage] = outcome
         self.display.stage(stage, outcome, seconds, detail)
+
+    def call_witness(self) -> None:
+        """Start the process that a promotion will want; it takes seconds until it can answer."""
+        from modelworks.registry.witness import Witness
+
+        self.witness = self.witness or Witness()
 
     def track(self, log: Callable[[MlflowClient, str, R], None], record: R) -> None:
         """Log a record onto the MLflow run, if there is one."""
@@ -61,11 +71,13 @@ def open_run(project: Project, config: RunConfig) -> Iterator[Run]:
         for stale in close_stale_runs(client, [config.name]):
             client.set_tag(stale, "mlflow.note.content", "Closed: the process that ran this is dead.")
         StageStore(project.stages).clear_leftovers()
-        display = make_display()
+        run = Run(project, config, client, make_display())
         try:
-            yield Run(project, config, client, display)
+            yield run
         finally:
-            display.close()
+            run.display.close()
+            if run.witness is not None:
+                run.witness.close()
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from tasks.run import Run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
     from modelworks.registry.curves import MetricStream
 
 __all__ = ["train"]

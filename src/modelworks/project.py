@@ -35,6 +35,12 @@ QUIET: Mapping[str, str] = {
     # Prefect's log goes to its server; on the console it would drown ours.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    # What MLflow would print to stdout belongs to --json alone.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # Threads that wait sleep. Spinning ones take a shared machine's cores from the very threads they wait for:
+    # a training beside other work ran sixteen times slower.
+    "OMP_WAIT_POLICY": "PASSIVE",
     # Libraries that draw their own progress bars draw over ours.
     "TQDM_DISABLE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",

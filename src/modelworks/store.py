@@ -132,7 +132,8 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         place = error.filename or path
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        # NumPy only says how many of its items were written.
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or str(error).endswith(" written"):
             raise Unavailable(f"no space left while writing {place}", "free some disk space and run again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise BadInput(f"cannot write {place}: {error.strerror}", "make the folder writable") from error

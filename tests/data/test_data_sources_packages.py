@@ -76,7 +76,9 @@ def test_fashion_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"not gzip", idx(9, 2, 2, values=bytes(4))[:-9], idx(9, 2, 2, values=bytes(4))]
+    "damage",
+    [b"", b"not gzip", idx(9, 2, 2, values=bytes(4))[:-9], idx(9, 2, 2, values=bytes(4))],
+    ids=["empty", "no gzip", "cut off", "too few values"],
 )
 def test_damaged_fashion_is_named(small_fashion: Path, damage: bytes) -> None:
     path = small_fashion / "fashion" / "t10k-images-idx3-ubyte.gz"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlflow import MlflowClient
+
     from modelworks.records import ModelVersion
 
 Register = Callable[..., "ModelVersion"]

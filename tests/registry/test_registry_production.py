@@ -20,6 +20,7 @@ from modelworks.registry.owner import Owner
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
     from modelworks.project import Project
     from modelworks.registry.witness import Witness
 

@@ -15,6 +15,7 @@ from modelworks.registry.reconcile import close_stale_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
     from modelworks.project import Project
 
 WORKS_UNTIL_KILLED = """

@@ -13,6 +13,7 @@ from modelworks.registry import lineage, versions
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
     from modelworks.project import Project
 
 Register = Callable[..., ModelVersion]

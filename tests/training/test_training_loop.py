@@ -18,7 +18,7 @@ from modelworks.data.decoded import DecodedSet
 from modelworks.data.packed import TRAIN, VALIDATION
 from modelworks.modalities.image import Input
 from modelworks.models import cnn
-from modelworks.training.checkpoint import Checkpoints
+from modelworks.training.checkpoint import Checkpoints, _save
 from modelworks.training.config import TrainConfig
 from modelworks.training.events import EventLog
 from modelworks.training.hardware import Hardware
@@ -183,6 +183,11 @@ def test_a_checkpoint_of_another_training_is_not_taken(tmp_path: Path) -> None:
     Checkpoints(tmp_path / "checkpoints", "one").save(5, model, optimizer, {"seconds": 1.5})
     assert Checkpoints(tmp_path / "checkpoints", "one").restore(model, optimizer) == (5, {"seconds": 1.5})
     assert Checkpoints(tmp_path / "checkpoints", "two").restore(model, optimizer) == (0, {})
+
+
+def test_a_full_disk_is_told_in_the_disks_words() -> None:
+    with Path("/dev/full").open("wb", buffering=0) as stream, pytest.raises(OSError, match="No space left"):
+        _save({"tensor": torch.zeros(10_000)}, stream)
 
 
 def test_no_number_is_noticed_at_the_next_event_and_never_kept(

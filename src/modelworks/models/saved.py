@@ -92,11 +92,11 @@ def save(
         training_ids: sorted uint64.
     """
     import numpy as np
-    from safetensors.torch import save_file
+    from safetensors.torch import save as serialised
 
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: _stored(tensor) for name, tensor in network.state_dict().items()}
-    save_file(state, folder / "model.safetensors")
+    (folder / "model.safetensors").write_bytes(serialised(state))  # our write: a full disk is an OSError
     inputs.save(folder)
     (folder / "model.json").write_text(
         json.dumps({**description, "input": inputs.spec}, indent=1, ensure_ascii=False) + "\n"

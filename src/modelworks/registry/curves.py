@@ -10,9 +10,8 @@ from modelworks.registry.failures import tracking_errors
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from mlflow.entities import Metric
-
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
 __all__ = ["MetricStream"]
 

@@ -20,9 +20,9 @@ from modelworks.registry.store import ensure_experiment
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mlflow import MlflowClient
     from mlflow.entities import Run
 
-    from mlflow import MlflowClient
     from modelworks.registry.owner import Owner
 
 __all__ = ["Kind", "Move", "State", "abandon", "at", "done", "history", "intend", "previous", "settle"]

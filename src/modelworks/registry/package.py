@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from mlflow import MlflowClient
+
     from modelworks.records import Evaluation
 
 __all__ = ["EVIDENCE", "FILES", "Package", "log", "read_listing", "saved_model", "verify"]

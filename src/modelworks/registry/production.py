@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from mlflow import MlflowClient
+
     from modelworks.project import Project
     from modelworks.registry.witness import Witness
 

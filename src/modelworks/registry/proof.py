@@ -18,6 +18,7 @@ from modelworks.store import disk_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
     from modelworks.project import Project
     from modelworks.registry.versions import Registered
 

@@ -12,9 +12,8 @@ from modelworks.registry.pages import all_pages
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mlflow.entities import LoggedModel, Run
-
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel, Run
 
 __all__ = ["close_stale_runs"]
 

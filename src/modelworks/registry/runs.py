@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from mlflow import MlflowClient
+
     from modelworks.project import Project
     from modelworks.records import DatasetVersion, Evaluation, TrainedModel, ValidationReport, Verdict
 

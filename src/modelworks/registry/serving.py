@@ -22,11 +22,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.pyfunc import PythonModel, PythonModelContext
-
-import mlflow
 
 if TYPE_CHECKING:
     from types import ModuleType

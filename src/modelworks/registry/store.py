@@ -17,6 +17,7 @@ from modelworks.store import disk_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
     from modelworks.project import Project
 
 __all__ = ["connect", "database_of", "ensure_experiment", "read_revision"]

@@ -15,9 +15,9 @@ from modelworks.registry.pages import all_pages
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion as Entry
 
-    from mlflow import MlflowClient
     from modelworks.project import Project
 
 __all__ = [

@@ -10,7 +10,7 @@ import importlib
 import shutil
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,10 +37,9 @@ def main() -> int:
         with disk_errors(job.work):
             _run(job, events)
     except ModelworksError as error:
-        events.write("failed", exit_code=error.exit_code, message=error.message, hint=error.hint)
+        with suppress(OSError):  # a disk that is full takes no event either; the exit code speaks for itself
+            events.write("failed", exit_code=error.exit_code, message=error.message, hint=error.hint)
         return error.exit_code
-    finally:
-        events.close()
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 
@@ -39,9 +39,8 @@ class Checkpoints:
         }
         store = StageStore(self._folder.parent)
         writing = store.write(self._folder.name, f"step-{step}", {"training": self._key})
-        # Into a stream of ours: a full disk is then an OSError, and not torch's own RuntimeError.
         with writing as aside, (aside / "state.pt").open("wb") as stream:
-            torch.save(state, stream)
+            _save(state, stream)
         for old in self._newest_first()[KEPT:]:
             shutil.rmtree(old)
 
@@ -65,6 +64,16 @@ class Checkpoints:
 
     def _newest_first(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"), key=_step, reverse=True)
+
+
+def _save(state: dict[str, Any], stream: BinaryIO) -> None:
+    try:
+        torch.save(state, stream)
+    except RuntimeError as error:
+        # Once the disk has refused, torch's zip writer stumbles over its own end: the first error is the one to tell.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def _step(folder: Path) -> int:

@@ -114,4 +114,8 @@ def _failure(code: int, last: dict[str, Any], work: Path) -> ModelworksError:
         return Unavailable(
             f"the trainer was killed by {name}{memory}", "run again: it resumes from its last checkpoint"
         )
+    if code in _ERRORS:
+        return _ERRORS[code](
+            f"the trainer could not even write to {work} what is wrong", "free some disk space, run again"
+        )
     return ModelworksError(f"the trainer ended with exit code {code}; see {work / 'log.txt'}", "its last lines say why")
