@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -23,10 +24,10 @@ SHUTDOWN_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Server:
-    """A Prefect server process of our own."""
+    """A Prefect server process of our own. Its address is known before it answers there."""
 
     process: subprocess.Popen[bytes]
-    notice: Path
+    url: str
     log: Path
 
     def wait(self) -> str:
@@ -39,10 +40,8 @@ class Server:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise Unavailable(f"Prefect's server ended with code {self.process.returncode}", f"see {self.log}")
-            url = _written(self.notice)
-            if url and answers(url):
-                return url
-            time.sleep(0.05)
+            if answers(self.url):
+                return self.url
         raise Unavailable(f"Prefect's server did not answer within {START_SECONDS:.0f} s", f"see {self.log}")
 
     def stop(self) -> None:
@@ -53,7 +52,6 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.notice.unlink(missing_ok=True)
 
 
 def serving_address(project: Project) -> str | None:
@@ -72,45 +70,44 @@ def serving_address(project: Project) -> str | None:
     return url if url and answers(url) else None
 
 
-def start_server(project: Project, *, notice: Path | None = None, port: int = 0, pages: bool = False) -> Server:
+def start_server(project: Project, *, port: int = 0, pages: bool = False) -> Server:
     """Start a server over the project's Prefect database; it ends with this process.
 
     Call it before Prefect is imported: what is registered first ends last, and Prefect sends its last logs and
     events at exit.
 
     Args:
-        notice: file the server writes its address into.
-        port: 0 for any free one.
+        project: whose database it serves.
+        port: on loopback; 0 for any free one.
         pages: whether it serves the UI as well and schedules.
+
+    Raises:
+        OSError: the port is taken.
     """
-    notice = notice or project.prefect_home / f"api-{os.getpid()}.json"
-    notice.unlink(missing_ok=True)
     log = project.prefect_home / "server.log"
-    command = [
-        sys.executable,
-        "-m",
-        "flows.server",
-        str(os.getpid()),
-        str(notice),
-        str(port),
-        "pages" if pages else "api",
-    ]
-    with log.open("ab") as stream:
+    with socket.socket() as listener, log.open("ab") as stream:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        # Listening from now on: whoever connects early waits for an answer instead of being turned away.
+        listener.listen(128)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+        mode = "pages" if pages else "api"
         process = subprocess.Popen(
-            command,
+            [sys.executable, "-m", "flows.server", str(os.getpid()), str(listener.fileno()), url, mode],
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
             env={**os.environ, **project.environment()},
+            pass_fds=[listener.fileno()],
             start_new_session=True,  # Ctrl-C is for the run; the server ends after it
         )
-    server = Server(process, notice, log)
+    server = Server(process, url, log)
     atexit.register(server.stop)
     return server
 
 
 def up_notice(project: Project) -> Path:
-    """Where `modelworks up` writes the address of its server."""
+    """Where `modelworks up` writes the address of its server, for runs to find."""
     return project.prefect_home / "up.json"
 
 

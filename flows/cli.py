@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 
 import typer
 
+if TYPE_CHECKING:
+    from modelworks.errors import ModelworksError
+
 __all__ = ["app", "main"]
+
+CTRL_C = 130
+"""The exit code that typer makes of it."""
 
 app = typer.Typer(
     name="modelworks",
@@ -108,18 +116,29 @@ def doctor(json: Json = False) -> None:
 
 
 def main() -> None:
-    """Run the command line; turn every error of ours into its message and exit code."""
+    """Run the command line; turn every error of ours, and what stops it, into a message and an exit code."""
     from modelworks.errors import Interrupted, ModelworksError
 
+    signal.signal(signal.SIGTERM, _stop)
     try:
         app()
     except ModelworksError as error:
-        from flows.output import print_error
+        _fail(error)
+    except SystemExit as end:
+        if end.code == CTRL_C:
+            _fail(Interrupted(signal.SIGINT))
+        raise
 
-        print_error(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        from flows.output import print_error
 
-        print_error(Interrupted(2))
-        sys.exit(130)
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    """Unwind as from any error. During the flow Prefect answers SIGTERM first, and passes it on to here."""
+    from modelworks.errors import Interrupted
+
+    raise Interrupted(number)
+
+
+def _fail(error: ModelworksError) -> NoReturn:
+    from flows.output import print_error
+
+    print_error(error)
+    sys.exit(error.exit_code)

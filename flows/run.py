@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,13 @@ def run(config: Path, overrides: Sequence[str], *, as_json: bool) -> None:
     settings = configuration.load(config, overrides)
     os.environ |= {name: value for name, value in project.environment().items() if name not in os.environ}
     project.make_private_folders()
-    standing = outlook(project, settings).promotion
-    if standing is not None:
+    found = outlook(project, settings)
+    if found.promotion is not None:
         outcomes = {"ingest": "verified", **dict.fromkeys(STAGES[1:], "cached")}
-        summary = summarise(standing, outcomes, "", time.monotonic() - started)
+        summary = summarise(found.promotion, outcomes, "", time.monotonic() - started)
         print("nothing to do: data, config, code and libraries are those of the version that stands", file=sys.stderr)
     else:
-        summary = _flow(project, config, overrides)
+        summary = _flow(project, config, overrides, found.reasons)
     summary["seconds"] = round(time.monotonic() - started, 2)
     if as_json:
         print_json(summary)
@@ -52,21 +52,29 @@ def run(config: Path, overrides: Sequence[str], *, as_json: bool) -> None:
         )
 
 
-def _flow(project: Project, config: Path, overrides: Sequence[str]) -> dict[str, Any]:
+def _flow(
+    project: Project, config: Path, overrides: Sequence[str], reasons: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
     """Run the flow in this process, against the server that is there or one of our own."""
     from flows.api import serving_address, start_server
 
     url = serving_address(project)
     server = start_server(project) if url is None else None
-    # The server takes seconds to start; what the flow needs to import is imported meanwhile.
+    os.environ["PREFECT_API_URL"] = server.url if server else str(url)
+    # The server takes seconds to start; what the stages need is imported meanwhile.
     from modelworks.registry.store import connect
 
     connect(project)
-    os.environ["PREFECT_API_URL"] = server.wait() if server else str(url)
     from prefect.exceptions import TerminationSignal
 
     from flows.training import training
 
+    if reasons["validate"]:
+        from modelworks.validation import suite
+
+        suite.preload()
+    if server is not None:
+        server.wait()
     try:
         return training(os.path.relpath(config.resolve(), project.root), list(overrides))
     except TerminationSignal as error:

@@ -1,14 +1,13 @@
-"""Prefect's server as a child process: `python -m flows.server PARENT NOTICE PORT api|pages`.
+"""Prefect's server as a child process: `python -m flows.server PARENT SOCKET URL api|pages`.
 
-It makes its SQLite database once, aside and under a lock, listens on loopback alone, writes its address into the
-notice file, and ends when its parent does.
+It makes its SQLite database once, aside and under a lock, serves on the loopback socket that its parent opened, and
+ends when its parent does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import multiprocessing
 import os
 import socket
@@ -20,30 +19,24 @@ from modelworks.process import die_with_parent
 
 
 def main() -> None:
-    """Serve until told to stop."""
-    parent, notice, port, mode = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    """Serve on the socket that the parent opened until told to stop."""
+    parent, descriptor, url, mode = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
     die_with_parent(parent)
-    home = Path(os.environ["PREFECT_HOME"])
-    database = home / "prefect.db"
+    database = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
     os.environ.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)  # our output is a log file: there it belongs
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
-        os.environ |= {
-            "PREFECT_API_URL": url,
-            "PREFECT_SERVER_UI_API_URL": url,
-            "PREFECT_UI_ENABLED": "1" if mode == "pages" else "0",
-            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
-            **({} if mode == "pages" else {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}),
-        }
-        _make_database(database)
-        import uvicorn
-        from prefect.server.api.server import create_app
+    os.environ |= {
+        "PREFECT_API_URL": url,
+        "PREFECT_SERVER_UI_API_URL": url,
+        "PREFECT_UI_ENABLED": "1" if mode == "pages" else "0",
+        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
+        **({} if mode == "pages" else {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}),
+    }
+    _make_database(database)
+    import uvicorn
+    from prefect.server.api.server import create_app
 
-        notice.write_text(json.dumps({"url": url, "pid": os.getpid()}))
-        config = uvicorn.Config(create_app(), log_level="error", lifespan="on", timeout_graceful_shutdown=5)
-        uvicorn.Server(config).run(sockets=[listener])
+    config = uvicorn.Config(create_app(), log_level="error", lifespan="on", timeout_graceful_shutdown=5)
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
 
 
 def _make_database(database: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -37,7 +38,7 @@ def up(mlflow_port: int, prefect_port: int, *, as_json: bool) -> None:
         prefect: Server | None = None
         if not project.prefect_url:
             _demand_free(prefect_port, "--prefect-port")
-            prefect = start_server(project, notice=up_notice(project), port=prefect_port, pages=True)
+            prefect = start_server(project, port=prefect_port, pages=True)
         url = serving_address(project) if project.prefect_url else None
         children = []
         try:
@@ -49,6 +50,7 @@ def up(mlflow_port: int, prefect_port: int, *, as_json: bool) -> None:
                 _wait_for(children[-1], f"http://127.0.0.1:{mlflow_port}/health", "MLflow's server", project)
             if prefect is not None:
                 url = prefect.wait()
+                up_notice(project).write_text(json.dumps({"url": url}))
             assert url is not None
             children.append(_start_scheduler(project, url))
             notice = _notice(project, mlflow_port, prefect_port, experiments, due)
@@ -61,6 +63,7 @@ def up(mlflow_port: int, prefect_port: int, *, as_json: bool) -> None:
             for process in children:
                 _end(process)
             if prefect is not None:
+                up_notice(project).unlink(missing_ok=True)
                 prefect.stop()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ __all__ = ["train"]
 @stage_task("train")
 def train(run: Run, plan: Plan, report: ValidationReport) -> TrainedModel:
     """The trained model; a training that was cut off goes on from its last checkpoint."""
+    from modelworks.evaluation import evaluate as evaluation
     from modelworks.registry.runs import log_training, system_metrics
 
     live = False
@@ -36,6 +38,8 @@ def train(run: Run, plan: Plan, report: ValidationReport) -> TrainedModel:
     def make(aside: Path, final: Path) -> TrainedModel:
         nonlocal live
         live = True
+        # The trainer spends its first seconds importing, on one core: so does this process, for the next stage.
+        threading.Thread(target=evaluation.preload, daemon=True).start()
         with system_metrics(run.client, run.run_id), _curves(run) as add:
             return launch(_job(run, plan, report), report, aside, final, add)
 

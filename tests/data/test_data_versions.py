@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from modelworks.data import versions
+from modelworks.data import objects, versions
 from modelworks.data.ingest import ingest, reason_to_work
 from modelworks.data.sources import PINNED, Digits, Folder, Table
 from modelworks.errors import BadInput, Corrupt, Unavailable
@@ -100,7 +100,7 @@ def test_what_stands_is_verified_without_work(project: Project) -> None:
 def test_verifying_imports_nothing_heavy(project: Project) -> None:
     program = (
         "import sys; from pathlib import Path\n"
-        "from modelworks.project import Project; from modelworks.data import versions\n"
+        "from modelworks.project import Project; from modelworks.data import objects, versions\n"
         "from modelworks.data.ingest import reason_to_work; from modelworks.data.sources import Digits\n"
         "from modelworks.store import StageStore; from modelworks.training.hardware import resolve\n"
         "project = Project(Path(sys.argv[1]))\n"
@@ -133,7 +133,7 @@ def test_a_data_sets_digest_is_dvcs_own_of_its_folder(project: Project, tmp_path
     dvc(alone, "init", "--no-scm", "--quiet")
     dvc(alone, "add", "digits", "--quiet")
     added = YAML(typ="safe").load((alone / "digits.dvc").read_text())["outs"][0]["md5"]
-    assert versions.listing_digest(versions.subtree(alone / "digits")) == added
+    assert objects.listing_digest(objects.subtree(alone / "digits")) == added
     assert len(added) == 36
 
 
@@ -188,11 +188,11 @@ def lose_data_cache_and_memory(project: Project) -> None:
     ],
 )
 def test_lost_or_damaged_data_is_put_back(project: Project, fault: Callable[[Project], None]) -> None:
-    before, pin = versions.subtree(project.data), versions.pin(project)
+    before, pin = objects.subtree(project.data), versions.pin(project)
     fault(project)
     assert reason_to_work(project, DIGITS) is not None
     assert ingest(project, DIGITS)[1] == "ran"
-    assert versions.subtree(project.data) == before
+    assert objects.subtree(project.data) == before
     assert versions.pin(project) == pin
     assert ingest(project, DIGITS)[1] == ingest(project, REVIEWS)[1] == "verified"
 
@@ -401,6 +401,6 @@ def test_kill_9_during_an_ingest_is_mended_by_the_next(project: Project, tmp_pat
         digests.add(ingest(copy, REVIEWS)[0].digest)
         pin = versions.pin(copy)
         assert pin is not None
-        assert versions._complete(remote(copy) / "files" / "md5", pin), "the next run left the push undone"
+        assert objects.complete(remote(copy) / "files" / "md5", pin), "the next run left the push undone"
         assert versions.pinned_files(copy, "digits")
     assert len(digests) == 1

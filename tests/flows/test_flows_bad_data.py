@@ -95,13 +95,13 @@ def nothing(root: Path) -> None:
         (TABLE, header_alone, 2, ("source.path: {root}/own.csv has no rows",)),
         (TABLE, wrong_columns, 2, ("source.text: {root}/own.csv has no column 'words'",)),
         (TABLE, not_utf8, 2, ("source.encoding: {root}/own.csv line 13 is not utf-8: byte 0xe9",)),
-        (FOLDER, one_class, 3, ("classes: found 1, demanded",)),
+        (FOLDER, one_class, 3, ("classes: found 1 (a), demanded at least 2",)),
         (FOLDER, damaged_images, 3, ("a/7.png", "b/3.png")),
         (FOLDER, class_only_in_test, 3, ("classes missing from train or test: found",)),
         (FOLDER, same_content_in_train_and_test, 3, ("contents in several splits: found 1",)),
         (TABLE, all_the_same, 3, ("bad rows: found 40 of 40",)),
     ],
-    ids=lambda value: value.__name__ if callable(value) else "",
+    ids=lambda value: value.__name__ if callable(value) else None,
 )
 def test_bad_data_are_named_and_nothing_is_trained_or_registered(
     after_digits: Workspace, config: str, make: Callable[[Path], None], code: int, said: tuple[str, ...]
@@ -116,7 +116,7 @@ def test_bad_data_are_named_and_nothing_is_trained_or_registered(
     for phrase in said:
         assert any(phrase.format(root=after_digits.root) in line for line in outcome.complaint), outcome.complaint
     assert code == 3 or len(outcome.complaint) == 2
-    assert "train " not in outcome.stderr
+    assert "train     ..." not in outcome.stderr
     assert after_digits.registered() == {"digits-cnn": [1]}
     assert after_digits.production("digits-cnn") == 1
     assert {run.info.status for run in after_digits.runs("digits-cnn")} <= {"FINISHED", "FAILED"}

@@ -80,7 +80,7 @@ def test_with_nothing_to_go_back_to_rollback_is_refused(copy: Callable[[Path], W
         (("why", "nothing"), "no registered model 'nothing'"),
         (("why", DIGITS, "2"), "a config has no versions"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
 def test_what_does_not_exist_is_named_with_what_does(
     copy: Callable[[Path], Workspace], digits: Path, arguments: tuple[str, ...], said: str

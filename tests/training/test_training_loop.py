@@ -22,7 +22,8 @@ from modelworks.training.checkpoint import Checkpoints, _save
 from modelworks.training.config import TrainConfig
 from modelworks.training.events import EventLog
 from modelworks.training.hardware import Hardware
-from modelworks.training.loop import Diverged, Stop, Stopped, Trained, train
+from modelworks.training.loop import Stop, Stopped, Trained, train
+from modelworks.training.meter import Diverged
 
 CPU = Hardware(device="cpu", precision="fp32", threads=1)
 

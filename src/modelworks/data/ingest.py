@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from modelworks.data import packed, versions
+from modelworks.data import objects, packed, versions
 from modelworks.data.sources import PINNED, Source
 from modelworks.errors import Corrupt, Unavailable
 from modelworks.stages import sources
@@ -50,7 +50,7 @@ def reason_to_work(project: Project, source: Source) -> str | None:
     pinned = versions.pinned_files(project, source.dataset)
     if pinned is None:
         return "DVC's cache does not hold what data.dvc pins"
-    if pinned != versions.subtree(folder):
+    if pinned != objects.subtree(folder):
         return f"data/{source.dataset} is not what data.dvc pins"
     if _remembered(project, source) != state:
         return "the source may have changed"
@@ -67,7 +67,7 @@ def _bring(project: Project, source: Source) -> bool:
         worked, built = _follow_pin(project, source, Path(name))
         if not built and not (folder.is_dir() and _remembered(project, source) == state):
             new = _build(project, source, Path(name))
-            if versions.subtree(folder) != versions.subtree(new):
+            if objects.subtree(folder) != objects.subtree(new):
                 _replace(folder, new)
                 worked = True
             versions.record(project)  # even of the same bytes: a kill may have come before they were pushed
@@ -84,8 +84,8 @@ def _follow_pin(project: Project, source: Source, builds: Path) -> tuple[bool, b
     pin = versions.pin(project)
     if pin is None:
         return False, False
-    standing = versions.subtree(project.data)
-    if versions.listing_digest(standing) == pin:
+    standing = objects.subtree(project.data)
+    if objects.listing_digest(standing) == pin:
         if versions.pinned_files(project, source.dataset) is None:
             versions.record(project)  # the cache was lost
         return False, False
@@ -95,7 +95,7 @@ def _follow_pin(project: Project, source: Source, builds: Path) -> tuple[bool, b
     for number in range(len(made), 0, -1):
         for names in itertools.combinations(made, number):
             files = {path: md5 for name in names for path, md5 in made[name].items()}
-            if pin in (versions.listing_digest(files), versions.listing_digest({**standing, **files})):
+            if pin in (objects.listing_digest(files), objects.listing_digest({**standing, **files})):
                 for name in names:
                     _replace(project.data / name, builds / name)
                 versions.record(project)
@@ -116,7 +116,7 @@ def _build(project: Project, source: Source, builds: Path) -> Path:
 
 
 def _listing(built: Path) -> dict[str, str]:
-    return {f"{built.name}/{path}": md5 for path, md5 in versions.subtree(built).items()}
+    return {f"{built.name}/{path}": md5 for path, md5 in objects.subtree(built).items()}
 
 
 def _replace(folder: Path, built: Path) -> None:

@@ -7,17 +7,17 @@ its cache are read as files; DVC itself is imported only when something must be 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelworks.data import packed
+from modelworks.data import objects, packed
+from modelworks.data.objects import listing_digest, subtree
 from modelworks.errors import Corrupt, Unavailable
 from modelworks.records import DatasetVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from dvc.repo import Repo
 
@@ -65,17 +65,6 @@ def observe(project: Project, name: str) -> DatasetVersion:
     )
 
 
-def subtree(folder: Path) -> dict[str, str]:
-    """`{path below the folder: md5}` of its files, as DVC lists them."""
-    return {path.relative_to(folder).as_posix(): _md5(path) for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def listing_digest(files: Mapping[str, str]) -> str:
-    """DVC's digest of a folder: the md5 of its listing, and ".dir"."""
-    listing = [{"md5": files[name], "relpath": name} for name in sorted(files)]
-    return hashlib.md5(json.dumps(listing).encode(), usedforsecurity=False).hexdigest() + ".dir"
-
-
 def pin(project: Project) -> str | None:
     """The digest of data/ that data.dvc names; None when there is no data.dvc.
 
@@ -102,7 +91,7 @@ def pinned_files(project: Project, name: str) -> dict[str, str] | None:
     digest = pin(project)
     if digest is None:
         return {}
-    listing = _listing(_cache(project), digest)
+    listing = objects.listing(_cache(project), digest)
     if listing is None:
         return None
     prefix = f"{name}/"
@@ -132,11 +121,11 @@ def fetch(project: Project) -> bool:
     cache, digest = _cache(project), pin(project)
     assert digest is not None
     with _repository(project) as repository:
-        if not _complete(cache, digest):
+        if not objects.complete(cache, digest):
             _download(repository, project, digest)
-        if not _complete(cache, digest):
+        if not objects.complete(cache, digest):
             return False
-        listing = _listing(cache, digest)
+        listing = objects.listing(cache, digest)
         # A file that changed without a trace in size and time is what DVC thinks it is: it would be left as it is.
         for path, md5 in subtree(project.data).items():
             if listing is None or listing.get(path) != md5:
@@ -183,13 +172,17 @@ def _download(repository: Repo, project: Project, digest: str) -> None:
     from dvc.exceptions import FileTransferError
 
     remote = _local_remote(repository, project)
-    damaged = next(_damaged(remote, digest), None) if remote else None
+    if remote and not remote.exists():
+        return
+    damaged = next(objects.damaged(remote, digest), None) if remote else None
     if damaged:
         hint = "put a good one there from a backup, or delete it, so that the data is built from its source"
         raise Corrupt(f"DVC remote: {damaged} is not what its name says", hint)
     # The first round may bring nothing but the listing of a cache whose objects are damaged.
     for _ in range(2):
         _drop_damaged(project)
+        if objects.complete(_cache(project), digest):
+            return
         with contextlib.suppress(FileTransferError):
             repository.fetch()
 
@@ -197,49 +190,12 @@ def _download(repository: Repo, project: Project, digest: str) -> None:
 def _drop_damaged(project: Project) -> None:
     """Objects in the cache that are not what the pin says are worse than none: they could be put back, or pushed."""
     digest = pin(project)
-    for damaged in _damaged(_cache(project), digest) if digest else ():
+    for damaged in objects.damaged(_cache(project), digest) if digest else ():
         damaged.unlink()
-
-
-def _complete(objects: Path, digest: str) -> bool:
-    """Whether a folder of objects holds everything below a pin, undamaged."""
-    listing = _listing(objects, digest)
-    return listing is not None and all(
-        _object(objects, md5).is_file() and _md5(_object(objects, md5)) == md5 for md5 in set(listing.values())
-    )
-
-
-def _damaged(objects: Path, digest: str) -> Iterator[Path]:
-    """Objects below a pin, in a folder of objects, whose bytes are not what their names say."""
-    listing = _listing(objects, digest) or {}
-    for name in (digest, *sorted(set(listing.values()))):
-        path = _object(objects, name)
-        if path.is_file() and _md5(path) != name.removesuffix(".dir"):
-            yield path
-
-
-def _listing(objects: Path, digest: str) -> dict[str, str] | None:
-    """`{path: md5}` of all files below a pin; None when its listing is missing or damaged."""
-    try:
-        raw = _object(objects, digest).read_bytes()
-    except OSError:
-        return None
-    if hashlib.md5(raw, usedforsecurity=False).hexdigest() + ".dir" != digest:
-        return None
-    return {entry["relpath"]: entry["md5"] for entry in json.loads(raw)}
 
 
 def _cache(project: Project) -> Path:
     return project.root / ".dvc" / "cache" / "files" / "md5"
-
-
-def _object(objects: Path, digest: str) -> Path:
-    return objects / digest[:2] / digest[2:]
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 @contextlib.contextmanager
@@ -252,7 +208,8 @@ def _repository(project: Project) -> Iterator[Repo]:
     from dvc.repo import Repo
     from dvc.rwlock import RWLockFileCorruptedError
 
-    logging.getLogger("dvc").setLevel(logging.CRITICAL)
+    for name in ("dvc", "dvc_data", "dvc_objects"):  # what goes wrong is said by our own errors
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     config = project.root / ".dvc" / "config"
     if not config.exists():
         config.parent.mkdir(exist_ok=True)

@@ -11,7 +11,15 @@ if TYPE_CHECKING:
 
     from modelworks.evaluation.config import EvaluateConfig
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "preload"]
+
+
+def preload() -> None:
+    """Import what an evaluation needs, which takes seconds, for a caller who would only wait meanwhile."""
+    import matplotlib.figure  # noqa: F401
+    import torch  # noqa: F401
+
+    from modelworks.evaluation import bootstrap, predict, report  # noqa: F401
 
 
 def evaluate(trained: TrainedModel, config: EvaluateConfig, folder: Path, final: Path, key: str) -> Evaluation:

@@ -1,1 +1,1 @@
-"""What the kinds of content have in common with nobody else: one file per modality."""
+"""The kinds of content, one file each: how it is decoded, learned from and cut into a model's input."""

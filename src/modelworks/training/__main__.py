@@ -56,7 +56,8 @@ def _run(job: Job, events: EventLog) -> None:
     from modelworks.data.packed import TRAIN
     from modelworks.models import saved
     from modelworks.training.checkpoint import Checkpoints
-    from modelworks.training.loop import Diverged, Stop, Stopped, train
+    from modelworks.training.loop import Stop, Stopped, train
+    from modelworks.training.meter import Diverged
 
     torch.set_num_threads(job.hardware.threads)
     torch.use_deterministic_algorithms(True)

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelworks.models import config as catalogue
+from modelworks.bounds import kinds
 from modelworks.models.config import ModelConfig
 from modelworks.store import write_json
 from modelworks.training.config import TrainConfig
 from modelworks.training.hardware import Hardware
 
 __all__ = ["Job"]
-
-_KINDS = {"cnn": catalogue.Cnn, "transformer": catalogue.Transformer, "pretrained": catalogue.Pretrained}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +58,7 @@ class Job:
             work=Path(values.pop("work")),
             checkpoint=Path(checkpoint) if checkpoint else None,
             classes=tuple(values.pop("classes")),
-            model=_KINDS[model["kind"]](**model),
+            model=kinds(ModelConfig)[model["kind"]](**model),
             train=TrainConfig(**values.pop("train")),
             hardware=Hardware(**values.pop("hardware")),
             **values,

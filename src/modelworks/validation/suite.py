@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from great_expectations.expectations.expectation import Expectation
 
-__all__ = ["Answer", "ask"]
+__all__ = ["Answer", "ask", "preload"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,10 @@ class Answer:
     way_out: str
     demand: bool = True
     """False where the config gave the expectation a severity below critical: then it only warns."""
+
+
+def preload() -> None:
+    """Import Great Expectations, which takes seconds, for a caller who would only wait meanwhile."""
 
 
 def ask(questions: Sequence[Question], facts: pd.DataFrame, name: str) -> tuple[tuple[Answer, ...], dict[str, Any]]:

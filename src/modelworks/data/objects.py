@@ -1,0 +1,61 @@
+"""DVC's folders of objects, read as files: an object's name is the md5 of its bytes, a folder is a listing of names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+__all__ = ["complete", "damaged", "listing", "listing_digest", "subtree"]
+
+
+def subtree(folder: Path) -> dict[str, str]:
+    """`{path below the folder: md5}` of its files, as DVC lists them."""
+    return {path.relative_to(folder).as_posix(): _md5(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def listing_digest(files: Mapping[str, str]) -> str:
+    """DVC's digest of a folder: the md5 of its listing, and ".dir"."""
+    entries = [{"md5": files[name], "relpath": name} for name in sorted(files)]
+    return hashlib.md5(json.dumps(entries).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def listing(objects: Path, digest: str) -> dict[str, str] | None:
+    """`{path: md5}` of all files below a pin; None when its listing is missing or damaged."""
+    try:
+        raw = _object(objects, digest).read_bytes()
+    except OSError:
+        return None
+    if hashlib.md5(raw, usedforsecurity=False).hexdigest() + ".dir" != digest:
+        return None
+    return {entry["relpath"]: entry["md5"] for entry in json.loads(raw)}
+
+
+def complete(objects: Path, digest: str) -> bool:
+    """Whether a folder of objects holds everything below a pin, undamaged."""
+    files = listing(objects, digest)
+    return files is not None and all(
+        _object(objects, md5).is_file() and _md5(_object(objects, md5)) == md5 for md5 in set(files.values())
+    )
+
+
+def damaged(objects: Path, digest: str) -> Iterator[Path]:
+    """Objects below a pin, in a folder of objects, whose bytes are not what their names say."""
+    files = listing(objects, digest) or {}
+    for name in (digest, *sorted(set(files.values()))):
+        path = _object(objects, name)
+        if path.is_file() and _md5(path) != name.removesuffix(".dir"):
+            yield path
+
+
+def _object(objects: Path, digest: str) -> Path:
+    return objects / digest[:2] / digest[2:]
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
