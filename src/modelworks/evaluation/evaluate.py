@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 from modelworks.records import Evaluation, TrainedModel
@@ -16,10 +17,8 @@ __all__ = ["evaluate", "preload"]
 
 def preload() -> None:
     """Import what an evaluation needs, which takes seconds, for a caller who would only wait meanwhile."""
-    import matplotlib.figure  # noqa: F401
-    import torch  # noqa: F401
-
-    from modelworks.evaluation import bootstrap, predict, report  # noqa: F401
+    for name in ("torch", "matplotlib.figure", "modelworks.evaluation.bootstrap", "modelworks.evaluation.report"):
+        importlib.import_module(name)
 
 
 def evaluate(trained: TrainedModel, config: EvaluateConfig, folder: Path, final: Path, key: str) -> Evaluation:

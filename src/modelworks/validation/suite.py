@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ class Answer:
 
 def preload() -> None:
     """Import Great Expectations, which takes seconds, for a caller who would only wait meanwhile."""
+    importlib.import_module("great_expectations")
+    importlib.import_module("great_expectations.render.renderer")
 
 
 def ask(questions: Sequence[Question], facts: pd.DataFrame, name: str) -> tuple[tuple[Answer, ...], dict[str, Any]]:
