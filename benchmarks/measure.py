@@ -21,8 +21,15 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = ("torch", "prefect", "mlflow", "great-expectations", "dvc", "typer")
 OWN_VARIABLES = ("MODELWORKS_PROJECT", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME")
 """What a shell may have set and a measurement must not see."""
-QUIET = {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "DVC_NO_ANALYTICS": "1"}
-"""No peer waits for a telemetry host."""
+SAME = {
+    # No peer waits for a telemetry host.
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DVC_NO_ANALYTICS": "1",
+    # Ours sets it: on a busy machine, threads that spin while they wait make a training several times as long.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+"""What ours sets and a peer gets as well, so that none of them is the reason for a difference."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +91,7 @@ def run(command: Sequence[str | Path], folder: Path, more: Mapping[str, str] | N
 
 def environment() -> dict[str, str]:
     """The variables every measured program starts with."""
-    return {**{name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}, **QUIET}
+    return {**{name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}, **SAME}
 
 
 def modelworks(*arguments: str) -> list[str | Path]:

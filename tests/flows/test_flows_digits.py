@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,3 +202,11 @@ def test_without_json_a_second_run_ends_in_a_readable_summary(finished: Workspac
     assert lines["production"] == "version 1"
     assert lines["MLflow"].startswith("http://127.0.0.1:5000/#/experiments/1/runs/")
     assert "\x1b" not in outcome.stdout + outcome.stderr
+
+
+def test_on_a_terminal_the_summary_is_a_panel(finished: Workspace) -> None:
+    on_terminal = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+    outcome = replace(finished, prefix=(sys.executable, "-c", on_terminal)).run("run", DIGITS)
+    assert outcome.code == 0
+    assert "─ digits-cnn ─" in outcome.stdout
+    assert "promote" in outcome.stdout

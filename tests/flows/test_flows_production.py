@@ -74,10 +74,7 @@ def test_with_nothing_to_go_back_to_rollback_is_refused(copy: Callable[[Path], W
         (("promote", "digits-cn"), "no registered model 'digits-cn'"),
         (("promote", "digits-cnn", "7"), "digits-cnn has no version 7"),
         (("rollback", "nothing"), "no registered model 'nothing'"),
-        (("history", "nothing"), "no registered model 'nothing'"),
         (("history", "digits-cnn", "--at", "yesterday"), "--at yesterday: not a time"),
-        (("why", "digits-cnn", "7"), "digits-cnn has no version 7"),
-        (("why", "nothing"), "no registered model 'nothing'"),
         (("why", DIGITS, "2"), "a config has no versions"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
@@ -93,10 +90,3 @@ def test_what_does_not_exist_is_named_with_what_does(
     assert outcome.stdout == ""
     assert "Traceback" not in outcome.stderr
     assert workspace.production("digits-cnn") == 1
-
-
-def test_a_model_without_moves_says_so(copy: Callable[[Path], Workspace], bare: Path) -> None:
-    workspace = copy(bare)
-    outcome = workspace.run("history", "digits-cnn")
-    assert outcome.code == 2
-    assert "none yet, run a config first" in outcome.complaint[1]

@@ -1,0 +1,63 @@
+"""What a person sees while a pipeline runs: the same story on a terminal and in a log."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.display import Display, PlainDisplay, TerminalDisplay, make_display
+
+START = {"type": "start", "epochs": 2, "steps": 20, "parameters": 1234, "resumed_from": 5}
+STEP = {"type": "step", "step": 6, "epoch": 1, "loss": 0.5, "examples_per_second": 1500.0, "seconds_left": 3.0}
+EPOCH = {"type": "epoch", "step": 10, "epoch": 1, "validation_loss": 0.25, "validation_accuracy": 0.75}
+WITHOUT_VALIDATION = {"type": "epoch", "step": 20, "epoch": 2}
+
+
+@pytest.mark.parametrize("kind", [PlainDisplay, TerminalDisplay])
+def test_a_training_is_shown_from_start_to_end(kind: type[Display], capsys: pytest.CaptureFixture[str]) -> None:
+    display = kind()
+    with display.working("train"):
+        for event in (START, STEP, EPOCH, WITHOUT_VALIDATION, {"type": "done"}):
+            display.training(event)
+    display.stage("train", "resumed", 12.3, "1,234 parameters [on cpu]")
+    display.say("a note in [brackets]")
+    display.close()
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    for words in (
+        "going on from step 5",
+        "epoch 1/2  validation loss 0.2500  accuracy 0.7500",
+        "resumed",
+        "12.3 s",
+        "1,234 parameters [on cpu]",
+        "a note in [brackets]",
+    ):
+        assert words in err
+
+
+def test_in_a_log_steps_are_lines_but_not_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    display = PlainDisplay()
+    display.training(START)
+    for number in range(6, 20):
+        display.training({**STEP, "step": number})
+    err = capsys.readouterr().err
+    assert "step 6/20  epoch 1/2  loss 0.5000  1,500 examples/s  3 s left" in err
+    assert err.count("step ") == 2  # the first, and where it goes on from
+    assert "\x1b" not in err
+
+
+def test_a_failing_stage_leaves_no_bar_behind(capsys: pytest.CaptureFixture[str]) -> None:
+    display = TerminalDisplay()
+
+    def stage(name: str) -> None:
+        with display.working(name):
+            display.training(START)
+            raise ZeroDivisionError
+
+    for name in ("first", "second"):  # a bar that still ran would not let another one start
+        with pytest.raises(ZeroDivisionError):
+            stage(name)
+
+
+def test_what_is_no_terminal_gets_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert isinstance(make_display(), PlainDisplay)

@@ -1,0 +1,213 @@
+"""Every command that the README shows, run as it stands there, in a clone that shares this environment."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modelworks import config as configuration
+from modelworks.project import QUIET
+
+REPOSITORY = Path(__file__).parents[1]
+README = (REPOSITORY / "README.md").read_text()
+COMMANDS = [
+    line.split("  #")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.strip()
+]
+DEADLINE = 240.0
+
+pytestmark = pytest.mark.xdist_group("readme")
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What git has of this checkout, changes included, with this environment instead of one of its own."""
+    root = tmp_path_factory.mktemp("readme") / "modelworks"
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        check=True,
+    )
+    for name in listed.stdout.decode().split("\0"):
+        if name and (REPOSITORY / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, root / name)
+    (root / ".venv").symlink_to(Path(sys.prefix))
+    return root
+
+
+@pytest.fixture(scope="module")
+def environment(clone: Path) -> dict[str, str]:
+    variables = {name: value for name, value in os.environ.items() if name not in QUIET}
+    for name in ("MODELWORKS_PROJECT", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PYTHONPATH"):
+        variables.pop(name, None)
+    # As after `. .venv/bin/activate`.
+    return {**variables, "PATH": f"{clone / '.venv' / 'bin'}:{os.environ['PATH']}", "HOME": str(clone.parent)}
+
+
+def shell(command: str, clone: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-ec", command], cwd=clone, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+
+
+def test_the_readme_shows_the_commands_that_are_tried_here() -> None:
+    assert [
+        "make run",
+        "make test",
+        ".venv/bin/modelworks up",
+        ".venv/bin/modelworks why configs/mnist_cnn.yaml",
+        ".venv/bin/modelworks run configs/mnist_cnn.yaml --set train.epochs=10",
+        ".venv/bin/modelworks why mnist-cnn",
+        ".venv/bin/modelworks history mnist-cnn",
+        "export MLFLOW_TRACKING_URI=sqlite:///$PWD/mlflow/mlflow.db",
+        "mlflow models serve -m models:/mnist-cnn@production --env-manager local",
+        COMMANDS[-1],
+    ] == COMMANDS
+    assert COMMANDS[-1].startswith("curl localhost:5000/invocations")
+
+
+def test_make_run_reaches_production_and_a_second_one_does_nothing(clone: Path, environment: dict[str, str]) -> None:
+    first = shell("make run", clone, environment)
+    assert first.returncode == 0, first.stderr
+    assert "production  version 1" in first.stdout
+    second = shell("make run", clone, environment)
+    assert second.returncode == 0
+    assert "nothing to do" in second.stderr
+    assert "registered  mnist-cnn version 1" in second.stdout
+
+
+@pytest.mark.parametrize("command", [each for each in COMMANDS if each.startswith(".venv/bin/modelworks why")])
+def test_why_answers(clone: Path, environment: dict[str, str], command: str) -> None:
+    found = shell(command, clone, environment)
+    assert found.returncode == 0, found.stderr
+    assert "nothing to do" in found.stdout or "mnist-cnn version 1: promote" in found.stdout
+
+
+def test_history_shows_the_promotion(clone: Path, environment: dict[str, str]) -> None:
+    found = shell(".venv/bin/modelworks history mnist-cnn", clone, environment)
+    assert found.returncode == 0, found.stderr
+    assert "none -> version 1" in found.stdout
+
+
+def test_other_epochs_train_anew(clone: Path, environment: dict[str, str]) -> None:
+    # Whether ten epochs beat eight is the gate's to say: 3 is its no.
+    found = shell(".venv/bin/modelworks run configs/mnist_cnn.yaml --set train.epochs=10", clone, environment)
+    assert found.returncode in (0, 3), found.stderr
+    assert "registered  mnist-cnn version 2" in found.stdout
+    assert "validate cached, train ran" in found.stdout
+
+
+def test_up_serves_both_pages_and_says_what_runs_next(clone: Path, environment: dict[str, str]) -> None:
+    process = subprocess.Popen(
+        [".venv/bin/modelworks", "up", "--json", "--mlflow-port", "5055", "--prefect-port", "4255"],
+        cwd=clone,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        lines = []
+        for line in process.stdout:  # one object, indented: it ends with a brace alone
+            lines.append(line)
+            if line == "}\n":
+                break
+        notice = json.loads("".join(lines))
+        assert notice["mlflow"]["mnist-cnn"].startswith("http://127.0.0.1:5055/#/experiments/")
+        pages = ("http://127.0.0.1:5055/health", "http://127.0.0.1:4255/api/health", notice["prefect"])
+        for address in pages:
+            request = urllib.request.Request(address, headers={"Accept": "text/html"})
+            with urllib.request.urlopen(request, timeout=30) as response:
+                assert response.status == 200
+        due = {item["config"] for item in notice["scheduled"]}
+        assert due == {
+            f"configs/{path.name}"
+            for path in (clone / "configs").glob("*.yaml")
+            if configuration.load(path).schedule is not None
+        }
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=DEADLINE)
+    assert process.returncode == 0
+
+
+@pytest.fixture
+def digit(clone: Path) -> Iterator[str]:
+    """A PNG of a nine, drawn from the rows, where the README's curl expects one; its label."""
+    from PIL import Image
+
+    from modelworks.data import packed
+
+    row = packed.read(clone / "data" / "mnist5k", ["image", "label"]).slice(4999, 1).to_pylist()[0]
+    with Image.open(io.BytesIO(row["image"])) as image:
+        image.save(clone / "digit.png")
+    yield row["label"]
+    (clone / "digit.png").unlink()
+
+
+def test_the_production_model_is_served_and_loads_from_any_folder(
+    clone: Path, environment: dict[str, str], digit: str, tmp_path: Path
+) -> None:
+    export, serve, curl = COMMANDS[-3:]
+    # The default port may be taken on the machine that tests.
+    server = subprocess.Popen(
+        ["bash", "-c", f"{export}; exec {serve} --port 5056"], cwd=clone, env=environment, stderr=subprocess.DEVNULL
+    )
+    try:
+        _wait_for("http://127.0.0.1:5056/ping", server)
+        answer = shell(
+            "shopt -s expand_aliases; " + curl.replace("localhost:5000", "127.0.0.1:5056"), clone, environment
+        )
+        assert json.loads(answer.stdout)["predictions"][0]["label"] == digit
+    finally:
+        server.terminate()
+        server.wait(60)
+    image = base64.b64encode((clone / "digit.png").read_bytes()).decode()
+    program = (
+        "import base64, mlflow\n"
+        f"image = base64.b64decode('{image}')\n"
+        "print(mlflow.pyfunc.load_model('models:/mnist-cnn@production').predict([image])['label'][0])"
+    )
+    uri = f"sqlite:///{clone}/mlflow/mlflow.db"
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**environment, "MLFLOW_TRACKING_URI": uri},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert elsewhere.stdout.strip().splitlines()[-1] == digit, elsewhere.stderr
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the server ended"
+        try:
+            urllib.request.urlopen(address, timeout=5)
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail(f"nothing answers at {address}")
