@@ -16,7 +16,7 @@ help:  ## list the commands
 
 setup: $(STAMP)  ## create .venv and install everything (the others do it by themselves)
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP):
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"modelworks needs Python 3.11 to 3.13, and $(PYTHON) is {v[0]}.{v[1]}: try make PYTHON=python3.12")'
 	@echo "setting up .venv (a few minutes the first time)"
 	@test -x $(BIN)/python && $(BIN)/python -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] not in open(".venv/pyvenv.cfg").read())' || $(PYTHON) -m venv --clear .venv

@@ -15,6 +15,7 @@ from modelworks.current import outlook
 from modelworks.errors import Interrupted, Refused
 from modelworks.plan import STAGES
 from modelworks.project import Project
+from tasks.display import make_display
 from tasks.summary import summarise
 
 __all__ = ["run"]
@@ -62,19 +63,20 @@ def _flow(
     server = start_server(project) if url is None else None
     os.environ["PREFECT_API_URL"] = server.url if server else str(url)
     # The server takes seconds to start; what the stages need is imported meanwhile.
-    from modelworks.registry.store import connect
+    with make_display().working("start"):
+        from modelworks.registry.store import connect
 
-    connect(project)
-    from prefect.exceptions import TerminationSignal
+        connect(project)
+        from prefect.exceptions import TerminationSignal
 
-    from flows.training import training
+        from flows.training import training
 
-    if reasons["validate"]:
-        from modelworks.validation import suite
+        if reasons["validate"]:
+            from modelworks.validation import suite
 
-        suite.preload()
-    if server is not None:
-        server.wait()
+            suite.preload()
+        if server is not None:
+            server.wait()
     try:
         return training(os.path.relpath(config.resolve(), project.root), list(overrides))
     except TerminationSignal as error:

@@ -48,7 +48,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in listed.stdout.decode().split("\0"):
         if name and (REPOSITORY / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(REPOSITORY / name, root / name)
+            shutil.copy2(REPOSITORY / name, root / name)
     (root / ".venv").symlink_to(Path(sys.prefix))
     return root
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,10 @@ def run_tags(*, pipeline: str, prefect_flow_run_id: str, prefect_url: str) -> di
     """Of a run: whose it is, which process works on it, and where its Prefect run is."""
     return {
         PIPELINE: pipeline,
+        # MLflow's own: its UI shows them as who made the run and with what.
+        "mlflow.user": getpass.getuser(),
+        "mlflow.source.name": "modelworks run",
+        "mlflow.source.type": "LOCAL",
         **({PREFECT_RUN: prefect_flow_run_id} if prefect_flow_run_id else {}),
         **({PREFECT_URL: prefect_url} if prefect_url else {}),
         **owner_tags(),
