@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import signal
 import sys
 from pathlib import Path
@@ -22,6 +24,7 @@ app = typer.Typer(
     name="modelworks",
     help="Versioned data in at one end, a model that earned production out at the other.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # importing what draws boxes around the help would triple its time
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -120,6 +123,10 @@ def main() -> None:
     from modelworks.errors import Interrupted, ModelworksError
 
     signal.signal(signal.SIGTERM, _stop)
+    # Libraries make millions of objects that live as long as the process: looking for garbage among them while they
+    # are imported, and once more at the end, would cost seconds.
+    gc.set_threshold(50_000, 20, 100)
+    atexit.register(gc.freeze)
     try:
         app()
     except ModelworksError as error:

@@ -13,6 +13,7 @@ from flows.output import print_json, print_summary
 from modelworks import config as configuration
 from modelworks.current import outlook
 from modelworks.errors import Interrupted, Refused
+from modelworks.evaluation import evaluate
 from modelworks.plan import STAGES
 from modelworks.project import Project
 from tasks.display import make_display
@@ -57,7 +58,7 @@ def _flow(
     project: Project, config: Path, overrides: Sequence[str], reasons: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
     """Run the flow in this process, against the server that is there or one of our own."""
-    from flows.api import serving_address, start_server
+    from flows.api import answers, serving_address, start_server
 
     url = serving_address(project)
     server = start_server(project) if url is None else None
@@ -76,6 +77,8 @@ def _flow(
 
             suite.preload()
         if server is not None:
+            if reasons["evaluate"] and not answers(server.url):
+                evaluate.preload()
             server.wait()
     try:
         return training(os.path.relpath(config.resolve(), project.root), list(overrides))

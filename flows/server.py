@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import multiprocessing
 import os
 import socket
@@ -51,10 +52,11 @@ def _make_database(database: Path) -> None:
         _delete(whole)
 
         # In a fork, because Prefect keeps the first database it meets for good, and ours is yet to get its name.
-        import prefect.server.database  # noqa: F401  # before the fork, so that the import is paid once
 
         child = multiprocessing.get_context("fork").Process(target=_create_schema, args=(aside,))
         child.start()
+        importlib.import_module("prefect.server.api.server")  # what is served next, while the child works
+
         child.join()
         if child.exitcode:
             raise SystemExit(f"Prefect's database could not be created (exit code {child.exitcode})")

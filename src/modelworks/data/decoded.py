@@ -111,7 +111,9 @@ def _make(
 
     content = packed.describe(dataset)["modality"]
     chosen = np.flatnonzero((splits == TRAIN) | (splits == VALIDATION))
-    table = packed.read(dataset, ["id", "label", content]).take(pa.array(chosen))
+    # Not pa.array(chosen): that would import pandas.
+    places = pa.Array.from_buffers(pa.int64(), len(chosen), [None, pa.py_buffer(chosen)])
+    table = packed.read(dataset, ["id", "label", content]).take(places)
     contents = table[content].to_pylist()
     kept = splits[chosen]
     input_ = fit([contents[index] for index in np.flatnonzero(kept == TRAIN)])

@@ -60,7 +60,7 @@ def _run(job: Job, events: EventLog) -> None:
     from modelworks.training.meter import Diverged
 
     torch.set_num_threads(job.hardware.threads)
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")
     torch.manual_seed(job.train.seed)
 
     section = vars(job.model)
