@@ -12,7 +12,7 @@ from typing import Any
 from flows.output import print_json, print_summary
 from modelworks import config as configuration
 from modelworks.current import outlook
-from modelworks.errors import Interrupted, Refused
+from modelworks.errors import Refused
 from modelworks.evaluation import evaluate
 from modelworks.plan import STAGES
 from modelworks.project import Project
@@ -68,8 +68,6 @@ def _flow(
         from modelworks.registry.store import connect
 
         connect(project)
-        from prefect.exceptions import TerminationSignal
-
         from flows.training import training
 
         if reasons["validate"]:
@@ -80,10 +78,7 @@ def _flow(
             if reasons["evaluate"] and not answers(server.url):
                 evaluate.preload()
             server.wait()
-    try:
-        return training(os.path.relpath(config.resolve(), project.root), list(overrides))
-    except TerminationSignal as error:
-        raise Interrupted(error.signal) from None
+    return training(os.path.relpath(config.resolve(), project.root), list(overrides))
 
 
 def _links(project: Project, summary: dict[str, Any]) -> dict[str, str]:

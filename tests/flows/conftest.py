@@ -336,10 +336,3 @@ def _move_store(database: Path, before: str, after: str) -> None:
                         f"UPDATE {table} SET {column} = replace({column}, ?, ?) WHERE instr({column}, ?)",
                         (before, after, before),
                     )
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            # MLflow 3.17 asks SQLAlchemy 2.1 for something it will drop; both are pinned.
-            item.add_marker(pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"))

@@ -86,23 +86,22 @@ def nothing(root: Path) -> None:
     pass
 
 
-@pytest.mark.parametrize(
-    ("config", "make", "code", "said"),
-    [
-        (FOLDER, nothing, 2, ("source.path: {root}/own does not exist",)),
-        (TABLE, nothing, 2, ("source.path: {root}/own.csv does not exist",)),
-        (FOLDER, empty_folder, 2, ("source.path: no image files in the sub-folders of {root}/own",)),
-        (TABLE, header_alone, 2, ("source.path: {root}/own.csv has no rows",)),
-        (TABLE, wrong_columns, 2, ("source.text: {root}/own.csv has no column 'words'",)),
-        (TABLE, not_utf8, 2, ("source.encoding: {root}/own.csv line 13 is not utf-8: byte 0xe9",)),
-        (FOLDER, one_class, 3, ("classes: found 1 (a), demanded at least 2",)),
-        (FOLDER, damaged_images, 3, ("a/7.png", "b/3.png")),
-        (FOLDER, class_only_in_test, 3, ("classes missing from train or test: found",)),
-        (FOLDER, same_content_in_train_and_test, 3, ("contents in several splits: found 1",)),
-        (TABLE, all_the_same, 3, ("bad rows: found 40 of 40",)),
-    ],
-    ids=lambda value: value.__name__ if callable(value) else None,
-)
+CASES = [
+    (FOLDER, nothing, 2, ("source.path: {root}/own does not exist",)),
+    (TABLE, nothing, 2, ("source.path: {root}/own.csv does not exist",)),
+    (FOLDER, empty_folder, 2, ("source.path: no image files in the sub-folders of {root}/own",)),
+    (TABLE, header_alone, 2, ("source.path: {root}/own.csv has no rows",)),
+    (TABLE, wrong_columns, 2, ("source.text: {root}/own.csv has no column 'words'",)),
+    (TABLE, not_utf8, 2, ("source.encoding: {root}/own.csv line 13 is not utf-8: byte 0xe9",)),
+    (FOLDER, one_class, 3, ("classes: found 1 (a), demanded at least 2",)),
+    (FOLDER, damaged_images, 3, ("a/7.png", "b/3.png")),
+    (FOLDER, class_only_in_test, 3, ("classes missing from train or test: found",)),
+    (FOLDER, same_content_in_train_and_test, 3, ("contents in several splits: found 1",)),
+    (TABLE, all_the_same, 3, ("bad rows: found 40 of 40",)),
+]
+
+
+@pytest.mark.parametrize(("config", "make", "code", "said"), CASES, ids=[case[1].__name__ for case in CASES])
 def test_bad_data_are_named_and_nothing_is_trained_or_registered(
     after_digits: Workspace, config: str, make: Callable[[Path], None], code: int, said: tuple[str, ...]
 ) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
+from modelworks import config as configuration
 from modelworks.plan import STAGES
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ def test_every_config_has_a_deployment_of_its_name() -> None:
     deployments = YAML(typ="safe").load(REPOSITORY / "prefect.yaml")["deployments"]
     configs = {path.stem: f"configs/{path.name}" for path in (REPOSITORY / "configs").glob("*.yaml")}
     assert {each["name"]: each["parameters"]["config"] for each in deployments} == configs
-    assert all(each["schedules"] for each in deployments)
+    for each in deployments:
+        schedule = configuration.load(REPOSITORY / each["parameters"]["config"]).schedule
+        assert schedule is not None
+        assert each["schedules"] == [{"cron": schedule.cron, "timezone": schedule.timezone}]
 
 
 def test_a_worker_runs_the_deployed_flow_in_the_project(after_digits: Workspace, server_url: str) -> None:

@@ -208,5 +208,5 @@ def test_on_a_terminal_the_summary_is_a_panel(finished: Workspace) -> None:
     on_terminal = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
     outcome = replace(finished, prefix=(sys.executable, "-c", on_terminal)).run("run", DIGITS)
     assert outcome.code == 0
-    assert "─ digits-cnn ─" in outcome.stdout
+    assert "╭─ \x1b[1mdigits-cnn\x1b[0m ─" in outcome.stdout
     assert "promote" in outcome.stdout
