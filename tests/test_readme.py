@@ -84,41 +84,47 @@ def test_the_readme_shows_the_commands_that_are_tried_here() -> None:
     assert COMMANDS[-1].startswith("curl localhost:5000/invocations")
 
 
-def test_make_run_reaches_production_and_a_second_one_does_nothing(clone: Path, environment: dict[str, str]) -> None:
+@pytest.fixture(scope="module")
+def made(clone: Path, environment: dict[str, str]) -> Path:
+    """The clone after the README's first command."""
     first = shell("make run", clone, environment)
     assert first.returncode == 0, first.stderr
     assert "production  version 1" in first.stdout
-    second = shell("make run", clone, environment)
+    return clone
+
+
+def test_make_run_reaches_production_and_a_second_one_does_nothing(made: Path, environment: dict[str, str]) -> None:
+    second = shell("make run", made, environment)
     assert second.returncode == 0
     assert "nothing to do" in second.stderr
     assert "registered  mnist-cnn version 1" in second.stdout
 
 
 @pytest.mark.parametrize("command", [each for each in COMMANDS if each.startswith(".venv/bin/modelworks why")])
-def test_why_answers(clone: Path, environment: dict[str, str], command: str) -> None:
-    found = shell(command, clone, environment)
+def test_why_answers(made: Path, environment: dict[str, str], command: str) -> None:
+    found = shell(command, made, environment)
     assert found.returncode == 0, found.stderr
     assert "nothing to do" in found.stdout or "mnist-cnn version 1: promote" in found.stdout
 
 
-def test_history_shows_the_promotion(clone: Path, environment: dict[str, str]) -> None:
-    found = shell(".venv/bin/modelworks history mnist-cnn", clone, environment)
+def test_history_shows_the_promotion(made: Path, environment: dict[str, str]) -> None:
+    found = shell(".venv/bin/modelworks history mnist-cnn", made, environment)
     assert found.returncode == 0, found.stderr
     assert "none -> version 1" in found.stdout
 
 
-def test_other_epochs_train_anew(clone: Path, environment: dict[str, str]) -> None:
+def test_other_epochs_train_anew(made: Path, environment: dict[str, str]) -> None:
     # Whether ten epochs beat eight is the gate's to say: 3 is its no.
-    found = shell(".venv/bin/modelworks run configs/mnist_cnn.yaml --set train.epochs=10", clone, environment)
+    found = shell(".venv/bin/modelworks run configs/mnist_cnn.yaml --set train.epochs=10", made, environment)
     assert found.returncode in (0, 3), found.stderr
     assert "registered  mnist-cnn version 2" in found.stdout
     assert "validate cached, train ran" in found.stdout
 
 
-def test_up_serves_both_pages_and_says_what_runs_next(clone: Path, environment: dict[str, str]) -> None:
+def test_up_serves_both_pages_and_says_what_runs_next(made: Path, environment: dict[str, str]) -> None:
     process = subprocess.Popen(
         [".venv/bin/modelworks", "up", "--json", "--mlflow-port", "5055", "--prefect-port", "4255"],
-        cwd=clone,
+        cwd=made,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -141,7 +147,7 @@ def test_up_serves_both_pages_and_says_what_runs_next(clone: Path, environment: 
         due = {item["config"] for item in notice["scheduled"]}
         assert due == {
             f"configs/{path.name}"
-            for path in (clone / "configs").glob("*.yaml")
+            for path in (made / "configs").glob("*.yaml")
             if configuration.load(path).schedule is not None
         }
     finally:
@@ -151,43 +157,43 @@ def test_up_serves_both_pages_and_says_what_runs_next(clone: Path, environment: 
 
 
 @pytest.fixture
-def digit(clone: Path) -> Iterator[str]:
+def digit(made: Path) -> Iterator[str]:
     """A PNG of a nine, drawn from the rows, where the README's curl expects one; its label."""
     from PIL import Image
 
     from modelworks.data import packed
 
-    row = packed.read(clone / "data" / "mnist5k", ["image", "label"]).slice(4999, 1).to_pylist()[0]
+    row = packed.read(made / "data" / "mnist5k", ["image", "label"]).slice(4999, 1).to_pylist()[0]
     with Image.open(io.BytesIO(row["image"])) as image:
-        image.save(clone / "digit.png")
+        image.save(made / "digit.png")
     yield row["label"]
-    (clone / "digit.png").unlink()
+    (made / "digit.png").unlink()
 
 
 def test_the_production_model_is_served_and_loads_from_any_folder(
-    clone: Path, environment: dict[str, str], digit: str, tmp_path: Path
+    made: Path, environment: dict[str, str], digit: str, tmp_path: Path
 ) -> None:
     export, serve, curl = COMMANDS[-3:]
     # The default port may be taken on the machine that tests.
     server = subprocess.Popen(
-        ["bash", "-c", f"{export}; exec {serve} --port 5056"], cwd=clone, env=environment, stderr=subprocess.DEVNULL
+        ["bash", "-c", f"{export}; exec {serve} --port 5056"], cwd=made, env=environment, stderr=subprocess.DEVNULL
     )
     try:
         _wait_for("http://127.0.0.1:5056/ping", server)
         answer = shell(
-            "shopt -s expand_aliases; " + curl.replace("localhost:5000", "127.0.0.1:5056"), clone, environment
+            "shopt -s expand_aliases; " + curl.replace("localhost:5000", "127.0.0.1:5056"), made, environment
         )
         assert json.loads(answer.stdout)["predictions"][0]["label"] == digit
     finally:
         server.terminate()
         server.wait(60)
-    image = base64.b64encode((clone / "digit.png").read_bytes()).decode()
+    image = base64.b64encode((made / "digit.png").read_bytes()).decode()
     program = (
         "import base64, mlflow\n"
         f"image = base64.b64decode('{image}')\n"
         "print(mlflow.pyfunc.load_model('models:/mnist-cnn@production').predict([image])['label'][0])"
     )
-    uri = f"sqlite:///{clone}/mlflow/mlflow.db"
+    uri = f"sqlite:///{made}/mlflow/mlflow.db"
     elsewhere = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
