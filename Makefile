@@ -38,7 +38,7 @@ up: $(STAMP)  ## the MLflow and Prefect pages and the scheduler, until Ctrl-C
 
 test: $(STAMP)  ## all tests, on real libraries and small real data
 	@# One thread per process: two test workers with two threads each would fight over two cores.
-	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadgroup
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(STAMP)  ## style, types, layers, dependencies
 	@$(BIN)/ruff check .

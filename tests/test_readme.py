@@ -32,12 +32,12 @@ COMMANDS = [
 ]
 DEADLINE = 240.0
 
-pytestmark = pytest.mark.xdist_group("readme")
-
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What git has of this checkout, changes included, with this environment instead of one of its own."""
+    if subprocess.run(["make", "-q", "setup"], cwd=REPOSITORY, check=False).returncode:
+        pytest.fail("this environment is not what make would set up now: run `make test`, which does that first")
     root = tmp_path_factory.mktemp("readme") / "modelworks"
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
