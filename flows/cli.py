@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import signal
 import sys
 from pathlib import Path
@@ -121,12 +119,10 @@ def doctor(json: Json = False) -> None:
 def main() -> None:
     """Run the command line; turn every error of ours, and what stops it, into a message and an exit code."""
     from modelworks.errors import Interrupted, ModelworksError
+    from modelworks.process import spare_imported_garbage
 
     signal.signal(signal.SIGTERM, _stop)
-    # Libraries make millions of objects that live as long as the process: looking for garbage among them while they
-    # are imported, and once more at the end, would cost seconds.
-    gc.set_threshold(50_000, 20, 100)
-    atexit.register(gc.freeze)
+    spare_imported_garbage()
     try:
         app()
     except ModelworksError as error:

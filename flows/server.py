@@ -1,27 +1,35 @@
 """Prefect's server as a child process: `python -m flows.server PARENT SOCKET URL api|pages`.
 
-It makes its SQLite database once, aside and under a lock, serves on the loopback socket that its parent opened, and
-ends when its parent does.
+It makes its SQLite database if there is none, serves on the loopback socket that its parent opened, and ends when its
+parent does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import importlib
 import multiprocessing
 import os
 import socket
-import sqlite3
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from modelworks.process import die_with_parent
+from modelworks.embedded import make_database
+from modelworks.errors import Unavailable
+from modelworks.process import die_with_parent, spare_imported_garbage
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["build_schema"]
+
+RETRY_SECONDS = 0.05
 
 
 def main() -> None:
     """Serve on the socket that the parent opened until told to stop."""
     parent, descriptor, url, mode = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
+    spare_imported_garbage()
     die_with_parent(parent)
     database = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
     os.environ.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)  # our output is a log file: there it belongs
@@ -32,55 +40,60 @@ def main() -> None:
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
         **({} if mode == "pages" else {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}),
     }
-    _make_database(database)
+    make_database(database, "prefect", build_schema)
     import uvicorn
     from prefect.server.api.server import create_app
 
-    config = uvicorn.Config(create_app(), log_level="error", lifespan="on", timeout_graceful_shutdown=5)
+    config = uvicorn.Config(
+        _retried_soon(create_app()),
+        log_level="error",
+        lifespan="on",
+        timeout_graceful_shutdown=5,
+    )
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
 
 
-def _make_database(database: Path) -> None:
-    """Create the schema in a file aside and rename it: a kill in the middle leaves nothing that looks finished."""
-    from filelock import FileLock
+def _retried_soon(app: ASGIApp) -> ASGIApp:
+    """The app, saying when to come again where it answers 503: SQLite's writers are in each other's way for an instant.
 
-    with FileLock(database.with_suffix(".lock")):
-        if database.exists():
-            return
-        aside, whole = database.with_suffix(".new"), database.with_suffix(".whole")
-        _delete(aside)
-        _delete(whole)
+    Prefect's clients, if they are not told, wait two seconds and more.
+    """
 
-        # In a fork, because Prefect keeps the first database it meets for good, and ours is yet to get its name.
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_time(message: Message) -> None:
+            if message.get("status") == 503:
+                message["headers"] = [*message["headers"], (b"retry-after", str(RETRY_SECONDS).encode())]
+            await send(message)
 
-        child = multiprocessing.get_context("fork").Process(target=_create_schema, args=(aside,))
-        child.start()
-        importlib.import_module("prefect.server.api.server")  # what is served next, while the child works
+        await app(scope, receive, send_with_time)
 
-        child.join()
-        if child.exitcode:
-            raise SystemExit(f"Prefect's database could not be created (exit code {child.exitcode})")
-        with contextlib.closing(sqlite3.connect(aside)) as connection:
-            # A copy in one file: what stands in the write-ahead log would not be renamed along.
-            connection.execute("VACUUM INTO ?", (str(whole),))
-        whole.replace(database)
-        _delete(aside)
+    return answer
 
 
-def _create_schema(database: Path) -> None:
+def build_schema(path: Path) -> None:
+    """Create the schema in a new file by Prefect's own migrations.
+
+    In a fork, because Prefect keeps the first database it meets for good.
+
+    Raises:
+        Unavailable: Prefect could not do it.
+    """
+    child = multiprocessing.get_context("fork").Process(target=_migrate, args=(path,))
+    child.start()
+    child.join()
+    if child.exitcode:
+        raise Unavailable(f"Prefect's database could not be created (exit code {child.exitcode})", "run again")
+
+
+def _migrate(path: Path) -> None:
     from prefect.server.database import provide_database_interface
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, temporary_settings
 
     async def create() -> None:
         await provide_database_interface().create_db()
 
-    with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{database}"}):
+    with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{path}"}):
         asyncio.run(create())
-
-
-def _delete(database: Path) -> None:
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        database.with_name(database.name + suffix).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,9 @@ __all__ = ["Display", "make_display"]
 PLAIN_SECONDS = 5.0
 """Time between two lines about a training in a log."""
 
+STARTED = time.monotonic()
+"""What a log's times count from: the start of the process, nearly."""
+
 
 class Display(Protocol):
     """Told what happens, by whoever makes it happen."""
@@ -43,7 +46,6 @@ class PlainDisplay:
     """One line per thing that happened."""
 
     def __init__(self) -> None:
-        self._started = time.monotonic()
         self._epochs = self._steps = 0
         self._next_line = 0.0
 
@@ -69,7 +71,7 @@ class PlainDisplay:
             self.say(_epoch_line(event, self._epochs))
 
     def say(self, text: str) -> None:
-        print(f"{time.monotonic() - self._started:7.1f}  {text}", file=sys.stderr, flush=True)
+        print(f"{time.monotonic() - STARTED:7.1f}  {text}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         pass

@@ -16,7 +16,7 @@ def evaluate(run: Run, stage: Stage, trained: TrainedModel) -> Evaluation:
     from modelworks.evaluation.evaluate import evaluate as library
     from modelworks.registry.runs import log_evaluation
 
-    run.call_witness()  # if the gate accepts the model, somebody fresh must try it: be early
+    run.call_witness()  # for a training that was done before
     judged_by = dict.fromkeys([*run.config.gate.minimums, run.config.gate.compare])
     return reuse_or_make(
         run,

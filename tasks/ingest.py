@@ -15,7 +15,11 @@ __all__ = ["ingest"]
 @stage_task("ingest")
 def ingest(run: Run) -> DatasetVersion:
     """The data version that this run stands on."""
+    from modelworks.current import outlook
+
     started = time.monotonic()
+    if outlook(run.project, run.config).reasons["train"]:
+        run.call_trainer()
     with run.display.working("ingest"):
         dataset, outcome = library.ingest(run.project, run.config.source)
     detail = f"data {dataset.name} {dataset.digest[:12]}, {dataset.rows:,} rows, {len(dataset.classes)} classes"

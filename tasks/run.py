@@ -11,6 +11,8 @@ from modelworks.config import RunConfig
 from modelworks.errors import Unavailable
 from modelworks.project import Project
 from modelworks.store import StageStore
+from modelworks.training.hardware import resolve
+from modelworks.training.launch import Trainer
 from tasks.display import Display, make_display
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ class Run:
         self.project, self.config, self.client, self.display = project, config, client, display
         self.witness: Witness | None = None
         """A fresh process that imports MLflow meanwhile, to ask the model before a promotion."""
+        self.trainer: Trainer | None = None
+        """A fresh trainer program that imports torch meanwhile."""
         self.run_id = ""
         """The MLflow run; empty while there is nothing to track."""
         self.outcomes: dict[str, str] = {}
@@ -48,6 +52,15 @@ class Run:
         from modelworks.registry.witness import Witness
 
         self.witness = self.witness or Witness()
+
+    def call_trainer(self) -> None:
+        """Start the process that a training will want; it takes seconds until it can begin."""
+        self.trainer = self.trainer or Trainer(resolve(self.config.compute))
+
+    def take_trainer(self) -> Trainer | None:
+        """The trainer that was called, once: it does one job."""
+        trainer, self.trainer = self.trainer, None
+        return trainer
 
     def track(self, log: Callable[[MlflowClient, str, R], None], record: R) -> None:
         """Log a record onto the MLflow run, if there is one."""
@@ -76,8 +89,9 @@ def open_run(project: Project, config: RunConfig) -> Iterator[Run]:
             yield run
         finally:
             run.display.close()
-            if run.witness is not None:
-                run.witness.close()
+            for helper in (run.witness, run.trainer):
+                if helper is not None:
+                    helper.close()
 
 
 @contextmanager

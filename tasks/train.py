@@ -41,7 +41,7 @@ def train(run: Run, plan: Plan, report: ValidationReport) -> TrainedModel:
         # The trainer spends its first seconds importing, on one core: so does this process, for the next stage.
         threading.Thread(target=evaluation.preload, daemon=True).start()
         with system_metrics(run.client, run.run_id), _curves(run) as add:
-            return launch(_job(run, plan, report), report, aside, final, add)
+            return launch(_job(run, plan, report), report, aside, final, add, run.take_trainer())
 
     def log(client: MlflowClient, run_id: str, trained: TrainedModel) -> None:
         log_training(client, run_id, trained)
@@ -86,6 +86,8 @@ def _curves(run: Run) -> Iterator[Callable[[Mapping[str, Any]], None]]:
         def add(event: Mapping[str, Any]) -> None:
             run.display.training(event)
             stream.add(event)
+            if event["type"] == "done":
+                run.call_witness()  # if the gate accepts the model, somebody fresh must try it: be early
             if event["type"] == "start" and event["resumed_from"]:
                 run.outcomes["train"] = "resumed"
 

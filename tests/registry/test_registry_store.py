@@ -30,8 +30,11 @@ import mlflow.store.tracking.sqlalchemy_store  # before the forks, which then co
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from modelworks import embedded
 from modelworks.project import Project
 from modelworks.registry import store
+
+embedded.empty_database = lambda library: Path("/nowhere")  # as in an environment that keeps none
 
 def create(folder, killed_at=None):
     seen = 0

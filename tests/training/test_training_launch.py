@@ -20,7 +20,7 @@ from modelworks.errors import BadInput, Interrupted, Refused, Unavailable
 from modelworks.models import saved
 from modelworks.records import DatasetVersion, TrainedModel, ValidationReport
 from modelworks.training.job import Job
-from modelworks.training.launch import launch
+from modelworks.training.launch import Trainer, launch
 
 Event = dict[str, Any]
 
@@ -39,11 +39,13 @@ def report(job: Job) -> ValidationReport:
     return ValidationReport(dataset=dataset, key="", folder=job.dataset, checks=(), quarantined=0, warnings=(), rows={})
 
 
-def run(job: Job, on_event: Callable[[Event], None] = lambda event: None) -> tuple[TrainedModel, Path]:
+def run(
+    job: Job, on_event: Callable[[Event], None] = lambda event: None, trainer: Trainer | None = None
+) -> tuple[TrainedModel, Path]:
     """Launch a job; the record and the folder of its output."""
     folder = job.work.with_name(f"{job.work.name}-out")
     folder.mkdir(exist_ok=True)
-    return launch(job, report(job), folder, folder, on_event), folder
+    return launch(job, report(job), folder, folder, on_event, trainer), folder
 
 
 def weights(folder: Path) -> bytes:
@@ -101,6 +103,46 @@ def test_the_record_tells_what_was_trained_and_the_work_folder_is_gone(
 
 def test_the_same_job_gives_the_same_bits(make_job: Callable[..., Job], undisturbed: Path, tmp_path: Path) -> None:
     assert weights(run(make_job(tmp_path / "work"))[1]) == weights(undisturbed)
+
+
+def test_a_trainer_that_was_started_before_there_was_a_job_trains_the_same(
+    make_job: Callable[..., Job], undisturbed: Path, tmp_path: Path
+) -> None:
+    job = make_job(tmp_path / "work")
+    trainer = Trainer(job.hardware)
+    (process,) = trainers()
+    _, folder = run(job, trainer=trainer)
+    assert weights(folder) == weights(undisturbed)
+    assert trainer.process.pid == process.pid
+    assert trainers() == []
+
+
+def test_a_trainer_that_gets_no_job_ends_with_whom_it_waits_for(make_job: Callable[..., Job], tmp_path: Path) -> None:
+    trainer = Trainer(make_job(tmp_path / "work").hardware)
+    assert trainer.process.stdin is not None
+    trainer.process.stdin.close()  # as the kernel does when the parent dies
+    assert trainer.process.wait(60) == 0
+    trainer.close()
+
+
+def test_what_a_trainer_says_before_it_has_a_job_is_in_the_log(make_job: Callable[..., Job], tmp_path: Path) -> None:
+    job = make_job(tmp_path / "work")
+    trainer = Trainer(job.hardware)
+    os.write(trainer.early.fileno(), b"a warning of a library\n")
+    _, folder = run(job, trainer=trainer)
+    assert "a warning of a library" in (folder / "log.txt").read_text()
+
+
+def test_a_trainer_that_died_before_it_got_the_job_is_started_anew_by_a_retry(
+    make_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    job = make_job(tmp_path / "work")
+    trainer = Trainer(job.hardware)
+    trainer.process.kill()
+    trainer.process.wait()
+    with pytest.raises(Unavailable, match="SIGKILL"):
+        run(job, trainer=trainer)
+    assert run(job)[0].num_steps > 0
 
 
 def test_kill_9_and_a_resume_end_in_the_same_bits(

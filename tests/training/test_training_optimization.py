@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -63,3 +66,53 @@ def test_norms_and_biases_are_not_decayed(name: str, kind: type[torch.optim.Opti
         "1.bias": 0.0,
     }
     assert all(group["fused"] for group in optimizer.param_groups)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_an_optimizer_steps_and_is_restored_to_the_bits_of_torchs_own(name: str) -> None:
+    kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name]
+    config = TrainConfig(epochs=1, learning_rate=0.1, optimizer=name, weight_decay=0.01, momentum=0.9)  # type: ignore[arg-type]
+    more = {"momentum": 0.9} if name == "sgd" else {}
+    found: list[torch.Tensor] = []
+    for ours in (True, False):
+        torch.manual_seed(0)
+        model = nn.Linear(3, 2)
+        groups = [{"params": [model.weight], "weight_decay": 0.01}, {"params": [model.bias], "weight_decay": 0.0}]
+
+        def make(
+            groups: list[dict[str, object]] = groups, model: nn.Module = model, ours: bool = ours
+        ) -> torch.optim.Optimizer:
+            return make_optimizer(model, config) if ours else kind(groups, lr=0.1, fused=True, **more)  # type: ignore[arg-type]
+
+        optimizer = make()
+        for _ in range(2):
+            for _ in range(3):
+                model(torch.randn(4, 3)).square().sum().backward()
+                optimizer.step()
+                model.zero_grad()
+            state = optimizer.state_dict()
+            optimizer = make()
+            optimizer.load_state_dict(state)
+        found.append(torch.cat([each.detach().flatten() for each in model.parameters()]))
+    assert torch.equal(*found)
+
+
+STEPS = """
+import sys
+import torch
+from modelworks.training.config import TrainConfig
+from modelworks.training.optimization import make_optimizer
+
+model = torch.nn.Linear(3, 2)
+optimizer = make_optimizer(model, TrainConfig(epochs=1, learning_rate=0.1, optimizer=sys.argv[1]))
+model(torch.randn(4, 3)).sum().backward()
+optimizer.step()
+optimizer.load_state_dict(optimizer.state_dict())
+print("torch._dynamo" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_an_optimizer_does_not_import_the_compiler(name: str) -> None:
+    done = subprocess.run([sys.executable, "-c", STEPS, name], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from modelworks.data import objects, packed, versions
 from modelworks.data.sources import PINNED, Source
-from modelworks.errors import Corrupt, Unavailable
+from modelworks.errors import Corrupt
+from modelworks.locks import locked
 from modelworks.stages import sources
 from modelworks.store import disk_errors, write_json
 
@@ -32,7 +33,7 @@ def ingest(project: Project, source: Source) -> tuple[DatasetVersion, Literal["r
         Unavailable: a remote cannot be reached, or another process is at it.
     """
     project.make_private_folders()
-    with disk_errors(project.data), _lock(project):
+    with disk_errors(project.data), locked(project.locks / "data.lock", "ingesting", seconds=600):
         worked = reason_to_work(project, source) is not None and _bring(project, source)
         return versions.observe(project, source.dataset), "ran" if worked else "verified"
 
@@ -156,14 +157,3 @@ def _remember(project: Project, source: Source, state: dict[str, Any]) -> None:
     path = _memory(project, source)
     path.parent.mkdir(exist_ok=True)
     write_json(path, state)
-
-
-def _lock(project: Project) -> Any:  # filelock's context manager, which is untyped
-    from filelock import FileLock, Timeout
-
-    try:
-        return FileLock(project.locks / "data.lock").acquire(timeout=600)
-    except Timeout:
-        raise Unavailable(
-            "another run has been ingesting for ten minutes", "wait for it, or see modelworks doctor"
-        ) from None

@@ -34,10 +34,8 @@ class Cnn(nn.Module):
             nn.MaxPool2d(2, ceil_mode=True),
             nn.Flatten(),
         )
-        with torch.device("meta"):
-            flattened = nn.Sequential(nn.MaxPool2d(2, ceil_mode=True), nn.MaxPool2d(2, ceil_mode=True), nn.Flatten())(
-                torch.empty(1, 64, height, width)
-            ).shape[1]
+        pooled = nn.Sequential(*(each for each in self.features if isinstance(each, nn.MaxPool2d)))
+        flattened = 64 * pooled(torch.zeros(1, 1, height, width)).numel()
         self.classifier = nn.Sequential(
             nn.Linear(flattened, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, num_classes)
         )

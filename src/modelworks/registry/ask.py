@@ -4,6 +4,8 @@ A line on stdin, `{"package": folder, "contents": [...], "top_k": n}`, gives a l
 `{"error": ..., "kind": ...}`; image contents are base64. It ends when stdin does.
 """
 
+import atexit
+import gc
 import json
 import os
 import sys
@@ -15,6 +17,9 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
 
+    # Looking for garbage among what is imported would take a third of the time.
+    gc.set_threshold(50_000, 20, 100)
+    atexit.register(gc.freeze)
     import mlflow.pyfunc
     import pandas as pd
     import torch  # noqa: F401  # every package needs it: an early start then hides its seconds as well

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import BadInput, Refused
+from modelworks.locks import locked
 from modelworks.registry import journal, versions
 from modelworks.registry.failures import said_clearly
-from modelworks.registry.locks import locked
 from modelworks.registry.proof import prove
 from modelworks.registry.versions import PRODUCTION, Registered
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from modelworks.digest import file_digest
 from modelworks.errors import Corrupt, Refused
+from modelworks.locks import locked
 from modelworks.registry import lineage, package, probe, versions
 from modelworks.registry.failures import is_outage, said_clearly
-from modelworks.registry.locks import locked
 from modelworks.registry.witness import Witness
 from modelworks.store import disk_errors
 

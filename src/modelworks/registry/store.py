@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
-import shutil
 import sqlite3
-import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelworks.embedded import make_database
 from modelworks.errors import BadInput, Corrupt, Unavailable
 from modelworks.registry.failures import is_remote, said_clearly, tracking_errors
-from modelworks.registry.locks import locked
-from modelworks.store import disk_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from modelworks.project import Project
 
-__all__ = ["connect", "database_of", "ensure_experiment", "read_revision"]
+__all__ = ["build_schema", "connect", "database_of", "ensure_experiment", "read_revision"]
 
 ANSWER_SECONDS = 6
 """How long a server may take to say that it is alive."""
@@ -49,7 +47,8 @@ def connect(project: Project) -> MlflowClient:
         if path is None:
             _check_alive(uri)
         else:
-            _make(path)
+            # MLflow's own creation is not atomic: a kill in it leaves a file that never starts again.
+            make_database(path, "mlflow", build_schema, lambda aside: _settle(aside, _artifacts(path)))
             _check_revision(path)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
@@ -130,33 +129,8 @@ def _check_alive(uri: str) -> None:
         raise Unavailable(f"the MLflow server {uri} answers {answer.status_code} {answer.reason}", hint)
 
 
-def _make(path: Path) -> None:
-    """Build the store aside and give it its name when it is whole.
-
-    MLflow's own creation is not atomic: a kill in it leaves a file that never starts again.
-    """
-    if path.exists():
-        return
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path.with_name(f"{path.name}.lock"), "creating the tracking store"), disk_errors(path):
-        if path.exists():  # another process was faster
-            return
-        for leftover in path.parent.glob(f".{path.name}-*"):  # of a killed one
-            shutil.rmtree(leftover)
-        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-        try:
-            _build(aside / path.name, _artifacts(path))
-            for each in (aside / path.name, aside):
-                _sync(each)
-            (aside / path.name).rename(path)
-            _sync(path.parent)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-
-
-def _build(path: Path, artifacts: Path) -> None:
-    """Create the schema by MLflow's own migrations, and its default experiment."""
+def build_schema(path: Path) -> None:
+    """Create the schema in a new file by MLflow's own migrations, and its default experiment."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
@@ -167,9 +141,19 @@ def _build(path: Path, artifacts: Path) -> None:
 
     event.listen(Engine, "connect", without_sync)
     try:
-        SqlAlchemyStore(f"sqlite:///{path}", artifacts.as_uri())._dispose_engine()  # noqa: SLF001  # MLflow has no public way
+        SqlAlchemyStore(f"sqlite:///{path}", _artifacts(path).as_uri())._dispose_engine()  # noqa: SLF001  # MLflow has no public way
     finally:
         event.remove(Engine, "connect", without_sync)
+
+
+def _settle(aside: Path, artifacts: Path) -> None:
+    """Make the default experiment one of this place, made now."""
+    now = int(time.time() * 1000)
+    with contextlib.closing(sqlite3.connect(aside)) as connection, connection:
+        connection.execute(
+            "UPDATE experiments SET artifact_location = ?, creation_time = ?, last_update_time = ?",
+            (f"{artifacts.as_uri()}/0", now, now),
+        )
 
 
 def _check_revision(path: Path) -> None:
@@ -186,11 +170,3 @@ def _check_revision(path: Path) -> None:
 
 def _artifacts(path: Path) -> Path:
     return path.with_name("artifacts")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modelworks.errors import BadInput, Refused
+from modelworks.locks import locked
 from modelworks.records import Evaluation, ModelVersion, Verdict
 from modelworks.registry import lineage, package
 from modelworks.registry.failures import said_clearly
-from modelworks.registry.locks import locked
 from modelworks.registry.pages import all_pages
 
 if TYPE_CHECKING:

@@ -1,12 +1,15 @@
-"""The trainer program: `python -m modelworks.training JOB.json`.
+"""The trainer program: `python -m modelworks.training [JOB.json]`.
 
 Reads a job, trains, and leaves `model/` in the job's work folder. What happens meanwhile is in events.jsonl.
-Exit codes are those of `modelworks.errors`; 143 and 130 mean that a checkpoint was written on request.
+Without an argument the job's name is awaited on stdin, the libraries are imported meanwhile, and what they print goes
+to log.txt beside the events. Exit codes are those of `modelworks.errors`; 143 and 130 mean that a checkpoint was
+written on request.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import shutil
 import signal
 import sys
@@ -15,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelworks.errors import BadInput, Interrupted, ModelworksError, Refused
-from modelworks.process import die_with_parent
+from modelworks.process import die_with_parent, spare_imported_garbage
 from modelworks.store import disk_errors
 from modelworks.training.events import EventLog
 from modelworks.training.job import Job
@@ -26,11 +29,17 @@ if TYPE_CHECKING:
 
 
 def main() -> int:
-    """Run the job named on the command line."""
+    """Run the job named on the command line, or on stdin."""
+    spare_imported_garbage()
     signal.signal(signal.SIGTERM, _give_up)
     # Ctrl-C reaches the whole group; the parent passes it on as SIGTERM, so that it is answered once.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    job = Job.read(Path(sys.argv[1]))
+    named = sys.argv[1] if len(sys.argv) > 1 else _awaited()
+    if not named:  # there is nothing to train after all, or nobody is left to ask for it
+        return 0
+    job = Job.read(Path(named))
+    if named not in sys.argv:
+        _log_to(job.work / "log.txt")
     events = EventLog(job.work / "events.jsonl")
     try:
         die_with_parent(job.parent)
@@ -41,6 +50,21 @@ def main() -> int:
             events.write("failed", exit_code=error.exit_code, message=error.message, hint=error.hint)
         return error.exit_code
     return 0
+
+
+def _awaited() -> str:
+    """The line that the parent writes when it knows the job."""
+    importlib.import_module("modelworks.training.loop")
+    importlib.import_module("modelworks.models.saved")
+    importlib.import_module("modelworks.data.decoded")
+    return sys.stdin.readline().strip()
+
+
+def _log_to(path: Path) -> None:
+    with path.open("ab") as log:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(log.fileno(), stream.fileno())
 
 
 def _give_up(number: int, _frame: FrameType | None) -> None:
@@ -127,4 +151,7 @@ def _fitting_checkpoint() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)  # all is on disk; to take torch apart would cost the parent, who waits, most of a second

@@ -1,0 +1,97 @@
+"""The databases that services keep inside a project: SQLite files, whole from the moment they have their name.
+
+To make one, a library goes through its whole history of migrations, which takes seconds. So `make setup` keeps an
+empty one of each installed version in the environment, and a project begins with a copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import shutil
+import sqlite3
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelworks.locks import locked
+from modelworks.store import disk_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["empty_database", "keep_empty", "make_database"]
+
+
+def make_database(
+    path: Path, library: str, build: Callable[[Path], None], settle: Callable[[Path], None] | None = None
+) -> None:
+    """Make the database of a library if there is none; a kill at any point leaves nothing that looks finished.
+
+    Args:
+        path: the name it gets when it is whole.
+        library: the distribution whose version names the schema.
+        build: creates the schema in a new file, used when the environment keeps no empty database.
+        settle: adds to either what depends on the place.
+
+    Raises:
+        BadInput, Unavailable: the disk does not allow it, or another process is at it for minutes.
+    """
+    if path.exists():
+        return
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.with_name(f"{path.name}.lock"), f"creating {path.name}"), disk_errors(path):
+        if path.exists():  # another process was faster
+            return
+        for leftover in path.parent.glob(f".{path.name}-*"):  # of a killed one
+            shutil.rmtree(leftover)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+            aside, empty = Path(folder) / path.name, empty_database(library)
+            if empty.exists():
+                shutil.copyfile(empty, aside)
+            else:
+                _build_whole(aside, build)
+            if settle is not None:
+                settle(aside)
+            for each in (aside, aside.parent):
+                _sync(each)
+            aside.rename(path)
+            _sync(path.parent)
+
+
+def keep_empty(library: str, build: Callable[[Path], None]) -> Path:
+    """Put an empty database of the installed version into the environment, in place of those of other versions."""
+    kept = empty_database(library)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    for old in kept.parent.glob(f"{library}-*.db"):
+        old.unlink()
+    with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+        aside = Path(folder) / kept.name
+        _build_whole(aside, build)
+        _sync(aside)
+        aside.rename(kept)
+    return kept
+
+
+def empty_database(library: str) -> Path:
+    """Where the environment keeps, or would keep, an empty database of the installed version of a library."""
+    return Path(sys.prefix) / "share" / "modelworks" / f"{library}-{importlib.metadata.version(library)}.db"
+
+
+def _build_whole(path: Path, build: Callable[[Path], None]) -> None:
+    """Build aside and copy into one file: what stands in a write-ahead log would not be renamed along."""
+    started = path.with_suffix(".started")
+    build(started)
+    with contextlib.closing(sqlite3.connect(started)) as connection:
+        connection.execute("VACUUM INTO ?", (str(path),))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
