@@ -18,7 +18,7 @@ def gate(run: Run, stage: Stage, version: ModelVersion) -> Verdict:
     from modelworks.current import recorded_verdict, verdict_stands
     from modelworks.evaluation.gate import decide
     from modelworks.evaluation.opponent import score_opponent
-    from modelworks.registry import proof, versions
+    from modelworks.registry import proof, registration, versions
 
     started = time.monotonic()
     known = versions.get(run.client, version.name, version.version)
@@ -32,6 +32,6 @@ def gate(run: Run, stage: Stage, version: ModelVersion) -> Verdict:
             folder = proof.model_folder(run.client, run.project, version.name, production)
             opponent = score_opponent(production, folder, version.evaluation)
         verdict = decide(version, run.config.gate, run.config.evaluate, opponent, stage.key)
-        versions.record_verdict(run.client, verdict)
+        registration.record_verdict(run.client, verdict)
     run.finished("gate", "ran", time.monotonic() - started, verdict.decision)
     return verdict

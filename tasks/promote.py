@@ -19,7 +19,7 @@ __all__ = ["promote"]
 @stage_task("promote")
 def promote(run: Run, verdict: Verdict) -> Promotion:
     """What production is after this run; a verdict is followed once."""
-    from modelworks.registry import production, versions
+    from modelworks.registry import production, registration, versions
 
     started = time.monotonic()
     version = verdict.version
@@ -43,7 +43,7 @@ def promote(run: Run, verdict: Verdict) -> Promotion:
             witness=run.witness,
             evidence={"verdict": list(verdict.reasons), "run": version.run_id},
         )
-        versions.record_promotion(run.client, verdict)
+        registration.record_promotion(run.client, verdict)
     promotion = Promotion(verdict=verdict, moved=True, production=now)
     run.track(_note, promotion)
     run.finished("promote", "ran", time.monotonic() - started, _detail(promotion))

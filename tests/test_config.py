@@ -112,6 +112,11 @@ MISTAKES = {
     "section missing": ("train:\n  epochs: 3\n", "", "plain.yaml:1: train: is missing"),
     "section empty": ("train:\n  epochs: 3\n", "train:\n", "plain.yaml:6: train: should be an object, not null"),
     "field missing": ("  epochs: 3\n", "  seed: 3\n", "plain.yaml:6: train.epochs: is missing"),
+    "required key misspelt": (
+        "  epochs: 3\n",
+        "  epoch: 3\n",
+        "plain.yaml:7: train.epoch: unknown key; did you mean epochs?",
+    ),
     "text for number": ("3", "'3'", 'plain.yaml:7: train.epochs: should be a valid integer, not "3"'),
     "truth for number": ("3", "true", "plain.yaml:7: train.epochs: should be a valid integer, not true"),
     "negative epochs": ("3", "-3", "plain.yaml:7: train.epochs: should be greater than or equal to 1, not -3"),

@@ -31,9 +31,11 @@ def in_words(document: Document, whole: type, errors: Iterable[Mapping[str, Any]
     """
     foreign = dict(_foreign_values(document))
     found = [*foreign.items(), *_unknown_expectations(document)]
+    errors = list(errors)
+    misspelt = {place for error in errors if (place := _meant(whole, error))}
     for error in errors:
         location, text = _phrase(whole, error)
-        if location not in foreign:
+        if location not in foreign and location not in misspelt:
             found.append((location, text))
     found.sort(key=lambda mistake: (document.assignment(mistake[0]) is not None, document.line(mistake[0])))
     return [f"{document.place(location)}: {text}" for location, text in found]
@@ -64,6 +66,15 @@ def _phrase(whole: type, error: Mapping[str, Any]) -> tuple[Location, str]:
         return _complaint(location, str(context["error"]), _fields(section))
     demand = error["msg"].removeprefix("Input ")
     return location, f"{_name(location)}: {demand[0].lower()}{demand[1:]}, not {_shown(given)}"
+
+
+def _meant(whole: type, error: Mapping[str, Any]) -> Location | None:
+    """Where an unknown key would have been right, spelt as it was probably meant: it is not missing as well."""
+    if error["type"] != "unexpected_keyword_argument":
+        return None
+    path = tuple(part for part in error["loc"] if part != "[key]")
+    near = difflib.get_close_matches(str(path[-1]), _fields(_resolve(whole, path[:-1])[1]), n=1)
+    return (*_resolve(whole, path)[0][:-1], *near) if near else None
 
 
 def _complaint(location: Location, message: str, known: Collection[str]) -> tuple[Location, str]:

@@ -86,7 +86,9 @@ def sentences(count: int) -> list[dict[str, str]]:
 
 
 def write_table(path: Path, encoding: str, rows: list[dict[str, str]]) -> None:
-    if path.suffix == ".jsonl":
+    if path.suffix == ".parquet":
+        pa.parquet.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix == ".jsonl":
         path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding)
     else:
         mark, quote = ("\t", "") if path.suffix == ".tsv" else (",", '"')
@@ -109,7 +111,7 @@ def test_a_cnn_learns_colour_pictures_of_many_sizes_and_is_judged_on_the_test_fo
     assert summary["rows"]["train"] + summary["rows"]["validation"] == 45
 
 
-@pytest.mark.parametrize(("file", "encoding"), [("own.csv", "utf-8"), ("own.tsv", "latin-1")])
+@pytest.mark.parametrize(("file", "encoding"), [("own.csv", "utf-8"), ("own.tsv", "latin-1"), ("own.parquet", "utf-8")])
 def test_a_transformer_learns_a_table(workspace: Workspace, file: str, encoding: str) -> None:
     write_table(workspace.root / file, encoding, sentences(300))
     config = workspace.write_config("own", TEXTS % {"file": file, "encoding": encoding, **TRANSFORMER})

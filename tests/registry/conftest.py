@@ -33,7 +33,7 @@ from modelworks.records import (
     ValidationReport,
     Verdict,
 )
-from modelworks.registry import runs, store, versions
+from modelworks.registry import registration, runs, store
 from modelworks.registry.witness import Witness
 
 if TYPE_CHECKING:
@@ -154,8 +154,8 @@ def register(
 
     def make(seed: int = 0, modality: str = "image", decision: str = "promote") -> ModelVersion:
         evaluation = evaluate(seed, modality)
-        version = versions.register(client, project, evaluation, name=NAME, key=f"key-{seed}", run_id=begin())
-        versions.record_verdict(client, _verdict(version, decision))
+        version = registration.register(client, project, evaluation, name=NAME, key=f"key-{seed}", run_id=begin())
+        registration.record_verdict(client, _verdict(version, decision))
         return version
 
     return make
@@ -164,9 +164,7 @@ def register(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            # MLflow 3.17 asks SQLAlchemy 2.1 for something it will drop; both are pinned.
-            item.add_marker(pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"))
-            # So does its log_table of pandas 3.
+            # MLflow's log_table asks pandas 3 for something it will drop; both are pinned.
             item.add_marker(pytest.mark.filterwarnings("ignore:For backward compatibility, 'str' dtypes"))
             # Importing mlflow.pyfunc warns of a type hint in MLflow's own code.
             item.add_marker(pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType"))

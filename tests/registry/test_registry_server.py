@@ -17,7 +17,7 @@ import pytest
 
 from modelworks.errors import Unavailable
 from modelworks.project import Project
-from modelworks.registry import journal, production, runs, store, versions
+from modelworks.registry import journal, production, registration, runs, store, versions
 from modelworks.registry.curves import MetricStream
 from modelworks.registry.glance import Glance, glance
 
@@ -81,9 +81,9 @@ def test_a_server_serves_registration_promotion_and_curves_and_its_outages_are_s
     runs.log_validation(client, run_id, evaluation.trained.report)
     runs.log_evaluation(client, run_id, evaluation)
 
-    version = versions.register(client, shared, evaluation, name="small", key="a", run_id=run_id)
-    assert versions.register(client, shared, evaluation, name="small", key="a", run_id=run_id) == version
-    versions.record_verdict(client, judge(version))
+    version = registration.register(client, shared, evaluation, name="small", key="a", run_id=run_id)
+    assert registration.register(client, shared, evaluation, name="small", key="a", run_id=run_id) == version
+    registration.record_verdict(client, judge(version))
     named = {"reason": "r", "who": "w", "evidence": {}, "witness": witness}
     assert production.promote(client, shared, "small", 1, expected=0, **named) == 1
     assert [move.state for move in journal.history(client, "small")] == ["done"]

@@ -9,7 +9,7 @@ import pytest
 
 from modelworks.errors import BadInput, Refused
 from modelworks.records import Check, Evaluation, ModelVersion, Verdict
-from modelworks.registry import lineage, versions
+from modelworks.registry import lineage, registration, versions
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,11 +23,11 @@ def test_registering_a_key_again_returns_the_version_that_is_there(
     client: MlflowClient, project: Project, begin: Callable[[], str], evaluate: Callable[..., Evaluation]
 ) -> None:
     evaluation = evaluate()
-    first = versions.register(client, project, evaluation, name="small", key="a", run_id=begin())
-    again = versions.register(client, project, evaluation, name="small", key="a", run_id=begin())
+    first = registration.register(client, project, evaluation, name="small", key="a", run_id=begin())
+    again = registration.register(client, project, evaluation, name="small", key="a", run_id=begin())
     assert again == first
     assert len(client.search_model_versions("name = 'small'")) == 1
-    other = versions.register(client, project, evaluation, name="small", key="b", run_id=begin())
+    other = registration.register(client, project, evaluation, name="small", key="b", run_id=begin())
     assert other.version == 2
 
 
@@ -37,7 +37,7 @@ def test_registering_a_key_several_times_at_once_makes_one_version(
     evaluation = evaluate()
 
     def register(run_id: str) -> ModelVersion:
-        return versions.register(client, project, evaluation, name="small", key="a", run_id=run_id)
+        return registration.register(client, project, evaluation, name="small", key="a", run_id=run_id)
 
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(register, [begin() for _ in range(4)]))
@@ -49,7 +49,7 @@ def test_a_version_carries_its_evidence_from_the_start(
     client: MlflowClient, project: Project, begin: Callable[[], str], evaluate: Callable[..., Evaluation]
 ) -> None:
     run_id = begin()
-    version = versions.register(client, project, evaluate(), name="small", key="a", run_id=run_id)
+    version = registration.register(client, project, evaluate(), name="small", key="a", run_id=run_id)
     entry = client.get_model_version("small", str(version.version))
     assert entry.run_id == version.run_id == run_id
     assert entry.status == "READY"
@@ -74,7 +74,7 @@ def test_a_verdict_is_kept_whole_and_may_be_written_again(
 ) -> None:
     verdict = judge(register(), "keep")
     for _ in range(2):
-        versions.record_verdict(client, verdict)
+        registration.record_verdict(client, verdict)
     entry = client.get_model_version("small", "1")
     assert entry.tags["modelworks.verdict"] == "keep"
     assert json.loads(entry.tags["modelworks.verdict_json"])["checks"][0]["found"] == "0.9100 [0.8500, 0.9500]"

@@ -107,7 +107,7 @@ def mandatory(dataset: DatasetVersion, checks: ChecksConfig) -> tuple[Question, 
             arguments={"column": "missing_splits", "value_set": [0]},
             demanded="none",
             found=_missing_classes,
-            way_out="add rows of these classes, or change split.test",
+            way_out="add rows of these classes; if the source has no split of its own, a larger split.test helps too",
         ),
     )
 

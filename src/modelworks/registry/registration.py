@@ -1,0 +1,120 @@
+"""A version is made once per pipeline key, with its evidence on it; later the verdict, and that it was followed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modelworks.locks import locked
+from modelworks.records import Evaluation, ModelVersion, Verdict
+from modelworks.registry import lineage, package, versions
+from modelworks.registry.failures import said_clearly
+from modelworks.registry.versions import Registered, registered
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from modelworks.project import Project
+
+__all__ = ["record_promotion", "record_verdict", "register"]
+
+READY_SECONDS = 120
+
+
+@said_clearly
+def register(
+    client: MlflowClient, project: Project, evaluation: Evaluation, *, name: str, key: str, run_id: str
+) -> ModelVersion:
+    """The version of a model under a pipeline key; stored and created when there is none.
+
+    However often it is called, and wherever an earlier call was cut off, there is one version per key. The lock that
+    ensures it is this machine's: with a shared server, let one machine register a model.
+
+    Args:
+        client: of the store.
+        project: whose locks are taken.
+        evaluation: the evaluated model.
+        name: of the registered model.
+        key: the pipeline key.
+        run_id: the run that the package is stored under when it is new.
+
+    Raises:
+        Corrupt: the saved model or its evaluation's data are damaged.
+        Unavailable: the store does not answer, or another process keeps registering.
+    """
+    with locked(project.locks / f"register-{name}.lock", f"registering {name}"):
+        found = versions.find(client, name, key) or _create(client, project, evaluation, name, key, run_id)
+    return ModelVersion(
+        evaluation=evaluation,
+        key=key,
+        name=name,
+        version=found.version,
+        run_id=found.run_id,
+        experiment_id=found.experiment_id,
+        digest=found.digest,
+    )
+
+
+@said_clearly
+def record_verdict(client: MlflowClient, verdict: Verdict) -> None:
+    """Write the gate's verdict onto its version; writing it again changes nothing."""
+    version = verdict.version
+    for tag, value in lineage.verdict_tags(verdict).items():
+        client.set_model_version_tag(version.name, str(version.version), tag, value)
+    text = "\n".join(
+        [
+            _description(version.evaluation),
+            "",
+            f"Verdict: **{verdict.decision}**",
+            "",
+            *(f"- {each}" for each in verdict.reasons),
+        ]
+    )
+    client.update_model_version(version.name, str(version.version), text[: lineage.LONGEST])
+
+
+@said_clearly
+def record_promotion(client: MlflowClient, verdict: Verdict) -> None:
+    """Note on a version that a verdict was followed: it is followed once, whatever people do to production later."""
+    client.set_model_version_tag(verdict.version.name, str(verdict.version.version), lineage.PROMOTED_BY, verdict.key)
+
+
+def _create(
+    client: MlflowClient, project: Project, evaluation: Evaluation, name: str, key: str, run_id: str
+) -> Registered:
+    from mlflow.exceptions import MlflowException
+
+    stored = package.log(client, run_id, evaluation)
+    try:
+        client.create_registered_model(name, description=f"Made by `modelworks run`, config `{name}`.")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    tags = {
+        **lineage.version_tags(
+            evaluation,
+            pipeline_key=key,
+            run_id=run_id,
+            experiment_id=str(client.get_run(run_id).info.experiment_id),
+            digest=stored.digest,
+            probe=stored.probe,
+        ),
+        **lineage.commit_tags(project.root),
+    }
+    # The tags come with the version: there is no moment at which it exists without its key.
+    return registered(
+        client.create_model_version(
+            name,
+            source=stored.source,
+            run_id=run_id,
+            model_id=stored.model_id,
+            tags=tags,
+            description=_description(evaluation),
+            await_creation_for=READY_SECONDS,
+        )
+    )
+
+
+def _description(evaluation: Evaluation) -> str:
+    dataset = evaluation.trained.report.dataset
+    metrics = (f"- {name} {value}" for name, value in evaluation.metrics.items())
+    return "\n".join([f"Data `{dataset.name}` {dataset.digest}, {evaluation.rows:,} test rows", "", *metrics])
