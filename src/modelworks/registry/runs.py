@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
 from modelworks.digest import canonical_json
@@ -76,6 +76,7 @@ def system_metrics(client: MlflowClient, run_id: str, *, seconds: float = 2.0) -
 
     An outage of the store ends the sampling, not the block.
     """
+    from mlflow.exceptions import MlflowException
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     monitor = SystemMetricsMonitor(run_id, sampling_interval=seconds, tracking_uri=client.tracking_uri)
@@ -84,6 +85,12 @@ def system_metrics(client: MlflowClient, run_id: str, *, seconds: float = 2.0) -
         yield
     finally:
         monitor.finish()
+        # What was sampled since the last interval: of a short training, all there is.
+        rest = monitor.aggregate_metrics()
+        if rest:
+            with suppress(MlflowException, OSError):
+                monitor.publish_metrics(rest)
+                monitor.mlflow_logger.flush()
 
 
 @said_clearly
