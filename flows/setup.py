@@ -5,7 +5,6 @@ An empty database of each service, for projects to start with a copy: it saves a
 
 from __future__ import annotations
 
-import logging
 import os
 
 from flows import server
@@ -17,7 +16,6 @@ from modelworks.registry import store
 def main() -> None:
     """Keep one of each in this Python's environment."""
     os.environ |= QUIET
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
     keep_empty("mlflow", store.build_schema)
     keep_empty("prefect", server.build_schema)
 

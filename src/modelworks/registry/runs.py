@@ -85,12 +85,11 @@ def system_metrics(client: MlflowClient, run_id: str, *, seconds: float = 2.0) -
         yield
     finally:
         monitor.finish()
-        # What was sampled since the last interval: of a short training, all there is.
-        rest = monitor.aggregate_metrics()
-        if rest:
-            with suppress(MlflowException, OSError):
-                monitor.publish_metrics(rest)
-                monitor.mlflow_logger.flush()
+        # The last sample, and what came since the last interval: of a short training, all there is.
+        with suppress(MlflowException, OSError):
+            monitor.collect_metrics()
+            monitor.publish_metrics(monitor.aggregate_metrics())
+            monitor.mlflow_logger.flush()
 
 
 @said_clearly

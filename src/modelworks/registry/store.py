@@ -41,8 +41,7 @@ def connect(project: Project) -> MlflowClient:
         )
     from mlflow import MlflowClient
 
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    _hush()
     with tracking_errors(uri):
         if path is None:
             _check_alive(uri)
@@ -135,6 +134,8 @@ def build_schema(path: Path) -> None:
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
+    _hush()
+
     def without_sync(connection: sqlite3.Connection, _record: object) -> None:
         # Nobody sees the file before it is synced as a whole; a sync per migration takes half of the time.
         connection.execute("PRAGMA synchronous = OFF")
@@ -166,6 +167,12 @@ def _check_revision(path: Path) -> None:
             f"{path} has the schema of another MLflow (revision {found}, this one needs {head})",
             f"copy the file to a safe place, then: mlflow db upgrade sqlite:///{path}; if it is newer, install its MLflow",
         )
+
+
+def _hush() -> None:
+    """What its migrations say is of no use to anybody. To be called when MLflow is imported: that sets the level."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _artifacts(path: Path) -> Path:
