@@ -21,7 +21,7 @@ from modelworks.errors import BadInput
 from modelworks.evaluation.config import EvaluateConfig, GateConfig
 from modelworks.mistakes import in_words
 from modelworks.models.config import ModelConfig
-from modelworks.training.config import ComputeConfig, TrainConfig
+from modelworks.training.config import AugmentConfig, ComputeConfig, TrainConfig
 from modelworks.validation.config import ChecksConfig
 
 if TYPE_CHECKING:
@@ -92,6 +92,11 @@ class RunConfig:
             raise ValueError(
                 f"model.kind {self.model.kind} reads {read}s, but source.kind {self.source.kind} holds {held}s"
             )
+
+        if read != "image" and self.train.augment != AugmentConfig():
+            raise ValueError(f"train.augment varies images, but source.kind {self.source.kind} holds {held}s")
+        if read != "text" and self.train.batch_tokens:
+            raise ValueError(f"train.batch_tokens counts tokens, but source.kind {self.source.kind} holds {held}s")
 
     def section(self, *names: str) -> dict[str, Any]:
         """The named sections as JSON values, under their names."""

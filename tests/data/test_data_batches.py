@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from modelworks.data.batches import epoch_batches, in_order
+from modelworks.data.batches import Schedule, in_order
+
+
+def epoch_batches(
+    indices: np.ndarray, lengths: np.ndarray | None, size: int, seed: int, epoch: int, tokens: int = 0
+) -> list[np.ndarray]:
+    schedule = Schedule(indices, lengths, epochs=epoch + 1, batch_size=size, batch_tokens=tokens, seed=seed)
+    return schedule.batches(epoch)
+
 
 INDICES = np.arange(5, 1008)
 LENGTHS = np.random.default_rng(0).integers(1, 100, size=1008)
@@ -40,6 +48,24 @@ def test_texts_of_like_length_share_a_batch() -> None:
     bucketed = epoch_batches(INDICES, LENGTHS, 16, seed=0, epoch=0)
     assert padding(bucketed) < padding(plain) / 5
     assert padding(in_order(INDICES, LENGTHS, 16)) < padding(plain) / 5
+
+
+@pytest.mark.parametrize("tokens", [50, 400, 10**6])
+def test_a_budget_of_tokens_is_kept_and_used(tokens: int) -> None:
+    batches = epoch_batches(INDICES, LENGTHS, 1, seed=0, epoch=0, tokens=tokens)
+    assert sorted(np.concatenate(batches)) == INDICES.tolist()
+    padded = [len(batch) * int(LENGTHS[batch].max()) for batch in batches]
+    assert all(size <= tokens or len(batch) == 1 for size, batch in zip(padded, batches, strict=True))
+    assert np.mean(padded) > 0.7 * min(tokens, int(LENGTHS.max()) * len(INDICES))
+
+
+@pytest.mark.parametrize("tokens", [0, 300])
+def test_steps_are_counted_through_all_epochs(tokens: int) -> None:
+    schedule = Schedule(INDICES, LENGTHS, epochs=3, batch_size=64, batch_tokens=tokens, seed=0)
+    counts = [len(schedule.batches(epoch)) for epoch in range(3)]
+    assert schedule.num_steps == sum(counts)
+    assert [schedule.first_step(epoch) for epoch in range(3)] == [0, counts[0], counts[0] + counts[1]]
+    assert [schedule.epoch_of(step) for step in (0, counts[0] - 1, counts[0], sum(counts) - 1)] == [0, 0, 1, 2]
 
 
 def test_bucketed_batches_do_not_come_in_order_of_length() -> None:

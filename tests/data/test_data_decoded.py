@@ -55,7 +55,7 @@ def test_training_and_validation_rows_are_decoded_and_learned_from_training_alon
     data = make(tmp_path, fit)
     assert fit.seen == [[IMAGES[0], IMAGES[4], IMAGES[5]]]
     assert data.arrays["pixels"][:, 0, 0, 0].tolist() == [0, 2, 4, 5]
-    assert isinstance(data.arrays["pixels"], np.memmap)
+    assert len(data.mappings) == 1
     assert data.splits.tolist() == [TRAIN, VALIDATION, TRAIN, TRAIN]
     assert data.labels.tolist() == [0, 0, 0, 1]
     ids = packed.read(tmp_path / "set")["id"].to_pylist()
@@ -69,7 +69,7 @@ def test_the_same_key_is_made_once_and_a_damaged_set_again(tmp_path: Path, fit: 
     assert len(fit.seen) == 1
     make(tmp_path, fit, "other")
     assert len(fit.seen) == 2
-    path = tmp_path / "decoded" / "key" / "array-pixels.npy"
+    path = tmp_path / "decoded" / "key" / "pixels.bin"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -94,4 +94,4 @@ def test_texts_keep_their_tokenizer_beside_them(tmp_path: Path) -> None:
     data = decoded(tmp_path, "key", tmp_path / "set", SPLITS, ("a", "b"), fit=fit, load=text.Input)
     again = data.input.decode([contents[row] for row in (0, 2, 4, 5)])
     assert again["tokens"].tolist() == data.arrays["tokens"].tolist()
-    assert again["offsets"].tolist() == data.arrays["offsets"].tolist()
+    assert np.cumsum(again["lengths"]).tolist() == data.arrays["offsets"][1:].tolist()

@@ -121,19 +121,19 @@ def test_the_size_is_the_commonest_unless_it_is_named_or_large(
 def test_a_batch_is_normalised_and_channels_last() -> None:
     contents = [encoded(Image.fromarray(GENERATOR.integers(0, 256, (6, 5, 3), dtype=np.uint8))) for _ in range(50)]
     inputs = Input.fit(contents, {}, {})
-    arrays = inputs.decode(contents)
-    batch = inputs.batch(arrays, np.arange(50))["pixels"]
+    arrays = inputs.arrange(inputs.decode(contents))
+    batch = inputs.batch(arrays, torch.arange(50))["pixels"]
     assert batch.shape == (50, 3, 6, 5)
     assert batch.dtype == torch.float32
     assert batch.is_contiguous(memory_format=torch.channels_last)
     assert batch.mean((0, 2, 3)).tolist() == pytest.approx([0] * 3, abs=1e-3)
     assert batch.std((0, 2, 3)).tolist() == pytest.approx([1] * 3, abs=1e-2)
-    assert torch.equal(inputs.batch(arrays, np.array([7, 3]))["pixels"], batch[[7, 3]])
+    assert torch.equal(inputs.batch(arrays, torch.tensor([7, 3]))["pixels"], batch[[7, 3]])
     assert inputs.lengths(arrays) is None
 
 
 def test_images_of_one_grey_divide_by_no_zero() -> None:
     content = encoded(Image.new("L", (3, 3), 80))
     inputs = Input.fit([content], {}, {})
-    batch = inputs.batch(inputs.decode([content]), np.array([0]))["pixels"]
+    batch = inputs.batch(inputs.arrange(inputs.decode([content])), torch.tensor([0]))["pixels"]
     assert batch.abs().max() == 0

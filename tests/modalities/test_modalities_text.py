@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -50,12 +49,12 @@ ODD = [
 @pytest.mark.parametrize("kind", ["learned", "minilm"])
 def test_any_text_becomes_a_few_known_tokens(kind: str, content: str, request: pytest.FixtureRequest) -> None:
     inputs: Input = request.getfixturevalue(kind)
-    arrays = inputs.decode([content])
+    arrays = inputs.arrange(inputs.decode([content]))
     assert 2 <= len(arrays["tokens"]) <= 12
     assert arrays["offsets"].tolist() == [0, len(arrays["tokens"])]
     assert arrays["tokens"].min() >= 0
     assert arrays["tokens"].max() < inputs.shape["vocabulary"]
-    batch = inputs.batch(arrays, np.array([0]))
+    batch = inputs.batch(arrays, torch.tensor([0]))
     assert batch["mask"].all()
 
 
@@ -94,13 +93,13 @@ def test_a_saved_tokenizer_gives_the_same_tokens(learned: Input, tmp_path: Path)
 @pytest.mark.parametrize("kind", ["learned", "minilm"])
 def test_a_batch_is_padded_to_its_longest_and_masked(kind: str, request: pytest.FixtureRequest) -> None:
     inputs: Input = request.getfixturevalue(kind)
-    arrays = inputs.decode(["the", "the cat is fine", "", "the dog"])
+    arrays = inputs.arrange(inputs.decode(["the", "the cat is fine", "", "the dog"]))
     lengths = inputs.lengths(arrays)
     assert lengths is not None
-    batch = inputs.batch(arrays, np.array([2, 3]))
+    batch = inputs.batch(arrays, torch.tensor([2, 3]))
     assert batch["tokens"].shape == batch["mask"].shape == (2, lengths[3])
     assert batch["tokens"].dtype == torch.int64
     assert batch["mask"].sum(1).tolist() == [lengths[2], lengths[3]]
     assert (batch["tokens"][~batch["mask"]] == inputs.shape["padding"]).all()
-    whole = inputs.batch(arrays, np.arange(4))
+    whole = inputs.batch(arrays, torch.arange(4))
     assert torch.equal(whole["tokens"][3, : lengths[3]], batch["tokens"][1])

@@ -93,8 +93,8 @@ def test_a_few_steps_lower_the_loss(
     make: Callable[[ModelConfig], Made], section: ModelConfig, precision: torch.dtype
 ) -> None:
     made = make(section)
-    arrays = made.inputs.decode(made.contents)
-    batch = made.inputs.batch(arrays, np.arange(20))
+    arrays = made.inputs.arrange(made.inputs.decode(made.contents))
+    batch = made.inputs.batch(arrays, torch.arange(20))
     labels = torch.arange(20) % 2
     optimizer = torch.optim.AdamW(made.network.parameters(), lr=1e-3 if section.kind != "pretrained" else 1e-4)
     made.network.train()

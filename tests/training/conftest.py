@@ -1,22 +1,77 @@
-"""A small real training: the digits, and jobs over them."""
+"""Small real trainings: pictures for the loop alone, and jobs over the digits for the whole program."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
+from trainings import CPU
 
 from modelworks.data import packed
 from modelworks.data.config import SplitConfig
+from modelworks.data.decoded import DecodedSet
+from modelworks.data.packed import TRAIN, VALIDATION
 from modelworks.data.sources import Digits
+from modelworks.modalities.image import Input
+from modelworks.models import cnn
 from modelworks.models.config import Cnn
+from modelworks.training.checkpoint import Checkpoints
 from modelworks.training.config import TrainConfig
+from modelworks.training.events import EventLog
 from modelworks.training.hardware import Hardware
 from modelworks.training.job import Job
+from modelworks.training.loop import Stop, Trained, train
+
+
+@pytest.fixture
+def pictures() -> DecodedSet:
+    """Bright and dark pictures of 6x6, a few of them for validation."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, 200)
+    pixels = (generator.integers(0, 100, (200, 6, 6, 1)) + 100 * labels[:, None, None, None]).astype(np.uint8)
+    spec = {"height": 6, "width": 6, "channels": 1, "mean": [100.0], "std": [60.0]}
+    splits = np.where(np.arange(200) < 160, TRAIN, VALIDATION).astype(np.int8)
+    ids = np.arange(200, dtype=np.uint64)
+    return DecodedSet(
+        arrays={"pixels": torch.from_numpy(pixels)}, labels=labels, splits=splits, ids=ids, input=Input(spec)
+    )
+
+
+@pytest.fixture
+def fit(pictures: DecodedSet, tmp_path: Path) -> Iterator[Callable[..., tuple[nn.Module, Trained]]]:
+    """`fit(folder, **settings)` trains a fresh network; its events are in `tmp_path/folder/events.jsonl`."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def run(
+        folder: str = "work",
+        data: DecodedSet = pictures,
+        hardware: Hardware = CPU,
+        stop: Stop | None = None,
+        network: Callable[[], nn.Module] | None = None,
+        **settings: Any,
+    ) -> tuple[nn.Module, Trained]:
+        config = TrainConfig(**{"epochs": 3, "batch_size": 16, "learning_rate": 0.01, **settings})
+        work = tmp_path / folder
+        work.mkdir(exist_ok=True)
+        torch.manual_seed(config.seed)
+        model = network() if network else cnn.build({"hidden": 8, "dropout": 0.2}, data.input.shape, 2)
+        told = EventLog(work / "events.jsonl")
+        checkpoints = Checkpoints(work / "checkpoints", "key", lambda step: told.write("damaged", step=step))
+        try:
+            trained = train(model, data, config, hardware, checkpoints, told, stop or Stop())
+        finally:
+            told.close()
+        return model, trained
+
+    yield run
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

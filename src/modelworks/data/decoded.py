@@ -1,14 +1,16 @@
 """Decode once: arrays that training slices by index, memory-mapped, kept under a key.
 
 The key belongs to the caller and stands for everything the arrays depend on: the rows, their splits, and how the
-modality prepares them.
+modality prepares them. Rows are read, decoded and written some at a time, and pages that were read are given back:
+memory does not grow with the set.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Callable, Mapping
+import mmap
+from collections.abc import Callable, Collection, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,26 +22,32 @@ from modelworks.data.packed import TRAIN, VALIDATION
 from modelworks.store import StageStore, read_manifest, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import torch
 
 __all__ = ["DecodedSet", "Input", "decoded"]
 
+ARRAYS = "arrays.json"
+
 
 class Input(Protocol):
     """What every modality's `Input` can do."""
 
     spec: dict[str, Any]
+    resident: tuple[str, ...]
+    """Names of the arrays that may live on the device."""
 
     @property
     def shape(self) -> dict[str, int]: ...
     def save(self, folder: Path) -> None: ...
     def decode(self, contents: Any) -> dict[str, np.ndarray]: ...
-    def lengths(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray | None: ...
+    def arrange(self, arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]: ...
+    def lengths(self, arrays: Mapping[str, torch.Tensor]) -> np.ndarray | None: ...
+    def blank(self, device: str) -> torch.Tensor | None: ...
     def batch(
-        self, arrays: Mapping[str, np.ndarray], indices: np.ndarray, device: str = "cpu"
+        self, arrays: Mapping[str, torch.Tensor], indices: torch.Tensor, device: str = "cpu"
     ) -> dict[str, torch.Tensor]: ...
 
 
@@ -47,7 +55,7 @@ class Input(Protocol):
 class DecodedSet:
     """The training and validation rows, ready to be cut into batches."""
 
-    arrays: Mapping[str, np.ndarray]
+    arrays: Mapping[str, torch.Tensor]
     """What the modality's `Input.batch` slices."""
     labels: np.ndarray
     """int64, index into the classes."""
@@ -56,6 +64,13 @@ class DecodedSet:
     ids: np.ndarray
     """uint64, the first eight bytes of each row's id."""
     input: Input
+    mappings: tuple[mmap.mmap, ...] = ()
+    """The files that the arrays are mapped from."""
+
+    def release(self) -> None:
+        """Give pages that were read back to the system, which keeps them as long as it has room."""
+        for mapping in self.mappings:
+            mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def decoded(
@@ -65,7 +80,7 @@ def decoded(
     splits: np.ndarray,
     classes: tuple[str, ...],
     *,
-    fit: Callable[[Any], Input],
+    fit: Callable[[Collection[Any]], Input],
     load: Callable[[dict[str, Any], Path], Input],
 ) -> DecodedSet:
     """The decoded set under a key, made if it is not there or damaged.
@@ -83,15 +98,18 @@ def decoded(
             decodings.clear_leftovers("decoded")
             with decodings.write("decoded", key, {}) as aside:
                 _make(aside, dataset, splits, classes, fit)
-    arrays = {
-        path.stem.removeprefix("array-"): np.load(path, mmap_mode="r") for path in sorted(folder.glob("array-*.npy"))
-    }
+    arrays, mappings = {}, []
+    for name, (kind, shape) in json.loads((folder / ARRAYS).read_text()).items():
+        arrays[name], mapping = _mapped(folder / f"{name}.bin", np.dtype(kind), shape)
+        mappings += [mapping] if mapping is not None else []
+    own = load(json.loads((folder / "input.json").read_text()), folder)
     return DecodedSet(
-        arrays=arrays,
+        arrays=own.arrange(arrays),
         labels=np.load(folder / "labels.npy"),
         splits=np.load(folder / "splits.npy"),
         ids=np.load(folder / "ids.npy"),
-        input=load(json.loads((folder / "input.json").read_text()), folder),
+        input=own,
+        mappings=tuple(mappings),
     )
 
 
@@ -104,25 +122,73 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         yield
 
 
-def _make(
-    aside: Path, dataset: Path, splits: np.ndarray, classes: tuple[str, ...], fit: Callable[[Any], Input]
-) -> None:
-    import pyarrow as pa
+def _mapped(path: Path, kind: np.dtype[Any], shape: Sequence[int]) -> tuple[np.ndarray, mmap.mmap | None]:
+    """An array over a file. Writable to torch's content, but a write would never reach the file."""
+    if path.stat().st_size == 0:
+        return np.empty(shape, kind), None
+    with path.open("rb") as stream:
+        mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+    return np.frombuffer(mapping, kind).reshape(shape), mapping
 
+
+class _Contents(Collection[Any]):
+    """The contents of chosen rows, read anew each time they are gone through."""
+
+    def __init__(self, dataset: Path, column: str, chosen: np.ndarray) -> None:
+        self._dataset, self._column, self._chosen = dataset, column, chosen
+
+    def __len__(self) -> int:
+        return int(self._chosen.sum())
+
+    def __iter__(self) -> Iterator[Any]:
+        for columns in _chunks(self._dataset, [self._column], self._chosen):
+            yield from columns[self._column]
+
+    def __contains__(self, content: object) -> bool:
+        return any(content == each for each in self)
+
+
+def _chunks(dataset: Path, columns: Sequence[str], chosen: np.ndarray) -> Iterator[dict[str, list[Any]]]:
+    """Columns of the chosen rows, as Python values, some rows at a time."""
+    start = 0
+    for batch in packed.stream(dataset, columns):
+        kept = np.flatnonzero(chosen[start : start + len(batch)])
+        start += len(batch)
+        if len(kept) < len(batch):
+            import pyarrow as pa
+
+            # Not pa.array(kept): that would import pandas.
+            batch = batch.take(pa.Array.from_buffers(pa.int64(), len(kept), [None, pa.py_buffer(kept)]))
+        if len(kept):
+            yield {name: batch.column(name).to_pylist() for name in columns}
+
+
+def _make(
+    aside: Path,
+    dataset: Path,
+    splits: np.ndarray,
+    classes: tuple[str, ...],
+    fit: Callable[[Collection[Any]], Input],
+) -> None:
     content = packed.describe(dataset)["modality"]
-    chosen = np.flatnonzero((splits == TRAIN) | (splits == VALIDATION))
-    # Not pa.array(chosen): that would import pandas.
-    places = pa.Array.from_buffers(pa.int64(), len(chosen), [None, pa.py_buffer(chosen)])
-    table = packed.read(dataset, ["id", "label", content]).take(places)
-    contents = table[content].to_pylist()
-    kept = splits[chosen]
-    input_ = fit([contents[index] for index in np.flatnonzero(kept == TRAIN)])
-    for name, array in input_.decode(contents).items():
-        np.save(aside / f"array-{name}.npy", array, allow_pickle=False)
+    input_ = fit(_Contents(dataset, content, splits == TRAIN))
     index_of = {label: index for index, label in enumerate(classes)}
-    labels = np.array([index_of[label] for label in table["label"].to_pylist()], dtype=np.int64)
-    ids = np.array([int(each[:16], 16) for each in table["id"].to_pylist()], dtype=np.uint64)
-    for name, array in (("labels", labels), ("splits", kept), ("ids", ids)):
-        np.save(aside / f"{name}.npy", array, allow_pickle=False)
+    labels, ids = [], []
+    shapes: dict[str, tuple[str, list[int]]] = {}
+    for columns in _chunks(dataset, ["id", "label", content], (splits == TRAIN) | (splits == VALIDATION)):
+        labels.append(np.array([index_of[label] for label in columns["label"]], dtype=np.int64))
+        ids.append(np.array([int(each[:16], 16) for each in columns["id"]], dtype=np.uint64))
+        for name, array in input_.decode(columns[content]).items():
+            with (aside / f"{name}.bin").open("ab") as stream:
+                array.tofile(stream)
+            rows = len(array) + (shapes[name][1][0] if name in shapes else 0)
+            shapes[name] = (array.dtype.str, [rows, *array.shape[1:]])
+    for name, each in (
+        ("labels", np.concatenate(labels)),
+        ("splits", splits[(splits == TRAIN) | (splits == VALIDATION)]),
+        ("ids", np.concatenate(ids)),
+    ):
+        np.save(aside / f"{name}.npy", each, allow_pickle=False)
     input_.save(aside)
     write_json(aside / "input.json", input_.spec)
+    write_json(aside / ARRAYS, shapes)

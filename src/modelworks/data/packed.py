@@ -15,7 +15,7 @@ from modelworks.errors import Corrupt
 from modelworks.store import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -24,7 +24,18 @@ if TYPE_CHECKING:
     from modelworks.data.config import SplitConfig
     from modelworks.data.sources.base import Examples
 
-__all__ = ["QUARANTINED", "SPLIT_NAMES", "TEST", "TRAIN", "VALIDATION", "assign_splits", "describe", "read", "write"]
+__all__ = [
+    "QUARANTINED",
+    "SPLIT_NAMES",
+    "TEST",
+    "TRAIN",
+    "VALIDATION",
+    "assign_splits",
+    "describe",
+    "read",
+    "stream",
+    "write",
+]
 
 TRAIN, VALIDATION, TEST, QUARANTINED = 0, 1, 2, -1
 SPLIT_NAMES = ("train", "validation", "test")
@@ -94,6 +105,22 @@ def read(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
         with pa.parquet.ParquetFile(folder / "examples.parquet", page_checksum_verification=True) as file:
             known = set(file.schema_arrow.names)
             return file.read([name for name in columns if name in known] if columns is not None else None)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise Corrupt(f"{folder / 'examples.parquet'}: {error}", "delete the folder and run again") from error
+
+
+def stream(folder: Path, columns: Sequence[str], rows: int = 4096) -> Iterator[pa.RecordBatch]:
+    """The examples in order, some rows at a time: memory stays flat however many there are.
+
+    Raises:
+        Corrupt: the file is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        with pa.parquet.ParquetFile(folder / "examples.parquet", page_checksum_verification=True) as file:
+            yield from file.iter_batches(rows, columns=list(columns))
     except (OSError, pa.ArrowInvalid) as error:
         raise Corrupt(f"{folder / 'examples.parquet'}: {error}", "delete the folder and run again") from error
 

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Input"]
 
+SAMPLE = 10_000
+"""Images, at least, that mean and deviation are taken from, when there are so many."""
 LARGEST_SIDE = 128
 """Images whose size the config leaves open are scaled down to this many pixels a side."""
 
@@ -28,17 +30,24 @@ class Input:
     `spec` is JSON: height, width, channels, and mean and std per channel, in grey levels of 0 to 255.
     """
 
+    resident = ("pixels",)
+    """What may live on the device."""
+
     def __init__(self, spec: Mapping[str, Any], _folder: Path | None = None) -> None:
         self.spec = dict(spec)
 
     @classmethod
-    def fit(cls, contents: Sequence[bytes], settings: Mapping[str, Any], _assets: Mapping[str, bytes]) -> Input:
-        """Learn size, channels and statistics from the training images alone."""
+    def fit(cls, contents: Collection[bytes], settings: Mapping[str, Any], _assets: Mapping[str, bytes]) -> Input:
+        """Learn size, channels and statistics from the training images alone, gone through once."""
         import numpy as np
 
         sizes: dict[tuple[int, int], int] = {}
         coloured = False
-        for content in contents:
+        sampled = []
+        stride = max(1, len(contents) // SAMPLE)
+        for index, content in enumerate(contents):
+            if index % stride == 0:
+                sampled.append(content)
             width, height, channels = _header(content)
             sizes[height, width] = sizes.get((height, width), 0) + 1
             coloured = coloured or channels > 1
@@ -50,7 +59,7 @@ class Input:
             scale = LARGEST_SIDE / max(height, width)
             height, width = max(1, round(height * scale)), max(1, round(width * scale))
         inputs = cls({"height": height, "width": width, "channels": 3 if coloured else 1})
-        sample = inputs.decode(contents[:: max(1, len(contents) // 10_000)])["pixels"]
+        sample = inputs.decode(sampled)["pixels"]
         mean = sample.mean(axis=(0, 1, 2), dtype=np.float64)
         std = sample.std(axis=(0, 1, 2), dtype=np.float64)
         inputs.spec |= {"mean": mean.round(4).tolist(), "std": np.maximum(std, 1.0).round(4).tolist()}
@@ -78,20 +87,43 @@ class Input:
                 pixels[index] = _decode(content, height, width, channels)
         return {"pixels": pixels}
 
-    def lengths(self, _arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    def arrange(self, arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        """What `batch` slices: tensors over the decoded arrays."""
+        import torch
+
+        return {"pixels": torch.from_numpy(arrays["pixels"])}
+
+    def lengths(self, _arrays: Mapping[str, torch.Tensor]) -> np.ndarray | None:
         """None: every image costs the same."""
         return None
 
+    def blank(self, device: str) -> torch.Tensor | None:
+        """float32 (channels,): what the model is given for a black pixel."""
+        mean, std = self._statistics(device)
+        return -mean.flatten() / std.flatten()
+
     def batch(
-        self, arrays: Mapping[str, np.ndarray], indices: np.ndarray, device: str = "cpu"
+        self, arrays: Mapping[str, torch.Tensor], indices: torch.Tensor, device: str = "cpu"
     ) -> dict[str, torch.Tensor]:
-        """`pixels`: float32 (len(indices), channels, height, width), normalised, channels last in memory."""
+        """`pixels`: float32 (len(indices), channels, height, width), normalised, channels last in memory.
+
+        Args:
+            arrays: of `arrange`, on the CPU or on the device.
+            indices: int64, on the CPU.
+            device: of the result.
+        """
+        source = arrays["pixels"]
+        chosen = source[indices.to(source.device, non_blocking=True)]
+        if chosen.device.type != device:
+            chosen = chosen.pin_memory().to(device, non_blocking=True)
+        mean, std = self._statistics(device)
+        return {"pixels": chosen.permute(0, 3, 1, 2).float().sub_(mean).div_(std)}
+
+    def _statistics(self, device: str) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
 
-        pixels = torch.from_numpy(arrays["pixels"][indices]).to(device, non_blocking=True).permute(0, 3, 1, 2)
         mean = torch.tensor(self.spec["mean"], device=device).view(1, -1, 1, 1)
-        std = torch.tensor(self.spec["std"], device=device).view(1, -1, 1, 1)
-        return {"pixels": pixels.float().sub_(mean).div_(std)}
+        return mean, torch.tensor(self.spec["std"], device=device).view(1, -1, 1, 1)
 
 
 def _header(content: bytes) -> tuple[int, int, int]:

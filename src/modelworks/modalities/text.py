@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import numpy as np
     import torch
@@ -23,6 +23,9 @@ TOKENIZER = "tokenizer.json"
 class Input:
     """How the texts of one model become tokens. `spec` is JSON: max_tokens, vocabulary, padding."""
 
+    resident = ("tokens",)
+    """What may live on the device."""
+
     def __init__(self, spec: Mapping[str, Any], folder: Path | None = None, tokenizer: Tokenizer | None = None) -> None:
         from tokenizers import Tokenizer as Loader
 
@@ -33,7 +36,7 @@ class Input:
         self.tokenizer.enable_truncation(int(self.spec["max_tokens"]))
 
     @classmethod
-    def fit(cls, contents: Sequence[str], settings: Mapping[str, Any], assets: Mapping[str, bytes]) -> Input:
+    def fit(cls, contents: Collection[str], settings: Mapping[str, Any], assets: Mapping[str, bytes]) -> Input:
         """Take the tokenizer that comes with the architecture, or learn one from the training texts alone."""
         from tokenizers import Tokenizer
 
@@ -57,41 +60,58 @@ class Input:
         return {name: self.spec[name] for name in ("vocabulary", "padding", "max_tokens")}
 
     def decode(self, contents: Sequence[str]) -> dict[str, np.ndarray]:
-        """`tokens`: int32, all texts end to end; `offsets`: int64 (n + 1), where each begins."""
+        """`tokens`: int32, all texts end to end; `lengths`: int32 (n,), tokens of each."""
         import numpy as np
 
         encoded = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(contents))]
-        offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
-        np.cumsum([len(ids) for ids in encoded], out=offsets[1:])
-        tokens = np.fromiter((token for ids in encoded for token in ids), dtype=np.int32, count=int(offsets[-1]))
-        return {"tokens": tokens, "offsets": offsets}
+        lengths = np.array([len(ids) for ids in encoded], dtype=np.int32)
+        tokens = np.fromiter((token for ids in encoded for token in ids), dtype=np.int32, count=int(lengths.sum()))
+        return {"tokens": tokens, "lengths": lengths}
 
-    def lengths(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    def arrange(self, arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        """What `batch` slices: the tokens, and `offsets`, int64 (n + 1), where each text begins."""
+        import torch
+
+        offsets = torch.zeros(len(arrays["lengths"]) + 1, dtype=torch.int64)
+        torch.cumsum(torch.from_numpy(arrays["lengths"]), 0, out=offsets[1:])
+        return {"tokens": torch.from_numpy(arrays["tokens"]), "offsets": offsets}
+
+    def lengths(self, arrays: Mapping[str, torch.Tensor]) -> np.ndarray | None:
         """Tokens of each text: what batches are bucketed by."""
-        import numpy as np
+        return arrays["offsets"].diff().numpy()
 
-        return np.diff(arrays["offsets"])
+    def blank(self, _device: str) -> torch.Tensor | None:
+        """None: texts are not varied."""
+        return None
 
     def batch(
-        self, arrays: Mapping[str, np.ndarray], indices: np.ndarray, device: str = "cpu"
+        self, arrays: Mapping[str, torch.Tensor], indices: torch.Tensor, device: str = "cpu"
     ) -> dict[str, torch.Tensor]:
-        """`tokens` int64 and `mask` bool (True on real tokens), both (len(indices), longest of them)."""
-        import numpy as np
+        """`tokens` int64 and `mask` bool (True on real tokens), both (len(indices), longest of them).
+
+        Args:
+            arrays: of `arrange`; the tokens on the CPU or on the device, the offsets on the CPU.
+            indices: int64, on the CPU.
+            device: of the result.
+        """
         import torch
 
         starts = arrays["offsets"][indices]
-        lengths = arrays["offsets"][np.asarray(indices) + 1] - starts
-        columns = np.arange(max(1, int(lengths.max())))
+        lengths = arrays["offsets"][indices + 1] - starts
+        columns = torch.arange(max(1, int(lengths.max())))
         mask = columns < lengths[:, None]
-        places = np.where(mask, starts[:, None] + columns, 0)
-        tokens = np.where(mask, arrays["tokens"][places], self.spec["padding"])
-        return {
-            "tokens": torch.from_numpy(tokens.astype(np.int64)).to(device, non_blocking=True),
-            "mask": torch.from_numpy(mask).to(device, non_blocking=True),
-        }
+        places = torch.where(mask, starts[:, None] + columns, 0)
+        source = arrays["tokens"]
+        if source.device.type == device:
+            places, mask = (each.to(device, non_blocking=True) for each in (places, mask))
+            tokens = torch.where(mask, source[places], self.spec["padding"]).long()
+        else:
+            tokens = torch.where(mask, source[places], self.spec["padding"]).long()
+            tokens, mask = (each.pin_memory().to(device, non_blocking=True) for each in (tokens, mask))
+        return {"tokens": tokens, "mask": mask}
 
 
-def _learn(contents: Sequence[str], vocabulary: int) -> Tokenizer:
+def _learn(contents: Collection[str], vocabulary: int) -> Tokenizer:
     """A lower-casing byte-level BPE tokenizer (Sennrich et al. 2016, arXiv:1508.07909; Radford et al. 2019).
 
     Bytes are its alphabet, so no character is unknown to it. And the same texts give the same tokenizer: the order in

@@ -60,14 +60,14 @@ class SavedModel:
         import numpy as np
         import torch
 
-        arrays = self.inputs.decode(contents)
+        arrays = self.inputs.arrange(self.inputs.decode(contents))
         lengths = self.inputs.lengths(arrays)
         order = np.arange(len(contents)) if lengths is None else np.argsort(lengths, kind="stable")
         result = np.empty((len(contents), len(self.labels)), np.float32)
         with torch.inference_mode():
             for start in range(0, len(order), batch_size):
                 indices = order[start : start + batch_size]
-                logits = self.network(**self.inputs.batch(arrays, indices))
+                logits = self.network(**self.inputs.batch(arrays, torch.from_numpy(indices)))
                 result[indices] = logits.float().softmax(-1).numpy()
         return result
 

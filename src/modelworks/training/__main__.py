@@ -8,23 +8,20 @@ written on request.
 
 from __future__ import annotations
 
-import importlib
 import os
-import shutil
 import signal
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelworks.errors import BadInput, Interrupted, ModelworksError, Refused
+from modelworks.errors import Interrupted, ModelworksError
 from modelworks.process import die_with_parent, spare_imported_garbage
 from modelworks.store import disk_errors
 from modelworks.training.events import EventLog
 from modelworks.training.job import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import FrameType
 
 
@@ -44,7 +41,9 @@ def main() -> int:
     try:
         die_with_parent(job.parent)
         with disk_errors(job.work):
-            _run(job, events)
+            from modelworks.training.fit import fit  # torch takes seconds: only now
+
+            fit(job, events)
     except ModelworksError as error:
         with suppress(OSError):  # a disk that is full takes no event either; the exit code speaks for itself
             events.write("failed", exit_code=error.exit_code, message=error.message, hint=error.hint)
@@ -54,9 +53,8 @@ def main() -> int:
 
 def _awaited() -> str:
     """The line that the parent writes when it knows the job."""
-    importlib.import_module("modelworks.training.loop")
-    importlib.import_module("modelworks.models.saved")
-    importlib.import_module("modelworks.data.decoded")
+    from modelworks.training import fit  # noqa: F401  # imported for the time when there is a job
+
     return sys.stdin.readline().strip()
 
 
@@ -70,84 +68,6 @@ def _log_to(path: Path) -> None:
 def _give_up(number: int, _frame: FrameType | None) -> None:
     """Answer a signal before the first step: there is nothing to keep."""
     raise Interrupted(number)
-
-
-def _run(job: Job, events: EventLog) -> None:
-    import numpy as np
-    import torch
-
-    from modelworks.data.decoded import decoded
-    from modelworks.data.packed import TRAIN
-    from modelworks.models import saved
-    from modelworks.training.checkpoint import Checkpoints
-    from modelworks.training.loop import Stop, Stopped, train
-    from modelworks.training.meter import Diverged
-
-    torch.set_num_threads(job.hardware.threads)
-    torch.set_deterministic_debug_mode("error")
-    torch.manual_seed(job.train.seed)
-
-    section = vars(job.model)
-    architecture = importlib.import_module(f"modelworks.models.{job.model.kind}")
-    modality = importlib.import_module(f"modelworks.modalities.{job.model.modality}")
-    data = decoded(
-        job.decoded,
-        job.decoded_key,
-        job.dataset,
-        np.load(job.splits),
-        job.classes,
-        fit=lambda contents: modality.Input.fit(contents, section, architecture.assets(job.checkpoint)),
-        load=modality.Input,
-    )
-    with _fitting_checkpoint():
-        configuration = architecture.configure(section, job.checkpoint)
-    description = {
-        "kind": job.model.kind,
-        "modality": job.model.modality,
-        "labels": job.classes,
-        "architecture": configuration,
-        "shape": data.input.shape,
-    }
-    network = architecture.build(configuration, data.input.shape, len(job.classes))
-    with _fitting_checkpoint():
-        architecture.initialise(network, job.checkpoint)
-    network.to(job.hardware.device)
-    stop = Stop()
-    signal.signal(signal.SIGTERM, stop.request)
-    try:
-        trained = train(
-            network, data, job.train, job.hardware, Checkpoints(job.work / "checkpoints", job.key), events, stop
-        )
-    except Stopped:
-        raise Interrupted(stop.requested) from None
-    except Diverged as error:
-        raise Refused(str(error), "lower train.learning_rate, or set train.clip_norm") from None
-    except torch.OutOfMemoryError as error:
-        raise BadInput(f"the GPU's memory is full: {str(error).splitlines()[0]}", "lower train.batch_size") from None
-    shutil.rmtree(job.work / "model", ignore_errors=True)
-    saved.save(
-        job.work / "model",
-        description=description,
-        network=network,
-        inputs=data.input,
-        sources={"architecture": Path(str(architecture.__file__)), "modality": Path(str(modality.__file__))},
-        training_ids=np.sort(data.ids[data.splits == TRAIN]),
-    )
-    events.write(
-        "done",
-        step=trained.steps,
-        seconds=trained.seconds,
-        examples_per_second=trained.examples_per_second,
-        parameters=sum(each.numel() for each in network.parameters()),
-    )
-
-
-@contextmanager
-def _fitting_checkpoint() -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise BadInput(str(error), "name a checkpoint that fits, or change what is asked of it") from error
 
 
 if __name__ == "__main__":

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from modelworks.bounds import Bounds
 
-__all__ = ["ComputeConfig", "TrainConfig"]
+__all__ = ["AugmentConfig", "ComputeConfig", "TrainConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """How training images are varied, each differently at every epoch."""
+
+    shift: Annotated[int, Bounds(ge=0)] = 0
+    """Moved by up to this many pixels in each direction; what comes in at the edge is blank."""
+    flip: bool = False
+    """Mirrored left to right, every other one."""
+    crop: Annotated[float, Bounds(ge=0, lt=1)] = 0.0
+    """Up to this share of each side is cut off, and what is left is brought to the full size."""
+    cutout: Annotated[int, Bounds(ge=0)] = 0
+    """Side in pixels of a square blanked at a random place (DeVries & Taylor 2017, arXiv:1708.04552)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +31,11 @@ class TrainConfig:
     epochs: Annotated[int, Bounds(ge=1)]
     """Passes over the training rows."""
     batch_size: Annotated[int, Bounds(ge=1)] = 64
-    """Examples per optimizer step."""
+    """Examples per optimizer step, over all processes."""
+    batch_tokens: Annotated[int, Bounds(ge=0)] = 0
+    """Texts only: tokens per optimizer step, padding included, in place of `batch_size`; 0 for a number of examples."""
+    accumulate: Annotated[int, Bounds(ge=1)] = 1
+    """Parts in which a batch is computed, one after another, to need less memory."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """`adamw`, or `sgd` with momentum."""
     learning_rate: Annotated[float, Bounds(gt=0)] = 0.001
@@ -32,10 +50,28 @@ class TrainConfig:
     """Share of the steps in which the rate rises to its highest."""
     clip_norm: Annotated[float, Bounds(ge=0)] = 0.0
     """Gradients are scaled down to this norm; 0 for never."""
+    label_smoothing: Annotated[float, Bounds(ge=0, lt=1)] = 0.0
+    """Share of the target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567)."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """`balanced` weighs each class by the inverse of its number of training rows."""
+    ema: Annotated[float, Bounds(ge=0, lt=1)] = 0.0
+    """Decay per step of an exponential average of the weights, which is then the model; 0 for the weights themselves."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Images only."""
+    monitor: Literal["validation_loss", "validation_accuracy"] = "validation_loss"
+    """What `keep` and `patience` go by; it needs validation rows."""
+    keep: Literal["last", "best"] = "last"
+    """Whether the model is the last epoch's, or that of the epoch with the best `monitor`."""
+    patience: Annotated[int, Bounds(ge=0)] = 0
+    """Stop after this many epochs without a better `monitor`; 0 for never."""
     seed: Annotated[int, Bounds(ge=0, lt=2**31)] = 0
-    """Fixes the run: initial weights, order of examples, dropout."""
+    """Fixes the run: initial weights, order of examples, dropout, augmentation."""
+    deterministic: bool = True
+    """Only algorithms whose bits repeat. On a CPU it costs nothing; `false` lets CUDA take faster ones."""
     checkpoint_seconds: Annotated[float, Bounds(gt=0)] = 30.0
     """A complete checkpoint is written at the first step after this many seconds."""
+    checkpoint_steps: Annotated[int, Bounds(ge=0)] = 0
+    """One every so many steps as well; 0 for none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,10 @@
     step         step, epoch, loss, learning_rate, examples_per_second, seconds_left, memory_mb
     epoch        step, epoch; validation_loss and validation_accuracy when there are validation rows
     checkpoint   step, seconds
+    damaged      step (of a checkpoint that was passed over)
+    memory       parts, examples: it did not suffice, so batches are computed in that many parts of so many examples
+    early_stop   step, epoch, best_step
+    diverged     step, learning_rate, ids (first 16 hex digits of the id of each row of the batch)
     failed       exit_code, message, hint
     done         step, seconds, examples_per_second, parameters
 

@@ -11,7 +11,7 @@ from typing import Any
 from modelworks.bounds import kinds
 from modelworks.models.config import ModelConfig
 from modelworks.store import write_json
-from modelworks.training.config import TrainConfig
+from modelworks.training.config import AugmentConfig, TrainConfig
 from modelworks.training.hardware import Hardware
 
 __all__ = ["Job"]
@@ -50,7 +50,7 @@ class Job:
         """Load what `write` saved."""
         values = json.loads(path.read_text())
         checkpoint = values.pop("checkpoint")
-        model = values.pop("model")
+        model, train = values.pop("model"), values.pop("train")
         return cls(
             dataset=Path(values.pop("dataset")),
             splits=Path(values.pop("splits")),
@@ -59,7 +59,7 @@ class Job:
             checkpoint=Path(checkpoint) if checkpoint else None,
             classes=tuple(values.pop("classes")),
             model=kinds(ModelConfig)[model["kind"]](**model),
-            train=TrainConfig(**values.pop("train")),
+            train=TrainConfig(**{**train, "augment": AugmentConfig(**train["augment"])}),
             hardware=Hardware(**values.pop("hardware")),
             **values,
         )

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
-from modelworks.data.batches import epoch_batches, in_order
-from modelworks.data.packed import TRAIN, VALIDATION
-from modelworks.training.meter import Meter
+from modelworks.data.batches import Schedule
+from modelworks.data.packed import TRAIN
+from modelworks.training.averaging import make_average
+from modelworks.training.checkpoint import Stateful, random_states
+from modelworks.training.feed import Feed
+from modelworks.training.meter import Diverged, Meter
 from modelworks.training.optimization import learning_rate, make_optimizer
+from modelworks.training.stepper import Stepper
+from modelworks.training.watch import Best, validate
+from modelworks.training.world import World
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
     from modelworks.training.events import EventLog
     from modelworks.training.hardware import Hardware
 
-__all__ = ["Stopped", "Trained", "train"]
+__all__ = ["Stop", "Stopped", "Trained", "train"]
 
 
 class Stopped(Exception):
@@ -60,98 +64,98 @@ def train(
     checkpoints: Checkpoints,
     events: EventLog,
     stop: Stop,
+    world: World | None = None,
 ) -> Trained:
     """Train a model in place, from its newest checkpoint if it has one, to the end of the last epoch.
 
     Raises:
-        Diverged: the loss became infinite or no number.
+        Diverged: the loss or a weight became infinite or no number.
         Stopped: `stop` was requested; a checkpoint stands at the step reached.
     """
-    indices = np.flatnonzero(data.splits == TRAIN)
-    lengths = data.input.lengths(data.arrays)
-    labels = torch.from_numpy(data.labels)
-    steps_per_epoch = math.ceil(len(indices) / config.batch_size)
-    num_steps = steps_per_epoch * config.epochs
+    world = world or World()
+    schedule = Schedule(
+        np.flatnonzero(data.splits == TRAIN),
+        data.input.lengths(data.arrays),
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        batch_tokens=config.batch_tokens,
+        seed=config.seed,
+    )
+    feed = Feed(data, hardware, config.class_weights)
     optimizer = make_optimizer(model, config)
-    rate_of = learning_rate(config, num_steps)
-    step, progress = checkpoints.restore(model, optimizer)
+    rate_of = learning_rate(config, schedule.num_steps)
+    average = make_average(model, config.ema)
+    meter = Meter(schedule.num_steps, hardware, events, world)
+    best = Best(config)
+    stepper = Stepper(
+        model, optimizer, feed.weights, data.input.blank(hardware.device), config, hardware, world, events
+    )
+    parts: dict[str, Stateful] = {
+        "model": model,
+        "optimizer": optimizer,
+        "average": average,
+        "stepper": stepper,
+        "meter": meter,
+        "best": best,
+        **random_states(),
+    }
+    checkpoints.restore(parts)
     events.write(
         "start",
-        steps=num_steps,
+        steps=schedule.num_steps,
         epochs=config.epochs,
         parameters=sum(each.numel() for each in model.parameters()),
-        resumed_from=step,
+        resumed_from=meter.step,
     )
-    meter = Meter(step, num_steps, hardware, events, progress)
-    last_checkpoint = time.perf_counter()
+    saved = time.perf_counter()
+
+    def save(batch: np.ndarray, rate: float) -> None:
+        nonlocal saved
+        with meter.paused():
+            started = time.perf_counter()
+            if not _finite(model):  # no checkpoint keeps what cannot be gone on from
+                raise Diverged("a weight is infinite or no number", meter.step, rate, batch)
+            checkpoints.save(meter.step, parts, keep=best.step if config.keep == "best" else 0)
+            saved = time.perf_counter()
+            events.write("checkpoint", step=meter.step, seconds=saved - started)
+
     model.train()
     # A resume at the very end of an epoch goes back into it, for its validation may not have been written.
-    for epoch in range(max(step - 1, 0) // steps_per_epoch, config.epochs):
-        batches = epoch_batches(indices, lengths, config.batch_size, config.seed, epoch)
-        for batch in batches[step - epoch * steps_per_epoch :]:
-            rate = rate_of(step)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            loss = _step(model, optimizer, data, labels, batch, config, hardware)
-            step += 1
-            meter.add(loss, len(batch))
-            stopping = bool(stop.requested)
-            save = stopping or time.perf_counter() - last_checkpoint >= config.checkpoint_seconds
-            if save or meter.due or step == num_steps:
-                meter.report(step, epoch + 1, rate)  # raises Diverged: no checkpoint keeps a loss that is no number
-            if save:
-                with meter.paused():
-                    started = time.perf_counter()
-                    checkpoints.save(step, model, optimizer, meter.progress())
-                    last_checkpoint = time.perf_counter()
-                    events.write("checkpoint", step=step, seconds=last_checkpoint - started)
+    for epoch in range(schedule.epoch_of(max(meter.step - 1, 0)), config.epochs):
+        order = map(world.part, schedule.batches(epoch)[meter.step - schedule.first_step(epoch) :])
+        rate, batch = 0.0, np.empty(0, np.int64)
+        for batch, inputs, target in feed.batches(order):
+            rate = rate_of(meter.step)
+            loss = stepper.step(inputs, target, rate)
+            average.update()
+            meter.add(loss, rate, batch)
+            steps_due = config.checkpoint_steps and meter.step % config.checkpoint_steps == 0
+            seconds_due = time.perf_counter() - saved >= config.checkpoint_seconds
+            stopping, saving, telling = world.agree(
+                bool(stop.requested), bool(steps_due or seconds_due), meter.due or meter.step == schedule.num_steps
+            )
+            if stopping or saving or telling:
+                meter.report(epoch + 1)
+                feed.release()
+            if stopping or saving:
+                save(batch, rate)
             if stopping:
                 raise Stopped
         with meter.paused():
-            events.write("epoch", step=step, epoch=epoch + 1, **_validate(model, data, config, hardware))
-    return Trained(steps=step, seconds=meter.seconds, examples_per_second=meter.examples / meter.seconds)
+            figures = validate(average.model, data, feed, config.batch_size, hardware, world)
+            events.write("epoch", step=meter.step, epoch=epoch + 1, **figures)
+        if best.see(meter.step, figures) and config.keep == "best":
+            save(batch, rate)
+        if best.patience_is_over:
+            events.write("early_stop", step=meter.step, epoch=epoch + 1, best_step=best.step)
+            break
+    average.store()
+    if config.keep == "best" and best.step not in (0, meter.step):
+        part = "average" if config.ema else "model"
+        model.load_state_dict(average.weights_of(checkpoints.read(best.step, part)))
+    return Trained(steps=meter.step, seconds=meter.seconds, examples_per_second=meter.examples / meter.seconds)
 
 
-def _step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    data: DecodedSet,
-    labels: torch.Tensor,
-    batch: np.ndarray,
-    config: TrainConfig,
-    hardware: Hardware,
-) -> torch.Tensor:
-    """One optimizer step; the loss, detached and still on its device."""
-    target = labels[batch].to(hardware.device, non_blocking=True)
-    with _autocast(hardware):
-        logits = model(**data.input.batch(data.arrays, batch, hardware.device))
-        loss = functional.cross_entropy(logits.float(), target)
-    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    if config.clip_norm:
-        nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-    optimizer.step()
-    model.zero_grad(set_to_none=True)
-    return loss.detach()
-
-
-def _validate(model: nn.Module, data: DecodedSet, config: TrainConfig, hardware: Hardware) -> dict[str, Any]:
-    """Mean loss and accuracy on the validation rows; nothing when there are none."""
-    indices = np.flatnonzero(data.splits == VALIDATION)
-    if not len(indices):
-        return {}
-    labels = torch.from_numpy(data.labels)
-    total = torch.zeros((), device=hardware.device)
-    correct = torch.zeros((), device=hardware.device)
-    model.eval()
-    with torch.inference_mode(), _autocast(hardware):
-        for batch in in_order(indices, data.input.lengths(data.arrays), max(256, config.batch_size)):
-            target = labels[batch].to(hardware.device)
-            logits = model(**data.input.batch(data.arrays, batch, hardware.device)).float()
-            total += functional.cross_entropy(logits, target, reduction="sum")
-            correct += (logits.argmax(-1) == target).sum()
-    model.train()
-    return {"validation_loss": total.item() / len(indices), "validation_accuracy": correct.item() / len(indices)}
-
-
-def _autocast(hardware: Hardware) -> torch.autocast:
-    return torch.autocast(hardware.device, torch.bfloat16, enabled=hardware.precision == "bf16")
+def _finite(model: nn.Module) -> bool:
+    norms = torch._foreach_norm([each.detach() for each in model.parameters()])  # noqa: SLF001  # one pass, one sync
+    return bool(torch.stack(norms).isfinite().all())

@@ -1,0 +1,69 @@
+"""Images varied on the device, a whole batch at a time: shift, flip, crop, cutout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from modelworks.training.config import AugmentConfig
+
+__all__ = ["augment"]
+
+
+def augment(pixels: torch.Tensor, config: AugmentConfig, blank: torch.Tensor) -> torch.Tensor:
+    """Vary each image of a batch in its own way, drawn from torch's generator.
+
+    Args:
+        pixels: float (n, channels, height, width), any memory format, which the result keeps.
+        config: what to do.
+        blank: value per channel (channels,) of what comes in at the edges and of cut-out squares.
+    """
+    if config.flip:
+        mirrored = torch.rand(len(pixels), device=pixels.device) < 0.5
+        pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(-1), pixels)
+    if config.crop:
+        pixels = _crop(pixels, config.crop)
+    if config.shift:
+        pixels = _shift(pixels, config.shift, blank)
+    if config.cutout:
+        pixels = _cut_out(pixels, config.cutout, blank)
+    return pixels
+
+
+def _shift(pixels: torch.Tensor, most: int, blank: torch.Tensor) -> torch.Tensor:
+    n, channels, height, width = pixels.shape
+    device = pixels.device
+    padded = blank.view(1, 1, 1, -1).expand(n, height + 2 * most, width + 2 * most, channels).contiguous()
+    padded[:, most : most + height, most : most + width] = pixels.permute(0, 2, 3, 1)
+    down, right = torch.randint(0, 2 * most + 1, (2, n), device=device)
+    # One gather of whole pixels, which lie together in memory: (n, height, 1) and (n, 1, width) places.
+    rows = (down[:, None] + torch.arange(height, device=device))[:, :, None]
+    columns = (right[:, None] + torch.arange(width, device=device))[:, None, :]
+    moved = padded[torch.arange(n, device=device)[:, None, None], rows, columns]
+    return moved.permute(0, 3, 1, 2)
+
+
+def _crop(pixels: torch.Tensor, most: float) -> torch.Tensor:
+    """A window of each image, brought to the full size by bilinear sampling."""
+    n = len(pixels)
+    scale = 1 - most * torch.rand(n, device=pixels.device)
+    centre = (torch.rand(2, n, device=pixels.device) * 2 - 1) * (1 - scale)
+    window = torch.zeros(n, 2, 3, device=pixels.device)
+    window[:, 0, 0] = window[:, 1, 1] = scale
+    window[:, :, 2] = centre.T
+    grid = functional.affine_grid(window, list(pixels.shape), align_corners=False)
+    return functional.grid_sample(pixels, grid, align_corners=False, padding_mode="border")
+
+
+def _cut_out(pixels: torch.Tensor, side: int, blank: torch.Tensor) -> torch.Tensor:
+    n, _, height, width = pixels.shape
+    device = pixels.device
+    top = torch.randint(1 - side, height, (n, 1), device=device)
+    left = torch.randint(1 - side, width, (n, 1), device=device)
+    rows = torch.arange(height, device=device) - top
+    columns = torch.arange(width, device=device) - left
+    hidden = ((rows >= 0) & (rows < side))[:, None, :, None] & ((columns >= 0) & (columns < side))[:, None, None, :]
+    return torch.where(hidden, blank.view(1, -1, 1, 1), pixels)

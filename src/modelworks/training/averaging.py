@@ -1,0 +1,65 @@
+"""An exponential average of the weights along the training (Polyak & Juditsky 1992), or none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Average", "make_average"]
+
+
+def make_average(model: nn.Module, decay: float) -> Average:
+    """The average with a decay per step; with 0 the model itself."""
+    return _Exponential(model, decay) if decay else Average(model)
+
+
+class Average:
+    """No average: what is validated and stored is the model as it is."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        """What is validated."""
+
+    def update(self) -> None:
+        """Take a step in."""
+
+    def store(self) -> None:
+        """Make the average the model's weights."""
+
+    def weights_of(self, state: dict[str, Any]) -> dict[str, Any]:
+        """The model's weights in a state of this, or of the model when there is no average."""
+        return state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing but the model's own."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Nothing to load."""
+
+
+class _Exponential(Average):
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._source = model
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self._averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        super().__init__(self._averaged.module)
+
+    def update(self) -> None:
+        self._averaged.update_parameters(self._source)
+
+    def store(self) -> None:
+        self._source.load_state_dict(self._averaged.module.state_dict())
+
+    def weights_of(self, state: dict[str, Any]) -> dict[str, Any]:
+        return {name.removeprefix("module."): each for name, each in state.items() if name != "n_averaged"}
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self._averaged.state_dict())
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        self._averaged.load_state_dict(state)

@@ -1,0 +1,83 @@
+"""What the loop is fed with: batches of the decoded set on the training's device, by index."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from modelworks.data.packed import TRAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from modelworks.data.decoded import DecodedSet
+    from modelworks.training.hardware import Hardware
+
+__all__ = ["Feed"]
+
+SHARE = 0.4
+"""Of the GPU's free memory: a decoded set that needs no more than this lives there."""
+
+
+class Feed:
+    """Cuts batches out of a decoded set.
+
+    On a CPU a batch is a slice of the memory-mapped arrays. On a GPU the arrays lie there when they fit; otherwise
+    the next batch is sliced and copied, from pinned memory, while the present one is computed.
+    """
+
+    def __init__(self, data: DecodedSet, hardware: Hardware, class_weights: str) -> None:
+        self._data, self._device = data, hardware.device
+        self._arrays = dict(data.arrays)
+        resident = self._device == "cuda" and _fits(data)
+        if resident:
+            self._arrays |= {name: self._arrays[name].to(self._device) for name in data.input.resident}
+        self._labels = torch.from_numpy(data.labels).to(self._device)
+        self.weights = _class_weights(data).to(self._device) if class_weights == "balanced" else None
+        """float32 (classes,), or None."""
+        copies = self._device == "cuda" and not resident
+        self._stream = torch.cuda.Stream() if copies else None  # type: ignore[no-untyped-call]  # torch leaves it so
+
+    def batches(
+        self, order: Iterable[np.ndarray]
+    ) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor], torch.Tensor]]:
+        """For each batch of rows: the rows, the model's input and the labels (n,), both on the device."""
+        if self._stream is None:
+            for rows in order:
+                yield rows, *self._cut(rows)
+            return
+        ahead = None
+        for rows in order:
+            with torch.cuda.stream(self._stream):
+                following = rows, *self._cut(rows)
+            if ahead is not None:
+                yield ahead
+            torch.cuda.current_stream().wait_stream(self._stream)
+            ahead = following
+        if ahead is not None:
+            yield ahead
+
+    def release(self) -> None:
+        """Give the memory of pages that were read back to the system: it would grow with the set."""
+        self._data.release()
+
+    def _cut(self, rows: np.ndarray) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        indices = torch.from_numpy(rows)
+        labels = self._labels[indices.to(self._device, non_blocking=True)]
+        return self._data.input.batch(self._arrays, indices, self._device), labels
+
+
+def _fits(data: DecodedSet) -> bool:
+    free, _ = torch.cuda.mem_get_info()
+    return sum(data.arrays[name].nbytes for name in data.input.resident) <= SHARE * free
+
+
+def _class_weights(data: DecodedSet) -> torch.Tensor:
+    """Inverse to the number of training rows of each class, 1 on the average row; a class without rows weighs 0."""
+    counts = np.bincount(data.labels[data.splits == TRAIN], minlength=int(data.labels.max()) + 1)
+    present = counts > 0
+    weights = np.zeros(len(counts), np.float32)
+    weights[present] = counts.sum() / (present.sum() * counts[present])
+    return torch.from_numpy(weights)

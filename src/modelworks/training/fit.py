@@ -1,0 +1,125 @@
+"""From a job to a saved model: decoded rows, a network, the loop, and what can go wrong, in words."""
+
+from __future__ import annotations
+
+import importlib
+import random
+import shutil
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from modelworks.data.decoded import DecodedSet, decoded
+from modelworks.data.packed import TRAIN, VALIDATION
+from modelworks.errors import BadInput, Interrupted, Refused
+from modelworks.models import saved
+from modelworks.training.checkpoint import Checkpoints
+from modelworks.training.loop import Stop, Stopped, train
+from modelworks.training.meter import Diverged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from modelworks.training.events import EventLog
+    from modelworks.training.job import Job
+
+__all__ = ["fit"]
+
+
+def fit(job: Job, events: EventLog) -> None:
+    """Do a job; its work folder then holds `model/`.
+
+    Raises:
+        BadInput: the config asks for what the data, the checkpoint or the memory does not allow.
+        Refused: the loss diverged.
+        Interrupted: SIGTERM came, and a checkpoint was written.
+    """
+    _fix_randomness(job)
+    architecture = importlib.import_module(f"modelworks.models.{job.model.kind}")
+    modality = importlib.import_module(f"modelworks.modalities.{job.model.modality}")
+    data = _rows(job, architecture, modality)
+    with _fitting_checkpoint():
+        configuration = architecture.configure(vars(job.model), job.checkpoint)
+        network = architecture.build(configuration, data.input.shape, len(job.classes))
+        architecture.initialise(network, job.checkpoint)
+    network.to(job.hardware.device)
+    checkpoints = Checkpoints(
+        job.work / "checkpoints", job.key, skipped=lambda step: events.write("damaged", step=step)
+    )
+    stop = Stop()
+    signal.signal(signal.SIGTERM, stop.request)
+    try:
+        trained = train(network, data, job.train, job.hardware, checkpoints, events, stop)
+    except Stopped:
+        raise Interrupted(stop.requested) from None
+    except Diverged as error:
+        rows = [f"{each:016x}" for each in data.ids[error.batch]]
+        events.write("diverged", step=error.step, learning_rate=error.rate, ids=rows)
+        raise Refused(
+            f"{error}, over {len(rows)} rows, e.g. {', '.join(rows[:3])}",
+            "lower train.learning_rate, or set train.clip_norm; events.jsonl names all the rows",
+        ) from None
+    shutil.rmtree(job.work / "model", ignore_errors=True)
+    saved.save(
+        job.work / "model",
+        description={
+            "kind": job.model.kind,
+            "modality": job.model.modality,
+            "labels": job.classes,
+            "architecture": configuration,
+            "shape": data.input.shape,
+        },
+        network=network,
+        inputs=data.input,
+        sources={"architecture": Path(str(architecture.__file__)), "modality": Path(str(modality.__file__))},
+        training_ids=np.sort(data.ids[data.splits == TRAIN]),
+    )
+    events.write(
+        "done",
+        step=trained.steps,
+        seconds=trained.seconds,
+        examples_per_second=trained.examples_per_second,
+        parameters=sum(each.numel() for each in network.parameters()),
+    )
+
+
+def _fix_randomness(job: Job) -> None:
+    torch.set_num_threads(job.hardware.threads)
+    if job.train.deterministic:
+        torch.set_deterministic_debug_mode("error")
+    elif job.hardware.device == "cuda":
+        torch.backends.cudnn.benchmark = True
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # for what stays in fp32
+    torch.manual_seed(job.train.seed)
+    np.random.seed(job.train.seed)  # a model may draw from the global generators
+    random.seed(job.train.seed)
+
+
+def _rows(job: Job, architecture: Any, modality: Any) -> DecodedSet:
+    data = decoded(
+        job.decoded,
+        job.decoded_key,
+        job.dataset,
+        np.load(job.splits),
+        job.classes,
+        fit=lambda contents: modality.Input.fit(contents, vars(job.model), architecture.assets(job.checkpoint)),
+        load=modality.Input,
+    )
+    if (job.train.keep == "best" or job.train.patience) and not (data.splits == VALIDATION).any():
+        raise BadInput(
+            "train.keep: best and train.patience go by validation rows, and there are none",
+            "raise split.validation, or leave them out",
+        )
+    return data
+
+
+@contextmanager
+def _fitting_checkpoint() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise BadInput(str(error), "name a checkpoint that fits, or change what is asked of it") from error

@@ -1,0 +1,87 @@
+"""What is watched at the end of every epoch: the validation rows, the best epoch, and when to stop."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from modelworks.data.batches import in_order
+from modelworks.data.packed import VALIDATION
+from modelworks.training.stepper import autocast
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import nn
+
+    from modelworks.data.decoded import DecodedSet
+    from modelworks.training.config import TrainConfig
+    from modelworks.training.feed import Feed
+    from modelworks.training.hardware import Hardware
+    from modelworks.training.world import World
+
+__all__ = ["Best", "validate"]
+
+BATCH = 256
+"""Examples at once, at least: without gradients they need little memory."""
+
+
+def validate(
+    model: nn.Module, data: DecodedSet, feed: Feed, batch_size: int, hardware: Hardware, world: World
+) -> dict[str, float]:
+    """`validation_loss` (mean) and `validation_accuracy`; nothing when there are no such rows."""
+    indices = np.flatnonzero(data.splits == VALIDATION)
+    if not len(indices):
+        return {}
+    order = in_order(indices, data.input.lengths(data.arrays), max(BATCH, batch_size))
+    sums = torch.zeros(2, device=hardware.device)
+    training = model.training
+    model.eval()
+    with torch.inference_mode(), autocast(hardware):
+        for _, inputs, target in feed.batches(part for part in map(world.part, order) if len(part)):
+            logits = model(**inputs).float()
+            sums[0] += functional.cross_entropy(logits, target, reduction="sum")
+            sums[1] += (logits.argmax(-1) == target).sum()
+    model.train(training)
+    loss, correct = world.total(sums).tolist()
+    return {"validation_loss": loss / len(indices), "validation_accuracy": correct / len(indices)}
+
+
+class Best:
+    """The best epoch so far. A part of every checkpoint."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self._config = config
+        self._value, self._steps_seen, self._since = math.inf, 0, 0
+        self.step = 0
+        """After which the best epoch ended; 0 before the first."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was seen so far."""
+        return {"value": self._value, "seen": self._steps_seen, "since": self._since, "step": self.step}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Go on from there."""
+        self._value, self._steps_seen = state["value"], state["seen"]
+        self._since, self.step = state["since"], state["step"]
+
+    def see(self, step: int, figures: Mapping[str, float]) -> bool:
+        """Take note of an epoch that ended at a step; True when it is the best. Seeing it again changes nothing."""
+        if step <= self._steps_seen or not figures:
+            return False
+        self._steps_seen = step
+        value = figures[self._config.monitor] * (-1 if self._config.monitor == "validation_accuracy" else 1)
+        if value < self._value:
+            self._value, self._since, self.step = value, 0, step
+            return True
+        self._since += 1
+        return False
+
+    @property
+    def patience_is_over(self) -> bool:
+        """Whether there was no better epoch for as many as the config waits."""
+        return 0 < self._config.patience <= self._since

@@ -1,0 +1,111 @@
+"""Checkpoints: whole or not there, the newest intact one taken, and nothing in them that a resume can do without."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from trainings import StopAt, equal, events
+
+from modelworks.training.checkpoint import Checkpoints, _save
+from modelworks.training.loop import Stopped, Trained
+
+
+class Dice(nn.Module):
+    """A network whose steps depend on every generator of random numbers there is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 2))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            pixels = pixels * (1 + random.random()) + np.random.rand()  # the global one is the point
+        return self.layers(pixels)  # type: ignore[no-any-return]  # nn.Module calls are untyped
+
+
+@pytest.fixture
+def roll(fit: Callable[..., tuple[nn.Module, Trained]]) -> Callable[..., nn.Module]:
+    """Train dice from seeded generators; a resume begins with generators in another state, as a new process would."""
+
+    def run(folder: str, *, seed: int = 0, **settings: Any) -> nn.Module:
+        random.seed(seed)
+        np.random.seed(seed)
+        return fit(folder, network=Dice, ema=0.9, patience=2, epochs=6, **settings)[0]
+
+    return run
+
+
+@pytest.mark.parametrize("step", [1, 9, 10, 11, 33, 59])
+def test_a_resume_ends_in_the_same_bits_whatever_the_model_draws_from(
+    roll: Callable[..., nn.Module], step: int
+) -> None:
+    whole = roll("whole")
+    with pytest.raises(Stopped):
+        roll("work", stop=StopAt(step))
+    assert equal(whole, roll("work", seed=99))
+
+
+@pytest.mark.parametrize(
+    "part", ["model", "optimizer", "average", "meter", "random_python", "random_numpy", "random_torch"]
+)
+def test_a_resume_without_any_one_part_ends_elsewhere(
+    roll: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    whole = roll("whole")
+    with pytest.raises(Stopped):
+        roll("work", stop=StopAt(33))
+    restore = Checkpoints.restore
+
+    def forgetful(self: Checkpoints, parts: dict[str, Any]) -> int:
+        return restore(self, {name: each for name, each in parts.items() if name != part})
+
+    monkeypatch.setattr(Checkpoints, "restore", forgetful)
+    torch.manual_seed(99)
+    assert not equal(whole, roll("work", seed=99))
+
+
+def test_a_damaged_checkpoint_is_skipped_and_the_older_one_used(
+    fit: Callable[..., tuple[nn.Module, Trained]], tmp_path: Path
+) -> None:
+    whole, _ = fit("whole")
+    with pytest.raises(Stopped):
+        fit(stop=StopAt(13), checkpoint_seconds=1e-9)
+    folder = tmp_path / "work" / "checkpoints"
+    assert sorted(path.name for path in folder.iterdir()) == ["step-12", "step-13"]
+    state = folder / "step-13" / "state.pt"
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 1
+    state.write_bytes(content)
+    (folder / ".step-14-torn").mkdir()
+    resumed, _ = fit()
+    assert equal(whole, resumed)
+    assert [event["resumed_from"] for event in events(tmp_path / "work") if event["type"] == "start"] == [0, 12]
+    assert [event["step"] for event in events(tmp_path / "work") if event["type"] == "damaged"] == [13]
+
+
+def test_a_checkpoint_of_another_training_is_not_taken(tmp_path: Path) -> None:
+    parts = {"model": nn.Linear(2, 2)}
+    Checkpoints(tmp_path / "checkpoints", "one").save(5, parts)
+    assert Checkpoints(tmp_path / "checkpoints", "one").restore(parts) == 5
+    assert Checkpoints(tmp_path / "checkpoints", "two").restore(parts) == 0
+
+
+def test_a_full_disk_is_told_in_the_disks_words() -> None:
+    with Path("/dev/full").open("wb", buffering=0) as stream, pytest.raises(OSError, match="No space left"):
+        _save({"tensor": torch.zeros(10_000)}, stream)
+
+
+def test_checkpoints_come_by_steps_too_and_the_last_two_are_kept(
+    fit: Callable[..., tuple[nn.Module, Trained]], tmp_path: Path
+) -> None:
+    fit(checkpoint_steps=7)
+    told = [event["step"] for event in events(tmp_path / "work") if event["type"] == "checkpoint"]
+    assert told == [7, 14, 21, 28]
+    assert sorted(each.name for each in (tmp_path / "work" / "checkpoints").iterdir()) == ["step-21", "step-28"]

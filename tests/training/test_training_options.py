@@ -1,0 +1,208 @@
+"""Every field of the `train:` section that changes how weights are found changes the weights, and as it says."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from trainings import StopAt, equal, events
+
+from modelworks.data.decoded import DecodedSet
+from modelworks.data.packed import TRAIN, VALIDATION
+from modelworks.errors import BadInput
+from modelworks.training.augmentation import augment
+from modelworks.training.config import AugmentConfig
+from modelworks.training.loop import Stopped, Trained
+
+Fit = Callable[..., tuple[nn.Module, Trained]]
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "clip_norm": {"clip_norm": 0.01},
+    "label_smoothing": {"label_smoothing": 0.1},
+    "class_weights": {"class_weights": "balanced"},
+    "ema": {"ema": 0.9},
+    "augment": {"augment": AugmentConfig(shift=1)},
+    "weight_decay": {"weight_decay": 0.5},
+    "momentum": {"momentum": 0.5, "optimizer": "sgd"},
+    "schedule": {"schedule": "cosine"},
+    "warmup": {"warmup": 0.5},
+    "seed": {"seed": 1},
+}
+
+
+class Linear(nn.Module):
+    """Weights and nothing else, with room for any number of examples."""
+
+    most = 1000
+
+    def __init__(self, *more: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(36, 2), *more)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        if self.training and len(pixels) > self.most:
+            raise torch.OutOfMemoryError(f"no room for {len(pixels)}")
+        return self.layers(pixels)  # type: ignore[no-any-return]  # nn.Module calls are untyped
+
+
+class Narrow(Linear):
+    """Runs out of memory on more than a few examples at once, as a GPU would."""
+
+    most = 5
+
+
+def distance(one: nn.Module, two: nn.Module) -> float:
+    pairs = zip(one.parameters(), two.parameters(), strict=True)
+    return max(float((first - second).detach().abs().max()) for first, second in pairs)
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_field_changes_the_weights_and_a_resume_keeps_its_bits(fit: Fit, change: dict[str, Any]) -> None:
+    changed, _ = fit("changed", **change)
+    assert not equal(fit("plain")[0], changed)
+    with pytest.raises(Stopped):
+        fit("work", stop=StopAt(14), **change)
+    assert equal(changed, fit("work", **change)[0])
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 16, 50])
+@pytest.mark.parametrize(
+    "change", [{}, {"class_weights": "balanced", "label_smoothing": 0.1}], ids=["plain", "weighted"]
+)
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(fit: Fit, accumulate: int, change: dict[str, Any]) -> None:
+    settings = {"network": Linear, "optimizer": "sgd", **change}
+    whole, _ = fit("whole", **settings)
+    parts, trained = fit("parts", accumulate=accumulate, **settings)
+    assert trained.steps == 30
+    assert distance(whole, parts) < 1e-5
+
+
+def test_rare_classes_weigh_more(fit: Fit, pictures: DecodedSet) -> None:
+    rows = np.flatnonzero((pictures.labels == 1) & (pictures.splits == TRAIN))[5:]
+    splits = pictures.splits.copy()
+    splits[rows] = VALIDATION
+    few = dataclasses.replace(pictures, splits=splits)
+    settings = {"data": few, "epochs": 1, "network": Linear, "learning_rate": 1e-3, "optimizer": "sgd"}
+
+    def share(model: nn.Module) -> float:
+        everything = few.input.batch(few.arrays, torch.arange(200))["pixels"]
+        return float(model(everything).detach().softmax(-1)[:, 1].mean())
+
+    assert share(fit("balanced", class_weights="balanced", **settings)[0]) > share(fit("plain", **settings)[0])
+
+
+def test_the_average_lies_between_the_weights_it_was_taken_over(fit: Fit) -> None:
+    last, _ = fit("last")
+    assert distance(fit("slow", ema=0.99)[0], last) > distance(fit("fast", ema=0.5)[0], last) > 0
+
+
+class Grokking(nn.Module):
+    """Learns and then is made to forget: the best epoch is known beforehand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(36, 2)
+        self.register_buffer("taken", torch.tensor(0))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        logits = self.linear(pixels.flatten(1))
+        if self.training:
+            self.taken += 1
+        return logits if self.taken <= 20 else -logits.detach() + 0 * logits
+
+
+@pytest.mark.parametrize("monitor", ["validation_loss", "validation_accuracy"])
+def test_the_best_epoch_is_kept_and_patience_ends_the_training(fit: Fit, tmp_path: Path, monitor: str) -> None:
+    settings = {"network": Grokking, "epochs": 9, "monitor": monitor, "keep": "best"}
+    model, trained = fit(patience=3, **settings)
+    told = events(tmp_path / "work")
+    best = next(event for event in told if event["type"] == "early_stop")["best_step"]
+    assert best in (10, 20)
+    assert trained.steps == best + 30
+    assert model.taken == best
+    patient, trained = fit("patient", **settings)
+    assert trained.steps == 90
+    assert equal(model, patient)
+
+
+@pytest.mark.parametrize("step", [20, 21, 35, 49])
+def test_the_best_epoch_survives_a_stop(fit: Fit, step: int) -> None:
+    settings = {"network": Grokking, "epochs": 9, "keep": "best", "patience": 3, "ema": 0.5}
+    whole, _ = fit("whole", **settings)
+    with pytest.raises(Stopped):
+        fit(stop=StopAt(step), **settings)
+    assert equal(whole, fit(**settings)[0])
+
+
+def test_when_memory_does_not_suffice_a_batch_is_computed_in_parts(fit: Fit, tmp_path: Path) -> None:
+    settings = {"optimizer": "sgd"}
+    whole, _ = fit("whole", network=Linear, **settings)
+    with pytest.raises(Stopped):
+        fit(network=Narrow, stop=StopAt(7), **settings)
+    parts, trained = fit(network=Narrow, **settings)
+    assert trained.steps == 30
+    assert distance(whole, parts) < 1e-5
+    told = [event for event in events(tmp_path / "work") if event["type"] == "memory"]
+    assert [(event["parts"], event["examples"]) for event in told] == [(2, 8), (4, 4)]  # and not again after the resume
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (lambda: Narrow(nn.BatchNorm1d(2)), "batch norms"),
+        (type("Nothing", (Narrow,), {"most": 0}), "even one example"),
+    ],
+    ids=["batch norm", "one example"],
+)
+def test_what_cannot_be_computed_in_parts_is_said(fit: Fit, network: Callable[[], nn.Module], said: str) -> None:
+    with pytest.raises(BadInput, match="memory does not suffice: no room for") as caught:
+        fit(network=network)
+    assert said in caught.value.hint
+
+
+PICTURE = torch.arange(1.0, 26.0).view(1, 1, 5, 5)
+BLANK = torch.tensor([-7.0])
+
+
+def varied(count: int = 200, **settings: Any) -> torch.Tensor:
+    torch.manual_seed(0)
+    pixels = PICTURE.expand(count, 1, 5, 5).contiguous(memory_format=torch.channels_last)
+    return augment(pixels, AugmentConfig(**settings), BLANK)
+
+
+def test_shifts_are_all_there_are_and_what_comes_in_is_blank() -> None:
+    found = {tuple(each.flatten().tolist()) for each in varied(shift=1)}
+    padded = nn.functional.pad(PICTURE, (1, 1, 1, 1), value=float(BLANK))[0, 0]
+    windows = [padded[top : top + 5, left : left + 5] for top in range(3) for left in range(3)]
+    assert found == {tuple(window.flatten().tolist()) for window in windows}
+
+
+def test_flips_mirror_about_every_other_image() -> None:
+    mirrored = (varied(flip=True) == PICTURE.flip(-1)).all(dim=(1, 2, 3))
+    assert 60 < int(mirrored.sum()) < 140
+    assert ((varied(flip=True) == PICTURE).all(dim=(1, 2, 3)) | mirrored).all()
+
+
+def test_crops_show_a_part_at_full_size() -> None:
+    cropped = varied(crop=0.5)
+    assert cropped.shape == (200, 1, 5, 5)
+    spread = cropped.amax(dim=(1, 2, 3)) - cropped.amin(dim=(1, 2, 3))
+    assert float(spread.max()) <= 24
+    assert float(spread.min()) > 8
+    assert len({tuple(each.flatten().tolist()) for each in cropped}) == 200
+
+
+def test_cut_outs_blank_a_square_that_may_hang_over_the_edge() -> None:
+    hidden = varied(cutout=2) == float(BLANK)
+    assert ((varied(cutout=2) == PICTURE) | hidden).all()
+    assert set(hidden.sum(dim=(1, 2, 3)).tolist()) == {1, 2, 4}
+
+
+def test_augmentation_keeps_the_memory_format() -> None:
+    assert varied(shift=1, flip=True, cutout=2).is_contiguous(memory_format=torch.channels_last)
