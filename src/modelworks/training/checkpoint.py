@@ -112,14 +112,14 @@ def _set_python(state: Any) -> None:
 
 def _numpy() -> dict[str, Any]:
     """The state of NumPy's global generator, its words as a tensor: a checkpoint holds nothing that needs pickle."""
-    state: dict[str, Any] = dict(np.random.get_state(legacy=False))  # noqa: NPY002  # it is the global one that is kept
+    state: dict[str, Any] = dict(np.random.get_state(legacy=False))  # it is the global one that is kept
     words = torch.from_numpy(state["state"]["key"].astype(np.int64))
     return {**state, "state": {"key": words, "pos": state["state"]["pos"]}}
 
 
 def _set_numpy(state: Any) -> None:
     words = state["state"]["key"].numpy().astype(np.uint32)
-    np.random.set_state({**state, "state": {**state["state"], "key": words}})  # noqa: NPY002
+    np.random.set_state({**state, "state": {**state["state"], "key": words}})
 
 
 def _cuda() -> list[torch.Tensor]:

@@ -155,6 +155,9 @@ def _environment(hardware: Hardware) -> dict[str, str]:
     """What must be set before the child's libraries are loaded."""
     return {
         "OMP_NUM_THREADS": str(hardware.threads),
+        # Threads that wait for each other within a step look for some microseconds before they sleep: a third faster
+        # than sleeping at once, and on a busy machine many times faster than looking for milliseconds, the default.
+        "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "3000"),
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it CUDA's sums have no fixed order
     }
 
