@@ -1,0 +1,196 @@
+"""Killed at any moment, each kind of model ends in the bits of a training that nobody disturbed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from modelworks.data import packed
+from modelworks.data.sources.base import Examples
+from modelworks.models.config import Cnn, ModelConfig, Pretrained, Transformer
+from modelworks.training.config import AugmentConfig, TrainConfig
+from modelworks.training.hardware import Hardware
+from modelworks.training.job import Job
+
+STEPS = 24
+POINTS = [
+    *(("step", number) for number in (1, 2, 5, 8, 12, 13, 16, 20, 23, 24)),
+    ("write", 1),
+    ("write", 4),
+    ("manifest", 3),
+    ("rename", 5),
+    ("prune", 2),
+]
+"""Where a training is killed: at the n-th step, half-way through the n-th checkpoint's file, before its manifest, before
+it gets its name, and before the oldest one is deleted."""
+
+PROGRAM = """
+import json, os, shutil, signal, sys
+from pathlib import Path
+
+from modelworks import store
+from modelworks.training import checkpoint, fit, stepper  # before the forks, which then cost little
+from modelworks.training.events import EventLog
+from modelworks.training.job import Job
+
+if sys.argv[1] == "pretrained":
+    import transformers
+    transformers.AutoConfig, transformers.AutoModelForSequenceClassification, transformers.BertForSequenceClassification
+
+def die(*arguments, **named):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def kill_at(what, number):
+    seen = 0
+    places = {
+        "step": (stepper.Stepper, "step"),
+        "write": (checkpoint, "_save"),
+        "manifest": (store, "publish"),
+        "rename": (store.Path, "rename"),
+        "prune": (checkpoint.shutil, "rmtree"),
+    }
+    owner, name = places[what]
+    honest = getattr(owner, name)
+
+    def counted(*arguments, **named):
+        nonlocal seen
+        if what == "rename" and not str(arguments[1]).rpartition("/")[2].startswith("step-"):
+            return honest(*arguments, **named)
+        if what == "prune" and not arguments[0].name.startswith("step-"):
+            return honest(*arguments, **named)
+        seen += 1
+        if seen == number:
+            if what == "write":
+                honest(*arguments)
+                arguments[1].truncate(arguments[1].tell() // 2)
+            die()
+        return honest(*arguments, **named)
+
+    setattr(owner, name, counted)
+
+def attempt(job, point=None):
+    child = os.fork()
+    if not child:
+        if point:
+            kill_at(*point)
+        fit.fit(job, EventLog(job.work / "events.jsonl"))
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+ends = []
+for name, point in json.loads(sys.argv[2]):
+    job = Job.read(Path(name) / "job.json")
+    ends.append([attempt(job, point) if point else None, attempt(job)])
+print(json.dumps(ends))
+"""
+
+
+def sentences(folder: Path) -> Path:
+    """A small packed set of texts of many lengths."""
+    draw = np.random.default_rng(0)
+    words = ("the", "cat", "sat", "on", "a", "mat", "and", "so", "did", "dog")
+    texts = [f"{' '.join(draw.choice(words, draw.integers(1, 12)))} {number}" for number in range(120)]
+    columns = {"text": pa.array(texts), "label": pa.array([("a", "b")["cat" in text] for text in texts])}
+    packed.write(folder, "set", {}, Examples(modality="text", columns=columns, licence="", source_digest=""))  # type: ignore[arg-type]
+    codes = np.where(np.arange(120) < 96, packed.TRAIN, packed.VALIDATION).astype(np.int8)
+    np.save(folder / "splits.npy", codes)
+    return folder
+
+
+def tiny_bert(folder: Path) -> Path:
+    """A checkpoint as the hub has them: config.json, model.safetensors, tokenizer.json."""
+    from transformers import BertConfig, BertModel
+
+    from modelworks.modalities.text import Input
+
+    inputs = Input.fit(["the cat sat on a mat"], {"vocabulary": 300, "max_tokens": 12}, {})
+    inputs.save(folder)
+    size = inputs.spec["vocabulary"]
+    config = BertConfig(
+        vocab_size=size, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["cnn", "transformer", "pretrained"])
+def swept(
+    request: pytest.FixtureRequest, make_job: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], Path]:
+    """How the trainings of a kind ended, by point; and the folder with their work."""
+    root = tmp_path_factory.mktemp(request.param)
+    kinds: dict[str, ModelConfig] = {
+        "cnn": Cnn(kind="cnn", hidden=4, dropout=0.2),
+        "transformer": Transformer(kind="transformer", vocabulary=300, max_tokens=12, width=8, layers=1, heads=2),
+        "pretrained": Pretrained(kind="pretrained", checkpoint="tiny", max_tokens=12),
+    }
+    images = request.param == "cnn"
+    (root / "set").mkdir()
+    (root / "checkpoint").mkdir()
+    digits = make_job(root)
+    folder = digits.dataset if images else sentences(root / "set")
+    settings = {
+        "epochs": 2 if images else 4,
+        "batch_size": 120 if images else 16,
+        "checkpoint_steps": 3,
+        "learning_rate": 0.01,
+        "ema": 0.8,
+        "clip_norm": 1.0,
+        "augment": AugmentConfig(shift=1) if images else AugmentConfig(),
+    }
+    points = {"undisturbed": None, "again": None, **{f"{what} {number}": (what, number) for what, number in POINTS}}
+    for name in points:
+        work = root / name
+        work.mkdir()
+        job = Job(
+            **{
+                **vars(digits),
+                "dataset": folder,
+                "splits": folder / "splits.npy",
+                "classes": digits.classes if images else ("a", "b"),
+                "decoded": root,
+                "checkpoint": tiny_bert(root / "checkpoint") if request.param == "pretrained" else None,
+                "model": kinds[request.param],
+                "train": TrainConfig(**settings),  # type: ignore[arg-type]  # of many types
+                # The convolutions in fp32, attention in bf16: each kind of rounding has its turn.
+                "hardware": Hardware(device="cpu", precision="fp32" if images else "bf16", threads=1),
+                "work": work,
+            }
+        )
+        job.write(work / "job.json")
+    told = json.dumps([[str(root / name), point] for name, point in points.items()])
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, request.param, told], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(zip(points, json.loads(done.stdout), strict=True)), root
+
+
+def weights(work: Path) -> str:
+    return hashlib.sha256((work / "model" / "model.safetensors").read_bytes()).hexdigest()
+
+
+def test_a_training_killed_anywhere_ends_in_the_same_bits(swept: tuple[dict[str, Any], Path]) -> None:
+    ends, root = swept
+    expected = {name: [None if name in ("undisturbed", "again") else -signal.SIGKILL, 0] for name in ends}
+    assert ends == expected, "a kill did not come, or a resume failed"
+    found = {name: weights(root / name) for name in ends}
+    assert found == dict.fromkeys(ends, found["undisturbed"])
+
+
+def test_a_resume_does_not_begin_anew(swept: tuple[dict[str, Any], Path]) -> None:
+    _, root = swept
+    late = [json.loads(line) for line in (root / "step 23" / "events.jsonl").read_text().splitlines()]
+    starts = [event for event in late if event["type"] == "start"]
+    assert [event["steps"] for event in starts] == [STEPS, STEPS]
+    assert [event["resumed_from"] for event in starts] == [0, 21]
