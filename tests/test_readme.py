@@ -114,7 +114,7 @@ def test_history_shows_the_promotion(made: Path, environment: dict[str, str]) ->
 
 
 def test_other_epochs_train_anew(made: Path, environment: dict[str, str]) -> None:
-    # Whether ten epochs beat eight is the gate's to say: 3 is its no.
+    # Whether ten epochs do as well as twenty is the gate's to say: 3 is its no.
     found = shell(".venv/bin/modelworks run configs/mnist_cnn.yaml --set train.epochs=10", made, environment)
     assert found.returncode in (0, 3), found.stderr
     assert "registered  mnist-cnn version 2" in found.stdout
