@@ -49,6 +49,9 @@ check: $(STAMP)  ## style, types, layers, dependencies
 	@$(BIN)/deptry .
 
 bench: $(STAMP)  ## measure against other ways of doing the same work
+	@# The peers, on top of what everything else needs; nothing is done when they are there.
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --require-hashes -r benchmarks/requirements.lock \
+	    || $(PIP) --no-deps --require-hashes -r benchmarks/requirements.lock
 	@$(BIN)/python -m benchmarks
 
 format: $(STAMP)  ## put the code in its usual layout
@@ -61,6 +64,8 @@ schema: $(STAMP)  ## write configs/schema.json anew
 lock: $(STAMP)  ## resolve the newest versions that pyproject.toml allows into requirements.lock
 	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    -o requirements.lock
+	@$(BIN)/uv pip compile --group bench --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	    -c requirements.lock -o benchmarks/requirements.lock
 
 clean:  ## delete what can be made again; data, models and history stay
 	@rm -rf .venv .modelworks/stages .modelworks/decoded .mypy_cache .pytest_cache .ruff_cache

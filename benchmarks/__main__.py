@@ -1,39 +1,49 @@
-"""`python -m benchmarks [help] [pipeline] [throughput] [--runs N] [--write]`: measure and print a table."""
+"""`python -m benchmarks [help] [pipeline] [throughput] [training] [--runs N] [--write]`: measure and print a table."""
 
 from __future__ import annotations
 
 import argparse
 import statistics
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import pipeline, startup, throughput
+from benchmarks import pipeline, startup, throughput, training
 from benchmarks.measure import ROOT, Comparison, machine
 
-BENCHMARKS = {"help": startup.measure, "pipeline": pipeline.measure, "throughput": throughput.measure}
+BENCHMARKS: dict[str, Callable[..., list[Comparison]]] = {
+    "help": startup.measure,
+    "pipeline": pipeline.measure,
+    "throughput": throughput.measure,
+    "training": training.measure,
+}
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
-HEADINGS = ("", "ours", "peer", "ratio", "spread of the ratio", "target", "met")
+HEADINGS = ("", "ours", "peer", "ratio", "spread of the ratio", "target", "met", "on the test rows, ours and peer")
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Measure what is asked for, everything by default."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ours against peers, in one session.")
     parser.add_argument("names", nargs="*", metavar="BENCHMARK", help=f"of {', '.join(BENCHMARKS)}; all by default")
     parser.add_argument("--runs", type=int, default=3, help="of each program (default 3)")
     parser.add_argument("--write", action="store_true", help=f"also write {RESULTS.relative_to(ROOT)}")
-    arguments = parser.parse_args()
+    parser.add_argument("--small", action="store_true", help="training: fewer rows, for a first look in minutes")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="training: cuda has a table of its own"
+    )
+    arguments = parser.parse_args(words)
     unknown = [name for name in arguments.names if name not in BENCHMARKS]
     if unknown or arguments.runs < 1:
         parser.error(f"unknown benchmark: {', '.join(unknown)}" if unknown else "--runs: at least 1")
-    if arguments.write and arguments.names:
-        parser.error("--write is for all benchmarks: leave the names out")
+    if arguments.write and (arguments.names or arguments.small):
+        parser.error("--write is for all benchmarks in full: leave names and --small out")
 
     found: list[Comparison] = []
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         for name in arguments.names or BENCHMARKS:
             print(f"measuring: {name}", flush=True)
-            found += BENCHMARKS[name](arguments.runs, Path(folder))
+            options = {"small": arguments.small, "device": arguments.device} if name == "training" else {}
+            found += BENCHMARKS[name](arguments.runs, Path(folder), **options)
     described = machine()
     print("\n" + "\n".join(f"{name:<10} {value}" for name, value in described.items()) + "\n")
     print("\n".join(_plain(found)))
@@ -42,6 +52,9 @@ def main() -> None:
 
 
 def _cells(each: Comparison) -> tuple[str, ...]:
+    if not each.was_run:
+        return each.name, "not run", f"not run ({each.peer_name})", "", "", each.target, "not run", ""
+    shown = f"{each.metric} {each.ours_metric:.4f}, {each.peer_metric:.4f}" if each.metric else ""
     return (
         each.name,
         _figure(each.ours, each.unit),
@@ -49,7 +62,8 @@ def _cells(each: Comparison) -> tuple[str, ...]:
         f"{each.ratio:.2f}",
         f"{min(each.ratios):.2f} to {max(each.ratios):.2f}, n={len(each.ratios)}",
         each.target,
-        "yes" if each.met else "NO",
+        ("yes" if each.met else "NO") if each.target else "",
+        shown,
     )
 
 

@@ -11,14 +11,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 __all__ = ["ROOT", "Comparison", "alternately", "environment", "machine", "modelworks", "project", "run"]
 
+Found = TypeVar("Found")
+
 ROOT = Path(__file__).resolve().parents[1]
-LIBRARIES = ("torch", "prefect", "mlflow", "great-expectations", "dvc", "typer")
+LIBRARIES = (
+    *("torch", "prefect", "mlflow", "great-expectations", "dvc", "typer"),
+    *("transformers", "lightning", "accelerate"),
+)
 OWN_VARIABLES = ("MODELWORKS_PROJECT", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME")
 """What a shell may have set and a measurement must not see."""
 SAME = {
@@ -42,8 +49,18 @@ class Comparison:
     peer_name: str
     peer: Sequence[float]
     target: str
-    """A ratio with its direction, e.g. "<= 1.5", or a figure with the unit, e.g. "<= 3 s"."""
+    """A ratio with its direction, e.g. "<= 1.5", or a figure with the unit, e.g. "<= 3 s"; "" for none."""
+    metric: str = ""
+    """What shows that both did the same work as well as the other, e.g. "accuracy"; "" for nothing to show."""
+    ours_metric: float = 0.0
+    """Its mean over the runs."""
+    peer_metric: float = 0.0
     notes: tuple[str, ...] = ()
+
+    @property
+    def was_run(self) -> bool:
+        """Whether both sides have figures."""
+        return bool(self.ours) and bool(self.peer)
 
     @property
     def ratio(self) -> float:
@@ -63,9 +80,9 @@ class Comparison:
         return found <= float(limit) if sign == "<=" else found >= float(limit)
 
 
-def alternately(runs: int, *programs: Callable[[int], float]) -> list[list[float]]:
-    """Call each program once per turn with the turn's number; the figures of each. The order turns with the turns."""
-    found: list[list[float]] = [[] for _ in programs]
+def alternately(runs: int, *programs: Callable[[int], Found]) -> list[list[Found]]:
+    """Call each program once per turn with the turn's number; what each found. The order turns with the turns."""
+    found: list[list[Found]] = [[] for _ in programs]
     for turn in range(runs):
         order = range(len(programs)) if turn % 2 == 0 else reversed(range(len(programs)))
         for place in order:
@@ -119,10 +136,19 @@ def machine() -> dict[str, str]:
     return {
         "processor": f"{_processor()}, {cores} cores",
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "libraries": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES),
+        "libraries": ", ".join(_installed()),
         "commit": commit.stdout.strip() or "unknown",
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
     }
+
+
+def _installed() -> list[str]:
+    """Name and version of each library that is here: a bare GPU machine has few of them."""
+    found = []
+    for name in LIBRARIES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found.append(f"{name} {importlib.metadata.version(name)}")
+    return found
 
 
 def _processor() -> str:

@@ -72,6 +72,7 @@ def _parameters(config: RunConfig, plan: Plan) -> dict[str, str]:
         "device": plan.hardware.device,
         "precision": plan.hardware.precision,
         "threads": str(plan.hardware.threads),
+        "processes": str(plan.hardware.processes),
     }
     # JSON's quotes around plain words are noise to a reader.
     return {name: value.strip('"') for name, value in settings({**sections, "compute": hardware}).items()}

@@ -55,6 +55,8 @@ def promotion(root: Path) -> Promotion:
         device="cpu",
         precision="bf16",
         threads=2,
+        processes=1,
+        shard=False,
     )
     interval = Interval(value=0.9, low=0.8, high=1.0, confidence=0.95)
     evaluation = Evaluation(trained=trained, key="c", folder=root / "evaluate", rows=2, metrics={"accuracy": interval})

@@ -81,7 +81,13 @@ def make_plan(project: Project, config: RunConfig, dataset: DatasetVersion) -> P
         upstream={"validate": validate.key},
         config={
             **config.section("model", "train"),
-            "compute": {"device": hardware.device, "precision": hardware.precision, "threads": hardware.threads},
+            "compute": {
+                "device": hardware.device,
+                "precision": hardware.precision,
+                "threads": hardware.threads,
+                "processes": hardware.processes,
+                "shard": hardware.shard,
+            },
         },
         modules=["modelworks.training.__main__", f"modelworks.models.{kind}", f"modelworks.modalities.{modality}"],
         libraries=(

@@ -90,6 +90,8 @@ class TrainedModel:
     device: str
     precision: str
     threads: int
+    processes: int
+    shard: bool
 
     @property
     def model_folder(self) -> Path:

@@ -106,6 +106,8 @@ def trained(tmp_path: Path, validated: Callable[..., ValidationReport]) -> Calla
             device="cpu",
             precision="fp32",
             threads=1,
+            processes=1,
+            shard=False,
         )
 
     return make

@@ -122,6 +122,8 @@ def evaluate(project: Project) -> Callable[..., Evaluation]:
             device="cpu",
             precision="fp32",
             threads=2,
+            processes=1,
+            shard=False,
         )
         stage = project.stages / "evaluate" / f"{modality}-{seed}"
         (stage / "report").mkdir(parents=True)

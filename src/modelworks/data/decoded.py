@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["DecodedSet", "Input", "decoded"]
 
 ARRAYS = "arrays.json"
+SMALL = 2**26
+"""Bytes of arrays that need no care."""
 
 
 class Input(Protocol):
@@ -68,9 +70,13 @@ class DecodedSet:
     """The files that the arrays are mapped from."""
 
     def release(self) -> None:
-        """Give pages that were read back to the system, which keeps them as long as it has room."""
-        for mapping in self.mappings:
-            mapping.madvise(mmap.MADV_DONTNEED)
+        """Give pages that were read back to the system, which keeps them as long as it has room.
+
+        A small set stays where it is: to map its pages again costs more than they do.
+        """
+        if sum(map(len, self.mappings)) > SMALL:
+            for mapping in self.mappings:
+                mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def decoded(

@@ -120,7 +120,8 @@ def stream(folder: Path, columns: Sequence[str], rows: int = 4096) -> Iterator[p
 
     try:
         with pa.parquet.ParquetFile(folder / "examples.parquet", page_checksum_verification=True) as file:
-            yield from file.iter_batches(rows, columns=list(columns))
+            for group in range(file.num_row_groups):  # asked for all of them at once, pyarrow keeps the whole file
+                yield from file.iter_batches(rows, row_groups=[group], columns=list(columns))
     except (OSError, pa.ArrowInvalid) as error:
         raise Corrupt(f"{folder / 'examples.parquet'}: {error}", "delete the folder and run again") from error
 

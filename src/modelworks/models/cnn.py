@@ -26,12 +26,13 @@ class Cnn(nn.Module):
         super().__init__()
         self.features = nn.Sequential(
             nn.Conv2d(channels, 32, 3, padding=1),
-            nn.ReLU(),
+            # The largest of the rectified values is the largest value rectified: in this order ReLU has a quarter to do.
             # ceil_mode keeps an image of one pixel's height or width alive through both poolings.
             nn.MaxPool2d(2, ceil_mode=True),
-            nn.Conv2d(32, 64, 3, padding=1),
             nn.ReLU(),
+            nn.Conv2d(32, 64, 3, padding=1),
             nn.MaxPool2d(2, ceil_mode=True),
+            nn.ReLU(),
             nn.Flatten(),
         )
         pooled = nn.Sequential(*(each for each in self.features if isinstance(each, nn.MaxPool2d)))

@@ -111,6 +111,8 @@ def hardware_tags(trained: TrainedModel) -> dict[str, str]:
         PREFIX + "device": trained.device,
         PREFIX + "precision": trained.precision,
         PREFIX + "threads": str(trained.threads),
+        PREFIX + "processes": str(trained.processes),
+        PREFIX + "shard": str(trained.shard).lower(),
     }
 
 

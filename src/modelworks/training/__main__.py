@@ -4,6 +4,9 @@ Reads a job, trains, and leaves `model/` in the job's work folder. What happens 
 Without an argument the job's name is awaited on stdin, the libraries are imported meanwhile, and what they print goes
 to log.txt beside the events. Exit codes are those of `modelworks.errors`; 143 and 130 mean that a checkpoint was
 written on request.
+
+Started several times with the environment of torchrun, each process does its share; `torchrun -m modelworks.training
+JOB.json` does as well. The first writes events.jsonl, the others theirs beside it, with their number in the name.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from modelworks.errors import Interrupted, ModelworksError
 from modelworks.process import die_with_parent, spare_imported_garbage
 from modelworks.store import disk_errors
 from modelworks.training.events import EventLog
-from modelworks.training.job import Job
+from modelworks.training.job import Job, events_name
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -37,13 +40,18 @@ def main() -> int:
     job = Job.read(Path(named))
     if named not in sys.argv:
         _log_to(job.work / "log.txt")
-    events = EventLog(job.work / "events.jsonl")
+    events = EventLog(job.work / events_name(int(os.environ.get("RANK", "0"))))
     try:
-        die_with_parent(job.parent)
+        die_with_parent(job.parent or os.getppid())
         with disk_errors(job.work):
-            from modelworks.training.fit import fit  # torch takes seconds: only now
+            if job.hardware.ray:
+                from modelworks.training import ray
 
-            fit(job, events)
+                ray.fit(job, events)
+            else:
+                from modelworks.training.fit import fit  # torch takes seconds: only now
+
+                fit(job, events)
     except ModelworksError as error:
         with suppress(OSError):  # a disk that is full takes no event either; the exit code speaks for itself
             events.write("failed", exit_code=error.exit_code, message=error.message, hint=error.hint)

@@ -30,10 +30,6 @@ class Average:
     def store(self) -> None:
         """Make the average the model's weights."""
 
-    def weights_of(self, state: dict[str, Any]) -> dict[str, Any]:
-        """The model's weights in a state of this, or of the model when there is no average."""
-        return state
-
     def state_dict(self) -> dict[str, Any]:
         """Nothing but the model's own."""
         return {}
@@ -54,9 +50,6 @@ class _Exponential(Average):
 
     def store(self) -> None:
         self._source.load_state_dict(self._averaged.module.state_dict())
-
-    def weights_of(self, state: dict[str, Any]) -> dict[str, Any]:
-        return {name.removeprefix("module."): each for name, each in state.items() if name != "n_averaged"}
 
     def state_dict(self) -> dict[str, Any]:
         return dict(self._averaged.state_dict())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
@@ -11,14 +12,16 @@ import torch
 
 from modelworks.errors import Corrupt
 from modelworks.store import StageStore, read_manifest
+from modelworks.training.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 __all__ = ["Checkpoints", "Stateful", "random_states"]
 
 KEPT = 2
+SHARDS = "shards"
+"""The folder in a checkpoint that torch.distributed.checkpoint writes, when parameters are sharded."""
 
 
 class Stateful(Protocol):
@@ -29,44 +32,50 @@ class Stateful(Protocol):
 
 
 class Checkpoints:
-    """The folders `step-N/` of one training, of which nobody else writes any."""
+    """The folders `step-N/` of one training, of which nobody else writes any. All its processes call alike."""
 
-    def __init__(self, folder: Path, key: str, skipped: Callable[[int], None] = lambda step: None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        key: str,
+        skipped: Callable[[int], None] = lambda step: None,
+        world: World | None = None,
+    ) -> None:
         """
         Args:
             folder: theirs alone.
             key: of the training.
             skipped: told the step of each damaged checkpoint that is passed over.
+            world: the training's processes; None for one.
         """
-        self._folder, self._key, self._skipped = folder, key, skipped
+        self._folder, self._key, self._skipped, self._world = folder, key, skipped, world or World()
 
     def save(self, step: int, parts: Mapping[str, Stateful], keep: int = 0) -> None:
         """Write the state of every part, then drop all but the last two and that of the step to keep."""
-        store = StageStore(self._folder.parent)
-        writing = store.write(self._folder.name, f"step-{step}", {"training": self._key})
-        with writing as aside, (aside / "state.pt").open("wb") as stream:
-            _save({name: part.state_dict() for name, part in parts.items()}, stream)
-        for old in self._newest_first()[KEPT:]:
-            if _step(old) != keep:
-                shutil.rmtree(old)
+        divided = _divided(parts) if self._world.sharded else {}
+        states = {name: part.state_dict() for name, part in parts.items() if name not in divided}
+        if self._world.leads:
+            store = StageStore(self._folder.parent)
+            with store.write(self._folder.name, f"step-{step}", {"training": self._key}) as aside:
+                with (aside / "state.pt").open("wb") as stream:
+                    _save(states, stream)
+                self._save_shards(aside, divided)
+            for old in self._newest_first()[KEPT:]:
+                if _step(old) != keep:
+                    shutil.rmtree(old)
+        else:
+            self._save_shards(Path(), divided)
+        self._world.wait()
 
     def restore(self, parts: Mapping[str, Stateful]) -> int:
         """Load every part from the newest intact checkpoint and return its step; 0 when there is none."""
-        for aside in self._folder.glob(".*"):
-            shutil.rmtree(aside)
-        for folder in self._newest_first():
-            if not self._is_intact(folder):
-                self._skipped(_step(folder))
-                shutil.rmtree(folder)
-                continue
-            state = _load(folder)
-            for name, part in parts.items():
-                part.load_state_dict(state[name])
-            return _step(folder)
-        return 0
+        step = self._world.told(self._newest_intact() if self._world.leads else 0)
+        if step:
+            self._load(step, parts)
+        return step
 
-    def read(self, step: int, name: str) -> dict[str, Any]:
-        """The state of one part as it was at a step.
+    def load(self, step: int, parts: Mapping[str, Stateful]) -> None:
+        """Load some parts as they were at a step.
 
         Raises:
             Corrupt: that checkpoint is not intact any more.
@@ -74,7 +83,37 @@ class Checkpoints:
         folder = self._folder / f"step-{step}"
         if not self._is_intact(folder):
             raise Corrupt(f"{folder}, the best checkpoint, is damaged", f"delete {self._folder.parent} and run again")
-        return dict(_load(folder)[name])
+        self._load(step, parts)
+
+    def _newest_intact(self) -> int:
+        """Its step; what is damaged or half written goes."""
+        for aside in self._folder.glob(".*"):
+            shutil.rmtree(aside)
+        for folder in self._newest_first():
+            if self._is_intact(folder):
+                return _step(folder)
+            self._skipped(_step(folder))
+            shutil.rmtree(folder)
+        return 0
+
+    def _load(self, step: int, parts: Mapping[str, Stateful]) -> None:
+        folder = self._folder / f"step-{step}"
+        states = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+        divided = _divided(parts) if (folder / SHARDS).exists() else {}
+        if divided:
+            from modelworks.training.sharding import read_shards
+
+            read_shards(folder / SHARDS, divided)
+        for name, part in parts.items():
+            if name not in divided:
+                part.load_state_dict(states[name])
+
+    def _save_shards(self, aside: Path, divided: Mapping[str, Stateful]) -> None:
+        """Every process writes into the folder that the leading one has made."""
+        if divided:
+            from modelworks.training.sharding import write_shards
+
+            write_shards(self._world.told(aside) / SHARDS, divided)
 
     def _is_intact(self, folder: Path) -> bool:
         manifest = read_manifest(folder)
@@ -84,25 +123,27 @@ class Checkpoints:
         return sorted(self._folder.glob("step-*"), key=_step, reverse=True)
 
 
-def random_states() -> dict[str, Stateful]:
-    """Every generator of random numbers that a model may draw from."""
+def random_states(world: World) -> dict[str, Stateful]:
+    """Every generator of random numbers that a model may draw from, in each process."""
     return {
-        "random_python": _Random(random.getstate, _set_python),
-        "random_numpy": _Random(_numpy, _set_numpy),
-        "random_torch": _Random(torch.get_rng_state, torch.set_rng_state),
-        "random_cuda": _Random(_cuda, lambda states: torch.cuda.set_rng_state_all(states) if states else None),
+        "random_python": _Random(random.getstate, _set_python, world),
+        "random_numpy": _Random(_numpy, _set_numpy, world),
+        "random_torch": _Random(torch.get_rng_state, torch.set_rng_state, world),
+        "random_cuda": _Random(_cuda, lambda states: torch.cuda.set_rng_state_all(states) if states else None, world),
     }
 
 
 class _Random:
-    def __init__(self, get: Callable[[], Any], put: Callable[[Any], None]) -> None:
-        self._get, self._put = get, put
+    def __init__(self, get: Callable[[], Any], put: Callable[[Any], None], world: World) -> None:
+        self._get, self._put, self._world = get, put, world
 
     def state_dict(self) -> dict[str, Any]:
-        return {"state": self._get()}
+        return {"by_rank": self._world.gathered(self._get())}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        self._put(state["state"])
+        # With more processes than there were, the new ones keep the seeds they began with.
+        if self._world.rank < len(state["by_rank"]):
+            self._put(state["by_rank"][self._world.rank])
 
 
 def _set_python(state: Any) -> None:
@@ -126,8 +167,11 @@ def _cuda() -> list[torch.Tensor]:
     return torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
 
 
-def _load(folder: Path) -> dict[str, Any]:
-    return dict(torch.load(folder / "state.pt", map_location="cpu", weights_only=True))
+def _divided(parts: Mapping[str, Stateful]) -> dict[str, Stateful]:
+    """The parts that are sharded with the model."""
+    from modelworks.training.sharding import DIVIDED
+
+    return {name: part for name, part in parts.items() if name in DIVIDED}
 
 
 def _save(state: dict[str, Any], stream: BinaryIO) -> None:

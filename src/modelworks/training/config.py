@@ -78,9 +78,30 @@ class TrainConfig:
 class ComputeConfig:
     """What the training runs on."""
 
+    kind: Literal["local", "ray"] = "local"
+    """This machine, or a Ray cluster whose machines all see this project's folder (extra `ray`)."""
+    processes: Annotated[int, Bounds(ge=1)] = 1
+    """`local` only: how many share every batch; on GPUs each has one of its own."""
+    workers: Annotated[int, Bounds(ge=1)] = 1
+    """`ray` only: the same, anywhere in the cluster."""
+    address: str = "auto"
+    """`ray` only: of the cluster; `auto` finds the one this machine is in, `local` starts one here."""
+    shard: bool = False
+    """Divide parameters, gradients and optimizer states among the processes as well, for models too large for one."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a GPU when there is one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto` takes bf16 where the hardware computes in it."""
     threads: Annotated[int, Bounds(ge=0)] = 0
-    """CPU threads; 0 for one per core this process may use. Part of the result: other threads, other last bits."""
+    """CPU threads per process; 0 shares out the cores this process may use. Part of the result: other threads, other
+    last bits."""
+
+    def __post_init__(self) -> None:
+        if self.kind == "ray" and self.processes > 1:
+            raise ValueError("processes belongs to kind: local; say workers")
+        if self.kind == "local" and self.workers > 1:
+            raise ValueError("workers belongs to kind: ray; say processes")
+        if self.kind == "local" and self.address != "auto":
+            raise ValueError("address belongs to kind: ray")
+        if self.shard and max(self.processes, self.workers) == 1:
+            raise ValueError("shard divides the model among processes, and there is only one")

@@ -12,7 +12,9 @@
     done         step, seconds, examples_per_second, parameters
 
 Each also has `type` and `time` (Unix time in seconds). `loss` is the mean since the step event before, `seconds` wall
-time. A resumed training appends to the same file, so steps after the last checkpoint may come twice.
+time. A resumed training appends to the same file, so steps after the last checkpoint may come twice. Of several
+processes the first writes it; the others write `events-RANK.jsonl` beside it, deleted at the end, so that what only
+they met is told.
 """
 
 from __future__ import annotations

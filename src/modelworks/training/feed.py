@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Feed"]
 
+RELEASE_ROWS = 1024
+"""Pages are given back after so many rows: reading one maps its neighbours as well, 64 KB or so."""
 SHARE = 0.4
 """Of the GPU's free memory: a decoded set that needs no more than this lives there."""
 
@@ -31,6 +33,7 @@ class Feed:
     def __init__(self, data: DecodedSet, hardware: Hardware, class_weights: str) -> None:
         self._data, self._device = data, hardware.device
         self._arrays = dict(data.arrays)
+        self._rows = 0
         resident = self._device == "cuda" and _fits(data)
         if resident:
             self._arrays |= {name: self._arrays[name].to(self._device) for name in data.input.resident}
@@ -59,11 +62,11 @@ class Feed:
         if ahead is not None:
             yield ahead
 
-    def release(self) -> None:
-        """Give the memory of pages that were read back to the system: it would grow with the set."""
-        self._data.release()
-
     def _cut(self, rows: np.ndarray) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        self._rows += len(rows)
+        if self._rows >= RELEASE_ROWS:
+            self._rows = 0
+            self._data.release()
         indices = torch.from_numpy(rows)
         labels = self._labels[indices.to(self._device, non_blocking=True)]
         return self._data.input.batch(self._arrays, indices, self._device), labels

@@ -20,6 +20,7 @@ from modelworks.models import saved
 from modelworks.training.checkpoint import Checkpoints
 from modelworks.training.loop import Stop, Stopped, train
 from modelworks.training.meter import Diverged
+from modelworks.training.world import World, join
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,14 +31,19 @@ if TYPE_CHECKING:
 __all__ = ["fit"]
 
 
-def fit(job: Job, events: EventLog) -> None:
+def fit(job: Job, events: EventLog, world: World | None = None, stop: Stop | None = None) -> None:
     """Do a job; its work folder then holds `model/`.
+
+    Args:
+        world: the processes that do it together; None to join those that the environment names.
+        stop: what asks to stop; None for SIGTERM.
 
     Raises:
         BadInput: the config asks for what the data, the checkpoint or the memory does not allow.
         Refused: the loss diverged.
         Interrupted: SIGTERM came, and a checkpoint was written.
     """
+    world, stop = world or join(job.hardware, job.work), stop or Stop()
     _fix_randomness(job)
     architecture = importlib.import_module(f"modelworks.models.{job.model.kind}")
     modality = importlib.import_module(f"modelworks.modalities.{job.model.modality}")
@@ -46,16 +52,17 @@ def fit(job: Job, events: EventLog) -> None:
         configuration = architecture.configure(vars(job.model), job.checkpoint)
         network = architecture.build(configuration, data.input.shape, len(job.classes))
         architecture.initialise(network, job.checkpoint)
+    if not world.leads:  # each process draws its own dropout and augmentation
+        _seed(int(np.random.SeedSequence([job.train.seed, world.rank]).generate_state(1)[0]))
     network.to(job.hardware.device)
     checkpoints = Checkpoints(
-        job.work / "checkpoints", job.key, skipped=lambda step: events.write("damaged", step=step)
+        job.work / "checkpoints", job.key, skipped=lambda step: events.write("damaged", step=step), world=world
     )
-    stop = Stop()
-    signal.signal(signal.SIGTERM, stop.request)
+    stop.listen()
     try:
-        trained = train(network, data, job.train, job.hardware, checkpoints, events, stop)
+        trained = train(network, data, job.train, job.hardware, checkpoints, events, stop, world)
     except Stopped:
-        raise Interrupted(stop.requested) from None
+        raise Interrupted(stop.requested or signal.SIGTERM) from None  # it may be another process that was asked
     except Diverged as error:
         rows = [f"{each:016x}" for each in data.ids[error.batch]]
         events.write("diverged", step=error.step, learning_rate=error.rate, ids=rows)
@@ -63,6 +70,13 @@ def fit(job: Job, events: EventLog) -> None:
             f"{error}, over {len(rows)} rows, e.g. {', '.join(rows[:3])}",
             "lower train.learning_rate, or set train.clip_norm; events.jsonl names all the rows",
         ) from None
+    num_parameters = sum(each.numel() for each in network.parameters())
+    weights = world.whole(network)
+    if not world.leads:
+        return
+    if weights is not None:
+        network = architecture.build(configuration, data.input.shape, len(job.classes))
+        network.load_state_dict(weights)
     shutil.rmtree(job.work / "model", ignore_errors=True)
     saved.save(
         job.work / "model",
@@ -83,7 +97,7 @@ def fit(job: Job, events: EventLog) -> None:
         step=trained.steps,
         seconds=trained.seconds,
         examples_per_second=trained.examples_per_second,
-        parameters=sum(each.numel() for each in network.parameters()),
+        parameters=num_parameters,
     )
 
 
@@ -91,12 +105,18 @@ def _fix_randomness(job: Job) -> None:
     torch.set_num_threads(job.hardware.threads)
     if job.train.deterministic:
         torch.set_deterministic_debug_mode("error")
+        # It would also fill all fresh memory, for code that reads what it never wrote: none here does.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch sets it up so
     elif job.hardware.device == "cuda":
         torch.backends.cudnn.benchmark = True
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # for what stays in fp32
-    torch.manual_seed(job.train.seed)
-    np.random.seed(job.train.seed)  # a model may draw from the global generators
-    random.seed(job.train.seed)
+    _seed(job.train.seed)
+
+
+def _seed(seed: int) -> None:
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # a model may draw from the global generators
+    random.seed(seed)
 
 
 def _rows(job: Job, architecture: Any, modality: Any) -> DecodedSet:

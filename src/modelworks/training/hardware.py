@@ -14,7 +14,7 @@ from modelworks.errors import BadInput
 if TYPE_CHECKING:
     from modelworks.training.config import ComputeConfig
 
-__all__ = ["Hardware", "resolve"]
+__all__ = ["Hardware", "environment", "resolve"]
 
 _COMPUTE_CAPABILITY_MAJOR = 75
 
@@ -26,6 +26,13 @@ class Hardware:
     device: Literal["cpu", "cuda"]
     precision: Literal["fp32", "bf16"]
     threads: int
+    """Per process."""
+    processes: int = 1
+    shard: bool = False
+    """Whether parameters, gradients and optimizer states are divided among the processes."""
+    ray: str = ""
+    """Address of the Ray cluster that runs the processes; empty for this machine. The one thing here that changes no
+    bits."""
 
 
 def resolve(config: ComputeConfig) -> Hardware:
@@ -34,18 +41,42 @@ def resolve(config: ComputeConfig) -> Hardware:
     Raises:
         BadInput: a GPU is demanded and there is none that torch can use.
     """
-    capability = _cuda_capability()
+    capability, num_gpus = _gpus()
     if config.device == "cuda" and capability is None:
         raise BadInput(
             "compute.device: cuda is asked for, and torch finds no GPU here", "use auto or cpu, or see nvidia-smi"
         )
     device: Literal["cpu", "cuda"] = "cuda" if capability is not None and config.device != "cpu" else "cpu"
+    processes = config.workers if config.kind == "ray" else config.processes
+    if device == "cuda" and config.kind == "local" and processes > num_gpus:
+        raise BadInput(
+            f"compute.processes: {processes} are more than the GPUs here ({num_gpus})",
+            "lower it, or say compute.device: cpu",
+        )
     if config.precision == "auto":
         computes = (capability or 0) >= 8 if device == "cuda" else _cpu_computes_bf16()
         precision: Literal["fp32", "bf16"] = "bf16" if computes else "fp32"
     else:
         precision = config.precision
-    return Hardware(device=device, precision=precision, threads=config.threads or _cores())
+    return Hardware(
+        device=device,
+        precision=precision,
+        threads=config.threads or max(1, _cores() // processes),
+        processes=processes,
+        shard=config.shard,
+        ray=config.address if config.kind == "ray" else "",
+    )
+
+
+def environment(hardware: Hardware) -> dict[str, str]:
+    """Variables that must be set in a training process before its libraries are loaded."""
+    return {
+        "OMP_NUM_THREADS": str(hardware.threads),
+        # Threads that wait for each other within a step look for some microseconds before they sleep: a third faster
+        # than sleeping at once, and on a busy machine many times faster than looking for milliseconds, the default.
+        "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "3000"),
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it CUDA's sums have no fixed order
+    }
 
 
 def _cores() -> int:
@@ -53,19 +84,19 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _cuda_capability() -> int | None:
-    """The major compute capability of the first GPU; None without one, or with a torch built for CPUs."""
+def _gpus() -> tuple[int | None, int]:
+    """The first GPU's major compute capability, and how many there are; none count for a torch built for CPUs."""
     if importlib.metadata.version("torch").endswith("+cpu"):
-        return None
+        return None, 0
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return None
+        return None, 0
     count, major = ctypes.c_int(), ctypes.c_int()
     if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or count.value == 0:
-        return None
+        return None, 0
     driver.cuDeviceGetAttribute(ctypes.byref(major), _COMPUTE_CAPABILITY_MAJOR, 0)
-    return major.value
+    return major.value, count.value
 
 
 def _cpu_computes_bf16() -> bool:

@@ -14,7 +14,7 @@ from modelworks.store import write_json
 from modelworks.training.config import AugmentConfig, TrainConfig
 from modelworks.training.hardware import Hardware
 
-__all__ = ["Job"]
+__all__ = ["Job", "events_name"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Job:
     work: Path
     """Where events.jsonl, checkpoints/ and finally model/ go; a killed training leaves them for the next attempt."""
     parent: int
-    """The process this training belongs to: it ends when that one does."""
+    """The process this training belongs to: it ends when that one does. 0 for whichever starts it."""
 
     def write(self, path: Path) -> None:
         """Save as JSON."""
@@ -63,6 +63,11 @@ class Job:
             hardware=Hardware(**values.pop("hardware")),
             **values,
         )
+
+
+def events_name(rank: int) -> str:
+    """The file, in the work folder, for the events of one of a training's processes."""
+    return f"events-{rank}.jsonl" if rank else "events.jsonl"
 
 
 def _plain(value: Any) -> Any:

@@ -9,12 +9,15 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import BadInput, Corrupt, Interrupted, ModelworksError, Refused, Unavailable
 from modelworks.records import TrainedModel, ValidationReport
 from modelworks.training.events import EventTail
+from modelworks.training.hardware import environment
+from modelworks.training.job import events_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,35 +30,60 @@ __all__ = ["Trainer", "launch"]
 
 POLL_SECONDS = 0.05
 TERM_SECONDS = 30.0
+LEFT_BEHIND_SECONDS = 5.0
 _ERRORS: dict[int, type[ModelworksError]] = {2: BadInput, 3: Refused, 4: Unavailable, 5: Corrupt}
 
 
 class Trainer:
-    """The trainer program as a child process: it imports torch from now on, and trains when it is given a job.
+    """The trainer program as child processes: they import torch from now on, and train when they are given a job.
 
-    Made early, it has its imports, which take seconds, behind it when the job comes. It does one job.
+    Made early, they have their imports, which take seconds, behind them when the job comes. They do one job. Several
+    are started the way torchrun does it; when one fails, the others end.
     """
 
     def __init__(self, hardware: Hardware) -> None:
-        # What it says before it knows the job's log.
-        self.early = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
-        self.process = subprocess.Popen(
-            # -P: whatever lies in the current folder shadows no library.
-            [sys.executable, "-P", "-m", "modelworks.training"],
-            stdin=subprocess.PIPE,
-            stdout=self.early,
-            stderr=self.early,
-            env={**os.environ, **_environment(hardware)},
-        )
+        # What they say before they know the job's log.
+        self.early = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the processes
+        size = 1 if hardware.ray else hardware.processes  # on Ray the child is the one that asks for workers
+        common = {**os.environ, **environment(hardware), "TORCHELASTIC_RUN_ID": uuid.uuid4().hex}
+        self.processes = [
+            subprocess.Popen(
+                # -P: whatever lies in the current folder shadows no library.
+                [sys.executable, "-P", "-m", "modelworks.training"],
+                stdin=subprocess.PIPE,
+                stdout=self.early,
+                stderr=self.early,
+                env={**common, **_place(rank, size)},
+            )
+            for rank in range(size)
+        ]
+        self.process = self.processes[0]
+        """The one that leads."""
+        self.failed: tuple[int, int] | None = None
+        """Rank and exit code of the process that failed first."""
+        self._deadline = 0.0
 
     def give(self, job: Job) -> None:
         """Let it begin."""
         job.work.mkdir(parents=True, exist_ok=True)
+        for old in job.work.glob("rendezvous-*"):  # where the processes of earlier attempts met
+            old.unlink()
         job.write(job.work / "job.json")
-        assert self.process.stdin is not None
-        with suppress(BrokenPipeError):  # it died early: the caller sees that
-            self.process.stdin.write(f"{job.work / 'job.json'}\n".encode())
-            self.process.stdin.flush()
+        for each in self.processes:
+            assert each.stdin is not None
+            with suppress(BrokenPipeError):  # it died early: the caller sees that
+                each.stdin.write(f"{job.work / 'job.json'}\n".encode())
+                each.stdin.flush()
+
+    def is_running(self) -> bool:
+        """Whether any process lives. Those that another one's failure leaves behind are killed after some seconds."""
+        codes = [each.poll() for each in self.processes]
+        if self.failed is None and any(codes):
+            self._deadline = time.monotonic() + LEFT_BEHIND_SECONDS
+            self.failed = min(((rank, code) for rank, code in enumerate(codes) if code), key=_cause_first)
+        if self.failed and time.monotonic() > self._deadline:
+            self.kill()
+        return None in codes
 
     def keep_early_words(self, log: Path) -> None:
         """Append to its log what it said before it had one."""
@@ -65,18 +93,25 @@ class Trainer:
 
     def end(self) -> None:
         """Ask for a checkpoint and an end; insist after a while."""
-        self.process.terminate()
-        try:
-            self.process.wait(TERM_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        deadline = time.monotonic() + TERM_SECONDS
+        for each in self.processes:
+            each.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            for each in self.processes:
+                each.wait(max(0, deadline - time.monotonic()))
+        self.kill()
+
+    def kill(self) -> None:
+        """End all processes that still run, at once."""
+        for each in self.processes:
+            each.kill()
+        for each in self.processes:
+            each.wait()
 
     def close(self) -> None:
-        """End the process, if it still runs, at once."""
-        self.process.kill()
-        self.process.wait()
-        for stream in (self.process.stdin, self.early):
+        """End the processes, if they still run, and let go of what this held for them."""
+        self.kill()
+        for stream in (self.early, *(each.stdin for each in self.processes)):
             assert stream is not None
             with suppress(BrokenPipeError):
                 stream.close()
@@ -90,7 +125,7 @@ def launch(
     on_event: Callable[[dict[str, Any]], None],
     trainer: Trainer | None = None,
 ) -> TrainedModel:
-    """Train in a child process; its output moves into `folder`, which will be called `final`.
+    """Train in child processes; their output moves into `folder`, which will be called `final`.
 
     Args:
         on_event: called with each event (see `events.py`) as it appears.
@@ -116,14 +151,14 @@ def _train(
     final: Path,
     on_event: Callable[[dict[str, Any]], None],
 ) -> TrainedModel:
-    tail = EventTail(job.work / "events.jsonl")
+    tails = [EventTail(job.work / events_name(rank)) for rank in range(len(trainer.processes))]
     last: dict[str, Any] = {}
     try:
         trainer.give(job)
         running = True
         while running:
-            running = trainer.process.poll() is None
-            for event in tail.new():
+            running = trainer.is_running()
+            for event in tails[0].new():
                 last = event
                 on_event(event)
             if running:
@@ -132,8 +167,11 @@ def _train(
         trainer.end()
         raise
     trainer.keep_early_words(job.work / "log.txt")
-    if trainer.process.returncode or last.get("type") != "done":
-        raise _failure(trainer.process.returncode, last, job.work)
+    rank, code = trainer.failed or (0, 0)
+    for event in tails[rank].new() if rank else ():
+        last = event
+    if code or last.get("type") != "done":
+        raise _failure(code, last, job.work)
     for name in ("model", "events.jsonl", "log.txt"):
         (job.work / name).rename(folder / name)
     shutil.rmtree(job.work)
@@ -148,18 +186,20 @@ def _train(
         device=job.hardware.device,
         precision=job.hardware.precision,
         threads=job.hardware.threads,
+        processes=job.hardware.processes,
+        shard=job.hardware.shard,
     )
 
 
-def _environment(hardware: Hardware) -> dict[str, str]:
-    """What must be set before the child's libraries are loaded."""
-    return {
-        "OMP_NUM_THREADS": str(hardware.threads),
-        # Threads that wait for each other within a step look for some microseconds before they sleep: a third faster
-        # than sleeping at once, and on a busy machine many times faster than looking for milliseconds, the default.
-        "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "3000"),
-        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it CUDA's sums have no fixed order
-    }
+def _place(rank: int, size: int) -> dict[str, str]:
+    """A process's place among its like, in torchrun's words."""
+    return {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "WORLD_SIZE": f"{size}", "LOCAL_WORLD_SIZE": f"{size}"}
+
+
+def _cause_first(failure: tuple[int, int]) -> tuple[bool, bool, int]:
+    """Order failures that were seen at once: who loses another one fails too, and only says that it lost it."""
+    rank, code = failure
+    return code > 0, code not in (*_ERRORS, 128 + signal.SIGTERM), rank
 
 
 def _failure(code: int, last: dict[str, Any], work: Path) -> ModelworksError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -51,6 +52,10 @@ class Stop:
 
     requested = 0
 
+    def listen(self) -> None:
+        """Take SIGTERM as the request, from now on."""
+        signal.signal(signal.SIGTERM, self.request)
+
     def request(self, number: int, _frame: FrameType | None) -> None:
         """Handle the signal."""
         self.requested = number
@@ -82,14 +87,14 @@ def train(
         seed=config.seed,
     )
     feed = Feed(data, hardware, config.class_weights)
+    average = make_average(model, config.ema)
+    world.shard(model, average.model)
     optimizer = make_optimizer(model, config)
     rate_of = learning_rate(config, schedule.num_steps)
-    average = make_average(model, config.ema)
     meter = Meter(schedule.num_steps, hardware, events, world)
     best = Best(config)
-    stepper = Stepper(
-        model, optimizer, feed.weights, data.input.blank(hardware.device), config, hardware, world, events
-    )
+    blank = data.input.blank(hardware.device)
+    stepper = Stepper(world.parallel(model), optimizer, feed.weights, blank, config, hardware, world, events)
     parts: dict[str, Stateful] = {
         "model": model,
         "optimizer": optimizer,
@@ -97,7 +102,7 @@ def train(
         "stepper": stepper,
         "meter": meter,
         "best": best,
-        **random_states(),
+        **random_states(world),
     }
     checkpoints.restore(parts)
     events.write(
@@ -113,7 +118,7 @@ def train(
         nonlocal saved
         with meter.paused():
             started = time.perf_counter()
-            if not _finite(model):  # no checkpoint keeps what cannot be gone on from
+            if not _finite(model, world):  # no checkpoint keeps what cannot be gone on from
                 raise Diverged("a weight is infinite or no number", meter.step, rate, batch)
             checkpoints.save(meter.step, parts, keep=best.step if config.keep == "best" else 0)
             saved = time.perf_counter()
@@ -122,9 +127,9 @@ def train(
     model.train()
     # A resume at the very end of an epoch goes back into it, for its validation may not have been written.
     for epoch in range(schedule.epoch_of(max(meter.step - 1, 0)), config.epochs):
-        order = map(world.part, schedule.batches(epoch)[meter.step - schedule.first_step(epoch) :])
+        batches = schedule.batches(epoch)[meter.step - schedule.first_step(epoch) :]
         rate, batch = 0.0, np.empty(0, np.int64)
-        for batch, inputs, target in feed.batches(order):
+        for batch, (_, inputs, target) in zip(batches, feed.batches(map(world.part, batches)), strict=True):
             rate = rate_of(meter.step)
             loss = stepper.step(inputs, target, rate)
             average.update()
@@ -136,7 +141,6 @@ def train(
             )
             if stopping or saving or telling:
                 meter.report(epoch + 1)
-                feed.release()
             if stopping or saving:
                 save(batch, rate)
             if stopping:
@@ -149,13 +153,15 @@ def train(
         if best.patience_is_over:
             events.write("early_stop", step=meter.step, epoch=epoch + 1, best_step=best.step)
             break
-    average.store()
     if config.keep == "best" and best.step not in (0, meter.step):
-        part = "average" if config.ema else "model"
-        model.load_state_dict(average.weights_of(checkpoints.read(best.step, part)))
+        checkpoints.load(best.step, {name: parts[name] for name in ("model", "average")})
+    average.store()
     return Trained(steps=meter.step, seconds=meter.seconds, examples_per_second=meter.examples / meter.seconds)
 
 
-def _finite(model: nn.Module) -> bool:
-    norms = torch._foreach_norm([each.detach() for each in model.parameters()])  # noqa: SLF001  # one pass, one sync
-    return bool(torch.stack(norms).isfinite().all())
+def _finite(model: nn.Module, world: World) -> bool:
+    """Whether all weights are numbers, in every process."""
+    weights = [world.local(each.detach()) for each in model.parameters()]
+    norms = torch._foreach_norm(weights)  # noqa: SLF001  # one pass, one sync
+    (infinite,) = world.agree(not torch.stack(norms).isfinite().all())
+    return not infinite

@@ -94,18 +94,19 @@ class Stepper:
         total = torch.zeros((), device=target.device)
         for start in range(0, len(target), size):
             part = slice(start, start + size)
-            with autocast(self._hardware):
-                logits = self._model(**{name: each[part] for name, each in inputs.items()})
-            loss = functional.cross_entropy(
-                logits.float(),
-                target[part],
-                self._weights,
-                reduction="sum",
-                label_smoothing=self._config.label_smoothing,
-            )
-            loss = loss / whole
-            # Several processes average their gradients: this makes the sum of it.
-            (loss * self._world.size).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            with self._world.accumulating(self._model, more=start + size < len(target)):
+                with autocast(self._hardware):
+                    logits = self._model(**{name: each[part] for name, each in inputs.items()})
+                loss = functional.cross_entropy(
+                    logits.float(),
+                    target[part],
+                    self._weights,
+                    reduction="sum",
+                    label_smoothing=self._config.label_smoothing,
+                )
+                loss = loss / whole
+                # Several processes average their gradients: this makes the sum of it.
+                (loss * self._world.size).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             total += loss.detach()
         return total
 
@@ -115,6 +116,8 @@ class Stepper:
         message = f"memory does not suffice: {str(error).splitlines()[0]}"
         if any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in self._model.modules()):  # noqa: SLF001  # torch has no other name for all of them
             return BadInput(message, "lower train.batch_size: the model's batch norms forbid to compute it in parts")
+        if self._world.size > 1:  # the others are in the middle of this step and wait for its gradients
+            return BadInput(message, "raise train.accumulate, lower train.batch_size, or take more processes")
         if self._parts >= examples:
             return BadInput(message, "even one example is too much: take a smaller model or smaller inputs")
         self._parts *= 2

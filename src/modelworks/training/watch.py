@@ -42,10 +42,10 @@ def validate(
     training = model.training
     model.eval()
     with torch.inference_mode(), autocast(hardware):
-        for _, inputs, target in feed.batches(part for part in map(world.part, order) if len(part)):
+        for batch, (_, inputs, target) in zip(order, feed.batches(map(world.part, order)), strict=True):
             logits = model(**inputs).float()
-            sums[0] += functional.cross_entropy(logits, target, reduction="sum")
-            sums[1] += (logits.argmax(-1) == target).sum()
+            sums[0] += functional.cross_entropy(logits, target, reduction="sum") / world.copies(batch)
+            sums[1] += (logits.argmax(-1) == target).sum() / world.copies(batch)
     model.train(training)
     loss, correct = world.total(sums).tolist()
     return {"validation_loss": loss / len(indices), "validation_accuracy": correct / len(indices)}

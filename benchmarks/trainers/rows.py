@@ -1,0 +1,116 @@
+"""What the other sides start from: the job's rows, decoded, and its network with its first weights."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.trainers.outcome import score
+from modelworks.data import packed
+from modelworks.data.batches import in_order
+from modelworks.data.decoded import DecodedSet, decoded
+from modelworks.data.packed import TEST
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from modelworks.training.job import Job
+
+__all__ = ["Rows", "load", "make_network", "test"]
+
+TEST_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The training rows."""
+
+    data: DecodedSet
+    labels: torch.Tensor
+    """int64 (n,)"""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_tokens(self) -> int:
+        """Of all texts, padding left out; 0 for images."""
+        lengths = self.lengths
+        return 0 if lengths is None else int(lengths.sum())
+
+    @property
+    def lengths(self) -> np.ndarray | None:
+        """Tokens of each text; None for images."""
+        return self.data.input.lengths(self.data.arrays)
+
+    def pixels(self) -> torch.Tensor:
+        """Of all images: float32 (n, channels, height, width), normalised, channels last in memory."""
+        return self.data.input.batch(self.data.arrays, torch.arange(len(self)))["pixels"]
+
+    def texts(self) -> list[list[int]]:
+        """The token ids of each text."""
+        tokens, offsets = self.data.arrays["tokens"], self.data.arrays["offsets"].tolist()
+        return [tokens[start:end].tolist() for start, end in pairwise(offsets)]
+
+
+def load(job: Job) -> Rows:
+    """The training rows of a job, from its decoded set."""
+    architecture, modality = _modules(job)
+    data = decoded(
+        job.decoded,
+        job.decoded_key,
+        job.dataset,
+        np.load(job.splits),
+        job.classes,
+        fit=lambda contents: modality.Input.fit(contents, vars(job.model), architecture.assets(job.checkpoint)),
+        load=modality.Input,
+    )
+    return Rows(data, torch.from_numpy(data.labels))
+
+
+def make_network(job: Job, rows: Rows) -> nn.Module:
+    """The network, with the weights that the job's seed gives, on its device."""
+    architecture, _ = _modules(job)
+    torch.manual_seed(job.train.seed)
+    configuration = architecture.configure(vars(job.model), job.checkpoint)
+    network = architecture.build(configuration, rows.data.input.shape, len(job.classes))
+    architecture.initialise(network, job.checkpoint)
+    network.to(job.hardware.device)
+    assert isinstance(network, nn.Module)
+    return network
+
+
+def test_rows(job: Job) -> tuple[list[Any], np.ndarray]:
+    """Contents of the test rows, and the indices of their classes (n,)."""
+    content = job.model.modality
+    chosen = np.flatnonzero(np.load(job.splits) == TEST)
+    columns = packed.read(job.dataset, [content, "label"]).take(chosen).to_pydict()
+    index_of = {label: index for index, label in enumerate(job.classes)}
+    return columns[content], np.array([index_of[label] for label in columns["label"]])
+
+
+def test(job: Job, rows: Rows, network: nn.Module) -> tuple[float, float]:
+    """Accuracy and macro F1 over the test rows, in fp32."""
+    contents, labels = test_rows(job)
+    input_ = rows.data.input
+    arrays: Mapping[str, torch.Tensor] = input_.arrange(input_.decode(contents))
+    predicted = np.empty(len(labels), np.int64)
+    network.to(job.hardware.device).eval()
+    with torch.inference_mode():
+        for places in in_order(np.arange(len(labels)), input_.lengths(arrays), TEST_BATCH):
+            logits = network(**input_.batch(arrays, torch.from_numpy(places), job.hardware.device))
+            predicted[places] = logits.float().argmax(-1).cpu().numpy()
+    return score(predicted, labels, len(job.classes))
+
+
+def _modules(job: Job) -> tuple[Any, Any]:
+    return (
+        importlib.import_module(f"modelworks.models.{job.model.kind}"),
+        importlib.import_module(f"modelworks.modalities.{job.model.modality}"),
+    )

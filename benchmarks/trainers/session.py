@@ -1,0 +1,78 @@
+"""Sides that take turns at one job."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.measure import ROOT, alternately, run
+from benchmarks.trainers import jobs
+from benchmarks.trainers.outcome import Outcome
+
+if TYPE_CHECKING:
+    from modelworks.training.job import Job
+
+__all__ = ["Side", "compare", "described", "missing", "train"]
+
+NEEDS = {
+    "hf": ("accelerate",),
+    "hf-grouped": ("accelerate",),
+    "lightning": ("lightning",),
+    "accelerate": ("accelerate",),
+}
+"""Packages of the dependency group `bench`; what else a side needs is there."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """Who trains, and how."""
+
+    name: str
+    """As it is printed."""
+    program: str
+    """Of `benchmarks.trainers.SIDES`."""
+    precision: jobs.Precision
+
+
+def missing(sides: Sequence[Side]) -> list[str]:
+    """Packages that some of the sides need and that are not installed."""
+    wanted = {package for side in sides for package in NEEDS.get(side.program, ())}
+    return sorted(package for package in wanted if importlib.util.find_spec(package) is None)
+
+
+def compare(job: Job, sides: Sequence[Side], runs: int, folder: Path) -> Mapping[Side, Sequence[Outcome]]:
+    """Each side once per turn, with the turn's number as the seed."""
+    programs = [lambda turn, side=side: train(job, side, turn, folder) for side in sides]
+    return dict(zip(sides, alternately(runs, *programs), strict=True))
+
+
+def train(job: Job, side: Side, seed: int, folder: Path) -> Outcome:
+    """One training, in a process of its own."""
+    path = jobs.for_side(job, folder / f"{side.name.replace(' ', '-')}-{seed}", seed, side.precision)
+    # As the pipeline sets them for a training: they are part of what the libraries do, so every side gets them.
+    environment = {"OMP_NUM_THREADS": str(job.hardware.threads), "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    _, output = run([sys.executable, "-m", "benchmarks.trainers", side.program, path], ROOT, environment)
+    outcome = Outcome(**json.loads(output.splitlines()[-1]))
+    print(f"  {side.name}, turn {seed + 1}: {outcome.seconds:.1f} s, accuracy {outcome.accuracy:.4f}", flush=True)
+    return outcome
+
+
+def described(found: Mapping[Side, Sequence[Outcome]]) -> list[str]:
+    """A line for each side: precision, speed, metrics, and what else it has to say."""
+    lines = []
+    for side, outcomes in found.items():
+        rate = statistics.median(each.examples_per_second for each in outcomes)
+        tokens = statistics.median(each.tokens_per_second for each in outcomes)
+        accuracy = statistics.mean(each.accuracy for each in outcomes)
+        macro_f1 = statistics.mean(each.macro_f1 for each in outcomes)
+        speed = f"{rate:9,.1f} examples/s" + (f" {tokens:9,.0f} real tokens/s" if tokens else "")
+        metrics = f"accuracy {accuracy:.4f}  macro F1 {macro_f1:.4f}"
+        remark = f"  ({outcomes[-1].remark})" if outcomes[-1].remark else ""
+        lines.append(f"{side.name:<28} {side.precision} {speed}  {metrics}{remark}")
+    return lines

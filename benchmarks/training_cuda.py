@@ -1,0 +1,104 @@
+"""The same on a GPU, on a machine that has no more than the trainer needs; peers that are not there are not run."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.measure import Comparison
+from benchmarks.trainers import jobs
+from benchmarks.trainers.flops import peak, per_example
+from benchmarks.trainers.outcome import Outcome
+from benchmarks.trainers.session import Side, compare, described, missing
+from modelworks.errors import BadInput
+from modelworks.training.config import ComputeConfig
+from modelworks.training.hardware import resolve
+
+if TYPE_CHECKING:
+    from modelworks.training.job import Job
+
+__all__ = ["measure"]
+
+OURS = Side("ours", "ours", "bf16")
+GRAPHED = Side("bare CUDA-graphed loop", "graphed", "bf16")
+HF = Side("HF Trainer", "hf", "fp32")
+HF_BF16 = Side("HF Trainer in bf16", "hf", "bf16")
+LIGHTNING = Side("Lightning", "lightning", "fp32")
+LIGHTNING_BF16 = Side("Lightning in bf16", "lightning", "bf16")
+
+CNN, BERT = "CNN, 32x32x3, batch 1024", "BERT of 110 M, 128 tokens, batch 64"
+TARGETS = {CNN: {HF: ">= 5", GRAPHED: ">= 0.9"}, BERT: {GRAPHED: ">= 0.9"}}
+UTILISATION = {CNN: "", BERT: ">= 45 %"}
+
+
+def measure(runs: int, folder: Path, *, small: bool = False) -> list[Comparison]:
+    """Both works; without a GPU all rows of the table, not run."""
+    try:
+        resolve(ComputeConfig(device="cuda"))
+    except BadInput as error:
+        return [row for work in (CNN, BERT) for row in _rows(work, {}, None, (f"not run: {error.message}",))]
+    import torch
+
+    device = torch.cuda.get_device_name()
+    cnn_rows, epochs, bert_rows = (48 * 1024, 4, 100 * 64) if small else (48 * 1024, 20, 500 * 64)
+    works = {
+        CNN: jobs.pictures(folder / "cnn", cnn_rows, side=32, colours=3, batch_size=1024, epochs=epochs),
+        BERT: jobs.bert(folder / "bert", bert_rows, batch_size=64),
+    }
+    table: list[Comparison] = []
+    for work, job in works.items():
+        found, absent = _train(job, runs, folder / job.model.kind)
+        notes = (
+            f"on {device}; {job.train.epochs} epochs; a library says fp32 where that is its default",
+            *(f"not run, for it is not installed here: {package}" for package in absent),
+            *described(found),
+        )
+        table += _rows(work, found, _utilisation(job, device), notes)
+    return table
+
+
+def _train(job: Job, runs: int, folder: Path) -> tuple[Mapping[Side, Sequence[Outcome]], list[str]]:
+    sides = [OURS, GRAPHED, HF, HF_BF16, LIGHTNING, LIGHTNING_BF16]
+    return compare(job, [side for side in sides if not missing([side])], runs, folder), missing(sides)
+
+
+def _utilisation(job: Job, device: str) -> float | None:
+    """Percent of the device's peak per example a second; None where the peak is not known."""
+    highest = peak(device)
+    return None if highest is None else 100 * per_example(job) / highest
+
+
+def _rows(
+    work: str, found: Mapping[Side, Sequence[Outcome]], percent: float | None, notes: tuple[str, ...]
+) -> list[Comparison]:
+    ours = found.get(OURS, ())
+    table = []
+    for side in (HF, HF_BF16, LIGHTNING, LIGHTNING_BF16, GRAPHED):
+        peer = found.get(side, ())
+        table.append(
+            Comparison(
+                name=f"{work}, {OURS.precision} against {side.precision}",
+                unit="examples/s",
+                ours=[each.examples_per_second for each in ours],
+                peer_name=side.name,
+                peer=[each.examples_per_second for each in peer],
+                target=TARGETS[work].get(side, ""),
+                metric="accuracy" if peer else "",
+                ours_metric=statistics.mean(each.accuracy for each in ours) if ours else 0.0,
+                peer_metric=statistics.mean(each.accuracy for each in peer) if peer else 0.0,
+                notes=notes if side is HF else (),
+            )
+        )
+    table.append(
+        Comparison(
+            name=f"{work}, model FLOP utilisation",
+            unit="%",
+            ours=[each.examples_per_second * percent for each in ours] if percent else (),
+            peer_name=GRAPHED.name,
+            peer=[each.examples_per_second * percent for each in found.get(GRAPHED, ())] if percent else (),
+            target=UTILISATION[work],
+        )
+    )
+    return table

@@ -1,0 +1,332 @@
+"""Several processes train what one would; losing one of them, or a signal, costs no more than it does with one."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pickle
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pytest
+from safetensors.torch import load_file
+from trainings import events
+
+from modelworks.data import packed
+from modelworks.data.config import SplitConfig
+from modelworks.data.packed import TRAIN
+from modelworks.data.sources.base import Examples
+from modelworks.errors import BadInput, Interrupted, Unavailable
+from modelworks.models.config import Cnn, Transformer
+from modelworks.training.config import ComputeConfig
+from modelworks.training.job import Job
+from modelworks.training.launch import launch
+
+Event = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def sentences(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A packed set of texts of many lengths, and their splits.npy."""
+    folder = tmp_path_factory.mktemp("sentences")
+    draw = np.random.default_rng(0)
+    words = {"up": ["rise", "gain", "grow", "high"], "down": ["fall", "loss", "drop", "low"]}
+    labels = [str(label) for label in draw.choice(list(words), 300)]
+    texts = [f"{' '.join(draw.choice(words[label], draw.integers(2, 12)))} {row}" for row, label in enumerate(labels)]
+    columns = {"text": pa.array(texts), "label": pa.array(labels)}
+    packed.write(folder, "sentences", {}, Examples(modality="text", columns=columns, licence="", source_digest=""))
+    ids = packed.read(folder, ["id"])["id"].to_pylist()
+    np.save(folder / "splits.npy", packed.assign_splits(ids, None, SplitConfig()))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(make_job: Callable[..., Job]) -> Callable[..., Job]:
+    """`images(work, processes, dropout=0)`: the last batch of its epochs has a single row, whoever is to compute it."""
+
+    def make(work: Path, processes: int, *, dropout: float = 0.0, **train: Any) -> Job:
+        job = make_job(work, **{"epochs": 2, "keep": "best", **train})
+        rows = int((np.load(job.splits) == TRAIN).sum())
+        size = next(each for each in range(40, rows) if rows % each == 1)
+        return dataclasses.replace(
+            job,
+            model=Cnn(kind="cnn", hidden=16, dropout=dropout),
+            train=dataclasses.replace(job.train, batch_size=size),
+            hardware=dataclasses.replace(job.hardware, processes=processes),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def texts(
+    make_job: Callable[..., Job], sentences: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Job]:
+    """`texts(work, processes, shard=False)`: a training of a transformer of three layers."""
+    decodings = tmp_path_factory.mktemp("text-decodings")
+
+    def make(work: Path, processes: int, *, shard: bool = False, dropout: float = 0.0, **train: Any) -> Job:
+        job = make_job(work, **{"epochs": 3, "batch_size": 31, "ema": 0.9, "clip_norm": 1.0, **train})
+        return dataclasses.replace(
+            job,
+            dataset=sentences,
+            splits=sentences / "splits.npy",
+            classes=tuple(packed.describe(sentences)["classes"]),
+            decoded=decodings,
+            model=Transformer(kind="transformer", vocabulary=300, width=16, layers=3, heads=2, dropout=dropout),
+            hardware=dataclasses.replace(job.hardware, processes=processes, shard=shard),
+        )
+
+    return make
+
+
+def run(job: Job, on_event: Callable[[Event], None] = lambda event: None) -> tuple[Path, list[Event]]:
+    """Launch a job; the folder of its output, and its events."""
+    folder = job.work.with_name(f"{job.work.name}-out")
+    folder.mkdir(exist_ok=True)
+    told: list[Event] = []
+
+    def add(event: Event) -> None:
+        told.append(event)
+        on_event(event)
+
+    launch(job, None, folder, folder, add)  # type: ignore[arg-type]  # the report is only passed on
+    return folder, told
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model" / "model.safetensors").read_bytes()
+
+
+def apart(one: Path, two: Path) -> float:
+    """The largest difference between two models' weights.
+
+    Left out are attention's biases: one of the keys changes no attention, so its gradient is rounding and nothing
+    else, of which Adam makes steps as large as any.
+    """
+    first, second = (load_file(folder / "model" / "model.safetensors") for folder in (one, two))
+    assert first.keys() == second.keys()
+    names = [name for name in first if not name.endswith("project_in.bias")]
+    return max(float((first[name] - second[name]).abs().max()) for name in names)
+
+
+def trainers() -> list[psutil.Process]:
+    """The trainers among this process's children, by rank."""
+    return [each for each in psutil.Process().children() if "modelworks.training" in each.cmdline()]
+
+
+def signalled(number: int, rank: int, at: str) -> Callable[[Event], None]:
+    """Send one of the trainers a signal at the first event of a kind."""
+    sent: list[int] = []
+
+    def on_event(event: Event) -> None:
+        if event["type"] == at and not sent:
+            child = trainers()[rank]
+            sent.append(child.pid)
+            child.send_signal(number)
+
+    return on_event
+
+
+@pytest.fixture(scope="module")
+def one(images: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
+    """What one process makes of the images."""
+    return run(images(tmp_path_factory.mktemp("one") / "work", 1))
+
+
+@pytest.fixture(scope="module")
+def two_with_dropout(images: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes make of the images, each with dropout of its own, when nobody disturbs them."""
+    return run(images(tmp_path_factory.mktemp("two") / "work", 2, dropout=0.2))[0]
+
+
+def test_two_processes_end_where_one_does(
+    images: Callable[..., Job], one: tuple[Path, list[Event]], tmp_path: Path
+) -> None:
+    folder, told = run(images(tmp_path / "work", 2))
+    assert apart(folder, one[0]) < 1e-4
+    epochs, expected = ([event for event in each if event["type"] == "epoch"] for each in (told, one[1]))
+    for found, wanted in zip(epochs, expected, strict=True):
+        assert found["step"] == wanted["step"]
+        assert found["validation_loss"] == pytest.approx(wanted["validation_loss"], abs=1e-4)
+    assert told[-1]["examples_per_second"] > 0
+    assert {path.name for path in folder.iterdir()} == {"model", "events.jsonl", "log.txt"}
+
+
+def test_a_batch_in_parts_weighed_and_clipped_is_the_same_in_two_processes(
+    texts: Callable[..., Job], tmp_path: Path
+) -> None:
+    settings = {"accumulate": 3, "class_weights": "balanced", "clip_norm": 0.5, "epochs": 2}
+    alone, together = (run(texts(tmp_path / f"work{each}", each, **settings))[0] for each in (1, 2))
+    assert apart(alone, together) < 1e-4
+
+
+def test_the_program_does_the_same_under_torchrun(
+    images: Callable[..., Job], two_with_dropout: Path, tmp_path: Path
+) -> None:
+    job = dataclasses.replace(images(tmp_path / "work", 2, dropout=0.2), parent=0)
+    job.work.mkdir()
+    job.write(tmp_path / "job.json")
+    command = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "modelworks.training"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-m", *command, str(tmp_path / "job.json")], check=True, env=environment)
+    assert weights(job.work) == weights(two_with_dropout)
+
+
+def test_losing_one_of_two_ends_both_and_a_resume_ends_in_the_same_bits(
+    images: Callable[..., Job], two_with_dropout: Path, tmp_path: Path
+) -> None:
+    job = images(tmp_path / "work", 2, dropout=0.2, checkpoint_steps=9)
+    with pytest.raises(Unavailable, match=r"killed by SIGKILL") as caught:
+        run(job, signalled(signal.SIGKILL, 1, at="checkpoint"))
+    assert "resumes" in caught.value.hint
+    assert trainers() == []
+    folder, told = run(job)
+    assert told[0]["resumed_from"] > 0
+    assert weights(folder) == weights(two_with_dropout)
+
+
+def test_a_checkpoint_of_two_processes_is_gone_on_from_by_one(
+    images: Callable[..., Job], one: tuple[Path, list[Event]], tmp_path: Path
+) -> None:
+    with pytest.raises(Unavailable):
+        run(images(tmp_path / "work", 2, checkpoint_steps=9), signalled(signal.SIGKILL, 0, at="checkpoint"))
+    folder, told = run(images(tmp_path / "work", 1))
+    assert told[0]["resumed_from"] > 0
+    assert apart(folder, one[0]) < 1e-4
+
+
+def test_sigterm_to_one_of_two_is_answered_by_both_with_one_checkpoint(
+    images: Callable[..., Job], tmp_path: Path
+) -> None:
+    job = images(tmp_path / "work", 2, epochs=1000)
+    with pytest.raises(Interrupted) as caught:
+        run(job, signalled(signal.SIGTERM, 1, at="step"))
+    assert caught.value.exit_code == 143
+    assert trainers() == []
+    told = events(job.work)
+    assert [event["type"] for event in told[-2:]] == ["checkpoint", "failed"]
+    assert [each.name for each in (job.work / "checkpoints").iterdir()] == [f"step-{told[-2]['step']}"]
+
+
+def test_what_only_one_of_two_cannot_do_is_told(images: Callable[..., Job], tmp_path: Path) -> None:
+    job = images(tmp_path / "work", 2)
+    job.work.mkdir()
+    (job.work / "checkpoints").write_text("in the way of the one that writes")
+    with pytest.raises(BadInput, match="in its way"):
+        run(job)
+
+
+PARENT = """
+import dataclasses, os, sys
+from pathlib import Path
+import psutil
+from modelworks.training.job import Job
+from modelworks.training.launch import launch
+
+job = dataclasses.replace(Job.read(Path(sys.argv[1])), parent=os.getpid())
+
+def on_event(event):
+    if event["type"] == "step":
+        print(*(child.pid for child in psutil.Process().children()), flush=True)
+
+launch(job, None, Path(sys.argv[2]), Path(sys.argv[2]), on_event)
+"""
+
+
+def test_all_processes_end_with_their_parent(images: Callable[..., Job], tmp_path: Path) -> None:
+    job = images(tmp_path / "work", 2, epochs=1000)
+    job.work.mkdir()
+    job.write(tmp_path / "job.json")
+    command = [sys.executable, "-c", PARENT, str(tmp_path / "job.json"), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        children = [os.pidfd_open(int(each)) for each in parent.stdout.readline().split()]
+        assert len(children) == 2
+        parent.kill()
+        for child in children:
+            poll = select.poll()
+            poll.register(child, select.POLLIN)
+            assert poll.poll(30_000), "a trainer lives on"
+            os.close(child)
+
+
+@pytest.fixture(scope="module")
+def alone(texts: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process makes of the texts."""
+    return run(texts(tmp_path_factory.mktemp("alone") / "work", 1))[0]
+
+
+@pytest.fixture(scope="module")
+def cut_off(texts: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work folder of a sharded training of which one process was killed."""
+    job = texts(tmp_path_factory.mktemp("cut-off") / "work", 2, shard=True, checkpoint_steps=5)
+    with pytest.raises(Unavailable):
+        run(job, signalled(signal.SIGKILL, 1, at="checkpoint"))
+    return job.work
+
+
+def test_two_processes_with_half_of_every_parameter_end_where_one_does_and_resume(
+    texts: Callable[..., Job], alone: Path, cut_off: Path, tmp_path: Path
+) -> None:
+    sharded, _ = run(texts(tmp_path / "whole", 2, shard=True))
+    assert apart(alone, sharded) < 1e-5
+    shutil.copytree(cut_off, tmp_path / "work")
+    resumed, told = run(texts(tmp_path / "work", 2, shard=True))
+    assert told[0]["resumed_from"] > 0
+    assert weights(resumed) == weights(sharded)
+
+
+def test_one_process_goes_on_from_a_sharded_checkpoint(
+    texts: Callable[..., Job], alone: Path, cut_off: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(cut_off, tmp_path / "work")
+    folder, told = run(texts(tmp_path / "work", 1))
+    assert told[0]["resumed_from"] > 0
+    assert apart(alone, folder) < 1e-5
+
+
+def test_a_damaged_shard_is_passed_over_before_anything_of_it_is_read(
+    texts: Callable[..., Job], cut_off: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(cut_off, tmp_path / "work")
+    damaged = list((tmp_path / "work" / "checkpoints").glob("step-*/shards/.metadata"))
+    for metadata in damaged:
+        metadata.write_bytes(pickle.dumps(Planted(str(tmp_path / "planted"))))
+    _, told = run(texts(tmp_path / "work", 1))
+    assert [event["type"] for event in told][: len(damaged)] == ["damaged"] * len(damaged) != []
+    assert told[len(damaged)]["resumed_from"] == 0
+    assert not (tmp_path / "planted").exists()
+
+
+class Planted:
+    """What a pickle can do to who loads it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize(
+    ("section", "complaint"),
+    [
+        ({"kind": "ray", "processes": 2}, "processes belongs to kind: local"),
+        ({"workers": 2}, "workers belongs to kind: ray"),
+        ({"address": "local"}, "address belongs to kind: ray"),
+        ({"shard": True}, "there is only one"),
+    ],
+)
+def test_what_makes_no_sense_together_is_refused(section: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        ComputeConfig(**section)
