@@ -13,6 +13,13 @@ __all__ = ["Display", "make_display"]
 PLAIN_SECONDS = 5.0
 """Time between two lines about a training in a log."""
 
+NOTICES = {
+    "damaged": "the checkpoint of step {step} is damaged: going on from an older one",
+    "memory": "memory does not suffice: batches are computed in {parts} parts of {examples} examples",
+    "early_stop": "no better epoch for a while: stopped at step {step}, the best one ended at step {best_step}",
+}
+"""Events that a person should hear of, by type."""
+
 STARTED = time.monotonic()
 """What a log's times count from: the start of the process, nearly."""
 
@@ -69,6 +76,8 @@ class PlainDisplay:
             )
         elif event["type"] == "epoch" and "validation_loss" in event:
             self.say(_epoch_line(event, self._epochs))
+        elif event["type"] in NOTICES:
+            self.say(_notice(event))
 
     def say(self, text: str) -> None:
         print(f"{time.monotonic() - STARTED:7.1f}  {text}", file=sys.stderr, flush=True)
@@ -135,6 +144,8 @@ class TerminalDisplay:
             )
         elif event["type"] == "epoch" and "validation_loss" in event:
             self._bar.console.print(f"[dim]{_epoch_line(event, self._epochs)}[/]")
+        elif event["type"] in NOTICES:
+            self.say(_notice(event))
 
     def say(self, text: str) -> None:
         self._console.print(_escaped(text))
@@ -160,6 +171,10 @@ def _epoch_line(event: Mapping[str, Any], epochs: int) -> str:
         f"  epoch {event['epoch']}/{epochs}  validation loss {event['validation_loss']:.4f}  "
         f"accuracy {event['validation_accuracy']:.4f}"
     )
+
+
+def _notice(event: Mapping[str, Any]) -> str:
+    return "  " + NOTICES[event["type"]].format_map(event)
 
 
 def _escaped(text: str) -> str:

@@ -35,6 +35,24 @@ def test_a_training_is_shown_from_start_to_end(kind: type[Display], capsys: pyte
         assert words in err
 
 
+@pytest.mark.parametrize("kind", [PlainDisplay, TerminalDisplay])
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        ({"type": "damaged", "step": 7}, "the checkpoint of step 7 is damaged"),
+        ({"type": "memory", "parts": 2, "examples": 32}, "in 2 parts of 32 examples"),
+        ({"type": "early_stop", "step": 30, "epoch": 3, "best_step": 10}, "the best one ended at step 10"),
+    ],
+)
+def test_what_happened_to_a_training_is_said(
+    kind: type[Display], event: dict[str, object], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    display = kind()
+    display.training(event)
+    display.close()
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
 def test_in_a_log_steps_are_lines_but_not_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     display = PlainDisplay()
     display.training(START)

@@ -76,7 +76,7 @@ def test_a_damaged_checkpoint_is_skipped_and_the_older_one_used(
 ) -> None:
     whole, _ = fit("whole")
     with pytest.raises(Stopped):
-        fit(stop=StopAt(13), checkpoint_seconds=1e-9)
+        fit(stop=StopAt(13), checkpoint_steps=1)
     folder = tmp_path / "work" / "checkpoints"
     assert sorted(path.name for path in folder.iterdir()) == ["step-12", "step-13"]
     state = folder / "step-13" / "state.pt"
@@ -109,3 +109,25 @@ def test_checkpoints_come_by_steps_too_and_the_last_two_are_kept(
     told = [event["step"] for event in events(tmp_path / "work") if event["type"] == "checkpoint"]
     assert told == [7, 14, 21, 28]
     assert sorted(each.name for each in (tmp_path / "work" / "checkpoints").iterdir()) == ["step-21", "step-28"]
+
+
+def test_on_a_slow_disk_checkpoints_come_seldom(
+    fit: Callable[..., tuple[nn.Module, Trained]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    save = Checkpoints.save
+
+    def slow(self: Checkpoints, *arguments: Any, **named: Any) -> None:
+        clock[0] += 10.0
+        save(self, *arguments, **named)
+
+    def now() -> float:
+        clock[0] += 1.0
+        return clock[0]
+
+    monkeypatch.setattr(Checkpoints, "save", slow)
+    monkeypatch.setattr("modelworks.training.loop.time.perf_counter", now)
+    fit(epochs=30, checkpoint_seconds=1e-9)
+    told = [event for event in events(tmp_path / "work") if event["type"] == "checkpoint"]
+    assert sum(event["seconds"] for event in told) < 0.025 * clock[0]
+    assert len(told) > 1

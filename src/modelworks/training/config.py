@@ -69,7 +69,8 @@ class TrainConfig:
     deterministic: bool = True
     """Only algorithms whose bits repeat. On a CPU it costs nothing; `false` lets CUDA take faster ones."""
     checkpoint_seconds: Annotated[float, Bounds(gt=0)] = 30.0
-    """A complete checkpoint is written at the first step after this many seconds."""
+    """A complete checkpoint is written at the first step after this many seconds; later where writing is slow, so that
+    it takes no more than a fiftieth of the time."""
     checkpoint_steps: Annotated[int, Bounds(ge=0)] = 0
     """One every so many steps as well; 0 for none."""
 

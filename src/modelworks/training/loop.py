@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Stop", "Stopped", "Trained", "train"]
 
+MOST = 50
+"""A checkpoint by the clock waits until the training has taken this many times as long as writing the last one: on a
+slow disk, too, they take no more than a fiftieth of the time."""
+
 
 class Stopped(Exception):
     """A signal asked the training to stop, and a checkpoint was written."""
@@ -112,17 +116,18 @@ def train(
         parameters=sum(each.numel() for each in model.parameters()),
         resumed_from=meter.step,
     )
-    saved = time.perf_counter()
+    saved, cost = time.perf_counter(), 0.0
 
     def save(batch: np.ndarray, rate: float) -> None:
-        nonlocal saved
+        nonlocal saved, cost
         with meter.paused():
             started = time.perf_counter()
             if not _finite(model, world):  # no checkpoint keeps what cannot be gone on from
                 raise Diverged("a weight is infinite or no number", meter.step, rate, batch)
             checkpoints.save(meter.step, parts, keep=best.step if config.keep == "best" else 0)
             saved = time.perf_counter()
-            events.write("checkpoint", step=meter.step, seconds=saved - started)
+            cost = saved - started
+            events.write("checkpoint", step=meter.step, seconds=cost)
 
     model.train()
     # A resume at the very end of an epoch goes back into it, for its validation may not have been written.
@@ -135,7 +140,7 @@ def train(
             average.update()
             meter.add(loss, rate, batch)
             steps_due = config.checkpoint_steps and meter.step % config.checkpoint_steps == 0
-            seconds_due = time.perf_counter() - saved >= config.checkpoint_seconds
+            seconds_due = time.perf_counter() - saved >= max(config.checkpoint_seconds, MOST * cost)
             stopping, saving, telling = world.agree(
                 bool(stop.requested), bool(steps_due or seconds_due), meter.due or meter.step == schedule.num_steps
             )
