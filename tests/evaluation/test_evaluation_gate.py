@@ -54,7 +54,7 @@ def candidate(tmp_path: Path) -> Callable[..., ModelVersion]:
         )
         trained = TrainedModel(
             report=report, key="t", folder=tmp_path, num_parameters=1, num_steps=1, seconds=1.0,
-            examples_per_second=1.0, device="cpu", precision="fp32", threads=1,
+            examples_per_second=1.0, device="cpu", precision="fp32", threads=1, processes=1, shard=False,
         )  # fmt: skip
         trained.model_folder.mkdir()
         learned = np.array([int(each[:16], 16) for each in learned_from], dtype=np.uint64)
