@@ -35,6 +35,7 @@ class Input:
 
     def __init__(self, spec: Mapping[str, Any], _folder: Path | None = None) -> None:
         self.spec = dict(spec)
+        self._on_device: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     @classmethod
     def fit(cls, contents: Collection[bytes], settings: Mapping[str, Any], _assets: Mapping[str, bytes]) -> Input:
@@ -120,10 +121,12 @@ class Input:
         return {"pixels": chosen.permute(0, 3, 1, 2).float().sub_(mean).div_(std)}
 
     def _statistics(self, device: str) -> tuple[torch.Tensor, torch.Tensor]:
-        import torch
+        if device not in self._on_device:
+            import torch
 
-        mean = torch.tensor(self.spec["mean"], device=device).view(1, -1, 1, 1)
-        return mean, torch.tensor(self.spec["std"], device=device).view(1, -1, 1, 1)
+            mean, std = (torch.tensor(self.spec[name], device=device).view(1, -1, 1, 1) for name in ("mean", "std"))
+            self._on_device[device] = mean, std
+        return self._on_device[device]
 
 
 def _header(content: bytes) -> tuple[int, int, int]:

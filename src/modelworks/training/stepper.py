@@ -81,7 +81,7 @@ class Stepper:
         if self._config.clip_norm:
             nn.utils.clip_grad_norm_(self._parameters, self._config.clip_norm)
         self._optimizer.step()
-        self._model.zero_grad(set_to_none=True)
+        self._forget_gradients()
         return loss
 
     def _gradient(self, inputs: Mapping[str, torch.Tensor], target: torch.Tensor) -> torch.Tensor:
@@ -110,9 +110,14 @@ class Stepper:
             total += loss.detach()
         return total
 
+    def _forget_gradients(self) -> None:
+        """As zero_grad does, which looks for the parameters anew at every step."""
+        for each in self._parameters:
+            each.grad = None
+
     def _smaller(self, examples: int, error: Exception) -> BadInput | None:
         """Halve what is computed at once; or what to tell the user when that cannot be."""
-        self._model.zero_grad(set_to_none=True)
+        self._forget_gradients()
         message = f"memory does not suffice: {str(error).splitlines()[0]}"
         if any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in self._model.modules()):  # noqa: SLF001  # torch has no other name for all of them
             return BadInput(message, "lower train.batch_size: the model's batch norms forbid to compute it in parts")
