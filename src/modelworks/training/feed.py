@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Feed"]
 
-RELEASE_ROWS = 1024
+RELEASE_ROWS = 256
 """Pages are given back after so many rows: reading one maps its neighbours as well, 64 KB or so."""
 SHARE = 0.4
 """Of the GPU's free memory: a decoded set that needs no more than this lives there."""
