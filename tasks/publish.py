@@ -40,7 +40,7 @@ def track(run: Run, plan: Plan, dataset: DatasetVersion, flow_run_id: str) -> It
     run.track(runs.log_stage_keys, {stage.name: stage.key for stage in plan.stages})
     try:
         yield
-    except BaseException as error:
+    except BaseException as error:  # Ctrl-C too: no run stays open
         stopped = isinstance(error, Interrupted | KeyboardInterrupt)
         runs.finish(run.client, run.run_id, "KILLED" if stopped or not isinstance(error, Exception) else "FAILED")
         raise

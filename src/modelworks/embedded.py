@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import os
 import shutil
 import sqlite3
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelworks.locks import locked
-from modelworks.store import disk_errors
+from modelworks.store import disk_errors, sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,9 +56,9 @@ def make_database(
             if settle is not None:
                 settle(aside)
             for each in (aside, aside.parent):
-                _sync(each)
+                sync(each)
             aside.rename(path)
-            _sync(path.parent)
+            sync(path.parent)
 
 
 def keep_empty(library: str, build: Callable[[Path], None]) -> Path:
@@ -71,7 +70,7 @@ def keep_empty(library: str, build: Callable[[Path], None]) -> Path:
     with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
         aside = Path(folder) / kept.name
         _build_whole(aside, build)
-        _sync(aside)
+        sync(aside)
         aside.rename(kept)
     return kept
 
@@ -87,11 +86,3 @@ def _build_whole(path: Path, build: Callable[[Path], None]) -> None:
     build(started)
     with contextlib.closing(sqlite3.connect(started)) as connection:
         connection.execute("VACUUM INTO ?", (str(path),))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -24,7 +24,7 @@ from modelworks.errors import BadInput, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["MANIFEST", "StageStore", "disk_errors", "publish", "read_manifest", "write_json"]
+__all__ = ["MANIFEST", "StageStore", "disk_errors", "publish", "read_manifest", "sync", "write_json"]
 
 MANIFEST = "manifest.json"
 
@@ -92,15 +92,15 @@ def publish(aside: Path, target: Path, facts: Mapping[str, Any]) -> None:
     files = folder_digests(aside)
     write_json(aside / MANIFEST, {**facts, "files": files})
     for name in files:
-        _sync(aside / name)
+        sync(aside / name)
     for folder in {aside, *(path for path in aside.rglob("*") if path.is_dir())}:
-        _sync(folder)
+        sync(folder)
     if target.exists():
         grave = Path(tempfile.mkdtemp(prefix=".gone-", dir=target.parent))
         target.rename(grave / "folder")
         shutil.rmtree(grave, ignore_errors=True)
     aside.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -162,7 +162,8 @@ def _abandoned(folder: Path) -> bool:
     return True
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

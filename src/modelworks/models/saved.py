@@ -155,7 +155,7 @@ def execute(path: Path) -> ModuleType:
         sys.modules[name] = module
         try:
             exec(compile(source, str(path), "exec"), module.__dict__)
-        except BaseException:
+        except BaseException:  # whatever it was: half a module must not be found the next time
             del sys.modules[name]
             raise
     return sys.modules[name]

@@ -102,7 +102,7 @@ def _run_saved(folder: Path) -> ModuleType:
         sys.modules[name] = module
         try:
             exec(compile(source, str(folder / "saved.py"), "exec"), module.__dict__)
-        except BaseException:
+        except BaseException:  # whatever it was: half a module must not be found the next time
             del sys.modules[name]
             raise
     return sys.modules[name]

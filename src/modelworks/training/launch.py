@@ -163,7 +163,7 @@ def _train(
                 on_event(event)
             if running:
                 time.sleep(POLL_SECONDS)
-    except BaseException:
+    except BaseException:  # whatever stops this process, Ctrl-C too, leaves a checkpoint and no child
         trainer.end()
         raise
     trainer.keep_early_words(job.work / "log.txt")
