@@ -17,6 +17,7 @@ from modelworks.data.decoded import DecodedSet, decoded
 from modelworks.data.packed import TRAIN, VALIDATION
 from modelworks.errors import BadInput, Interrupted, Refused
 from modelworks.models import saved
+from modelworks.training.bernoulli import flip_faster
 from modelworks.training.checkpoint import Checkpoints
 from modelworks.training.loop import Stop, Stopped, train
 from modelworks.training.meter import Diverged
@@ -109,6 +110,8 @@ def _fix_randomness(job: Job) -> None:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch sets it up so
     elif job.hardware.device == "cuda":
         torch.backends.cudnn.benchmark = True
+    if job.hardware.device == "cpu":
+        flip_faster()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # for what stays in fp32
     _seed(job.train.seed)
 
