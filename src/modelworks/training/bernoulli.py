@@ -20,10 +20,10 @@ STEPS = 1 << 16
 @functools.cache
 def flip_faster() -> torch.library.Library:
     """Make `bernoulli_`, and with it dropout wherever a model calls it, draw as here; for the process, on its CPU."""
-    library = torch.library.Library("aten", "IMPL")
+    library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]  # torch leaves it untyped
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "(?s).*overriding a previously registered kernel")  # which is the purpose
-        library.impl("bernoulli_.float", bernoulli_, "CPU")
+        library.impl("bernoulli_.float", bernoulli_, "CPU")  # type: ignore[no-untyped-call]  # the same
     return library
 
 
