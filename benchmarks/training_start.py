@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.measure import ROOT, Comparison, alternately, environment, run
 from benchmarks.trainers import jobs
 from benchmarks.trainers.ours import command
+from modelworks.training import hardware
 from modelworks.training.events import EventTail
 
 if TYPE_CHECKING:
@@ -89,9 +90,11 @@ def _until(job: Job, path: Path, step: int) -> tuple[dict[str, Any], float]:
         SystemExit: the trainer failed.
     """
     tail = EventTail(path.with_name("events.jsonl"))
-    more = {"OMP_NUM_THREADS": str(job.hardware.threads)}
     child = subprocess.Popen(
-        command(path), env={**environment(), **more}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        command(path),
+        env={**environment(), **hardware.environment(job.hardware)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     found = None
     while found is None and not _ended(child.pid):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from benchmarks.measure import ROOT, alternately, run
 from benchmarks.trainers import jobs
 from benchmarks.trainers.outcome import Outcome
+from modelworks.training.hardware import environment
 
 if TYPE_CHECKING:
     from modelworks.training.job import Job
@@ -27,6 +28,9 @@ NEEDS = {
     "accelerate": ("accelerate",),
 }
 """Packages of the dependency group `bench`; what else a side needs is there."""
+TUNED = ("ours", "bare", "graphed")
+"""Sides that start as the pipeline starts a training; the libraries start as their users start them, with as many
+threads."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,10 @@ def compare(job: Job, sides: Sequence[Side], runs: int, folder: Path) -> Mapping
 def train(job: Job, side: Side, seed: int, folder: Path) -> Outcome:
     """One training, in a process of its own."""
     path = jobs.for_side(job, folder / f"{side.name.replace(' ', '-')}-{seed}", seed, side.precision)
-    # As the pipeline sets them for a training: they are part of what the libraries do, so every side gets them.
-    environment = {"OMP_NUM_THREADS": str(job.hardware.threads), "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-    _, output = run([sys.executable, "-m", "benchmarks.trainers", side.program, path], ROOT, environment)
+    variables = {"OMP_NUM_THREADS": str(job.hardware.threads), "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    if side.program in TUNED:
+        variables |= environment(job.hardware)
+    _, output = run([sys.executable, "-m", "benchmarks.trainers", side.program, path], ROOT, variables)
     outcome = Outcome(**json.loads(output.splitlines()[-1]))
     print(f"  {side.name}, turn {seed + 1}: {outcome.seconds:.1f} s, accuracy {outcome.accuracy:.4f}", flush=True)
     return outcome

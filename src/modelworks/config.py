@@ -97,6 +97,8 @@ class RunConfig:
             raise ValueError(f"train.augment varies images, but source.kind {self.source.kind} holds {held}s")
         if read != "text" and self.train.batch_tokens:
             raise ValueError(f"train.batch_tokens counts tokens, but source.kind {self.source.kind} holds {held}s")
+        if self.train.compile and max(self.compute.processes, self.compute.workers) > 1:
+            raise ValueError("train.compile is for a training in one process")
 
     def section(self, *names: str) -> dict[str, Any]:
         """The named sections as JSON values, under their names."""

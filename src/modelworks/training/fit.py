@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import random
 import shutil
 import signal
@@ -16,6 +17,7 @@ import torch
 from modelworks.data.decoded import DecodedSet, decoded
 from modelworks.data.packed import TRAIN, VALIDATION
 from modelworks.errors import BadInput, Interrupted, Refused
+from modelworks.faults import fault_point
 from modelworks.models import saved
 from modelworks.training.bernoulli import flip_faster
 from modelworks.training.checkpoint import Checkpoints
@@ -78,6 +80,7 @@ def fit(job: Job, events: EventLog, world: World | None = None, stop: Stop | Non
     if weights is not None:
         network = architecture.build(configuration, data.input.shape, len(job.classes))
         network.load_state_dict(weights)
+    fault_point("train.before_save")
     shutil.rmtree(job.work / "model", ignore_errors=True)
     saved.save(
         job.work / "model",
@@ -93,6 +96,7 @@ def fit(job: Job, events: EventLog, world: World | None = None, stop: Stop | Non
         sources={"architecture": Path(str(architecture.__file__)), "modality": Path(str(modality.__file__))},
         training_ids=np.sort(data.ids[data.splits == TRAIN]),
     )
+    fault_point("train.after_save")
     events.write(
         "done",
         step=trained.steps,
@@ -112,6 +116,8 @@ def _fix_randomness(job: Job) -> None:
         torch.backends.cudnn.benchmark = True
     if job.hardware.device == "cpu":
         flip_faster()
+    # Compiled kernels are code: they belong where only this user writes, not below /tmp.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(job.decoded / "compiled"))
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # for what stays in fp32
     _seed(job.train.seed)
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import BadInput, Corrupt, Interrupted, ModelworksError, Refused, Unavailable
+from modelworks.faults import fault_point
 from modelworks.records import TrainedModel, ValidationReport
 from modelworks.training.events import EventTail
 from modelworks.training.hardware import environment
@@ -173,7 +174,9 @@ def _train(
     if code or last.get("type") != "done":
         raise _failure(code, last, job.work)
     for name in ("model", "events.jsonl", "log.txt"):
+        fault_point("train.before_collect", name)
         (job.work / name).rename(folder / name)
+        fault_point("train.after_collect", name)
     shutil.rmtree(job.work)
     return TrainedModel(
         report=report,

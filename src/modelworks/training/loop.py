@@ -98,7 +98,12 @@ def train(
     meter = Meter(schedule.num_steps, hardware, events, world)
     best = Best(config)
     blank = data.input.blank(hardware.device)
-    stepper = Stepper(world.parallel(model), optimizer, feed.weights, blank, config, hardware, world, events)
+    called = world.parallel(model)
+    if config.compile:
+        from modelworks.training.compiled import Compiled  # its imports take seconds
+
+        called = Compiled(model, data.input.shape, hardware)
+    stepper = Stepper(called, optimizer, feed.weights, blank, config, hardware, world, events)
     parts: dict[str, Stateful] = {
         "model": model,
         "optimizer": optimizer,
