@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -79,7 +80,7 @@ def memory(runs: int, folder: Path, *, small: bool = False) -> Comparison:
         peer_name=f"ours, {rows:,} images",
         peer=few,
         target="<= 1.1",
-        notes=(f"of the process as the kernel counts it, from its start through decoding to step {STEPS}",),
+        notes=(f"of the process as the kernel counts it (VmHWM), from its start through decoding to step {STEPS}",),
     )
 
 
@@ -96,20 +97,30 @@ def _until(job: Job, path: Path, step: int) -> tuple[dict[str, Any], float]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-    found = None
+    found, peak = None, 0.0
     while found is None and not _ended(child.pid):
         reached = [event for event in tail.new() if event["type"] == "step" and event["step"] >= step]
         found = reached[0] if reached else None
+        peak = _peak(child.pid) or peak
         time.sleep(POLL_SECONDS)
     child.send_signal(signal.SIGTERM)
-    # Not child.wait(): the kernel tells a process's peak memory to whom it hands the end.
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    assert child.stderr is not None
-    with child.stderr:
-        if found is None:
-            raise SystemExit(f"the trainer ended with {child.returncode}: {child.stderr.read().decode()[-2000:]}")
-    return found, usage.ru_maxrss / 2**10
+    _, errors = child.communicate()
+    if found is None:
+        raise SystemExit(f"the trainer ended with {child.returncode}: {errors.decode()[-2000:]}")
+    return found, peak
+
+
+def _peak(number: int) -> float:
+    """Most memory a process has had since it became its program, MiB; 0 when it is gone.
+
+    Not what `wait4` tells: that counts what the parent had when it forked.
+    """
+    try:
+        status = Path(f"/proc/{number}/status").read_text()
+    except OSError:
+        return 0.0
+    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) / 2**10 if found else 0.0
 
 
 def _ended(number: int) -> bool:
