@@ -15,6 +15,7 @@ from trainings import StopAt, equal, events
 
 from modelworks.data.decoded import DecodedSet
 from modelworks.data.packed import TRAIN, VALIDATION
+from modelworks.data.rows import FileRows
 from modelworks.training.loop import Stopped, Trained
 from modelworks.training.meter import Diverged
 
@@ -52,6 +53,18 @@ def test_events_tell_the_whole_story(fit: Callable[..., tuple[nn.Module, Trained
         "memory_mb",
     }
     assert step["memory_mb"] > 10
+
+
+def test_rows_read_from_a_file_give_the_same_weights(
+    fit: Callable[..., tuple[nn.Module, Trained]], pictures: DecodedSet, tmp_path: Path
+) -> None:
+    pixels = pictures.arrays["pixels"].numpy()
+    pixels.tofile(tmp_path / "pixels.bin")
+    files = {"pixels": FileRows(tmp_path / "pixels.bin", pixels.dtype, pixels.shape)}
+    nowhere = {"pixels": torch.zeros_like(pictures.arrays["pixels"])}
+    mapped, _ = fit("mapped")
+    read, _ = fit("read", data=dataclasses.replace(pictures, files=files, arrays=nowhere))
+    assert equal(mapped, read)
 
 
 def test_without_validation_rows_an_epoch_has_no_figures(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from modelworks.errors import Corrupt
-from modelworks.store import StageStore, read_manifest
+from modelworks.store import StageStore, damage, read_manifest
 from modelworks.training.world import World
 
 if TYPE_CHECKING:
@@ -82,7 +82,10 @@ class Checkpoints:
         """
         folder = self._folder / f"step-{step}"
         if not self._is_intact(folder):
-            raise Corrupt(f"{folder}, the best checkpoint, is damaged", f"delete {self._folder.parent} and run again")
+            raise Corrupt(
+                f"{folder}, the best checkpoint, is damaged: {damage(folder)}",
+                f"delete {self._folder.parent} and run again",
+            )
         self._load(step, parts)
 
     def _newest_intact(self) -> int:

@@ -55,11 +55,12 @@ class Compiled(nn.Module):
         """
         from torch._dynamo.exc import TorchDynamoException
 
-        torch.compiler.cudagraph_mark_step_begin()  # what the step before left in a graph's memory is done with
+        # What the step before left in a graph's memory is done with.
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         if self._longest:
             inputs = {name: self._padded(each) for name, each in inputs.items()}
         try:
-            return self._call(**inputs)
+            return self._call(**inputs)  # type: ignore[no-any-return]  # as does torch.compile
         except TorchDynamoException as error:
             raise BadInput(
                 f"train.compile: torch cannot compile this model here: {str(error).strip().splitlines()[0]}",

@@ -26,8 +26,9 @@ SHARE = 0.4
 class Feed:
     """Cuts batches out of a decoded set.
 
-    On a CPU a batch is a slice of the memory-mapped arrays. On a GPU the arrays lie there when they fit; otherwise
-    the next batch is sliced and copied, from pinned memory, while the present one is computed.
+    On a CPU a batch is a slice of the memory-mapped arrays; of a large set its rows are read from the file. On a GPU
+    the arrays lie there when they fit; otherwise the next batch is sliced and copied, from pinned memory, while the
+    present one is computed.
     """
 
     def __init__(self, data: DecodedSet, hardware: Hardware, class_weights: str) -> None:
@@ -40,6 +41,7 @@ class Feed:
         self._labels = torch.from_numpy(data.labels).to(self._device)
         self.weights = _class_weights(data).to(self._device) if class_weights == "balanced" else None
         """float32 (classes,), or None."""
+        self._files = {} if resident else data.files
         copies = self._device == "cuda" and not resident
         self._stream = torch.cuda.Stream() if copies else None  # type: ignore[no-untyped-call]  # torch leaves it so
 
@@ -69,6 +71,9 @@ class Feed:
             self._data.release()
         indices = torch.from_numpy(rows)
         labels = self._labels[indices.to(self._device, non_blocking=True)]
+        if self._files:
+            arrays = {name: torch.from_numpy(file.read(rows)) for name, file in self._files.items()}
+            return self._data.input.batch(arrays, torch.arange(len(rows)), self._device), labels
         return self._data.input.batch(self._arrays, indices, self._device), labels
 
 

@@ -133,7 +133,7 @@ def _rows(job: Job, architecture: Any, modality: Any) -> DecodedSet:
         job.decoded,
         job.decoded_key,
         job.dataset,
-        np.load(job.splits),
+        np.load(job.splits, allow_pickle=False),
         job.classes,
         fit=lambda contents: modality.Input.fit(contents, vars(job.model), architecture.assets(job.checkpoint)),
         load=modality.Input,
