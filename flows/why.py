@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.output import print_json
+from flows.output import print_json, print_table
+from flows.production import warn_if_moved
 from modelworks import config as configuration
 from modelworks.current import outlook
 from modelworks.errors import BadInput
@@ -16,13 +16,13 @@ from modelworks.project import Project
 __all__ = ["why"]
 
 SHOWN = 6
-"""Reasons per stage that people are shown; --json has them all."""
+"""Reasons per stage, and slices, that people are shown; --json has them all."""
 
 
 def why(target: str, version: int | None, overrides: Sequence[str], *, as_json: bool) -> None:
     """Explain a config's next run, or a version's verdict."""
     project = Project.find()
-    os.environ |= {name: value for name, value in project.environment().items() if name not in os.environ}
+    project.enter()
     if target.endswith((".yaml", ".yml")) or Path(target).exists():
         if version is not None:
             raise BadInput(
@@ -57,10 +57,11 @@ def _print_stages(reasons: dict[str, list[str]]) -> None:
 def _verdict(project: Project, name: str, version: int | None) -> dict[str, Any]:
     import json
 
-    from modelworks.registry import versions
+    from modelworks.registry import verdicts, versions
     from modelworks.registry.store import connect
 
     client = connect(project)
+    warn_if_moved(client, name)
     number = version if version is not None else versions.all_of(client, name)[-1].version
     registered = versions.get(client, name, number)
     if not registered.verdict:
@@ -69,15 +70,57 @@ def _verdict(project: Project, name: str, version: int | None) -> dict[str, Any]
         "model": name,
         "version": number,
         **json.loads(registered.verdict),
+        **(verdicts.details(client, registered) or {}),
         "production": versions.production(client, name) or None,
+        "page": project.mlflow_page(registered.experiment_id, registered.run_id),
     }
 
 
-def _print_verdict(verdict: dict[str, Any]) -> None:
+def _print_verdict(verdict: Mapping[str, Any]) -> None:
     opponent = f"against version {verdict['opponent']}" if verdict["opponent"] else "without an opponent"
     print(f"{verdict['model']} version {verdict['version']}: {verdict['decision']} ({opponent})")
     for check in verdict["checks"]:
         print(
             f"  {'passed' if check['passed'] else 'FAILED'}  {check['name']} is {check['found']}, demanded {check['demanded']}"
         )
+    for remark in verdict.get("remarks", ()):  # verdicts of earlier versions of this program have none
+        print(f"  remark  {remark}")
+    if verdict.get("changes"):
+        _print_changes(verdict)
     print(f"production: {'version ' + str(verdict['production']) if verdict['production'] else 'none'}")
+    print(f"page: {verdict['page']} (verdict/verdict.html)")
+
+
+def _print_changes(verdict: Mapping[str, Any]) -> None:
+    """What users would notice: over all test rows, and in the slices that differ most."""
+    changes, opponent = verdict["changes"], f"version {verdict['opponent']}"
+    different = changes["fixed"] + changes["broken"] + changes["otherwise"]
+    print(
+        f"for users: of {changes['rows']:,} test rows {different:,} ({different / changes['rows']:.2%}) are answered "
+        f"differently: {changes['fixed']:,} newly right, {changes['broken']:,} newly wrong, "
+        f"{changes['otherwise']:,} wrong in another way"
+    )
+    print(
+        f"calibration error: {changes['calibration_error']:.4f}, {opponent}'s {changes['opponent_calibration_error']:.4f}"
+    )
+    told = [each for each in verdict.get("slices", ()) if each["opponent"] is not None]
+    told.sort(key=lambda each: -abs(each["accuracy"] - each["opponent"]))
+    if told:
+        rows = [
+            (
+                f"{each['by']} {each['value']}",
+                f"{each['rows']:,}",
+                f"{each['accuracy']:.4f}",
+                f"{each['opponent']:.4f}",
+                f"{each['accuracy'] - each['opponent']:+.4f}",
+                "[{low:+.4f}, {high:+.4f}]".format_map(each["difference"]) if each["difference"] else "too few rows",
+                f"{each['fixed']:,}",
+                f"{each['broken']:,}",
+            )
+            for each in told[:SHOWN]
+        ]
+        print()
+        print_table(("slice", "rows", "right", opponent, "difference", "interval", "newly right", "newly wrong"), rows)
+        if len(told) > SHOWN:
+            print(f"and {len(told) - SHOWN:,} slices that differ less; --json has them all")
+        print()

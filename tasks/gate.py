@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
+from pathlib import Path
 
 from modelworks.plan import Stage
 from modelworks.records import ModelVersion, Verdict
@@ -14,11 +16,12 @@ __all__ = ["gate"]
 
 @stage_task("gate")
 def gate(run: Run, stage: Stage, version: ModelVersion) -> Verdict:
-    """The verdict on a version, given once per gate and kept in the registry."""
+    """The verdict on a version, given once per gate and kept in the registry with what it was found from."""
     from modelworks.current import recorded_verdict, verdict_stands
+    from modelworks.evaluation import verdict_report
     from modelworks.evaluation.gate import decide
     from modelworks.evaluation.opponent import score_opponent
-    from modelworks.registry import proof, registration, versions
+    from modelworks.registry import proof, registration, verdicts, versions
 
     started = time.monotonic()
     known = versions.get(run.client, version.name, version.version)
@@ -26,12 +29,15 @@ def gate(run: Run, stage: Stage, version: ModelVersion) -> Verdict:
     if verdict_stands(known, stage.key, production):
         verdict = recorded_verdict(known, version, stage.key)
         return cached(run, "gate", verdict, started, verdict.decision)
-    with run.display.working("gate"):
+    with run.display.working("gate"), tempfile.TemporaryDirectory() as folder:
         opponent = None
         if production and production != version.version:
-            folder = proof.model_folder(run.client, run.project, version.name, production)
-            opponent = score_opponent(production, folder, version.evaluation)
-        verdict = decide(version, run.config.gate, run.config.evaluate, opponent, stage.key)
-        registration.record_verdict(run.client, verdict)
-    run.finished("gate", "ran", time.monotonic() - started, verdict.decision)
-    return verdict
+            saved = proof.model_folder(run.client, run.project, version.name, production)
+            opponent = score_opponent(production, saved, version.evaluation)
+        judgement = decide(version, run.config.gate, opponent, stage.key)
+        verdict_report.write(Path(folder), judgement, run.config.gate.confidence)
+        # Before the verdict itself: where that stands, its report stands.
+        verdicts.log(run.client, version.run_id, Path(folder))
+        registration.record_verdict(run.client, judgement.verdict)
+    run.finished("gate", "ran", time.monotonic() - started, judgement.verdict.decision)
+    return judgement.verdict

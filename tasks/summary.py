@@ -29,6 +29,7 @@ def summarise(
         "version": version.version,
         "verdict": verdict.decision,
         "reasons": list(verdict.reasons),
+        "remarks": list(verdict.remarks),
         "production": promotion.production or None,
         "metrics": {
             name: {"value": found.value, "low": found.low, "high": found.high}

@@ -9,6 +9,7 @@ the project's root, so that a project folder can be moved.
 from __future__ import annotations
 
 import dataclasses
+import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 __all__ = [
+    "Changes",
     "Check",
     "DatasetVersion",
     "Decision",
@@ -138,6 +140,29 @@ class ModelVersion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What those who use the production version would notice if the candidate took its place, in test rows."""
+
+    rows: int
+    fixed: int
+    """Production is wrong, the candidate right."""
+    broken: int
+    """Production is right, the candidate wrong."""
+    otherwise: int
+    """Both are wrong, and differ."""
+    p_value: float
+    """McNemar's exact test, two-sided: how likely so uneven a split of `fixed` and `broken` is between equal models."""
+    calibration_error: float
+    """The candidate's, over bins of equally many rows."""
+    opponent_calibration_error: float
+
+    @property
+    def churn(self) -> float:
+        """The share of rows that would be answered differently."""
+        return (self.fixed + self.broken + self.otherwise) / self.rows
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """What the gate decided about a version and why."""
 
@@ -147,6 +172,10 @@ class Verdict:
     checks: tuple[Check, ...]
     opponent: int
     """The production version it was compared with; 0 when there was none."""
+    remarks: tuple[str, ...] = ()
+    """What a person should know beside the checks; it decides nothing."""
+    changes: Changes | None = None
+    """None without an opponent that answers the same rows."""
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -195,6 +224,8 @@ def _decode(kind: Any, value: Any, root: Path) -> Any:
     if kind is Path:
         return root / value
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:  # a record or None
+        return None if value is None else _decode(arguments[0], value, root)
     if origin is tuple:
         return tuple(_decode(arguments[0], item, root) for item in value)
     if isinstance(origin, type) and issubclass(origin, Mapping):

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from modelworks.evaluation.bootstrap import CHUNK, intervals, kinds, resample, wilson
-from modelworks.evaluation.compare import difference
+from modelworks.evaluation.compare import compare
 from modelworks.evaluation.config import METRICS, EvaluateConfig
 from modelworks.evaluation.metrics import Tally, figure
 
@@ -61,7 +61,7 @@ def test_paired_interval_covers_the_truth_about_as_often_as_it_claims() -> None:
         hard = rng.random(300) < 0.2
         ours = np.where(hard | (rng.random(300) < 0.05), (labels + 1) % 3, labels)
         theirs = np.where(hard | (rng.random(300) < 0.15), (labels + 1) % 3, labels)
-        found = difference("accuracy", labels, ours, theirs, 3, CONFIG)
+        found = compare("accuracy", labels, ours, theirs, 3, confidence=0.95, resamples=400).difference
         covered += found.low <= 0.8 * 0.1 <= found.high
     assert 0.90 <= covered / 200 <= 0.99
 
@@ -71,7 +71,7 @@ def test_paired_interval_is_narrower_than_the_two_alone() -> None:
     labels = rng.integers(3, size=1000)
     theirs = np.where(rng.random(1000) < 0.3, (labels + 1) % 3, labels)
     ours = np.where(rng.random(1000) < 0.02, labels, theirs)
-    paired = difference("accuracy", labels, ours, theirs, 3, CONFIG)
+    paired = compare("accuracy", labels, ours, theirs, 3, confidence=0.95, resamples=400).difference
     alone = wilson(int((ours == labels).sum()), 1000, 0.95)
     assert paired.low <= paired.value <= paired.high
     assert paired.high - paired.low < (alone.high - alone.low) / 2

@@ -16,9 +16,10 @@ from PIL import Image
 
 from modelworks.data import packed
 from modelworks.errors import Corrupt, Refused
-from modelworks.evaluation import pictures, predict, report
-from modelworks.evaluation.config import METRICS, EvaluateConfig
+from modelworks.evaluation import budgets, pictures, predict, report
+from modelworks.evaluation.config import METRICS, BudgetConfig, EvaluateConfig
 from modelworks.evaluation.evaluate import evaluate
+from modelworks.evaluation.near_duplicates import NearDuplicates, Pair
 from modelworks.evaluation.opponent import score_opponent
 from modelworks.models import saved
 from modelworks.records import DatasetVersion, Evaluation, Interval, TrainedModel, from_json, to_json
@@ -131,7 +132,9 @@ def write_report(folder: Path, predictions: predict.Predictions, contents: list[
     )
     rows = predict.HeldOut(rows=predictions.rows, ids=predictions.ids, labels=predictions.labels, contents=contents)
     metrics = {"accuracy": Interval(value=0.5, low=0.25, high=0.75, confidence=0.95)}
-    report.write(folder, dataset, rows, predictions, metrics, CONFIG)
+    alike = Pair(test="a" * 64, train="b" * 64, likeness=0.9912)
+    repeated = NearDuplicates(tested=2, rows=1, examples=(alike,), metrics={}, without={"macro_f1": 0.25})
+    report.write(folder, dataset, rows, predictions, metrics, repeated, CONFIG)
 
 
 def test_a_long_text_is_cut_at_280_characters(tmp_path: Path) -> None:
@@ -141,6 +144,13 @@ def test_a_long_text_is_cut_at_280_characters(tmp_path: Path) -> None:
     assert "é" * 279 + "…" in html
     assert "é" * 280 not in html
     assert "1 mistake among 2 test rows" in html
+
+
+def test_near_duplicates_are_shown_with_the_metrics_without_them(tmp_path: Path) -> None:
+    write_report(tmp_path / "report", artificial(np.array([0, 1]), np.array([1, 1]), 2), ["a", "b"])
+    html = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "1 of 2 test rows nearly repeat a training row. Without them: macro F1 0.2500." in html
+    assert f"<code>{'a' * 16}</code></td><td><code>{'b' * 16}</code>" in html
 
 
 def test_a_model_without_mistakes_has_no_worst_ones(tmp_path: Path) -> None:
@@ -206,8 +216,9 @@ def test_opponent_answers_the_candidates_rows_and_admits_those_it_learned_from(
     save_model(tmp_path / "old", "image", PICTURES, ("bright", "dark"), [*ids[:1], ids[5], ids[9]], seed=1)
     opponent = score_opponent(3, tmp_path / "old", evaluation)
     assert opponent.version == 3
-    expected = saved.load(tmp_path / "old").probabilities(PICTURES[2:-1]).argmax(1)
-    np.testing.assert_array_equal(opponent.predictions, expected)
+    expected = saved.load(tmp_path / "old").probabilities(PICTURES[2:-1])
+    np.testing.assert_array_equal(opponent.probabilities, expected)
+    np.testing.assert_array_equal(opponent.predicted, expected.argmax(1))
     assert opponent.trained_on == (ids[5], ids[9])
 
 
@@ -221,7 +232,7 @@ def test_opponent_of_another_task_is_not_asked(
     else:
         save_model(tmp_path / "old", "text", TEXTS, ("bright", "dark"), ())
     opponent = score_opponent(3, tmp_path / "old", evaluation)
-    assert len(opponent.predictions) == 0
+    assert len(opponent.predicted) == 0
     assert (opponent.classes, opponent.modality) != (("bright", "dark"), "image")
 
 
@@ -232,3 +243,14 @@ def test_record_names_the_final_folder_while_the_files_are_written_aside(trained
     assert evaluation.folder == tmp_path / "final"
     assert not evaluation.folder.exists()
     assert not list((tmp_path / "aside" / "report").glob("worst_mistakes*"))
+
+
+def test_latency_is_that_of_single_rows(trained: Train, tmp_path: Path) -> None:
+    model = trained("image", PICTURES, LIGHTS)
+    found = {finding.name: finding for finding in budgets.judge(model, BudgetConfig(latency_ms=1e-6, size_mb=1e3))}
+    assert (found["latency"].decision, found["size"].decision) == ("keep", "promote")
+    (taken, *_) = found["latency"].found.partition(" ms a row, the median of 50")
+    assert 0.01 < float(taken) < 1000
+    assert budgets.size_mb(model.model_folder) == pytest.approx(
+        sum(len(path.read_bytes()) for path in model.model_folder.iterdir()) / 1e6
+    )

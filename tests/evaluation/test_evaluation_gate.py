@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from scipy.stats import binomtest
 
-from modelworks.errors import Corrupt
-from modelworks.evaluation import predict
+from modelworks.errors import BadInput, Corrupt
+from modelworks.evaluation import near_duplicates, predict
 from modelworks.evaluation.bootstrap import intervals
-from modelworks.evaluation.config import EvaluateConfig, GateConfig
+from modelworks.evaluation.config import METRICS, BudgetConfig, EvaluateConfig, GateConfig, SliceConfig
 from modelworks.evaluation.gate import decide
 from modelworks.evaluation.opponent import Opponent
-from modelworks.records import DatasetVersion, Evaluation, ModelVersion, TrainedModel, ValidationReport, Verdict
+from modelworks.records import Check, DatasetVersion, Evaluation, ModelVersion, TrainedModel, ValidationReport, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 CLASSES = ("cat", "dog", "eel")
 ROWS = 400
 CONFIG = EvaluateConfig(resamples=500)
-GATE = GateConfig(minimums={"accuracy": 0.7, "macro_f1": 0.6}, compare="accuracy", tolerance=0.01)
+GATE = GateConfig(minimums={"accuracy": 0.7, "macro_f1": 0.6}, compare="accuracy", max_regression=0.015, resamples=2000)
 LABELS = np.random.default_rng(0).integers(3, size=ROWS)
 IDS = tuple(hashlib.sha256(f"row {row}".encode()).hexdigest() for row in range(ROWS))
 
@@ -67,6 +71,8 @@ def candidate(tmp_path: Path) -> Callable[..., ModelVersion]:
             probabilities=np.eye(3, dtype=np.float32)[predicted],
         )
         predict.write(predictions, tmp_path)
+        nothing = near_duplicates.NearDuplicates(tested=ROWS, rows=0, examples=(), metrics={}, without={})
+        near_duplicates.write(nothing, tmp_path)
         metrics = intervals(predictions.labels, predicted, predictions.probabilities, CONFIG)
         evaluation = Evaluation(trained=trained, key="e", folder=tmp_path, rows=ROWS, metrics=metrics)
         return ModelVersion(
@@ -77,7 +83,17 @@ def candidate(tmp_path: Path) -> Callable[..., ModelVersion]:
 
 
 def production(predictions: np.ndarray) -> Opponent:
-    return Opponent(version=3, modality="image", classes=CLASSES, predictions=predictions, trained_on=())
+    probabilities = np.eye(3, dtype=np.float32)[predictions]
+    return Opponent(version=3, modality="image", classes=CLASSES, probabilities=probabilities, trained_on=())
+
+
+def judged(version: ModelVersion, opponent: Opponent | None = None, gate: GateConfig = GATE) -> Verdict:
+    return decide(version, gate, opponent, "g").verdict
+
+
+def comparison(verdict: Verdict) -> Check:
+    (check,) = (check for check in verdict.checks if check.name.endswith("minus version 3's"))
+    return check
 
 
 def failed(verdict: Verdict) -> list[str]:
@@ -85,18 +101,18 @@ def failed(verdict: Verdict) -> list[str]:
 
 
 def test_first_version_needs_the_minimums_alone(candidate: Callable[..., ModelVersion]) -> None:
-    verdict = decide(candidate(answers(0, 100)), GATE, CONFIG, None, "g")
+    verdict = judged(candidate(answers(0, 100)), None)
     assert (verdict.decision, verdict.opponent, failed(verdict)) == ("promote", 0, [])
 
 
 def test_production_is_no_opponent_of_itself(candidate: Callable[..., ModelVersion]) -> None:
     version = candidate(answers(0, 100))
-    verdict = decide(version, GATE, CONFIG, replace(production(answers(0, 0)), version=version.version), "g")
+    verdict = judged(version, replace(production(answers(0, 0)), version=version.version))
     assert (verdict.decision, verdict.opponent) == ("promote", 0)
 
 
 def test_missed_minimum_keeps_production_however_bad_that_is(candidate: Callable[..., ModelVersion]) -> None:
-    verdict = decide(candidate(answers(0, 150)), GATE, CONFIG, production(answers(0, 300)), "g")
+    verdict = judged(candidate(answers(0, 150)), production(answers(0, 300)))
     assert (verdict.decision, failed(verdict)) == ("keep", ["accuracy"])
     assert verdict.reasons[0].startswith("failed: accuracy is 0.6250 [0.5")
     assert verdict.reasons[0].endswith("], demanded at least 0.7")
@@ -116,24 +132,59 @@ def test_missed_minimum_keeps_production_however_bad_that_is(candidate: Callable
 def test_interval_of_the_difference_decides(
     candidate: Callable[..., ModelVersion], candidates: np.ndarray, productions: np.ndarray, decision: str
 ) -> None:
-    verdict = decide(candidate(candidates), GATE, CONFIG, production(productions), "g")
+    verdict = judged(candidate(candidates), production(productions))
     assert (verdict.decision, verdict.opponent) == (decision, 3)
     assert failed(verdict) == ([] if decision == "promote" else ["accuracy minus version 3's"])
 
 
-def test_an_end_that_touches_the_tolerance_has_reached_it(candidate: Callable[..., ModelVersion]) -> None:
-    # Wrong in every row where production is right: the interval is the point -1, which 1 - 2**-53 just does not allow.
-    gate = GateConfig(minimums={"accuracy": 0.0}, compare="accuracy", tolerance=1 - 2**-53)
-    verdict = decide(candidate(answers(0, ROWS)), gate, CONFIG, production(answers(0, 0)), "g")
-    assert verdict.checks[-1].found == "-1.0000 [-1.0000, -1.0000]"
-    assert verdict.decision == "promote"
+def test_an_end_that_touches_the_limit_is_not_above_it(candidate: Callable[..., ModelVersion]) -> None:
+    # Wrong in every row where production is right: the interval is the point -1, which 1 - 2**-53 all but allows.
+    gate = GateConfig(minimums={"accuracy": 0.0}, compare="accuracy", max_regression=1 - 2**-53)
+    verdict = judged(candidate(answers(0, ROWS)), production(answers(0, 0)), gate)
+    assert comparison(verdict).found == "-1.0000 [-1.0000, -1.0000]; no number of test rows would tell"
+    assert verdict.decision == "not enough evidence"
 
 
 def test_comparison_shows_its_interval_and_the_demand(candidate: Callable[..., ModelVersion]) -> None:
-    verdict = decide(candidate(answers(0, 80)), GATE, CONFIG, production(answers(0, 40)), "g")
-    check = verdict.checks[-1]
+    check = comparison(judged(candidate(answers(0, 80)), production(answers(0, 40))))
     assert check.found.startswith("-0.1000 [-0.1")
-    assert check.demanded == "nowhere in the interval below -0.01"
+    assert check.demanded == "all of the interval above -0.015"
+
+
+def test_a_verdict_says_what_mcnemars_test_says(candidate: Callable[..., ModelVersion]) -> None:
+    verdict = judged(candidate(answers(0, 40)), production(answers(30, 40)))
+    p = binomtest(30, 60).pvalue
+    assert verdict.remarks[0] == (
+        f"of 400 test rows 30 are newly right and 30 newly wrong against version 3: McNemar's exact p is {p:.3g}"
+    )
+    assert verdict.changes is not None
+    assert (verdict.changes.fixed, verdict.changes.broken, verdict.changes.otherwise) == (30, 30, 0)
+    assert verdict.changes.churn == pytest.approx(60 / 400)
+
+
+def test_not_enough_evidence_comes_with_the_rows_that_would_be_enough(candidate: Callable[..., ModelVersion]) -> None:
+    verdict = judged(candidate(answers(0, 36)), production(answers(0, 40)))
+    assert verdict.decision == "promote"
+    assert "would tell" not in comparison(verdict).found
+
+    verdict = judged(verdict.version, production(answers(0, 40)), replace(GATE, max_regression=0.0))
+    assert verdict.decision == "not enough evidence"
+    # 4 of 400 rows differ, all to the better: ((1.9600 + 0.8416) / 0.01) ** 2 * 0.01 * 0.99 is 777.
+    assert re.search(r"; about 7[6789]0 test rows would tell, there are 400$", comparison(verdict).found)
+
+
+def test_near_duplicates_of_training_rows_are_remarked_on(candidate: Callable[..., ModelVersion]) -> None:
+    version = candidate(answers(0, 40))
+    figures = dict.fromkeys(METRICS, 0.9)
+    found = near_duplicates.NearDuplicates(
+        tested=400, rows=12, examples=(), metrics=figures, without={**figures, "accuracy": 0.8933}
+    )
+    near_duplicates.write(found, version.evaluation.folder)
+    verdict = judged(version)
+    assert verdict.decision == "promote"
+    assert verdict.remarks == (
+        "12 of 400 test rows nearly repeat training rows; without them accuracy is 0.8933 rather than 0.9000",
+    )
 
 
 @pytest.mark.parametrize("side", ["the candidate", "version 3"])
@@ -141,7 +192,7 @@ def test_rows_that_a_model_learned_from_cannot_judge_it(candidate: Callable[...,
     ours = side == "the candidate"
     version = candidate(answers(0, 40), learned_from=IDS[7:12] if ours else ())
     opponent = replace(production(answers(0, 80)), trained_on=() if ours else IDS[7:12])
-    verdict = decide(version, GATE, CONFIG, opponent, "g")
+    verdict = judged(version, opponent)
     name = f"the number of test rows that {side} was trained on"
     assert (verdict.decision, failed(verdict)) == ("keep", [name])
     check = next(check for check in verdict.checks if check.name == name)
@@ -150,14 +201,13 @@ def test_rows_that_a_model_learned_from_cannot_judge_it(candidate: Callable[...,
 
 
 def test_a_first_version_is_judged_on_unseen_rows_too(candidate: Callable[..., ModelVersion]) -> None:
-    assert decide(candidate(answers(0, 40), learned_from=IDS[:1]), GATE, CONFIG, None, "g").decision == "keep"
+    assert judged(candidate(answers(0, 40), learned_from=IDS[:1]), None).decision == "keep"
 
 
 def test_other_classes_than_productions_cannot_be_compared(candidate: Callable[..., ModelVersion]) -> None:
-    opponent = Opponent(
-        version=3, modality="image", classes=("cat", "dog"), predictions=np.empty(0, dtype=np.int16), trained_on=()
-    )
-    verdict = decide(candidate(answers(0, 40)), GATE, CONFIG, opponent, "g")
+    nothing = np.empty((0, 2), dtype=np.float32)
+    opponent = replace(production(answers(0, 0)), classes=("cat", "dog"), probabilities=nothing)
+    verdict = judged(candidate(answers(0, 40)), opponent)
     assert (verdict.decision, failed(verdict)) == ("keep", ["what is told apart"])
     assert "3 classes of images (with eel), demanded as for version 3, 2 classes of images" in verdict.reasons[-1]
 
@@ -166,4 +216,101 @@ def test_a_model_that_hides_its_lessons_is_not_judged(candidate: Callable[..., M
     version = candidate(answers(0, 40))
     (version.evaluation.trained.model_folder / "training_ids.npy").unlink()
     with pytest.raises(Corrupt, match="training_ids"):
-        decide(version, GATE, CONFIG, None, "g")
+        judged(version, None)
+
+
+def keep_columns(version: ModelVersion, **columns: list[str | None]) -> None:
+    """Store the data set with further columns; its training row stands before the test rows."""
+    dataset = version.evaluation.trained.report.dataset
+    table = pa.table({"id": list(IDS), "label": [CLASSES[label] for label in LABELS], **columns})
+    pq.write_table(table, dataset.folder / "examples.parquet")
+
+
+def sliced(**limits: Any) -> GateConfig:
+    return replace(GATE, max_regression=0.5, minimums={"accuracy": 0.1}, slices=SliceConfig(**limits))
+
+
+def test_every_class_is_compared_whatever_the_gate_asks(candidate: Callable[..., ModelVersion]) -> None:
+    judgement = decide(candidate(answers(0, 40)), GATE, production(answers(20, 40)), "g")
+    assert [each.value for each in judgement.slices] == list(CLASSES)
+    assert [each.rows for each in judgement.slices] == np.bincount(LABELS).tolist()
+    assert sum(each.fixed for each in judgement.slices) == sum(each.broken for each in judgement.slices) == 20
+    for place, each in enumerate(judgement.slices):
+        of_class = place == LABELS
+        assert each.accuracy == pytest.approx((answers(0, 40) == LABELS)[of_class].mean())
+        assert each.opponent == pytest.approx((answers(20, 40) == LABELS)[of_class].mean())
+        assert each.difference is not None
+        assert each.difference.confidence == pytest.approx(1 - 0.05 / 3)
+
+
+def test_a_slice_below_its_minimum_keeps_production(candidate: Callable[..., ModelVersion]) -> None:
+    predicted = np.where(LABELS == 1, (np.arange(ROWS) % 2).astype(np.int16), LABELS).astype(np.int16)
+    verdict = judged(candidate(predicted), None, sliced(by=("label",), minimum=0.7))
+    assert (verdict.decision, failed(verdict)) == ("keep", ["the share of right answers within each label"])
+    right = (predicted == LABELS)[LABELS == 1]
+    assert verdict.checks[-1].found == f"dog {right.mean():.4f} of {len(right)} rows"
+
+
+@pytest.mark.parametrize(
+    ("lost", "decision"), [(0, "promote"), (4, "not enough evidence"), (60, "keep")], ids=["none", "a few", "many"]
+)
+def test_a_slice_that_is_worse_keeps_production_if_that_is_shown(
+    candidate: Callable[..., ModelVersion], lost: int, decision: str
+) -> None:
+    predicted = LABELS.copy()
+    predicted[np.flatnonzero(LABELS == 2)[:lost]] = 0
+    gate = sliced(by=("label",), max_regression=0.02)
+    verdict = judged(candidate(predicted.astype(np.int16)), production(answers(0, 0)), gate)
+    assert verdict.decision == decision
+    check = verdict.checks[-1]
+    assert check.name == "the share of right answers within each label minus version 3's"
+    assert check.passed == (decision == "promote")
+    assert ("eel -" in check.found) == (lost > 0)
+
+
+def test_slices_are_cut_by_any_column_and_small_ones_are_named(candidate: Callable[..., ModelVersion]) -> None:
+    version = candidate(answers(0, 40))
+    cameras: list[str | None] = ["old"] * 40 + ["new"] * 330 + ["lent"] * 20 + [None] * 10
+    keep_columns(version, camera=cameras)
+    verdict = judged(version, None, sliced(by=("camera",), min_rows=30, minimum=0.5))
+    assert verdict.checks[-1].found == "old 0.0000 of 40 rows"
+    assert verdict.decision == "keep"
+    assert verdict.remarks == (
+        "2 of 4 slices by camera have fewer than 30 test rows and were not judged: (none) (10), lent (20)",
+    )
+
+
+def test_where_no_slice_is_large_enough_nothing_is_known(candidate: Callable[..., ModelVersion]) -> None:
+    verdict = judged(candidate(answers(0, 40)), None, sliced(by=("label",), min_rows=300, minimum=0.5))
+    assert verdict.decision == "not enough evidence"
+    assert verdict.checks[-1].demanded == "some label of 300 test rows"
+
+
+def test_a_column_that_is_not_there_is_bad_input(candidate: Callable[..., ModelVersion]) -> None:
+    version = candidate(answers(0, 40))
+    keep_columns(version, camera=["old"] * ROWS)
+    with pytest.raises(BadInput, match="no column 'lens'") as caught:
+        judged(version, None, sliced(by=("lens",), minimum=0.5))
+    assert caught.value.hint == "it has: label, camera"
+
+
+def test_rows_that_are_not_those_tested_are_found_out(candidate: Callable[..., ModelVersion]) -> None:
+    version = candidate(answers(0, 40))
+    keep_columns(version, camera=["old"] * ROWS)
+    folder = version.evaluation.trained.report.dataset.folder
+    table = pq.read_table(folder / "examples.parquet")
+    pq.write_table(table.take(list(range(ROWS))[::-1]), folder / "examples.parquet")
+    with pytest.raises(Corrupt, match="not the data that was tested"):
+        judged(version, None, sliced(by=("camera",), minimum=0.5))
+
+
+@pytest.mark.parametrize(("most", "decision"), [(0.001, "keep"), (0.002, "promote")])
+def test_a_model_larger_than_its_budget_keeps_production(
+    candidate: Callable[..., ModelVersion], most: float, decision: str
+) -> None:
+    version = candidate(answers(0, 40))
+    (version.evaluation.trained.model_folder / "weights").write_bytes(bytes(1500))
+    verdict = judged(version, None, replace(GATE, budgets=BudgetConfig(size_mb=most)))
+    assert verdict.decision == decision
+    assert failed(verdict) == ([] if decision == "promote" else ["size"])
+    assert verdict.checks[-1].demanded == f"at most {most:g} MB"

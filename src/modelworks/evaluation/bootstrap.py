@@ -33,7 +33,7 @@ from modelworks.records import Interval
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["intervals", "kinds", "percentile", "resample", "wilson"]
+__all__ = ["intervals", "kinds", "lowered", "percentile", "resample", "wilson"]
 
 CHUNK = 4_000_000
 """Most numbers drawn at a time: memory stays flat whatever the test rows."""
@@ -54,14 +54,18 @@ def intervals(
     found: dict[str, Interval] = {"accuracy": wilson(int(counted.hits.sum()), len(labels), config.confidence)}
     for metric, parts in draws.items():
         seen = percentile(float(figure(metric, counted)), np.concatenate(parts), config.confidence)
-        found[metric] = _lowered(seen, unseen.cost(metric, counted, config.confidence))
+        low = lowered(seen, unseen.cost(metric, counted, config.confidence))
+        found[metric] = dataclasses.replace(seen, low=max(0.0, low))
     return {**found, "log_loss": _mean_interval(log_losses(labels, probabilities), config)}
 
 
 def kinds(*columns: Integers) -> tuple[list[npt.NDArray[np.int64]], npt.NDArray[np.int64]]:
     """The distinct rows of some columns, and how often each occurs."""
-    distinct, counts = np.unique(np.stack(columns).astype(np.int64), axis=1, return_counts=True)
-    return list(distinct), counts
+    stacked = np.stack(columns).astype(np.int64)
+    sizes = tuple(stacked.max(axis=1) + 1)
+    # One number for each row: sorting those is ten times as fast as sorting columns.
+    codes, counts = np.unique(np.ravel_multi_index(tuple(stacked), sizes), return_counts=True)
+    return list(np.unravel_index(codes, sizes)), counts
 
 
 def resample(counts: npt.NDArray[np.int64], resamples: int, seed: int = 0) -> Iterator[Floats]:
@@ -81,6 +85,11 @@ def percentile(value: float, draws: Floats, confidence: float) -> Interval:
     return Interval(value=value, low=float(low), high=float(high), confidence=confidence)
 
 
+def lowered(interval: Interval, cost: float) -> float:
+    """The interval's lower end when it allows for that cost as well."""
+    return min(interval.low, interval.value - math.hypot(interval.value - interval.low, cost))
+
+
 def wilson(hits: int, rows: int, confidence: float) -> Interval:
     """Wilson's score interval of a proportion."""
     z = NormalDist().inv_cdf((1 + confidence) / 2)
@@ -91,12 +100,6 @@ def wilson(hits: int, rows: int, confidence: float) -> Interval:
     # At 0 and 1 one end is the share itself; rounding must not carry it past.
     low, high = min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
     return Interval(value=share, low=low, high=high, confidence=confidence)
-
-
-def _lowered(interval: Interval, cost: float) -> Interval:
-    """The interval with a lower end that allows for that cost as well."""
-    below = math.hypot(max(0.0, interval.value - interval.low), cost)
-    return dataclasses.replace(interval, low=min(interval.low, max(0.0, interval.value - below)))
 
 
 def _mean_interval(values: Floats, config: EvaluateConfig, seed: int = 0) -> Interval:

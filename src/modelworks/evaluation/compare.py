@@ -1,31 +1,51 @@
 """Is one model better than another on the same rows?
 
 Both models answer the same rows, so what they have in common cancels out: rows are resampled with both answers, which
-tells smaller differences apart than two separate intervals (Koehn 2004, aclanthology.org/W04-3250).
+tells smaller differences apart than two separate intervals (Koehn 2004, aclanthology.org/W04-3250). Intervals are
+percentile intervals of the resamples. Losses that no row showed, no resample can show either, so the lower end allows
+for them as well (`unseen.py`): without that, two wins and no loss would count as certain.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from modelworks.evaluation.bootstrap import kinds, percentile, resample
+from modelworks.evaluation import unseen
+from modelworks.evaluation.bootstrap import kinds, lowered, percentile, resample
 from modelworks.evaluation.metrics import Integers, figure, tally
+from modelworks.records import Interval
 
 if TYPE_CHECKING:
-    from modelworks.evaluation.config import EvaluateConfig, Metric
-    from modelworks.records import Interval
+    from modelworks.evaluation.config import Metric
 
-__all__ = ["difference"]
+__all__ = ["Comparison", "compare"]
 
 
-def difference(
-    metric: Metric, labels: Integers, candidate: Integers, opponent: Integers, classes: int, config: EvaluateConfig
-) -> Interval:
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """How much better the candidate is than its opponent."""
+
+    difference: Interval
+    deviation: float
+    """Standard deviation of the difference as one row would tell it: over n rows, it is this over the root of n."""
+    rows: int
+
+
+def compare(
+    metric: Metric,
+    labels: Integers,
+    candidate: Integers,
+    opponent: Integers,
+    classes: int,
+    *,
+    confidence: float,
+    resamples: int,
+) -> Comparison:
     """The candidate's metric minus the opponent's, with its paired bootstrap interval.
-
-    Where no row tells the two apart the interval is the point 0: nothing speaks for or against either.
 
     Args:
         metric: which one.
@@ -33,12 +53,27 @@ def difference(
         candidate: (rows,), its predictions.
         opponent: (rows,), its predictions, row by row the same rows.
         classes: how many there are.
-        config: confidence and number of resamples.
+        confidence: of the interval.
+        resamples: behind it.
     """
-    value = figure(metric, tally(labels, candidate, classes)) - figure(metric, tally(labels, opponent, classes))
+    if metric == "accuracy":  # asks for nothing but right or wrong: so there are at most four kinds of row
+        classes = 2
+        candidate, opponent = (np.where(answers == labels, 0, 1) for answers in (candidate, opponent))
+        labels = np.zeros_like(candidate)
     (label, ours, theirs), counts = kinds(labels, candidate, opponent)
-    draws = [
-        figure(metric, tally(label, ours, classes, drawn)) - figure(metric, tally(label, theirs, classes, drawn))
-        for drawn in resample(counts, config.resamples)
-    ]
-    return percentile(float(value), np.concatenate(draws), config.confidence)
+    drawn = np.concatenate(
+        [
+            figure(metric, tally(label, ours, classes, draw)) - figure(metric, tally(label, theirs, classes, draw))
+            for draw in resample(counts, resamples)
+        ]
+    )
+    weights = counts.astype(np.float64)
+    value = figure(metric, tally(label, ours, classes, weights)) - figure(
+        metric, tally(label, theirs, classes, weights)
+    )
+    seen = percentile(float(value), drawn, confidence)
+    lowest = lowered(seen, unseen.lost(metric, label, ours, theirs, weights, classes, (1 + confidence) / 2))
+    rows = len(labels)
+    return Comparison(
+        difference=dataclasses.replace(seen, low=lowest), deviation=float(drawn.std() * np.sqrt(rows)), rows=rows
+    )

@@ -27,7 +27,7 @@ def evaluate(trained: TrainedModel, config: EvaluateConfig, folder: Path, final:
     Args:
         trained: the model and the validated data it was trained on.
         config: confidence, resamples, how many mistakes to show.
-        folder: to write into: `predictions.parquet` and `report/`.
+        folder: to write into: `predictions.parquet`, `near_duplicates.json` and `report/`.
         final: the name the folder will have, which the record holds.
         key: of the evaluate stage.
 
@@ -35,11 +35,13 @@ def evaluate(trained: TrainedModel, config: EvaluateConfig, folder: Path, final:
         Corrupt: the model or the data are damaged.
         Refused: the model's answers are not finite numbers.
     """
-    from modelworks.evaluation import bootstrap, predict, report
+    from modelworks.evaluation import bootstrap, near_duplicates, predict, report
 
     rows = predict.held_out(trained.report)
     predictions = predict.score(trained.model_folder, rows)
     predict.write(predictions, folder)
     metrics = bootstrap.intervals(predictions.labels, predictions.predicted, predictions.probabilities, config)
-    report.write(folder / "report", trained.report.dataset, rows, predictions, metrics, config)
+    repeated = near_duplicates.find(trained.report, predictions)
+    near_duplicates.write(repeated, folder)
+    report.write(folder / "report", trained.report.dataset, rows, predictions, metrics, repeated, config)
     return Evaluation(trained=trained, key=key, folder=final, rows=len(predictions.rows), metrics=metrics)

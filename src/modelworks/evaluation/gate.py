@@ -1,123 +1,173 @@
 """The gate: may this version become production?
 
-Each question becomes a `Check` that a person can read. Minimums are compared with the metric itself; against
-production it is the interval that decides, so that a lucky draw of test rows does not move production:
+Each question becomes a `Check` that a person can read. Minimums, slices and budgets are compared with the figures
+themselves. Against production it is the interval of the difference that decides, so that a lucky draw of test rows
+does not move production:
 
-    whole interval of the difference at or above -tolerance     promote
-    whole interval below -tolerance                             keep: the candidate is worse
-    anything between                                            not enough evidence
+    whole interval above -max_regression     promote
+    whole interval below -max_regression     keep: the candidate is worse
+    anything between                         not enough evidence
+
+So a candidate that is in truth worse than production by max_regression passes with a chance of at most
+alpha = (1 - confidence) / 2, which is 2.5 % by default; one that is worse still passes more rarely. With
+max_regression 0 that candidate is an equal one: it must be shown to be better, and a model with the very same answers,
+whose interval is not above 0, is not promoted. Whoever wants equal models promoted allows for a regression. The chance
+is that of one candidate: whoever tries many on the same test rows tries his luck as often.
+
+McNemar's exact test stands beside the comparison and decides nothing. It knows accuracy alone and asks whether the
+models differ at all, not by how much: with many rows it would find a difference that nobody minds, and with
+max_regression above 0 it asks the wrong question. Where both ask the same, they agree but for the last rows.
 
 A missed minimum, a test row that either model was trained on, or other classes than production's mean keep.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-from modelworks.evaluation.opponent import Opponent, trained_on
-from modelworks.records import Check, Decision, Evaluation, Interval, ModelVersion, Verdict
+from modelworks.evaluation.fairness import fairness
+from modelworks.evaluation.findings import Finding, overall
+from modelworks.evaluation.power import in_words
+from modelworks.records import Changes, Decision, Evaluation, Interval, ModelVersion, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from modelworks.evaluation.config import EvaluateConfig, GateConfig
+    from modelworks.evaluation.compare import Comparison
+    from modelworks.evaluation.config import GateConfig
+    from modelworks.evaluation.opponent import Opponent
     from modelworks.evaluation.predict import Predictions
+    from modelworks.evaluation.slices import Slice
 
-__all__ = ["decide"]
+__all__ = ["Judgement", "decide", "outcome"]
 
 ROUNDING = 1e-12
-"""0.95 - 0.96 is not quite -0.01: ends that touch the limit count as reaching it."""
+"""0.95 - 0.96 is not quite -0.01: an end within this of the limit touches it."""
 
 
-def decide(
-    version: ModelVersion, gate: GateConfig, evaluate: EvaluateConfig, opponent: Opponent | None, key: str
-) -> Verdict:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judgement:
+    """A verdict, and what it was found from."""
+
+    verdict: Verdict
+    predictions: Predictions
+    opponent: Opponent | None
+    """None without one, or without one that answers the same rows."""
+    slices: tuple[Slice, ...]
+
+    def details(self) -> dict[str, Any]:
+        """As JSON values: everything but the rows themselves."""
+        verdict = self.verdict
+        return {
+            "model": verdict.version.name,
+            "version": verdict.version.version,
+            "gate_key": verdict.key,
+            "decision": verdict.decision,
+            "opponent": verdict.opponent,
+            "checks": [asdict(check) for check in verdict.checks],
+            "remarks": list(verdict.remarks),
+            "changes": verdict.changes and {**asdict(verdict.changes), "churn": verdict.changes.churn},
+            "slices": [asdict(each) for each in self.slices],
+        }
+
+
+def decide(version: ModelVersion, gate: GateConfig, opponent: Opponent | None, key: str) -> Judgement:
     """Judge a version on its evaluation alone, or also against the version in production.
 
     Args:
         version: the candidate.
-        gate: its minimums, and the metric and tolerance of the comparison.
-        evaluate: confidence and resamples of the comparison.
+        gate: what it must reach.
         opponent: production's version; None when there is none yet. The candidate itself is no opponent.
         key: of the gate stage.
 
     Raises:
+        BadInput: the gate cuts slices by a column that the data set has not.
         Corrupt: the evaluation's predictions or the model's list of training rows are damaged.
     """
-    from modelworks.evaluation import predict
+    from modelworks.evaluation import budgets, limits, near_duplicates, predict, slices
+    from modelworks.evaluation.changes import changes
 
     evaluation = version.evaluation
     predictions = predict.read(evaluation.folder)
     if opponent is not None and opponent.version == version.version:
         opponent = None
-    fairness = tuple(_fairness(evaluation, predictions, opponent))
-    checks = [*_minimums(evaluation, gate), *fairness]
-    decision: Decision = "promote" if all(check.passed for check in checks) else "keep"
-    if opponent is not None and all(check.passed for check in fairness):
-        compared = _difference(evaluation, predictions, opponent, gate, evaluate)
-        limit = -gate.tolerance - ROUNDING
-        checks.append(_comparison(compared, opponent, gate, passed=compared.low >= limit))
-        if decision == "promote" and compared.low < limit:
-            decision = "keep" if compared.high < limit else "not enough evidence"
-    return Verdict(
-        version=version, key=key, decision=decision, checks=tuple(checks), opponent=opponent.version if opponent else 0
+    fair = list(fairness(evaluation, predictions, opponent))
+    findings = [*_minimums(evaluation, gate), *fair]
+    remarks = [near_duplicates.remark(near_duplicates.read(evaluation.folder), gate.compare)]
+    answering = opponent if overall(fair) == "promote" else None
+    changed = None
+    if answering is not None:
+        compared = _compared(evaluation, predictions, answering, gate)
+        findings.append(_comparison(compared, answering, gate))
+        changed = changes(predictions, answering)
+        remarks.append(_flips(changed, answering))
+    parts = slices.parts(evaluation.trained.report.dataset, predictions, answering, gate)
+    if gate.slices is not None:
+        chosen = [each for each in parts if each.by in gate.slices.by]
+        findings += limits.findings(chosen, gate.slices, answering.version if answering else 0)
+        remarks += limits.too_small(chosen, gate.slices)
+    if gate.budgets is not None:
+        findings += budgets.judge(evaluation.trained, gate.budgets)
+    verdict = Verdict(
+        version=version,
+        key=key,
+        decision=overall(findings),
+        checks=tuple(finding.check for finding in findings),
+        opponent=opponent.version if opponent else 0,
+        remarks=tuple(filter(None, remarks)),
+        changes=changed,
     )
+    return Judgement(verdict=verdict, predictions=predictions, opponent=answering, slices=parts)
 
 
-def _minimums(evaluation: Evaluation, gate: GateConfig) -> Iterator[Check]:
+def outcome(difference: Interval, max_regression: float) -> Decision:
+    """What the interval of a difference from production decides."""
+    limit = -max_regression
+    if difference.low > limit + ROUNDING:
+        return "promote"
+    return "keep" if difference.high < limit - ROUNDING else "not enough evidence"
+
+
+def _minimums(evaluation: Evaluation, gate: GateConfig) -> Iterator[Finding]:
     for metric, minimum in gate.minimums.items():
         found = evaluation.metrics[metric]
-        yield Check(name=metric, passed=found.value >= minimum, found=str(found), demanded=f"at least {minimum:g}")
+        yield Finding(
+            name=metric,
+            found=str(found),
+            demanded=f"at least {minimum:g}",
+            decision="promote" if found.value >= minimum else "keep",
+        )
 
 
-def _fairness(evaluation: Evaluation, predictions: Predictions, opponent: Opponent | None) -> Iterator[Check]:
-    own = trained_on(evaluation.trained.model_folder, predictions.ids)
-    yield _overlap("the candidate", own, len(predictions.ids))
-    if opponent is None:
-        return
-    theirs = f"version {opponent.version}"
-    yield _overlap(theirs, opponent.trained_on, len(predictions.ids))
-    dataset = evaluation.trained.report.dataset
-    yield Check(
-        name="what is told apart",
-        passed=(opponent.modality, opponent.classes) == (dataset.modality, dataset.classes),
-        found=_task(dataset.modality, dataset.classes, opponent.classes),
-        demanded=f"as for {theirs}, {_task(opponent.modality, opponent.classes, dataset.classes)}",
+def _compared(evaluation: Evaluation, predictions: Predictions, opponent: Opponent, gate: GateConfig) -> Comparison:
+    from modelworks.evaluation.compare import compare
+
+    return compare(
+        gate.compare,
+        predictions.labels,
+        predictions.predicted,
+        opponent.predicted,
+        len(evaluation.trained.report.dataset.classes),
+        confidence=gate.confidence,
+        resamples=gate.resamples,
     )
 
 
-def _overlap(who: str, ids: Sequence[str], rows: int) -> Check:
-    examples = f" ({', '.join(each[:12] for each in ids[:3])}{', ...' if len(ids) > 3 else ''})" if ids else ""
-    return Check(
-        name=f"the number of test rows that {who} was trained on",
-        passed=not ids,
-        found=f"{len(ids):,} of {rows:,}{examples}",
-        demanded="0",
-    )
-
-
-def _difference(
-    evaluation: Evaluation, predictions: Predictions, opponent: Opponent, gate: GateConfig, evaluate: EvaluateConfig
-) -> Interval:
-    from modelworks.evaluation.compare import difference
-
-    classes = len(evaluation.trained.report.dataset.classes)
-    return difference(gate.compare, predictions.labels, predictions.predicted, opponent.predictions, classes, evaluate)
-
-
-def _comparison(compared: Interval, opponent: Opponent, gate: GateConfig, *, passed: bool) -> Check:
-    return Check(
+def _comparison(compared: Comparison, opponent: Opponent, gate: GateConfig) -> Finding:
+    found = compared.difference
+    decision = outcome(found, gate.max_regression)
+    would_tell = f"; {in_words(compared, -gate.max_regression)}" if decision == "not enough evidence" else ""
+    return Finding(
         name=f"{gate.compare} minus version {opponent.version}'s",
-        passed=passed,
-        found=f"{compared.value:+.4f} [{compared.low:+.4f}, {compared.high:+.4f}]",
-        demanded=f"nowhere in the interval below {-gate.tolerance:+g}"
-        if gate.tolerance
-        else "nowhere in the interval below 0",
+        found=f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]{would_tell}",
+        demanded=f"all of the interval above {-gate.max_regression if gate.max_regression else 0:g}",
+        decision=decision,
     )
 
 
-def _task(modality: str, classes: Sequence[str], others: Sequence[str]) -> str:
-    """The classes in number, those that the other side lacks by name."""
-    own = [label for label in classes if label not in others]
-    named = f" (with {', '.join(own[:6])}{', ...' if len(own) > 6 else ''})" if own else ""
-    return f"{len(classes)} classes of {modality}s{named}"
+def _flips(changed: Changes, opponent: Opponent) -> str:
+    return (
+        f"of {changed.rows:,} test rows {changed.fixed:,} are newly right and {changed.broken:,} newly wrong against "
+        f"version {opponent.version}: McNemar's exact p is {changed.p_value:.3g}"
+    )

@@ -26,11 +26,17 @@ class Opponent:
     version: int
     modality: str
     classes: tuple[str, ...]
-    predictions: npt.NDArray[np.int16]
-    """Index of the class it gives each of the candidate's test rows, in their order; empty when its classes or its
-    modality are not the candidate's, so that it cannot answer them."""
+    probabilities: npt.NDArray[np.float32]
+    """(rows, classes) for the candidate's test rows, in their order; no rows when its classes or its modality are not
+    the candidate's, so that it cannot answer them."""
     trained_on: tuple[str, ...]
     """Ids of the candidate's test rows that it was trained on."""
+
+    @property
+    def predicted(self) -> npt.NDArray[np.int16]:
+        """Index of the class it gives each row."""
+        classes: npt.NDArray[np.int16] = self.probabilities.argmax(axis=1).astype("int16")
+        return classes
 
 
 def score_opponent(version: int, model_folder: Path, evaluation: Evaluation) -> Opponent:
@@ -52,10 +58,8 @@ def score_opponent(version: int, model_folder: Path, evaluation: Evaluation) -> 
         version=version,
         modality=model.modality,
         classes=model.labels,
-        predictions=(
-            predict.probabilities(model, rows).argmax(axis=1).astype(np.int16)
-            if answers
-            else np.empty(0, dtype=np.int16)
+        probabilities=(
+            predict.probabilities(model, rows) if answers else np.empty((0, len(model.labels)), dtype=np.float32)
         ),
         trained_on=trained_on(model_folder, rows.ids),
     )

@@ -1,40 +1,21 @@
-"""The report as one self-contained HTML page: everything that came from the data is escaped."""
+"""The evaluation's report as one page."""
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Any
+
+from modelworks.evaluation import frame
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from modelworks.evaluation.near_duplicates import NearDuplicates
     from modelworks.records import Interval
 
 __all__ = ["render"]
 
-TEMPLATE = """\
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 62rem; margin: 2rem auto; padding: 0 1.5rem }
-h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem }
-p { color: #616e7c; margin: .2rem 0 }
-/* The pictures bring their own headings and margins. */
-img { display: block; max-width: 100%; height: auto; margin: 1.4rem 0 0 -26px }
-table { border-collapse: collapse } th { text-align: left; white-space: nowrap; color: #616e7c; font-weight: 600 }
-th, td { padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid #e4e7eb; vertical-align: top }
-.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-.bar { width: 9rem }
-.bar i { display: block; height: .55rem; margin-top: .45rem; border-radius: 2px; background: #5b8fc4 }
-.right { color: #1d4e89 } .wrong { color: #b8400e; font-weight: 600 } .text { overflow-wrap: anywhere }
-.scroll { overflow-x: auto }
-</style>
-<h1>{{ title }}</h1>
-<p>{{ subtitle }}</p>
+BODY = """\
 <h2>Metrics</h2>
 <table>
 <tr><th>metric</th><th class="number">value</th><th class="number">{{ confidence }} interval</th></tr>
@@ -65,9 +46,22 @@ th, td { padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid #e4e7eb; vertic
 </table></div>
 {%- endif %}
 {%- for name, data in pictures.items() %}
-<img alt="{{ name }}" src="data:image/png;base64,{{ data }}">
+<img alt="{{ name }}" src="{{ data }}">
 {%- endfor %}
-</html>
+{%- if repeated.rows %}
+<h2>Near-duplicates of training rows</h2>
+<p>{{ "{:,}".format(repeated.rows) }} of {{ "{:,}".format(repeated.tested) }} test rows nearly repeat a training row.
+{%- if repeated.without %} Without them:
+{%- for name, value in repeated.without.items() %} {{ name.replace("_", " ").replace("f1", "F1") }} {{ "%.4f" % value }}
+{{- "." if loop.last else "," }}{% endfor %}{% endif %}</p>
+<div class="scroll"><table>
+<tr><th>test row</th><th>training row</th><th class="number">alike</th></tr>
+{%- for pair in repeated.examples %}
+<tr><td><code>{{ pair.test[:16] }}</code></td><td><code>{{ pair.train[:16] }}</code></td>
+<td class="number">{{ "%.3f" % pair.likeness }}</td></tr>
+{%- endfor %}
+</table></div>
+{%- endif %}
 """
 
 
@@ -77,18 +71,18 @@ def render(
     metrics: Mapping[str, Interval],
     per_class: Sequence[Mapping[str, Any]],
     texts: Sequence[Mapping[str, Any]],
+    repeated: NearDuplicates,
     pictures: Mapping[str, Path],
 ) -> str:
     """The page; `pictures` maps names to PNG files, which become part of it."""
-    from jinja2 import Environment, StrictUndefined
-
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE)
-    return template.render(
+    return frame.fill(
+        BODY,
         title=title,
         subtitle=subtitle,
         confidence=f"{100 * next(iter(metrics.values())).confidence:g} %",
         metrics=metrics,
         per_class=per_class,
         texts=texts,
-        pictures={name: base64.b64encode(path.read_bytes()).decode() for name, path in pictures.items()},
+        repeated=repeated,
+        pictures={name: frame.embedded(path) for name, path in pictures.items()},
     )

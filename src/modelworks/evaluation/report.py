@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modelworks.evaluation import page, pictures
+from modelworks.evaluation.drawing import cut
 from modelworks.evaluation.metrics import tally
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modelworks.evaluation.config import EvaluateConfig
+    from modelworks.evaluation.near_duplicates import NearDuplicates
     from modelworks.evaluation.predict import HeldOut, Predictions
     from modelworks.records import DatasetVersion, Interval
 
@@ -39,6 +41,7 @@ def write(
     rows: HeldOut,
     predictions: Predictions,
     metrics: Mapping[str, Interval],
+    repeated: NearDuplicates,
     config: EvaluateConfig,
 ) -> None:
     """Fill the folder, which must not exist."""
@@ -51,17 +54,20 @@ def write(
     _write_csv(folder / "per_class.csv", per_class)
 
     worst = _worst(predictions, config.worst)
+    wrong = int((predictions.labels != predictions.predicted).sum())
     texts: list[dict[str, Any]] = []
     if worst and dataset.modality == "image":
         drawn = {"Worst mistakes": folder / "worst_mistakes.png", **drawn}
-        pictures.mistakes(predictions, worst, [rows.contents[row] for row in worst], classes, drawn["Worst mistakes"])  # type: ignore[misc]  # a modality has one type of content
+        images: list[bytes] = [rows.contents[row] for row in worst]  # type: ignore[misc]  # a modality has one type
+        pictures.mistakes(
+            predictions, worst, images, classes, drawn["Worst mistakes"], name="Worst mistakes", among=wrong
+        )
     elif worst:
         texts = [_mistake(predictions, row, str(rows.contents[row]), classes) for row in worst]
         _write_csv(folder / "worst_mistakes.csv", texts)
 
-    wrong = int((predictions.labels != predictions.predicted).sum())
     subtitle = f"{wrong or 'No'} mistake{'' if wrong == 1 else 's'} among {len(predictions.rows):,} test rows"
-    html = page.render(f"{dataset.name}: evaluation", subtitle, metrics, per_class, texts, drawn)
+    html = page.render(f"{dataset.name}: evaluation", subtitle, metrics, per_class, texts, repeated, drawn)
     (folder / "report.html").write_text(html, encoding="utf-8")
 
 
@@ -85,7 +91,7 @@ def _worst(predictions: Predictions, most: int) -> list[int]:
 def _mistake(predictions: Predictions, row: int, text: str, classes: Sequence[str]) -> dict[str, Any]:
     taken = int(predictions.predicted[row])
     return {
-        "text": text if len(text) <= LONGEST else text[: LONGEST - 1] + "…",
+        "text": cut(text, LONGEST),
         "label": classes[predictions.labels[row]],
         "predicted": classes[taken],
         "probability": round(float(predictions.probabilities[row, taken]), 4),

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from modelworks.evaluation.metrics import Floats, Tally, figure
+from modelworks.evaluation.metrics import Floats, Integers, Tally, figure, tally
 
 if TYPE_CHECKING:
     from modelworks.evaluation.config import Metric
 
-__all__ = ["cost"]
+__all__ = ["cost", "lost"]
 
 
 def cost(metric: Metric, counted: Tally, confidence: float) -> float:
@@ -23,14 +23,37 @@ def cost(metric: Metric, counted: Tally, confidence: float) -> float:
 
     They are placed where they cost most: in the rarest of these classes.
     """
-    worse = (_missed(counted, confidence), _mistaken(counted, confidence))
+    spotless = np.where(counted.hits == counted.actual, counted.actual, 0)
+    worse = (_missed(counted, spotless, confidence), _mistaken(counted, confidence))
     worst = min(float(figure(metric, scenario)) for scenario in worse)
     return max(0.0, float(figure(metric, counted)) - worst)
 
 
-def _missed(counted: Tally, confidence: float) -> Tally:
-    """Members of classes that were always recognised, of the rarest first, are taken for the commonest class."""
-    spotless = np.where(counted.hits == counted.actual, counted.actual, 0)
+def lost(
+    metric: Metric, labels: Integers, ours: Integers, theirs: Integers, counts: Floats, classes: int, confidence: float
+) -> float:
+    """What our metric would lose if classes in which theirs was never right alone had as many such rows as could be.
+
+    Args:
+        metric: which one.
+        labels: (kinds,), of each kind of row.
+        ours: (kinds,), our prediction.
+        theirs: (kinds,), the other model's.
+        counts: (kinds,), how often each kind occurs.
+        classes: how many there are.
+        confidence: that there are no more.
+    """
+    counted = tally(labels, ours, classes, counts)
+    right, alone = (
+        np.bincount(labels, weights=counts * (theirs == labels) * wanted, minlength=classes)
+        for wanted in (ours == labels, ours != labels)
+    )
+    scenario = _missed(counted, np.where(alone == 0, right, 0), confidence)
+    return max(0.0, float(figure(metric, counted)) - float(figure(metric, scenario)))
+
+
+def _missed(counted: Tally, spotless: Floats, confidence: float) -> Tally:
+    """Rows that `spotless` counts per class, of the rarest class first, are taken for the commonest class."""
     order = np.argsort(spotless, kind="stable")
     sizes = spotless[order]
     lost = np.zeros_like(spotless)

@@ -1,0 +1,35 @@
+"""What the gate finds: a check for people to read, and what it alone would decide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from modelworks.records import Check, Decision
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Finding", "overall"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One question, its answer, and where that leads."""
+
+    name: str
+    found: str
+    demanded: str
+    decision: Decision
+
+    @property
+    def check(self) -> Check:
+        return Check(name=self.name, passed=self.decision == "promote", found=self.found, demanded=self.demanded)
+
+
+def overall(findings: Iterable[Finding]) -> Decision:
+    """What all of them come to: a reason to keep outweighs missing evidence, and that outweighs everything else."""
+    decisions = {finding.decision for finding in findings}
+    if "keep" in decisions:
+        return "keep"
+    return "not enough evidence" if "not enough evidence" in decisions else "promote"
