@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import signal
 
+from modelworks.secrets import redacted
+
 __all__ = ["BadInput", "Corrupt", "Interrupted", "ModelworksError", "Refused", "Unavailable"]
 
 
 class ModelworksError(Exception):
-    """An error with the way out: `message` says what and where, `hint` what to do about it."""
+    """An error with the way out: `message` says what and where, `hint` what to do about it; no secret is in either."""
 
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint = redacted(message), redacted(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message}\n  {self.hint}" if self.hint else self.message

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from modelworks.digest import file_digest
 from modelworks.errors import BadInput, Unavailable
@@ -30,12 +32,13 @@ def test_minilm_comes_in_a_package(tmp_path: Path) -> None:
 
 def test_a_folder_is_known_by_the_bytes_in_it(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    for name in FILES:
-        (tmp_path / "mine" / name).write_text(name)
+    for name in ("config.json", "tokenizer.json"):
+        (tmp_path / "mine" / name).write_text("{}")
+    save_file({"weight": np.ones(3, np.float32)}, tmp_path / "mine" / "model.safetensors")
     assert locate(section("mine"), tmp_path) == tmp_path / "mine"
     before = identity(section("mine"), tmp_path)
     assert before == {f"checkpoint {name}": file_digest(tmp_path / "mine" / name) for name in FILES}
-    (tmp_path / "mine" / "config.json").write_text("changed")
+    (tmp_path / "mine" / "config.json").write_text('{"changed": true}')
     assert identity(section("mine"), tmp_path) != before
 
 

@@ -119,10 +119,10 @@ def verify(folder: Path) -> str:
         expected = dict(json.loads(raw))
         found = _files(folder)
     except (OSError, ValueError, TypeError) as error:
-        raise DamagedModel(f"{folder} cannot be read: {error}") from error
+        raise DamagedModel(f"{folder / MANIFEST}, or a file beside it, cannot be read: {error}") from error
     names = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
     if names:
-        raise DamagedModel(f"{folder / names[0]} is not what was saved ({len(names)} such files)")
+        raise DamagedModel(f"{folder / names[0]} is not what was saved, by {MANIFEST} ({len(names)} such files)")
     return hashlib.sha256(raw).hexdigest()
 
 
@@ -133,6 +133,7 @@ def load(folder: Path) -> SavedModel:
         DamagedModel: the folder is not what was saved.
     """
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     verify(folder)
@@ -141,7 +142,10 @@ def load(folder: Path) -> SavedModel:
     modality = execute(folder / "modality.py")
     with torch.random.fork_rng(devices=[]):  # the fresh weights, soon overwritten, cost the caller no random numbers
         network = architecture.build(description["architecture"], description["shape"], len(description["labels"]))
-    network.load_state_dict(load_file(folder / "model.safetensors"))
+    try:
+        network.load_state_dict(load_file(folder / "model.safetensors"))
+    except (SafetensorError, RuntimeError) as error:  # the latter: names or shapes that are not the architecture's
+        raise DamagedModel(f"{folder / 'model.safetensors'} does not fit: {str(error).splitlines()[0]}") from error
     return SavedModel(network, modality.Input(description["input"], folder), description)
 
 
@@ -165,6 +169,9 @@ def _files(folder: Path) -> dict[str, dict[str, Any]]:
     files: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            files[name] = {}  # never part of a model, whatever it leads to
+            continue
         if path.is_dir() or name == MANIFEST:
             if path.is_dir():
                 files[name + "/"] = {}

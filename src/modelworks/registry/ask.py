@@ -1,11 +1,13 @@
 """A program: load a package as a stranger would and answer questions about it. Run by `witness.py`, never imported.
 
 A line on stdin, `{"package": folder, "contents": [...], "top_k": n}`, gives a line on stdout, `{"answers": [...]}` or
-`{"error": ..., "kind": ...}`; image contents are base64. It ends when stdin does.
+`{"error": ..., "kind": ...}`; image contents are base64. `{"installed": [name, ...]}` gives `{"installed": {name:
+version}}`, without what marks a build (+cpu), and null for what is not installed. It ends when stdin does.
 """
 
 import atexit
 import gc
+import importlib.metadata
 import json
 import os
 import sys
@@ -26,6 +28,9 @@ def main() -> None:
 
     for line in sys.stdin:
         question = json.loads(line)
+        if "installed" in question:
+            answers.write(json.dumps({"installed": {name: installed(name) for name in question["installed"]}}) + "\n")
+            continue
         try:
             model = mlflow.pyfunc.load_model(question["package"])
             frame = pd.DataFrame({"content": question["contents"]})
@@ -34,6 +39,13 @@ def main() -> None:
         except Exception as error:  # whatever a model raises is the answer to the question whether it works
             answer = {"error": str(error), "kind": type(error).__name__}
         answers.write(json.dumps(answer) + "\n")
+
+
+def installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name).partition("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 if __name__ == "__main__":

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from modelworks.digest import folder_digests, json_digest
 from modelworks.errors import Corrupt
-from modelworks.registry import probe
+from modelworks.faults import fault_point
+from modelworks.registry import probe, signature
 from modelworks.registry.failures import is_remote, said_clearly
+from modelworks.registry.form import check_form, check_names
 from modelworks.store import write_json
 
 if TYPE_CHECKING:
@@ -28,7 +30,18 @@ if TYPE_CHECKING:
 
     from modelworks.records import Evaluation
 
-__all__ = ["EVIDENCE", "FILES", "Package", "log", "read_listing", "saved_model", "verify"]
+__all__ = [
+    "EVIDENCE",
+    "FILES",
+    "Package",
+    "check_evidence_sizes",
+    "check_listing",
+    "check_stored",
+    "log",
+    "read_listing",
+    "saved_model",
+    "verify",
+]
 
 EVIDENCE = "package"
 """Folder of the run's artifacts: `files.json` (size and SHA-256 of each file of the package) and the probe."""
@@ -36,6 +49,8 @@ FILES = "files.json"
 MLFLOW_OWN = "registered_model_meta"
 """Written by MLflow into whatever it loads by a models:/ address; never executed."""
 WAY_OUT = "restore the artifact store from a backup, or promote another version"
+LARGEST_EVIDENCE = 2**28
+"""Bytes of a file of evidence: a few test rows, a listing, a signature."""
 SERVING = ("mlflow", "numpy", "pandas")
 """What serving.py imports."""
 
@@ -64,20 +79,31 @@ def log(client: MlflowClient, run_id: str, evaluation: Evaluation) -> Package:
 
     run = client.get_run(run_id)
     # The model is pending until it is complete; `reconcile` deletes it if this process dies before.
+    fault_point("package.before_create")
     model = client.create_logged_model(
         run.info.experiment_id, name="model", source_run_id=run_id, params=run.data.params, model_type="classifier"
     )
+    fault_point("package.after_create")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "model"
+        folder = Path(name) / "model"  # beside the evidence, as it will be when it was fetched: both are signed
         _build(folder, evaluation.trained.model_folder, model.model_id, run_id)
         files = folder_digests(folder)
+        check_names(files)
+        check_form(folder)
         evidence = Path(name) / EVIDENCE
         evidence.mkdir()
         write_json(evidence / FILES, files)
         asked = folder_digests(probe.write(evaluation, evidence).parent)[probe.FILE]["sha256"]
+        signature.sign(Path(name), evidence / signature.FILE)
+        fault_point("package.before_upload", "evidence")
         client.log_artifacts(run_id, str(evidence), EVIDENCE)
+        fault_point("package.after_upload", "evidence")
+        fault_point("package.before_upload", "model")
         client.log_model_artifacts(model.model_id, str(folder))
+        fault_point("package.after_upload", "model")
+    fault_point("package.before_finalise")
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    fault_point("package.after_finalise")
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     _log_metrics(client, run_id, model.model_id, evaluation)
     # A server wants the model's id; the embedded store would look the id up at MLflow's global address, not ours.
@@ -90,6 +116,17 @@ def saved_model(package: Path) -> Path:
     return package / "artifacts" / "model"
 
 
+def check_listing(listing: Mapping[str, Any], digest: str) -> None:
+    """Compare a listing with the digest in the version's tag, and refuse names that no package has.
+
+    Raises:
+        Corrupt: it is not the one that the version was registered with.
+    """
+    if json_digest(listing) != digest:
+        raise Corrupt(f"{FILES}, the package's listing, is not the one the version was registered with", WAY_OUT)
+    check_names(listing)
+
+
 def verify(folder: Path, digest: str, listing: Mapping[str, Any]) -> None:
     """Compare a fetched package with its listing, and the listing with the digest in the version's tag.
 
@@ -99,12 +136,54 @@ def verify(folder: Path, digest: str, listing: Mapping[str, Any]) -> None:
     Raises:
         Corrupt: a file differs, is missing, or is one too many.
     """
-    if json_digest(listing) != digest:
-        raise Corrupt("the listing of the package's files is not the one the version was registered with", WAY_OUT)
-    links = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink())
-    if links:
-        raise Corrupt(f"the package holds a symbolic link: {links[0]}", WAY_OUT)
-    found = {name: value for name, value in folder_digests(folder).items() if name != MLFLOW_OWN}
+    check_listing(listing, digest)
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            raise Corrupt(f"the package holds a symbolic link: {name}", WAY_OUT)
+        if not path.is_dir() and path.stat().st_nlink > 1:
+            raise Corrupt(f"the package holds a hard link, a file with another name elsewhere: {name}", WAY_OUT)
+        if not path.is_dir() and not path.is_file():
+            raise Corrupt(f"the package holds something that is no file: {name}", WAY_OUT)
+    _compare({name: value for name, value in folder_digests(folder).items() if name != MLFLOW_OWN}, listing)
+
+
+def check_stored(client: MlflowClient, address: str, listing: Mapping[str, Any]) -> None:
+    """Compare names and sizes of what lies in the artifact store with a listing: before anything is fetched.
+
+    Raises:
+        Corrupt: a file has another size, is missing, or is one too many.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    store = get_artifact_repository(address, tracking_uri=client.tracking_uri)
+    found: dict[str, Any] = {}
+    folders = [""]
+    while folders:
+        for each in store.list_artifacts(folders.pop() or None):
+            if not each.is_dir:
+                # Some stores name no size: then the digest alone will tell.
+                size = each.file_size if each.file_size is not None else listing.get(each.path, {}).get("size")
+                found[each.path] = {"size": size}
+            elif any(name.startswith(f"{each.path}/") for name in listing):
+                folders.append(each.path)
+            else:
+                raise Corrupt(f"the package is not what was registered: {each.path} was never part of it", WAY_OUT)
+    _compare(found, {name: {"size": value["size"]} for name, value in listing.items()})
+
+
+def check_evidence_sizes(client: MlflowClient, run_id: str) -> None:
+    """Refuse evidence that is too large to be any: before it is fetched.
+
+    Raises:
+        Corrupt: it is.
+    """
+    for each in client.list_artifacts(run_id, EVIDENCE):
+        if (each.file_size or 0) > LARGEST_EVIDENCE:
+            raise Corrupt(f"{each.path} is larger than any evidence that was kept with a version", WAY_OUT)
+
+
+def _compare(found: Mapping[str, Any], listing: Mapping[str, Any]) -> None:
     for name in sorted({*found, *listing}):
         if found.get(name) != listing.get(name):
             fault = (
@@ -119,13 +198,12 @@ def _build(folder: Path, saved: Path, model_id: str, run_id: str) -> None:
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    staged = folder.parent / "staged"
-    staged.mkdir()
     # MLflow names the artifact's folder after the one it copies.
     assert saved.name == saved_model(folder).name
-    serving = Path(shutil.copyfile(Path(__file__).with_name("serving.py"), staged / "serving.py"))
     model = Model(model_id=model_id, run_id=run_id)
-    with _without_advice():
+    # Copied to a neutral place: MLmodel would name this machine's.
+    with tempfile.TemporaryDirectory() as staged, _without_advice():
+        serving = Path(shutil.copyfile(Path(__file__).with_name("serving.py"), Path(staged) / "serving.py"))
         mlflow.pyfunc.save_model(
             path=str(folder),
             mlflow_model=model,
@@ -206,4 +284,4 @@ def read_listing(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text()))
     except (OSError, ValueError) as error:
-        raise Corrupt(f"the listing of the package's files cannot be read: {error}", WAY_OUT) from error
+        raise Corrupt(f"{path.name}, the listing of the package's files, cannot be read: {error}", WAY_OUT) from error

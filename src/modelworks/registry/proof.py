@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import shutil
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
@@ -10,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from modelworks.digest import file_digest
 from modelworks.errors import Corrupt, Refused
+from modelworks.faults import fault_point
 from modelworks.locks import locked
-from modelworks.registry import lineage, package, probe, versions
+from modelworks.project import signing_keys
+from modelworks.registry import lineage, package, probe, requirements, signature, versions
 from modelworks.registry.failures import is_outage, said_clearly
+from modelworks.registry.form import check_form
+from modelworks.registry.signature import demand_signature
 from modelworks.registry.witness import Witness
 from modelworks.store import disk_errors
 
@@ -22,23 +28,44 @@ if TYPE_CHECKING:
     from modelworks.project import Project
     from modelworks.registry.versions import Registered
 
-__all__ = ["model_folder", "prove"]
+__all__ = ["OTHER_LIBRARIES", "model_folder", "package_folder", "prove"]
+
+OTHER_LIBRARIES = "other_libraries"
+"""In the evidence: how the libraries it was asked with differ from those it was evaluated with."""
+MODEL = "model"
+"""Folder of the package in what was fetched, beside that of the evidence."""
 
 
 @said_clearly
-def prove(client: MlflowClient, version: Registered, witness: Witness | None = None) -> dict[str, Any]:
+def prove(
+    client: MlflowClient, version: Registered, witness: Witness | None = None, *, other_libraries: bool = False
+) -> dict[str, Any]:
     """Fetch a version as a stranger would, compare every byte, and ask it in a fresh process; returns the evidence.
+
+    Args:
+        client: of the store.
+        version: the one to prove.
+        witness: a fresh process made earlier, to save the wait for its start.
+        other_libraries: whether it may be asked with other libraries than those it was evaluated with.
 
     Raises:
         Corrupt: the package or what it is compared with are not what was registered.
-        Refused: the model does not load or does not say what it said.
+        Refused: the libraries differ, or the model does not load or does not say what it said.
         Unavailable: the fresh process died.
     """
     with tempfile.TemporaryDirectory() as name, _witness(witness) as process:
         fetched = _fetch(client, version, Path(name))
+        differing = requirements.differences(process, fetched / MODEL)
+        if differing and not other_libraries:
+            raise Refused(
+                f"{version.name} version {version.version} was evaluated with other libraries: {'; '.join(differing)}",
+                "install those, run its config again for a version with these, or --override with a --reason",
+            )
         return {
             "digest": version.digest,
-            **probe.check(process, fetched / "model", fetched / package.EVIDENCE / probe.FILE),
+            **({OTHER_LIBRARIES: differing} if differing else {}),
+            **({"signature": "verified"} if signing_keys() else {}),
+            **probe.check(process, fetched / MODEL, fetched / package.EVIDENCE / probe.FILE),
         }
 
 
@@ -48,27 +75,62 @@ def model_folder(client: MlflowClient, project: Project, name: str, version: int
 
     Raises:
         BadInput: there is no such version.
-        Corrupt: the package is not what was registered.
+        Refused: it was not registered by modelworks.
+        Corrupt: the package is not what was registered, or not signed although a key is named.
+    """
+    return package.saved_model(package_folder(client, project, name, version))
+
+
+@said_clearly
+def package_folder(client: MlflowClient, project: Project, name: str, version: int) -> Path:
+    """The package of a version on this machine, likewise: the folder with the MLmodel file.
+
+    Raises:
+        BadInput, Refused, Corrupt: as for `model_folder`.
     """
     chosen = versions.get(client, name, version)
-    kept = project.state / "versions" / (chosen.digest or "unknown")
+    _demand_ours(chosen)
+    kept = project.state / "versions" / chosen.digest
     with locked(project.locks / "versions.lock", f"fetching {name} version {version}"), disk_errors(kept):
-        if not _is_intact(kept, chosen.digest):
+        if not _is_intact(kept, chosen):
             shutil.rmtree(kept, ignore_errors=True)
             kept.parent.mkdir(parents=True, exist_ok=True)
             for leftover in kept.parent.glob(".fetch-*"):  # of a killed process
                 shutil.rmtree(leftover, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=".fetch-", dir=kept.parent) as aside:
-                _fetch(client, chosen, Path(aside)).rename(kept)
-    return package.saved_model(kept / "model")
+                fetched = _fetch(client, chosen, Path(aside))
+                fault_point("proof.before_keep")
+                fetched.rename(kept)
+                fault_point("proof.after_keep")
+    return kept / MODEL
 
 
-def _is_intact(folder: Path, digest: str) -> bool:
+def _is_intact(kept: Path, version: Registered) -> bool:
+    """Whether a version was fetched before and is as it was then; a damaged copy is named and fetched anew."""
+    if not kept.exists():
+        return False
     try:
-        package.verify(folder / "model", digest, package.read_listing(folder / package.EVIDENCE / package.FILES))
-    except Corrupt:
+        _verify(kept, version)
+    except Corrupt as error:
+        logging.getLogger(__name__).warning("%s: %s: it is fetched again", kept, error.message)
         return False
     return True
+
+
+def _verify(fetched: Path, version: Registered) -> None:
+    """Compare everything that was fetched with what the version's tags and its signature say.
+
+    Raises:
+        Corrupt: something differs, or is not of the form that every package has.
+    """
+    evidence = fetched / package.EVIDENCE
+    package.verify(fetched / MODEL, version.digest, package.read_listing(evidence / package.FILES))
+    asked = evidence / probe.FILE
+    if not asked.is_file() or file_digest(asked) != version.tags.get(lineage.PROBE):
+        named = f"{version.name} version {version.version}"
+        raise Corrupt(f"{probe.FILE}, the test rows kept with {named}, is not what was registered", package.WAY_OUT)
+    check_form(fetched / MODEL)
+    demand_signature(fetched, evidence / signature.FILE)
 
 
 def _fetch(client: MlflowClient, version: Registered, aside: Path) -> Path:
@@ -76,28 +138,41 @@ def _fetch(client: MlflowClient, version: Registered, aside: Path) -> Path:
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
-    named = f"{version.name} version {version.version}"
-    if not version.digest or not version.run_id:
-        raise Refused(
-            f"{named} was not registered by modelworks: it has no digest to compare with",
-            "promote a version that `modelworks run` registered",
-        )
+    _demand_ours(version)
     fetched = aside / "version"
     fetched.mkdir()
     address = client.get_model_version_download_uri(version.name, str(version.version))
     try:
-        model = download_artifacts(artifact_uri=address, dst_path=str(aside), tracking_uri=client.tracking_uri)
+        package.check_evidence_sizes(client, version.run_id)
         client.download_artifacts(version.run_id, package.EVIDENCE, str(fetched))
-    except (MlflowException, FileNotFoundError) as error:
+        listing = package.read_listing(fetched / package.EVIDENCE / package.FILES)
+        package.check_listing(listing, version.digest)
+        # Names and sizes first: what is one too many, or far too large, is not even fetched.
+        package.check_stored(client, address, listing)
+        model = download_artifacts(artifact_uri=address, dst_path=str(aside), tracking_uri=client.tracking_uri)
+    except (MlflowException, FileNotFoundError, shutil.SpecialFileError) as error:
         if is_outage(error, client.tracking_uri):
             raise
-        raise Corrupt(f"the package of {named} cannot be fetched from {address}: {error}", package.WAY_OUT) from error
-    Path(model).rename(fetched / "model")
-    evidence = fetched / package.EVIDENCE
-    package.verify(fetched / "model", version.digest, package.read_listing(evidence / package.FILES))
-    if file_digest(evidence / probe.FILE) != version.tags.get(lineage.PROBE):
-        raise Corrupt(f"the test rows kept with {named} are not those it was registered with", package.WAY_OUT)
+        raise Corrupt(
+            f"the package of {version.name} version {version.version} cannot be fetched from {address}: {error}",
+            package.WAY_OUT,
+        ) from error
+    Path(model).rename(fetched / MODEL)
+    (fetched / MODEL / package.MLFLOW_OWN).unlink(missing_ok=True)
+    _verify(fetched, version)
     return fetched
+
+
+def _demand_ours(version: Registered) -> None:
+    if not version.digest or not version.run_id:
+        raise Refused(
+            f"{version.name} version {version.version} was not registered by modelworks: it has no digest to compare with",
+            "promote a version that `modelworks run` registered",
+        )
+    if not re.fullmatch(r"[0-9a-f]{64}", version.digest):  # it becomes the name of a folder
+        raise Corrupt(
+            f"{version.name} version {version.version}: its digest is none: {version.digest[:80]}", package.WAY_OUT
+        )
 
 
 def _witness(witness: Witness | None) -> AbstractContextManager[Witness]:

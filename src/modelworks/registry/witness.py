@@ -58,6 +58,14 @@ class Witness:
             )
         return list(answer["answers"])
 
+    def installed(self, names: Sequence[str], seconds: float = 60.0) -> dict[str, str | None]:
+        """The version of each distribution that the process finds, without what marks a build; None for none.
+
+        Raises:
+            Unavailable: the process died or did not answer in time.
+        """
+        return dict(self._exchange({"installed": list(names)}, seconds)["installed"])
+
     def close(self) -> None:
         """End the process."""
         self._child.kill()

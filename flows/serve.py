@@ -1,0 +1,161 @@
+"""`modelworks serve`: a version's predictions over HTTP, as `mlflow models serve`, its bytes verified before."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.access import Access
+from flows.orphans import mark
+from flows.output import print_json
+from modelworks.errors import BadInput, Unavailable
+from modelworks.project import Exposure, Project
+
+if TYPE_CHECKING:
+    from modelworks.registry.versions import Registered
+
+__all__ = ["serve"]
+
+START_SECONDS = 180.0
+STOP_SECONDS = 10.0
+
+
+def serve(model: str, host: str, port: int, *, as_json: bool) -> None:
+    """Serve until interrupted; with --json one object is printed once the model answers.
+
+    Raises:
+        BadInput: there is no such version, the port is taken, or the host is open to others and not protected.
+        Corrupt: the version is not what was registered.
+        Unavailable: the server did not start, or ended.
+    """
+    project, exposure = Project.find(), Exposure.find()
+    Access.at(host, port, exposure)  # refused before anything is fetched
+    project.enter()
+    project.make_private_folders()
+    from modelworks.registry import names, proof
+    from modelworks.registry.store import connect
+
+    client = connect(project)
+    version = names.named(client, model, None)
+    package = proof.package_folder(client, project, version.name, version.version)
+    log = project.state / "serving.log"
+    with _stop_signals() as stopped, _listening(host, port) as listener:
+        port = listener.getsockname()[1]
+        process = _start(host, listener, package, log)
+        try:
+            address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"  # noqa: S104  # compared, not bound
+            _wait(process, address, exposure.token, log, stopped)
+            if not stopped:
+                _print(version, address, _modality(package), exposure, as_json=as_json)
+            while not stopped:
+                if process.poll() is not None:
+                    raise Unavailable(f"the server ended with code {process.returncode}", f"see {log}")
+                time.sleep(0.2)
+        finally:
+            _end(process)
+
+
+def _start(host: str, listener: socket.socket, package: Path, log: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as stream:
+        return subprocess.Popen(
+            # -P: whatever lies in the current folder shadows no library.
+            [sys.executable, "-P", "-m", "flows.scoring", str(os.getpid()), str(listener.fileno()), host, str(package)],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            env={**os.environ, **mark()},
+            pass_fds=[listener.fileno()],
+            start_new_session=True,  # Ctrl-C is for the command; the server ends after it
+        )
+
+
+def _wait(process: subprocess.Popen[bytes], address: str, token: str, log: Path, stopped: list[int]) -> None:
+    request = urllib.request.Request(f"{address}/ping", headers={"Authorization": f"Bearer {token}"})  # noqa: S310  # our own server
+    deadline = time.monotonic() + START_SECONDS
+    while not stopped and process.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(request, timeout=5):  # noqa: S310
+                return
+        except OSError:
+            time.sleep(0.1)
+    if not stopped:
+        raise Unavailable("the server did not start", f"see {log}")
+
+
+def _print(version: Registered, address: str, modality: str, exposure: Exposure, *, as_json: bool) -> None:
+    content = "$(base64 -w0 IMAGE.png)" if modality == "image" else "a text"
+    token = " -H 'Authorization: Bearer '$MODELWORKS_SERVER_TOKEN" if exposure.token else ""
+    body = json.dumps(json.dumps({"inputs": [content]}))
+    example = f"curl {address}/invocations -H 'Content-Type: application/json'{token} -d {body}"
+    if as_json:
+        print_json(
+            {
+                "model": version.name,
+                "version": version.version,
+                "digest": version.digest,
+                "address": f"{address}/invocations",
+                "example": example,
+            }
+        )
+    else:
+        print(f"{version.name} version {version.version}, verified: {address}/invocations")
+        print(f"  {example}")
+        print("Ctrl-C stops it")
+    sys.stdout.flush()
+
+
+def _modality(package: Path) -> str:
+    from modelworks.registry.package import saved_model
+
+    described: Mapping[str, Any] = json.loads((saved_model(package) / "model.json").read_bytes())
+    return str(described["modality"])
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise BadInput(
+                f"--host {host} --port {port}: {error.strerror}", "name another port, or 0 for any that is free"
+            ) from None
+        # Not before the server listens does it answer: whoever connects early waits.
+        listener.listen(128)
+        yield listener
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Filled by Ctrl-C and SIGTERM: the regular way to end this verb."""
+    stopped: list[int] = []
+    before = {
+        number: signal.signal(number, lambda each, _: stopped.append(each))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

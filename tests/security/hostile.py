@@ -1,0 +1,247 @@
+"""Packages and checkpoints that an attacker made: each would leave a mark if anything of it ran."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+__all__ = ["ATTACKS", "FORGED", "code", "pickled", "seal"]
+
+Attack = Callable[[Path, Path], object]
+"""Changes a package (its folder in the artifact store), so that running any of it makes a file (the canary)."""
+MODEL = Path("artifacts") / "model"
+
+
+class _Payload:
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return os.system, (f"touch '{self.canary}'",)
+
+
+def pickled(canary: Path) -> bytes:
+    """A pickle that makes the canary when it is read."""
+    return pickle.dumps(_Payload(canary))
+
+
+def code(canary: Path) -> str:
+    """Source that makes the canary when it runs."""
+    return f"import pathlib\npathlib.Path({str(canary)!r}).write_text('ran')\n"
+
+
+def seal(folder: Path) -> None:
+    """Make the saved model's own manifest fit what is there now."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != "manifest.json":
+            files[path.relative_to(folder).as_posix()] = {
+                "size": path.stat().st_size,
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            }
+    (folder / "manifest.json").write_text(json.dumps(files))
+
+
+def _write(name: str, content: Callable[[Path], str | bytes]) -> Attack:
+    def attack(folder: Path, canary: Path) -> None:
+        made = content(canary)
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(made.encode() if isinstance(made, str) else made)
+        if MODEL in Path(name).parents:
+            seal(folder / MODEL)
+
+    return attack
+
+
+def _edit(name: str, before: str, after: str) -> Attack:
+    def attack(folder: Path, canary: Path) -> None:
+        text = (folder / name).read_text()
+        assert before in text, f"{name} holds no {before!r}"
+        (folder / name).write_text(text.replace(before, after.replace("CANARY", str(canary)), 1))
+
+    return attack
+
+
+def _both(*attacks: Attack) -> Attack:
+    def attack(folder: Path, canary: Path) -> None:
+        for each in attacks:
+            each(folder, canary)
+
+    return attack
+
+
+def _append_code(name: str) -> Attack:
+    def attack(folder: Path, canary: Path) -> None:
+        with (folder / name).open("a") as stream:
+            stream.write("\n" + code(canary))
+        if MODEL in Path(name).parents:
+            seal(folder / MODEL)
+
+    return attack
+
+
+def _compiled(folder: Path, canary: Path) -> None:
+    """A compiled file where Python would look for serving.py's, of the right time and size."""
+    import importlib._bootstrap_external as bootstrap
+    import importlib.util
+
+    (folder / "__pycache__").unlink()
+    (folder / "__pycache__").mkdir()
+    status = (folder / "serving.py").stat()
+    compiled = compile(code(canary), str(folder / "serving.py"), "exec")
+    raw = bootstrap._code_to_timestamp_pyc(compiled, int(status.st_mtime), status.st_size)
+    Path(importlib.util.cache_from_source(str(folder / "serving.py"))).write_bytes(raw)
+
+
+def _link_file(folder: Path, canary: Path) -> None:
+    outside = folder.parent.parent / "outside.py"
+    outside.write_text(code(canary))
+    (folder / "serving.py").unlink()
+    (folder / "serving.py").symlink_to(outside)
+
+
+def _link_folder(folder: Path, canary: Path) -> None:
+    outside = folder.parent.parent / "outside"
+    (folder / MODEL).rename(outside)
+    (folder / MODEL).symlink_to(outside)
+    _append_code("saved.py")(outside, canary)
+
+
+def _hard_link(folder: Path, canary: Path) -> None:
+    outside = folder.parent.parent / "outside.py"
+    outside.write_text(code(canary))
+    (folder / "serving.py").unlink()
+    os.link(outside, folder / "serving.py")
+
+
+def _pipe(folder: Path, canary: Path) -> None:
+    (folder / "serving.py").unlink()
+    os.mkfifo(folder / "serving.py")
+
+
+def _bomb(name: str) -> Attack:
+    def attack(folder: Path, canary: Path) -> None:
+        with (folder / name).open("ab") as stream:
+            stream.truncate(2**40)  # all holes here, a full disk wherever it is copied
+
+    return attack
+
+
+def _weights(change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> Attack:
+    def attack(folder: Path, canary: Path) -> None:
+        path = folder / MODEL / "model.safetensors"
+        save_file(change(load_file(path)), path)
+        seal(folder / MODEL)
+
+    return attack
+
+
+def _header(length: int, header: str, data: bytes) -> Attack:
+    return _write("artifacts/model/model.safetensors", lambda _: struct.pack("<Q", length) + header.encode() + data)
+
+
+def _reversed(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: tensor[::-1].copy() for name, tensor in tensors.items()}
+
+
+OVERLAPPING = json.dumps(
+    {
+        "a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]},
+        "b": {"dtype": "F32", "shape": [4], "data_offsets": [8, 24]},
+    }
+)
+PICKLE_FLAVOR = _both(
+    _write("python_model.pkl", pickled),
+    _edit(
+        "MLmodel",
+        "loader_module: mlflow.pyfunc.loaders.code_model",
+        "loader_module: mlflow.pyfunc.model\n    python_model: python_model.pkl",
+    ),
+    _edit("MLmodel", "    model_code_path: serving.py\n", ""),
+)
+
+ATTACKS: dict[str, Attack] = {
+    "a pickle beside the model": _write("artifacts/model/model.pkl", pickled),
+    "a .pt beside the model": _write("artifacts/model/model.pt", pickled),
+    "a pytorch_model.bin": _write("pytorch_model.bin", pickled),
+    "a .joblib": _write("artifacts/model/pipeline.joblib", pickled),
+    "a pickle called model.safetensors": _write("artifacts/model/model.safetensors", pickled),
+    "a pickle called training_ids.npy": _write("artifacts/model/training_ids.npy", pickled),
+    "a python_model pickle in MLmodel": PICKLE_FLAVOR,
+    "another loader_module": _both(
+        _write("code/evil.py", lambda canary: code(canary) + "def _load_pyfunc(path):\n    return None\n"),
+        _edit("MLmodel", "loader_module: mlflow.pyfunc.loaders.code_model", "loader_module: evil"),
+        _edit("MLmodel", "code: null", "code: code"),
+    ),
+    "a second flavor": _both(
+        _write("model.pkl", pickled),
+        _edit("MLmodel", "flavors:\n", "flavors:\n  sklearn:\n    pickled_model: model.pkl\n"),
+    ),
+    "model code outside": _both(
+        lambda folder, canary: (folder.parent.parent / "outside.py").write_text(code(canary)),
+        _edit("MLmodel", "model_code_path: serving.py", "model_code_path: ../../outside.py"),
+    ),
+    "an object in MLmodel's YAML": _edit(
+        "MLmodel", "flavors:\n", "evil: !!python/object/apply:os.system ['touch CANARY']\nflavors:\n"
+    ),
+    "auto_map in model.json": _both(
+        _write("artifacts/model/modeling_evil.py", code),
+        _edit("artifacts/model/model.json", "{", '{"auto_map": {"AutoModel": "modeling_evil.Evil"},'),
+        lambda folder, _: seal(folder / MODEL),
+    ),
+    "a symbolic link": _link_file,
+    "a symbolic link to a folder": _link_folder,
+    "a hard link": _hard_link,
+    "a pipe": _pipe,
+    "a terabyte of weights": _bomb("artifacts/model/model.safetensors"),
+    "a terabyte of requirements": _bomb("requirements.txt"),
+    "a terabyte of tokenizer": _bomb("artifacts/model/tokenizer.json"),
+    "a header of an exabyte": _header(2**60, "{}", b""),
+    "overlapping tensors": _header(len(OVERLAPPING), OVERLAPPING, bytes(24)),
+    "swapped weights": _weights(_reversed),
+    "weights that are no numbers": _weights(lambda all_: {name: each * np.nan for name, each in all_.items()}),
+    "weights of other shapes": _weights(lambda all_: {name: each.reshape(-1)[:1] for name, each in all_.items()}),
+    "planted compiled code": _compiled,
+    "a planted serving.py": _append_code("serving.py"),
+    "a planted architecture.py": _append_code("artifacts/model/architecture.py"),
+    "a planted saved.py": _append_code("artifacts/model/saved.py"),
+    "a sitecustomize.py": _both(_write("sitecustomize.py", code), _write("usercustomize.py", code)),
+    "a .pth": _write("evil.pth", lambda canary: f"import os; os.system(\"touch '{canary}'\")\n"),
+    "an index of packages": _edit("requirements.txt", "mlflow==", "--index-url http://127.0.0.1:9/evil\nmlflow=="),
+    "a package from a path": _edit("requirements.txt", "mlflow==", "evil @ file:///tmp/evil\nmlflow=="),
+    "pip's options in conda.yaml": _edit("conda.yaml", "- pip:\n", "- pip:\n  - --index-url http://127.0.0.1:9/evil\n"),
+    "a build dependency": _edit("python_env.yaml", "- wheel", "- wheel\n- evil @ file:///tmp/evil"),
+}
+
+FORGED: tuple[str, ...] = (
+    "a pickle beside the model",
+    "a .pt beside the model",
+    "a pytorch_model.bin",
+    "a .joblib",
+    "a pickle called model.safetensors",
+    "a python_model pickle in MLmodel",
+    "another loader_module",
+    "a second flavor",
+    "model code outside",
+    "an object in MLmodel's YAML",
+    "a header of an exabyte",
+    "overlapping tensors",
+    "weights that are no numbers",
+    "weights of other shapes",
+    "a sitecustomize.py",
+    "a .pth",
+    "an index of packages",
+    "a package from a path",
+    "pip's options in conda.yaml",
+    "a build dependency",
+)
+"""Those that are refused even if the attacker can write the registry's tags as well, so that every digest fits."""

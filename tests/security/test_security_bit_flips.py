@@ -1,0 +1,94 @@
+"""One flipped bit in any stored byte is found, named, and never used. `make bit-flips` does a thousand."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from security.bit_flips import flip_bits, kinds, table
+
+if TYPE_CHECKING:
+    from fixtures_of_flows import Workspace
+
+FLIPS = 6
+"""In each kind of bytes."""
+
+
+def _flip(path: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+
+
+def test_every_flipped_bit_is_found(copy: Callable[[Path], Workspace], digits: Path, tmp_path: Path) -> None:
+    workspace = copy(digits)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    chosen = kinds(workspace.project, workspace.client, scratch)
+    draw = random.Random(20261122)
+    results = [flip_bits(kind, FLIPS, draw) for kind in chosen]
+    assert not [miss for each in results for miss in each.missed], table(results)
+    assert len(results) >= 12
+
+
+def test_a_word_is_asked_of_intact_bytes_as_well(
+    copy: Callable[[Path], Workspace], digits: Path, tmp_path: Path
+) -> None:
+    """So that "found" does not come from readers that complain of everything."""
+    workspace = copy(digits)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    for kind in kinds(workspace.project, workspace.client, scratch):
+        if kind.names != "the step":  # restoring from the newest checkpoint ends its test: it is not step 10
+            assert kind.ask(kind.files[0]) == "", kind.name
+
+
+@pytest.mark.parametrize(
+    ("name", "verb"),
+    [
+        ("serving.py", ("promote", "digits-cnn", "1")),
+        ("model.safetensors", ("serve", "digits-cnn/1", "--port", "0")),
+    ],
+)
+def test_a_verb_ends_with_5_and_the_name_of_the_file(
+    copy: Callable[[Path], Workspace], two_versions: Path, name: str, verb: tuple[str, ...]
+) -> None:
+    workspace = copy(two_versions)
+    stored = Path(str(workspace.client.get_model_version("digits-cnn", "1").source).removeprefix("file://"))
+    _flip(next(stored.rglob(name)))
+    outcome = workspace.run(*verb)
+    assert outcome.code == 5
+    assert f"{name} was changed" in outcome.complaint[0]
+    assert workspace.production("digits-cnn") == 2
+
+
+def test_a_run_makes_damaged_outputs_again_and_says_so(after_digits: Workspace) -> None:
+    stage = after_digits.stage_folder("evaluate")
+    before = (stage / "predictions.parquet").read_bytes()
+    _flip(stage / "predictions.parquet")
+    outcome = after_digits.run("run", "configs/digits_cnn.yaml")
+    assert outcome.code == 0
+    assert "the stored output is not used, predictions.parquet was changed" in outcome.stderr + outcome.stdout
+    assert (stage / "predictions.parquet").read_bytes() == before
+
+
+def test_damaged_data_is_restored_and_if_nothing_can_restore_it_refused(after_digits: Workspace) -> None:
+    data = after_digits.root / "data" / "digits" / "examples.parquet"
+    before = data.read_bytes()
+    _flip(data)
+    assert after_digits.done("run", "configs/digits_cnn.yaml")["stages"]["ingest"] == "ran"
+    assert data.read_bytes() == before
+
+    for folder in (after_digits.root / ".dvc" / "cache", after_digits.root / ".modelworks" / "dvc-remote"):
+        for path in folder.rglob("*"):
+            if path.is_file() and path.stat().st_size == len(before):
+                path.chmod(0o644)
+                _flip(path)
+                damaged = path
+    data.unlink()
+    outcome = after_digits.run("run", "configs/digits_cnn.yaml")
+    assert outcome.code == 5
+    assert str(damaged.name) in outcome.complaint[0]

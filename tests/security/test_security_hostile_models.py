@@ -1,0 +1,207 @@
+"""Nothing of a hostile package runs, by whichever way it is used; each is refused with the reason."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from security.hostile import ATTACKS, FORGED, code, pickled
+
+from modelworks.digest import folder_digests, json_digest
+from modelworks.errors import Corrupt, Refused
+from modelworks.project import Project
+from modelworks.registry import lineage, package, production, proof, versions
+from modelworks.store import write_json
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from modelworks.registry.witness import Witness
+
+NAME = "small"
+
+
+@dataclass
+class Registry:
+    """A project with a version, and where its bytes are."""
+
+    client: MlflowClient
+    project: Project
+    package: Path
+    evidence: Path
+    pristine: Path
+
+    @contextmanager
+    def attacked(self, name: str, canary: Path, *, forged: bool = False) -> Iterator[None]:
+        """An attack, and all as it was afterwards."""
+        ATTACKS[name](self.package, canary)
+        if forged:
+            self.forge()
+        yield
+        for folder in (self.package, self.evidence):
+            shutil.rmtree(folder)
+            shutil.copytree(self.pristine / folder.name, folder)
+        listing = package.read_listing(self.evidence / package.FILES)
+        self.client.set_model_version_tag(NAME, "1", lineage.DIGEST, json_digest(listing))
+        for outside in self.package.parent.parent.glob("outside*"):
+            shutil.rmtree(outside) if outside.is_dir() else outside.unlink()
+
+    def forge(self) -> None:
+        """What an attacker can do who may write the registry's tags as well."""
+        files = folder_digests(self.package)
+        write_json(self.evidence / package.FILES, files)
+        self.client.set_model_version_tag(NAME, "1", lineage.DIGEST, json_digest(files))
+
+
+@pytest.fixture
+def registry(client: MlflowClient, project: Project, register: Callable[..., Any], tmp_path: Path) -> Registry:
+    version = register()
+    source = client.get_model_version(NAME, "1").source
+    run = client.get_run(version.run_id)
+    stored = Path(str(source).removeprefix("file://"))
+    evidence = Path(run.info.artifact_uri.removeprefix("file://")) / package.EVIDENCE
+    for folder in (stored, evidence):
+        shutil.copytree(folder, tmp_path / "pristine" / folder.name)
+    return Registry(client, project, stored, evidence, tmp_path / "pristine")
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Iterator[Path]:
+    """A file that only hostile code makes; the test fails if it is there at the end."""
+    path = tmp_path / "canary"
+    yield path
+    assert not path.exists(), "hostile code ran"
+
+
+def test_the_mark_is_left_when_hostile_code_does_run(tmp_path: Path) -> None:
+    pickle.loads(pickled(tmp_path / "pickle"))
+    exec(code(tmp_path / "code"))
+    assert (tmp_path / "pickle").exists()
+    assert (tmp_path / "code").exists()
+
+
+def test_a_package_that_was_changed_in_the_store_is_refused_by_every_verb(
+    registry: Registry, witness: Witness, canary: Path
+) -> None:
+    assert len(ATTACKS) >= 20
+    accepted = []
+    for name in ATTACKS:
+        with registry.attacked(name, canary):
+            version = versions.get(registry.client, NAME, 1)
+            # Promotion and rollback; the gate's opponent, serving and rebuilding.
+            if not _refuses(lambda: proof.prove(registry.client, version, witness), (Corrupt,)):  # noqa: B023  # called at once
+                accepted.append(f"proving: {name}")
+            if not _refuses(lambda: proof.model_folder(registry.client, registry.project, NAME, 1), (Corrupt,)):
+                accepted.append(f"fetching: {name}")
+            assert not canary.exists(), name
+    assert accepted == []
+    assert proof.prove(registry.client, versions.get(registry.client, NAME, 1), witness)["probe_rows"] > 0
+
+
+def test_a_package_that_breaks_the_form_is_refused_though_every_digest_fits(
+    registry: Registry, witness: Witness, canary: Path
+) -> None:
+    accepted = []
+    for name in FORGED:
+        with registry.attacked(name, canary, forged=True):
+            version = versions.get(registry.client, NAME, 1)
+            if not _refuses(lambda: proof.prove(registry.client, version, witness, other_libraries=True)):  # noqa: B023
+                accepted.append(f"proving: {name}")
+            if not _refuses(lambda: _ask(registry)):
+                accepted.append(f"asking: {name}")
+            assert not canary.exists(), name
+    assert accepted == []
+
+
+def test_names_that_lead_outside_are_refused(registry: Registry, canary: Path) -> None:
+    for name in (
+        "../outside.py",
+        "/etc/passwd",
+        "artifacts/model/../../serving.py",
+        "artifacts//serving.py",
+        "a\\b.py",
+    ):
+        listing = package.read_listing(registry.evidence / package.FILES)
+        listing[name] = {"size": 1, "sha256": "0" * 64}
+        write_json(registry.evidence / package.FILES, listing)
+        registry.client.set_model_version_tag(NAME, "1", lineage.DIGEST, json_digest(listing))
+        with pytest.raises(Corrupt, match=r"names a file outside|no package has"):
+            proof.model_folder(registry.client, registry.project, NAME, 1)
+        del listing[name]
+        write_json(registry.evidence / package.FILES, listing)
+
+
+def test_a_digest_that_is_a_path_is_refused(registry: Registry) -> None:
+    registry.client.set_model_version_tag(NAME, "1", lineage.DIGEST, "../../outside")
+    with pytest.raises(Corrupt, match="its digest is none"):
+        proof.model_folder(registry.client, registry.project, NAME, 1)
+
+
+def test_a_refused_promotion_moves_nothing_and_is_written_down(registry: Registry, canary: Path) -> None:
+    ATTACKS["a planted serving.py"](registry.package, canary)
+    with pytest.raises(Corrupt, match=r"serving\.py was changed"):
+        production.promote(
+            registry.client, registry.project, NAME, 1, expected=0, reason="a test", who="a test", evidence={}
+        )
+    assert versions.production(registry.client, NAME) == 0
+
+
+LOADED_BY_HAND = """
+import json, os, sys
+assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+import mlflow.pyfunc
+try:
+    mlflow.pyfunc.load_model(sys.argv[1])
+except Exception as error:
+    print(json.dumps(f"{type(error).__name__}: {error}"))
+"""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a pickle called model.safetensors",
+        "a planted architecture.py",
+        "a planted saved.py",
+        "a python_model pickle in MLmodel",
+    ],
+)
+def test_who_loads_a_package_by_hand_is_protected_inside_the_saved_model_and_from_pickles(
+    registry: Registry, canary: Path, name: str
+) -> None:
+    before = (registry.package / "artifacts/model/manifest.json").read_bytes()
+    ATTACKS[name](registry.package, canary)
+    (registry.package / "artifacts/model/manifest.json").write_bytes(before)
+    command = [sys.executable, "-I", "-B", "-c", LOADED_BY_HAND, str(registry.package)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(finished.stdout.splitlines()[-1])
+
+
+def _refuses(use: Callable[[], object], kinds: tuple[type[Exception], ...] = (Corrupt, Refused)) -> bool:
+    """Whether it raises one of our errors; any other one is a bug of ours, and passes."""
+    try:
+        use()
+    except kinds:
+        return True
+    return False
+
+
+def _ask(registry: Registry) -> Any:
+    """As the gate asks an opponent."""
+    from modelworks.data import packed
+    from modelworks.evaluation import predict
+
+    model = predict.load(proof.model_folder(registry.client, registry.project, NAME, 1))
+    contents = packed.read(registry.project.data / "image")["image"].to_pylist()[:4]
+    rows = predict.HeldOut(rows=np.arange(4), ids=("0",) * 4, labels=np.zeros(4, np.int16), contents=contents)
+    return predict.probabilities(model, rows)

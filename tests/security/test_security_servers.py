@@ -1,0 +1,270 @@
+"""The servers as we start them, asked by strangers: other hosts, other sites' pages, and paths that lead outside."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from modelworks.data import packed
+
+if TYPE_CHECKING:
+    from fixtures_of_flows import Background, Workspace
+
+SECRET = "the content of a file that no server may show"
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server on loopback."""
+
+    port: int
+
+    def ask(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, str]:
+        """Status and text. The path goes out as it is: no client's library makes it harmless."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+            connection.putrequest(method, path, skip_host=True)
+            raw = json.dumps(body).encode() if body is not None else b""
+            for name, value in {"Host": f"127.0.0.1:{self.port}", **headers}.items():
+                connection.putheader(name.replace("_", "-"), value)
+            connection.putheader("Content-Type", "application/json")
+            connection.putheader("Content-Length", str(len(raw)))
+            connection.endheaders(raw)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode(errors="replace")
+
+
+@dataclass(frozen=True)
+class Up:
+    """`modelworks up`, running."""
+
+    workspace: Workspace
+    background: Background
+    mlflow: Server
+    prefect: Server
+    outside: Path
+
+
+@pytest.fixture(scope="module")
+def up(digits: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """Over a copy of the digits' project; the user's environment asks for everything unsafe."""
+    from fixtures_of_flows import Workspace, _copy
+
+    root = tmp_path_factory.mktemp("up") / "project"
+    _copy(digits, root)
+    outside = root.parent / "outside.txt"
+    outside.write_text(SECRET)
+    unsafe = {
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "true",
+        "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "true",
+        "MLFLOW_SERVER_ALLOWED_HOSTS": "*",
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": "*",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "true",
+        "MLFLOW_HOST": "0.0.0.0",
+        "MLFLOW_UVICORN_OPTS": "--host 0.0.0.0",
+        "PREFECT_SERVER_API_HOST": "0.0.0.0",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "*",
+    }
+    workspace = Workspace(root, {**environment, **unsafe})
+    mlflow, prefect = free_port(), free_port()
+    with workspace.running("up", "--mlflow-port", str(mlflow), "--prefect-port", str(prefect)) as background:
+        assert background.process.stdout is not None
+        for line in background.process.stdout:
+            if "Ctrl-C" in line:
+                break
+        yield Up(workspace, background, Server(mlflow), Server(prefect), outside)
+        background.signal(signal.SIGINT)
+        assert background.finish().code == 0
+
+
+def test_every_process_refuses_pickles_and_listens_on_loopback_alone(up: Up) -> None:
+    processes = [psutil.Process(up.background.process.pid), *up.background.children()]
+    listening = set()
+    for each in processes[1:]:
+        assert each.environ().get("MLFLOW_ALLOW_PICKLE_DESERIALIZATION") == "false", each.cmdline()
+        assert each.environ().get("MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE") == "false", each.cmdline()
+    for each in processes:
+        found = [one for one in each.net_connections("inet") if one.status == psutil.CONN_LISTEN]
+        listening |= {(one.laddr.ip, one.laddr.port) for one in found}
+    assert {address for address, _ in listening} == {"127.0.0.1"}
+    assert {up.mlflow.port, up.prefect.port} <= {port for _, port in listening}
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.org", "evil.org:5000", "192.168.1.5:5000", "10.0.0.1", "127.0.0.1:1", "[fd00::1]:80"]
+)
+def test_a_foreign_host_is_refused(up: Up, host: str) -> None:
+    body = {"max_results": 10}
+    assert up.mlflow.ask("POST", "/api/2.0/mlflow/experiments/search", body)[0] == 200
+    assert up.mlflow.ask("POST", "/api/2.0/mlflow/experiments/search", body, Host=host)[0] == 403
+    assert up.prefect.ask("POST", "/api/flows/filter", {})[0] == 200
+    assert up.prefect.ask("POST", "/api/flows/filter", {}, Host=host)[0] == 403
+
+
+@pytest.mark.parametrize("origin", ["http://evil.org", "https://127.0.0.1.evil.org", "null"])
+def test_a_foreign_page_can_change_nothing(up: Up, origin: str) -> None:
+    before = up.workspace.registered()
+    for method, path, body in (
+        ("POST", "experiments/create", {"name": "evil"}),
+        ("DELETE", "registered-models/delete", {"name": "digits-cnn"}),
+        ("DELETE", "model-versions/delete", {"name": "digits-cnn", "version": "1"}),
+        ("POST", "registered-models/alias", {"name": "digits-cnn", "alias": "production", "version": "1"}),
+        ("DELETE", "registered-models/alias", {"name": "digits-cnn", "alias": "production"}),
+    ):
+        for prefix in ("/api/2.0/mlflow/", "/ajax-api/2.0/mlflow/"):
+            status, _ = up.mlflow.ask(method, prefix + path, body, Origin=origin)
+            assert status == 403, (method, path)
+    for method, path in (("POST", "/api/flows/filter"), ("DELETE", "/api/flows/0"), ("GET", "/api/health")):
+        assert up.prefect.ask(method, path, {}, Origin=origin)[0] == 403
+    assert up.workspace.registered() == before
+    assert up.workspace.production("digits-cnn") == 1
+
+
+def test_a_foreign_page_opens_no_websocket(up: Up) -> None:
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec_WebSocket_Version": "13",
+        "Sec_WebSocket_Key": base64.b64encode(b"0" * 16).decode(),
+    }
+    assert up.prefect.ask("GET", "/api/events/in", Origin="http://evil.org", **upgrade)[0] == 403
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../" * 12 + "{0}",
+        "..%2f" * 12 + "{0}",
+        "%2e%2e/" * 12 + "{0}",
+        "%252e%252e%252f" * 12 + "{0}",
+        "/{0}",
+        "file:///{0}",
+        "package/../../../../../../../../../../../../{0}",
+        "..\\" * 12 + "{0}",
+        "package%00/../../{0}",
+    ],
+)
+def test_artifacts_lead_to_no_file_outside(up: Up, path: str) -> None:
+    run = up.workspace.runs("digits-cnn")[0].info.run_id
+    asked = path.format(str(up.outside).lstrip("/"))
+    model = up.workspace.client.search_logged_models([up.workspace.runs("digits-cnn")[0].info.experiment_id])[
+        0
+    ].model_id
+    for address in (
+        f"/get-artifact?run_id={run}&path={asked}",
+        f"/get-artifact?run_uuid={run}&path={asked}",
+        f"/model-versions/get-artifact?name=digits-cnn&version=1&path={asked}",
+        f"/ajax-api/2.0/mlflow/get-artifact?run_id={run}&path={asked}",
+        f"/ajax-api/2.0/mlflow/logged-models/{model}/artifacts/files?artifact_file_path={asked}",
+        f"/api/2.0/mlflow-artifacts/artifacts/{asked}",
+        f"/ajax-api/2.0/mlflow-artifacts/artifacts/{asked}",
+        f"/static-files/{asked}",
+        f"/{asked}",
+    ):
+        status, text = up.mlflow.ask("GET", address)
+        assert SECRET not in text, address
+        assert status >= 400 or "<!doctype html>" in text.lower(), address
+    for address in (f"/{asked}", f"/ui/{asked}", f"/api/{asked}"):
+        assert SECRET not in up.prefect.ask("GET", address)[1], address
+
+
+def test_nothing_is_uploaded_or_deleted_through_the_server(up: Up) -> None:
+    for method in ("PUT", "DELETE", "GET"):
+        status, _ = up.mlflow.ask(method, "/api/2.0/mlflow-artifacts/artifacts/mine.txt", {})
+        assert status >= 400
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "file://{0}",
+        "{0}",
+        "file://{0}#",
+        "file://{0}?x",
+        "FILE://{0}",
+        "file://localhost{0}",
+        "{1}/../../../../../..{0}",
+        "file://{1}/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e{0}",
+        "mlflow-artifacts:/../../../..{0}",
+        "models:/../../{0}",
+    ],
+)
+def test_a_version_cannot_be_made_of_files_outside(up: Up, source: str) -> None:
+    run = up.workspace.runs("digits-cnn")[0].info
+    place = source.format(up.outside.parent, run.artifact_uri.removeprefix("file://"))
+    for fields in ({}, {"run_id": run.run_id}):
+        status, text = up.mlflow.ask(
+            "POST", "/api/2.0/mlflow/model-versions/create", {"name": "digits-cnn", "source": place, **fields}
+        )
+        if status == 200:
+            number = json.loads(text)["model_version"]["version"]
+            shown = up.mlflow.ask(
+                "GET", f"/model-versions/get-artifact?name=digits-cnn&version={number}&path={up.outside.name}"
+            )
+            up.workspace.client.delete_model_version("digits-cnn", number)
+            pytest.fail(f"{place} was taken for a source; its files answer {shown}")
+        assert status >= 400
+
+
+@pytest.fixture
+def served(copy: Callable[[Path], Workspace], digits: Path) -> Iterator[tuple[Workspace, Server, Any]]:
+    """`modelworks serve`, and what it printed."""
+    workspace = copy(digits).with_environment(MLFLOW_ALLOW_PICKLE_DESERIALIZATION="true")
+    port = free_port()
+    with workspace.running("serve", "digits-cnn@production", "--port", str(port), "--json") as background:
+        assert background.process.stdout is not None
+        text = ""
+        for line in background.process.stdout:
+            text += line
+            if line.startswith("}"):
+                break
+        (child,) = background.children()
+        assert child.environ()["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+        yield workspace, Server(port), json.loads(text)
+        background.signal(signal.SIGINT)
+        assert background.finish().code == 0
+        assert not child.is_running()
+
+
+def test_a_served_answer_is_the_evaluations_and_strangers_get_none(served: tuple[Workspace, Server, Any]) -> None:
+    workspace, server, notice = served
+    assert (notice["model"], notice["version"]) == ("digits-cnn", 1)
+    assert notice["address"] == f"http://127.0.0.1:{server.port}/invocations"
+    assert notice["example"].startswith(f"curl {notice['address']} ")
+    said = pq.read_table(workspace.stage_folder("evaluate") / "predictions.parquet").slice(0, 16)
+    images = packed.read(workspace.root / "data" / "digits", ["image"]).take(said["row"])["image"].to_pylist()
+    body = {"inputs": [base64.b64encode(each).decode() for each in images], "params": {"top_k": 10}}
+    status, text = server.ask("POST", "/invocations", body)
+    assert status == 200, text
+    answers = json.loads(text)["predictions"]
+    assert [int(each["label"]) for each in answers] == said["predicted"].to_pylist()
+    for answer, probabilities in zip(answers, said["probabilities"].to_pylist(), strict=True):
+        assert list(answer["probabilities"].values()) == pytest.approx(sorted(probabilities, reverse=True), abs=1e-5)
+    assert server.ask("POST", "/invocations", body, Host="evil.org")[0] == 403
+    assert server.ask("POST", "/invocations", body, Origin="http://evil.org")[0] == 403
+
+
+def test_a_host_that_others_reach_is_refused_with_what_is_missing(
+    copy: Callable[[Path], Workspace], digits: Path
+) -> None:
+    outcome = copy(digits).run("serve", "digits-cnn", "--host", "0.0.0.0")
+    assert outcome.code == 2
+    for name in ("TOKEN", "HOSTS", "ORIGINS"):
+        assert f"MODELWORKS_SERVER_{name}" in outcome.complaint[0]

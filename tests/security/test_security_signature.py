@@ -1,0 +1,150 @@
+"""With a key named, a version is used only with its signature: also where every digest was forged."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from security.hostile import ATTACKS
+
+from modelworks.digest import folder_digests, json_digest
+from modelworks.errors import BadInput, Corrupt
+from modelworks.project import Project
+from modelworks.registry import lineage, package, proof, signature, versions
+from modelworks.store import write_json
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from modelworks.registry.witness import Witness
+
+pytest.importorskip("model_signing", reason="the extra `signing` is not installed")
+NAME = "small"
+PRIVATE, PUBLIC = "MODELWORKS_SIGNING_KEY", "MODELWORKS_VERIFYING_KEY"
+
+
+def _make_key(folder: Path) -> tuple[Path, Path]:
+    """Private and public key files."""
+    folder.mkdir(exist_ok=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    private, public = folder / "private.pem", folder / "public.pem"
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    public.write_bytes(
+        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    return private, public
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> tuple[Path, Path]:
+    return _make_key(tmp_path / "keys")
+
+
+@pytest.fixture
+def signed(keys: tuple[Path, Path], register: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A version registered with the private key; only the public one is named afterwards."""
+    monkeypatch.setenv(PRIVATE, str(keys[0]))
+    version = register()
+    monkeypatch.delenv(PRIVATE)
+    monkeypatch.setenv(PUBLIC, str(keys[1]))
+    return version
+
+
+def _forge(client: MlflowClient, run_id: str) -> tuple[Path, Path]:
+    """The package and its evidence in the store, every digest made to fit what is there now."""
+    stored = Path(str(client.get_model_version(NAME, "1").source).removeprefix("file://"))
+    evidence = Path(client.get_run(run_id).info.artifact_uri.removeprefix("file://")) / package.EVIDENCE
+    files = folder_digests(stored)
+    write_json(evidence / package.FILES, files)
+    client.set_model_version_tag(NAME, "1", lineage.DIGEST, json_digest(files))
+    return stored, evidence
+
+
+def test_a_signed_version_is_proven_and_the_proof_says_so(
+    client: MlflowClient, project: Project, signed: Any, witness: Witness
+) -> None:
+    found = proof.prove(client, versions.get(client, NAME, 1), witness)
+    assert found["signature"] == "verified"
+    assert proof.model_folder(client, project, NAME, 1).is_dir()
+
+
+def test_the_private_key_alone_is_enough_to_verify(
+    client: MlflowClient, project: Project, signed: Any, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(PUBLIC)
+    monkeypatch.setenv(PRIVATE, str(keys[0]))
+    assert proof.model_folder(client, project, NAME, 1).is_dir()
+
+
+@pytest.mark.parametrize("attack", ["a planted serving.py", "a planted architecture.py", "swapped weights"])
+def test_code_and_weights_that_were_forged_with_every_digest_are_found(
+    client: MlflowClient, project: Project, signed: Any, witness: Witness, tmp_path: Path, attack: str
+) -> None:
+    stored, _ = _forge(client, signed.run_id)
+    ATTACKS[attack](stored, tmp_path / "canary")
+    _forge(client, signed.run_id)
+    with pytest.raises(Corrupt, match=r"signature\.json does not sign these bytes"):
+        proof.prove(client, versions.get(client, NAME, 1), witness)
+    with pytest.raises(Corrupt, match=r"signature\.json does not sign these bytes"):
+        proof.model_folder(client, project, NAME, 1)
+    assert not (tmp_path / "canary").exists()
+
+
+def test_a_signature_that_is_missing_or_of_another_key_is_refused(
+    client: MlflowClient,
+    project: Project,
+    signed: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, evidence = _forge(client, signed.run_id)
+    kept = evidence / signature.FILE
+    shutil.copyfile(kept, tmp_path / "kept")
+    kept.unlink()
+    with pytest.raises(Corrupt, match=r"signature\.json is missing"):
+        proof.model_folder(client, project, NAME, 1)
+    shutil.copyfile(tmp_path / "kept", kept)
+    monkeypatch.setenv(PUBLIC, str(_make_key(tmp_path / "other")[1]))
+    with pytest.raises(Corrupt, match=r"signature\.json does not sign these bytes with this key"):
+        proof.model_folder(client, project, NAME, 1)
+
+
+def test_a_copy_that_was_fetched_before_is_not_used_without_its_signature(
+    client: MlflowClient,
+    project: Project,
+    register: Callable[..., Any],
+    keys: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    register()  # without a key
+    assert proof.model_folder(client, project, NAME, 1).is_dir()
+    monkeypatch.setenv(PUBLIC, str(keys[1]))
+    with pytest.raises(Corrupt, match=r"signature\.json is missing"):
+        proof.model_folder(client, project, NAME, 1)
+
+
+def test_a_key_that_is_none_or_not_there_is_a_mistake_that_is_named(
+    register: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PRIVATE, str(tmp_path / "nowhere.pem"))
+    with pytest.raises(BadInput, match=f"{PRIVATE}: there is no file"):
+        register()
+    (tmp_path / "bad.pem").write_text("no key")
+    monkeypatch.setenv(PRIVATE, str(tmp_path / "bad.pem"))
+    with pytest.raises(BadInput, match=PRIVATE):
+        register(1)
+
+
+def test_a_machine_that_may_only_verify_registers_nothing(
+    register: Callable[..., Any], keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PUBLIC, str(keys[1]))
+    with pytest.raises(BadInput, match="there is no key to sign"):
+        register()
