@@ -14,6 +14,7 @@ from modelworks.data import packed
 from modelworks.data.decoded import DecodedSet, decoded
 from modelworks.data.packed import QUARANTINED, TEST, TRAIN, VALIDATION
 from modelworks.data.sources.base import Examples
+from modelworks.errors import Corrupt
 from modelworks.modalities import image, text
 
 
@@ -75,6 +76,18 @@ def test_the_same_key_is_made_once_and_a_damaged_set_again(tmp_path: Path, fit: 
     path.write_bytes(content)
     assert make(tmp_path, fit).arrays["pixels"][-1].max() == 5
     assert len(fit.seen) == 3
+
+
+def test_rows_of_a_large_set_are_read_from_its_file(
+    tmp_path: Path, fit: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert make(tmp_path, fit).files == {}
+    monkeypatch.setattr("modelworks.data.decoded.SMALL", 4)
+    data = make(tmp_path, fit)
+    rows = np.array([3, 0, 3])
+    assert data.files["pixels"].read(rows).tolist() == data.arrays["pixels"][rows].tolist()
+    with pytest.raises(Corrupt, match="ends before row 4"):
+        data.files["pixels"].read(np.array([4]))
 
 
 def test_two_that_want_the_same_rows_at_once_make_them_once(tmp_path: Path, fit: Counted) -> None:

@@ -124,6 +124,17 @@ def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
         source("folder.csv").read(tmp_path)
 
 
+def test_further_columns_are_kept_as_strings(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("words,class,age\nhello,a,3\nworld,b,40\n")
+    table = Table(kind="table", path="rows.csv", text="words", label="class", keep=("age",))
+    assert table.read(tmp_path).columns["age"].to_pylist() == ["3", "40"]
+    with pytest.raises(ValueError, match=r"keep: class is kept already"):
+        Table(kind="table", path="rows.csv", text="words", label="class", keep=("class",))
+    missing = Table(kind="table", path="rows.csv", text="words", label="class", keep=("place",))
+    with pytest.raises(BadInput, match=r"source\.keep: .* has no column 'place'"):
+        missing.read(tmp_path)
+
+
 def test_one_column_cannot_be_two_things() -> None:
     with pytest.raises(ValueError, match="must be three columns"):
         source("t.csv", label="body")

@@ -1,25 +1,27 @@
 """Decode once: arrays that training slices by index, memory-mapped, kept under a key.
 
 The key belongs to the caller and stands for everything the arrays depend on: the rows, their splits, and how the
-modality prepares them. Rows are read, decoded and written some at a time, and pages that were read are given back:
-memory does not grow with the set.
+modality prepares them. Rows are read, decoded and written some at a time; of a large set, rows are then read from
+their file and mapped pages are given back: memory does not grow with the set.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import mmap
 from collections.abc import Callable, Collection, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from modelworks.data import packed
 from modelworks.data.packed import TRAIN, VALIDATION
-from modelworks.store import StageStore, read_manifest, write_json
+from modelworks.data.rows import FileRows
+from modelworks.store import StageStore, damage, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,6 +70,8 @@ class DecodedSet:
     input: Input
     mappings: tuple[mmap.mmap, ...] = ()
     """The files that the arrays are mapped from."""
+    files: Mapping[str, FileRows] = field(default_factory=dict)
+    """The arrays again, to read rows of a large set from; empty where it is small or not one row to an example."""
 
     def release(self) -> None:
         """Give pages that were read back to the system, which keeps them as long as it has room.
@@ -100,22 +104,29 @@ def decoded(
     decodings = StageStore(store)
     folder = decodings.folder("decoded", key)
     with _one_at_a_time(folder.parent):
-        if read_manifest(folder) is None:
+        state = decodings.state("decoded", key)
+        if state == "damaged":
+            logging.getLogger(__name__).warning("%s: %s: the rows are decoded again", folder, damage(folder))
+        if state != "intact":
             decodings.clear_leftovers("decoded")
             with decodings.write("decoded", key, {}) as aside:
                 _make(aside, dataset, splits, classes, fit)
-    arrays, mappings = {}, []
+    arrays, mappings, files = {}, [], {}
     for name, (kind, shape) in json.loads((folder / ARRAYS).read_text()).items():
-        arrays[name], mapping = _mapped(folder / f"{name}.bin", np.dtype(kind), shape)
+        path = folder / f"{name}.bin"
+        arrays[name], mapping = _mapped(path, np.dtype(kind), shape)
         mappings += [mapping] if mapping is not None else []
+        if len(shape) > 1 and path.stat().st_size > SMALL:
+            files[name] = FileRows(path, np.dtype(kind), shape)
     own = load(json.loads((folder / "input.json").read_text()), folder)
     return DecodedSet(
         arrays=own.arrange(arrays),
-        labels=np.load(folder / "labels.npy"),
-        splits=np.load(folder / "splits.npy"),
-        ids=np.load(folder / "ids.npy"),
+        labels=np.load(folder / "labels.npy", allow_pickle=False),
+        splits=np.load(folder / "splits.npy", allow_pickle=False),
+        ids=np.load(folder / "ids.npy", allow_pickle=False),
         input=own,
         mappings=tuple(mappings),
+        files=files if len(files) == len(arrays) else {},
     )
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from modelworks.data import objects, packed, versions
+from modelworks.data.forgotten import forgotten_ids
 from modelworks.data.sources import PINNED, Source
 from modelworks.errors import Corrupt
+from modelworks.faults import fault_point
 from modelworks.locks import locked
 from modelworks.stages import sources
 from modelworks.store import disk_errors, write_json
@@ -53,8 +55,10 @@ def reason_to_work(project: Project, source: Source) -> str | None:
         return "DVC's cache does not hold what data.dvc pins"
     if pinned != objects.subtree(folder):
         return f"data/{source.dataset} is not what data.dvc pins"
-    if _remembered(project, source) != state:
-        return "the source may have changed"
+    remembered = _remembered(project, source)
+    if remembered != state:
+        same_but_for_that = remembered is not None and {**remembered, "forgotten": state["forgotten"]} == state
+        return "the rows to be forgotten are others" if same_but_for_that else "the source may have changed"
     return None
 
 
@@ -112,7 +116,7 @@ def _build(project: Project, source: Source, builds: Path) -> Path:
     folder = builds / source.dataset
     if not folder.exists():
         folder.mkdir()
-        packed.write(folder, source.dataset, _settings(source), source.read(project.root))
+        packed.write(folder, source.dataset, _settings(source), source.read(project.root), forgotten_ids(project))
     return folder
 
 
@@ -124,7 +128,9 @@ def _replace(folder: Path, built: Path) -> None:
     folder.parent.mkdir(exist_ok=True)
     if folder.exists():
         shutil.rmtree(folder)
+    fault_point("ingest.before_move")
     shutil.move(built, folder)
+    fault_point("ingest.after_move")
 
 
 def _state(project: Project, source: Source) -> dict[str, Any]:
@@ -132,6 +138,7 @@ def _state(project: Project, source: Source) -> dict[str, Any]:
     return {
         "source": _settings(source),
         "fingerprint": source.fingerprint(project.root),
+        "forgotten": sorted(forgotten_ids(project)),
         "code": sources([type(source).__module__, packed.__name__]),
     }
 
@@ -156,4 +163,6 @@ def _remembered(project: Project, source: Source) -> Any:  # any JSON value
 def _remember(project: Project, source: Source, state: dict[str, Any]) -> None:
     path = _memory(project, source)
     path.parent.mkdir(exist_ok=True)
+    fault_point("ingest.before_remember")
     write_json(path, state)
+    fault_point("ingest.after_remember")

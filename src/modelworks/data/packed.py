@@ -41,13 +41,19 @@ TRAIN, VALIDATION, TEST, QUARANTINED = 0, 1, 2, -1
 SPLIT_NAMES = ("train", "validation", "test")
 
 
-def write(folder: Path, name: str, source: dict[str, Any], examples: Examples) -> None:
-    """Pack the examples into a folder."""
+def write(
+    folder: Path, name: str, source: dict[str, Any], examples: Examples, forgotten: frozenset[str] = frozenset()
+) -> None:
+    """Pack the examples into a folder, without the rows whose ids are to be forgotten."""
     import pyarrow as pa
     import pyarrow.parquet
 
     content = examples.columns[examples.modality]
     table = pa.table({"id": _ids(content), **examples.columns})
+    rows = table.num_rows
+    if forgotten:
+        table = table.filter(pa.array([each not in forgotten for each in table["id"].to_pylist()], pa.bool_()))
+    left_out = rows - table.num_rows
     # What no codec, thread count or allocator decides: fixed versions, level, row groups and no hidden metadata.
     pa.parquet.write_table(
         table.replace_schema_metadata(None),
@@ -70,6 +76,7 @@ def write(folder: Path, name: str, source: dict[str, Any], examples: Examples) -
             "modality": examples.modality,
             "classes": {label: counts[label] for label in sorted(counts)},
             "rows": table.num_rows,
+            **({"forgotten": left_out} if left_out else {}),
             "source": {**source, "sha256": examples.source_digest, **examples.details},
             "licence": examples.licence,
         },

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelworks.data import objects, packed
 from modelworks.data.objects import listing_digest, subtree
 from modelworks.errors import Corrupt, Unavailable
+from modelworks.faults import fault_point
 from modelworks.records import DatasetVersion
+from modelworks.store import sync
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from dvc.repo import Repo
 
     from modelworks.project import Project
 
 __all__ = [
+    "bring",
     "fetch",
     "listing_digest",
     "observe",
@@ -32,6 +36,7 @@ __all__ = [
     "record",
     "remove_unreadable_lock",
     "subtree",
+    "unreadable_lock",
 ]
 
 CONFIG = """\
@@ -71,16 +76,14 @@ def pin(project: Project) -> str | None:
     Raises:
         Corrupt: it is not what DVC writes.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    path = project.root / "data.dvc"
-    if not path.exists():
-        return None
+    path, before = _pin_file(project), _pin_before(project)
     try:
-        return str(YAML(typ="safe", pure=True).load(path.read_text())["outs"][0]["md5"])
-    except (YAMLError, LookupError, TypeError, OSError, UnicodeDecodeError) as error:
-        raise Corrupt(f"{path} is not what DVC writes: {error}", "git checkout data.dvc") from error
+        return _read_pin(path) if path.exists() else None
+    except Corrupt:
+        if not before.exists():
+            raise
+        # A kill came while DVC wrote the file, in place: the pin is still what it was.
+        return _read_pin(before) if before.stat().st_size else None
 
 
 def pinned_files(project: Project, name: str) -> dict[str, str] | None:
@@ -107,12 +110,20 @@ def record(project: Project) -> None:
     _drop_damaged(project)
     with _repository(project) as repository:
         _local_remote(repository, project)
-        repository.add([str(project.data)])
+        with _pin_kept(project):
+            fault_point("data.before_add")
+            repository.add([str(project.data)])
+            fault_point("data.after_add")
+        fault_point("data.before_push")
         repository.push()
+        fault_point("data.after_push")
 
 
-def fetch(project: Project) -> bool:
+def fetch(project: Project, lent: Mapping[str, Any] | None = None) -> bool:
     """Bring data/ to what data.dvc pins, from DVC's cache or the default remote; False when neither has it all.
+
+    Args:
+        lent: DVC settings in place of the project's own.
 
     Raises:
         Corrupt: the remote's bytes are not what the pin says.
@@ -120,7 +131,7 @@ def fetch(project: Project) -> bool:
     """
     cache, digest = _cache(project), pin(project)
     assert digest is not None
-    with _repository(project) as repository:
+    with _repository(project, lent) as repository:
         if not objects.complete(cache, digest):
             _download(repository, project, digest)
         if not objects.complete(cache, digest):
@@ -134,17 +145,50 @@ def fetch(project: Project) -> bool:
         return True
 
 
-def remove_unreadable_lock(project: Project) -> bool:
-    """Delete DVC's table of locks if a crash left it unreadable, which would block DVC for ever; True if it was so."""
+def bring(project: Project, pinned: str, target: Project) -> bool:
+    """Put the data of any pin into another folder, from this project's cache or default remote; False without it all.
+
+    This project's own data/ and data.dvc stay as they are.
+
+    Args:
+        project: whose cache and remotes are asked; what is downloaded stays in that cache.
+        pinned: the content of a data.dvc.
+        target: a project without data, made for this.
+
+    Raises:
+        Corrupt: the remote's bytes are not what the pin says.
+        Unavailable: the remote cannot be reached.
+    """
+    cache = project.root / ".dvc" / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    (target.root / ".dvc").mkdir()
+    (target.root / ".dvc" / "cache").symlink_to(cache)
+    (target.root / "data.dvc").write_text(pinned)
+    with _repository(project) as own:
+        # Given to DVC in memory: they may hold passwords.
+        default = {name: value for name, value in own.config["core"].items() if name == "remote"}
+        lent = {"core": default, "remote": own.config["remote"]}
+    return fetch(target, lent)
+
+
+def unreadable_lock(project: Project) -> Path | None:
+    """DVC's table of locks if a crash left it unreadable, which blocks DVC for ever."""
     path = project.root / ".dvc" / "tmp" / "rwlock"
     try:
         json.loads(path.read_text())
     except FileNotFoundError:
-        return False
+        return None
     except (ValueError, OSError):
-        path.unlink()
-        return True
-    return False
+        return path
+    return None
+
+
+def remove_unreadable_lock(project: Project) -> bool:
+    """Delete that table; True if there was one."""
+    path = unreadable_lock(project)
+    if path is not None:
+        path.unlink(missing_ok=True)
+    return path is not None
 
 
 def _local_remote(repository: Repo, project: Project) -> Path | None:
@@ -194,12 +238,62 @@ def _drop_damaged(project: Project) -> None:
         damaged.unlink()
 
 
+def _read_pin(path: Path) -> str:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        (out,) = YAML(typ="safe", pure=True).load(path.read_text())["outs"]
+        digest, _ = str(out["md5"]), out["path"]  # which DVC writes last
+    except (YAMLError, LookupError, TypeError, ValueError, OSError) as error:
+        raise Corrupt(f"{path} is not what DVC writes: {error}", "git checkout data.dvc") from error
+    if not re.fullmatch(r"[0-9a-f]{32}\.dir", digest):
+        raise Corrupt(f"{path} is not what DVC writes: md5 {digest}", "git checkout data.dvc")
+    return digest
+
+
+@contextlib.contextmanager
+def _pin_kept(project: Project) -> Iterator[None]:
+    """Keep data.dvc as it is, empty for none, until the block has ended well: DVC writes it in place."""
+    path, before = _pin_file(project), _pin_before(project)
+    started = before.with_suffix(".new")
+    started.write_bytes(path.read_bytes() if path.exists() else b"")
+    sync(started)
+    started.replace(before)
+    yield
+    before.unlink()
+
+
+def _put_torn_pin_back(project: Project) -> None:
+    """Mend what a kill inside `_pin_kept` left: DVC would refuse to work beside half a file."""
+    path, before = _pin_file(project), _pin_before(project)
+    if not before.exists():
+        return
+    try:
+        if path.exists():
+            _read_pin(path)
+    except Corrupt:
+        if before.stat().st_size:
+            before.replace(path)
+        else:
+            path.unlink()
+    before.unlink(missing_ok=True)
+
+
+def _pin_file(project: Project) -> Path:
+    return project.root / "data.dvc"
+
+
+def _pin_before(project: Project) -> Path:
+    return project.state / "data.dvc.before"
+
+
 def _cache(project: Project) -> Path:
     return project.root / ".dvc" / "cache" / "files" / "md5"
 
 
 @contextlib.contextmanager
-def _repository(project: Project) -> Iterator[Repo]:
+def _repository(project: Project, lent: Mapping[str, Any] | None = None) -> Iterator[Repo]:
     """The project's DVC repository, made with a verifying local remote when there is none."""
     import logging
 
@@ -217,8 +311,10 @@ def _repository(project: Project) -> Iterator[Repo]:
         started = config.with_suffix(".new")
         started.write_text(CONFIG)
         started.replace(config)
+    _put_torn_pin_back(project)
     # Git is not asked: data/ is ignored by a committed .gitignore, and a project may be unpacked without git.
-    options: dict[str, Any] = {"core": {"no_scm": True, "analytics": False, "check_update": False}}
+    core = {"no_scm": True, "analytics": False, "check_update": False}
+    options: dict[str, Any] = {**(lent or {}), "core": {**(lent or {}).get("core", {}), **core}}
     try:
         with Repo(str(project.root), config=options) as repository:
             yield repository

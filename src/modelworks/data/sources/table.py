@@ -37,6 +37,8 @@ class Table:
     """The column with the class."""
     split: str = "split"
     """The column with the official split, if there is one."""
+    keep: tuple[str, ...] = ()
+    """Further columns to keep as strings, e.g. for `gate.slices`."""
     encoding: str = "utf-8"
     """Of CSV, TSV and JSONL."""
     name: str = ""
@@ -49,6 +51,9 @@ class Table:
         dataset_name(self.name, Path(self.path).stem)
         if len({self.text, self.label, self.split}) < 3:
             raise ValueError(f"text ({self.text}), label ({self.label}) and split ({self.split}) must be three columns")
+        taken = {self.text, self.label, self.split, "id", "text", "label", "split"} & set(self.keep)
+        if taken:
+            raise ValueError(f"keep: {', '.join(sorted(taken))} is kept already, or its name is taken")
 
     @property
     def dataset(self) -> str:
@@ -71,6 +76,7 @@ class Table:
         # The default name may well be missing; one that the config gives may not.
         if self.split in table.column_names or self.split != "split":
             columns["split"] = self._splits(path, self._column(path, table, "split"))
+        columns |= {name: self._column(path, table, "keep", name) for name in self.keep}
         if table.num_rows == 0:
             raise BadInput(f"source.path: {path} has no rows", "name a table with rows")
         return Examples(modality="text", columns=columns, licence=self.licence, source_digest=file_digest(path))
@@ -103,7 +109,7 @@ class Table:
                 parse_options=pa.csv.ParseOptions(delimiter="\t" if kind == "TSV" else ",", newlines_in_values=True),
                 convert_options=pa.csv.ConvertOptions(
                     # No guessing: a text of "3" and a label of "NA" stay what they are.
-                    column_types={name: pa.string() for name in (self.text, self.label, self.split)},
+                    column_types={name: pa.string() for name in (self.text, self.label, self.split, *self.keep)},
                     strings_can_be_null=False,
                 ),
             )
@@ -129,11 +135,11 @@ class Table:
             raise BadInput(f"source.path: {path} is empty", "name a table with rows")
         return text.removeprefix("\ufeff").encode()
 
-    def _column(self, path: Path, table: pa.Table, option: Literal["text", "label", "split"]) -> pa.Array:
+    def _column(self, path: Path, table: pa.Table, option: str, name: str = "") -> pa.Array:
         """The column that a field of this section names, as strings."""
         import pyarrow as pa
 
-        name = getattr(self, option)
+        name = name or getattr(self, option)
         count = table.column_names.count(name)
         if count != 1:
             problem = f"has {count} columns called {name!r}" if count else f"has no column {name!r}"

@@ -1,0 +1,1 @@
+"""A version made again from its record alone, and compared with what was registered."""

@@ -1,0 +1,121 @@
+"""Any data version can be had beside data/, from the cache or a remote, and where they are is written without secrets."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from modelworks.data import objects, versions
+from modelworks.data.ingest import ingest
+from modelworks.data.remotes import remotes
+from modelworks.data.sources import Table
+from modelworks.errors import Corrupt
+from modelworks.project import Project
+
+# DVC uses what pygtrie, its library, is about to drop.
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
+
+SOURCE = Table(kind="table", path="rows.csv", text="text", label="label")
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A project whose data has moved on, and the pin of its first version."""
+    root = tmp_path_factory.mktemp("ready")
+    project = Project(root)
+    for rows in (20, 30):
+        (root / "rows.csv").write_text("text,label\n" + "".join(f"text {row},x\n" for row in range(rows)))
+        ingest(project, SOURCE)
+        if rows == 20:
+            first = (root / "data.dvc").read_text()
+    return root, first
+
+
+@pytest.fixture
+def project(ready: tuple[Path, str], tmp_path: Path) -> Project:
+    shutil.copytree(ready[0], tmp_path / "project")
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def first(ready: tuple[Path, str]) -> str:
+    return ready[1]
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Project:
+    """An empty folder for the data."""
+    (tmp_path / "beside").mkdir()
+    project = Project(tmp_path / "beside")
+    project.make_private_folders()
+    return project
+
+
+def damage(folder: Path, kind: Callable[[Path], object]) -> None:
+    """Do something to every stored Parquet file of the first version and the second one."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path.read_bytes()[:4] == b"PAR1":
+            path.chmod(0o644)
+            kind(path)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_an_old_version_comes_from_the_cache_and_data_stays_as_it_is(
+    project: Project, first: str, beside: Project
+) -> None:
+    before = objects.subtree(project.root)
+    shutil.rmtree(project.state / "dvc-remote")
+    assert versions.bring(project, first, beside)
+    assert versions.observe(beside, "rows").rows == 20
+    shutil.rmtree(beside.root)
+    after = objects.subtree(project.root)
+    assert {name: md5 for name, md5 in after.items() if not name.startswith(".dvc/tmp")} == {
+        name: md5 for name, md5 in before.items() if not name.startswith((".dvc/tmp", ".modelworks/dvc-remote"))
+    }
+
+
+def test_what_the_cache_lost_comes_from_the_remote(project: Project, first: str, beside: Project) -> None:
+    shutil.rmtree(project.root / ".dvc" / "cache")
+    assert versions.bring(project, first, beside)
+    assert versions.observe(beside, "rows").rows == 20
+
+
+def test_one_changed_byte_in_the_cache_is_mended_from_the_remote(project: Project, first: str, beside: Project) -> None:
+    damage(project.root / ".dvc" / "cache", flip)
+    assert versions.bring(project, first, beside)
+    assert versions.observe(beside, "rows").rows == 20
+
+
+def test_one_changed_byte_in_both_is_refused(project: Project, first: str, beside: Project) -> None:
+    damage(project.root / ".dvc" / "cache", flip)
+    damage(project.state / "dvc-remote", flip)
+    with pytest.raises(Corrupt, match="is not what its name says"):
+        versions.bring(project, first, beside)
+
+
+def test_what_nobody_has_is_said_not_to_be_there(project: Project, first: str, beside: Project) -> None:
+    for folder in (project.root / ".dvc" / "cache", project.state / "dvc-remote"):
+        damage(folder, Path.unlink)
+    assert not versions.bring(project, first, beside)
+
+
+def test_remotes_are_named_without_passwords(project: Project) -> None:
+    assert remotes(project) == ("local", {"local": "../.modelworks/dvc-remote"})
+    (project.root / ".dvc" / "config").write_text(
+        "[core]\n    remote = far\n['remote \"far\"']\n    url = s3://bucket/data\n"
+        "['remote \"web\"']\n    url = https://me:hunter22@example.org/dvc?sig=abcdef\n"
+    )
+    (project.root / ".dvc" / "config.local").write_text("['remote \"far\"']\n    secret_access_key = hunter22\n")
+    assert remotes(project) == ("far", {"far": "s3://bucket/data", "web": "https://example.org/dvc"})
+
+
+def test_a_project_without_dvc_has_no_remotes(tmp_path: Path) -> None:
+    assert remotes(Project(tmp_path)) == ("", {})
