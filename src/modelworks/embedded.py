@@ -15,13 +15,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelworks.faults import fault_point
 from modelworks.locks import locked
 from modelworks.store import disk_errors, sync
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ["empty_database", "keep_empty", "make_database"]
+__all__ = ["build_whole", "empty_database", "keep_empty", "make_database", "reading"]
 
 
 def make_database(
@@ -46,19 +47,21 @@ def make_database(
         if path.exists():  # another process was faster
             return
         for leftover in path.parent.glob(f".{path.name}-*"):  # of a killed one
-            shutil.rmtree(leftover)
+            shutil.rmtree(leftover, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
             aside, empty = Path(folder) / path.name, empty_database(library)
             if empty.exists():
                 shutil.copyfile(empty, aside)
             else:
-                _build_whole(aside, build)
+                build_whole(aside, build)
             if settle is not None:
                 settle(aside)
             for each in (aside, aside.parent):
                 sync(each)
+            fault_point("embedded.before_rename", library)
             aside.rename(path)
             sync(path.parent)
+            fault_point("embedded.after_rename", library)
 
 
 def keep_empty(library: str, build: Callable[[Path], None]) -> Path:
@@ -69,7 +72,7 @@ def keep_empty(library: str, build: Callable[[Path], None]) -> Path:
         old.unlink()
     with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
         aside = Path(folder) / kept.name
-        _build_whole(aside, build)
+        build_whole(aside, build)
         sync(aside)
         aside.rename(kept)
     return kept
@@ -80,7 +83,22 @@ def empty_database(library: str) -> Path:
     return Path(sys.prefix) / "share" / "modelworks" / f"{library}-{importlib.metadata.version(library)}.db"
 
 
-def _build_whole(path: Path, build: Callable[[Path], None]) -> None:
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that changes no byte of a database, nor leaves a file beside it."""
+    with path.open("rb") as stream:
+        has_log = stream.read(20)[18:19] == b"\x02"
+    # To open one with a write-ahead log makes that log and its index, unless it is said that nobody will write:
+    # nobody does while the log is not there.
+    alone = has_log and not path.with_name(f"{path.name}-wal").exists()
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro{'&immutable=1' if alone else ''}", uri=True, timeout=5)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def build_whole(path: Path, build: Callable[[Path], None]) -> None:
     """Build aside and copy into one file: what stands in a write-ahead log would not be renamed along."""
     started = path.with_suffix(".started")
     build(started)

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from modelworks.digest import folder_digests
+from modelworks.digest import folder_digests, json_digest
 from modelworks.errors import BadInput, Unavailable
+from modelworks.faults import fault_point
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["MANIFEST", "StageStore", "disk_errors", "publish", "read_manifest", "sync", "write_json"]
+__all__ = ["MANIFEST", "StageStore", "damage", "disk_errors", "publish", "read_manifest", "sync", "write_json"]
 
 MANIFEST = "manifest.json"
 
@@ -47,7 +48,9 @@ class StageStore:
         folder = self.folder(stage, key)
         if not folder.is_dir():
             return "absent"
-        return "intact" if read_manifest(folder) is not None else "damaged"
+        manifest = read_manifest(folder)
+        # An intact output under another one's name is none.
+        return "intact" if manifest is not None and manifest.get("key") == key else "damaged"
 
     @contextmanager
     def write(self, stage: str, key: str, ingredients: Mapping[str, str]) -> Iterator[Path]:
@@ -66,31 +69,35 @@ class StageStore:
         try:
             with disk_errors(target):
                 yield aside
+                fault_point("store.before_rename", stage)
                 publish(aside, target, {"stage": stage, "key": key, "ingredients": dict(ingredients)})
+                fault_point("store.after_rename", stage)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
             os.close(lock)
 
     def ingredients(self, stage: str, key: str) -> dict[str, str] | None:
         """What the key of an output was made of; None when the manifest cannot be read."""
-        try:
-            manifest = json.loads((self.folder(stage, key) / MANIFEST).read_text())
-            return dict(manifest["ingredients"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        manifest = _manifest(self.folder(stage, key))
+        return dict(manifest["ingredients"]) if manifest is not None and "ingredients" in manifest else None
 
     def clear_leftovers(self, stage: str = "*") -> int:
         """Delete what killed writers left aside and return how many folders that were; living ones keep theirs."""
-        leftovers = [path for path in self.root.glob(f"{stage}/.*") if path.is_dir() and _abandoned(path)]
-        for path in leftovers:
+        found = self.leftovers(stage)
+        for path in found:
             shutil.rmtree(path, ignore_errors=True)
-        return len(leftovers)
+        return len(found)
+
+    def leftovers(self, stage: str = "*") -> list[Path]:
+        """What killed writers left aside."""
+        return [path for path in sorted(self.root.glob(f"{stage}/.*")) if path.is_dir() and _abandoned(path)]
 
 
 def publish(aside: Path, target: Path, facts: Mapping[str, Any]) -> None:
     """Give a finished folder its manifest and its name; whatever stood under that name goes."""
     files = folder_digests(aside)
-    write_json(aside / MANIFEST, {**facts, "files": files})
+    manifest = {**facts, "files": files}
+    write_json(aside / MANIFEST, {**manifest, "sha256": json_digest(manifest)})
     for name in files:
         sync(aside / name)
     for folder in {aside, *(path for path in aside.rglob("*") if path.is_dir())}:
@@ -105,15 +112,41 @@ def publish(aside: Path, target: Path, facts: Mapping[str, Any]) -> None:
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a folder, or None unless the folder holds exactly the files it names, byte for byte."""
+    return None if damage(folder) else _manifest(folder)
+
+
+def damage(folder: Path) -> str:
+    """The first file of a folder that is not what the manifest says, and how; empty when all of them are."""
+    manifest = _manifest(folder)
+    if manifest is None:
+        return f"{MANIFEST} was changed or is missing"
+    try:
+        links = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_symlink()]
+        found = {name: value for name, value in folder_digests(folder).items() if name != MANIFEST}
+    except OSError as error:
+        return f"{error.filename} cannot be read: {error.strerror}"
+    if links:
+        return f"{links[0]} is a symbolic link"
+    listed = manifest["files"]
+    for name in sorted({*found, *listed}):
+        if name not in found:
+            return f"{name} is missing"
+        if name not in listed:
+            return f"{name} was never part of it"
+        if found[name] != listed[name]:
+            return f"{name} was changed"
+    return ""
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    """What the manifest says, its own digest left out; None unless that is right."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        found = folder_digests(folder)
     except (OSError, ValueError):
         return None
-    found.pop(MANIFEST, None)
-    if not isinstance(manifest, dict) or manifest.get("files") != found:
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         return None
-    return manifest
+    return manifest if manifest.pop("sha256", None) == json_digest(manifest) else None
 
 
 def write_json(path: Path, value: Any) -> None:  # any JSON value

@@ -1,0 +1,278 @@
+"""What must hold after every fault, whatever it was, once the next run has ended. Each yields what is violated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
+
+from faults.projects import SECRETS, Ground, Outcome
+
+from modelworks.data import versions as data_versions
+from modelworks.digest import folder_digests, json_digest
+from modelworks.models import saved
+from modelworks.registry import journal, lineage
+from modelworks.registry.package import EVIDENCE, FILES
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a run that nobody disturbed came to."""
+
+    weights: str
+    """SHA-256 of the production model's safetensors."""
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Aftermath:
+    """A project after a fault and the run that followed it."""
+
+    ground: Ground
+    outcomes: Sequence[Outcome]
+    """Of all commands, the disturbed ones too, in order."""
+    reference: Reference
+    expected_moves: int = 1
+    """Moves of production that an undisturbed run would have journalled."""
+
+    @property
+    def client(self) -> MlflowClient:
+        from mlflow import MlflowClient
+
+        # The file at this path is another one after a project was put back: no connection may outlive its use.
+        os.environ["MLFLOW_SQLALCHEMYSTORE_POOLCLASS"] = "NullPool"
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        return MlflowClient(self.ground.project.tracking_uri)
+
+    @property
+    def versions(self) -> list[ModelVersion]:
+        return list(self.client.search_model_versions(f"name = '{self.ground.pipeline.model}'"))
+
+    @property
+    def production(self) -> ModelVersion:
+        return self.client.get_model_version_by_alias(self.ground.pipeline.model, "production")
+
+
+def reference(ground: Ground, outcome: Outcome) -> Reference:
+    """Of an undisturbed run that has ended in production."""
+    found = Aftermath(ground, [outcome], Reference("", {}))
+    return Reference(_weights(found), outcome.summary["metrics"])
+
+
+def one_version_per_key(found: Aftermath) -> Iterator[str]:
+    """I1: at most one version per idempotency key."""
+    for key, number in Counter(each.tags.get(lineage.PIPELINE_KEY, "none") for each in found.versions).items():
+        if number > 1:
+            yield f"I1: {number} versions of the key {key[:12]}"
+
+
+def what_was_reported_exists(found: Aftermath) -> Iterator[str]:
+    """I2: a version that was reported as registered exists, and so does one after the last run."""
+    known = {int(each.version) for each in found.versions}
+    for outcome in found.outcomes:
+        if outcome.stdout.startswith("{") and outcome.code == 0:
+            reported = outcome.summary["version"]
+            if reported not in known:
+                yield f"I2: version {reported} was reported, there are {sorted(known)}"
+
+
+def production_is_whole(found: Aftermath) -> Iterator[str]:
+    """I3: production is resolvable and loadable, and every byte of it is the one that was registered."""
+    try:
+        version = found.production
+    except Exception as error:  # whatever keeps the alias from being resolved is the violation
+        yield f"I3: production does not resolve: {error}"
+        return
+    folder = _folder(version.source)
+    listing = json.loads((_artifacts(found, version) / EVIDENCE / FILES).read_text())
+    if json_digest(listing) != version.tags[lineage.DIGEST]:
+        yield "I3: the listing of the package is not the one whose digest is in the version's tag"
+    if folder_digests(folder) != listing:
+        yield "I3: the package is not what its listing says"
+        return
+    try:
+        saved.load(folder / "artifacts" / "model")
+    except Exception as error:  # likewise
+        yield f"I3: production does not load: {error}"
+
+
+def every_move_is_blessed_and_journalled_once(found: Aftermath) -> Iterator[str]:
+    """I4: the alias moves only to blessed versions, and each move has exactly one finished entry."""
+    moves = list(reversed(journal.history(found.client, found.ground.pipeline.model)))
+    done = [move for move in moves if move.state == "done"]
+    decisions = {int(each.version): each.tags.get(lineage.DECISION) for each in found.versions}
+    if open_ones := [move for move in moves if move.state == "intent"]:
+        yield f"I4: {len(open_ones)} moves are neither done nor abandoned"
+    if len(done) != found.expected_moves:
+        yield f"I4: {len(done)} finished moves, not {found.expected_moves}"
+    before = 0
+    for move in done:
+        if move.before != before:
+            yield f"I4: a move from {move.before} follows one to {before}"
+        if decisions.get(move.after) != "promote" and not move.overridden:
+            yield f"I4: version {move.after} became production, its verdict is {decisions.get(move.after)}"
+        if not (move.who and move.why):
+            yield "I4: a move says neither who nor why"
+        before = move.after
+    aliases = found.client.get_registered_model(found.ground.pipeline.model).aliases
+    if int(aliases.get("production", 0)) != before:
+        yield f"I4: production is {aliases.get('production')}, the journal says {before}"
+
+
+def nothing_is_left_open(found: Aftermath) -> Iterator[str]:
+    """I5: no run is RUNNING and no model PENDING: every process has ended by now."""
+    client = found.client
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    for run in client.search_runs(experiments, "attributes.status = 'RUNNING'"):
+        yield f"I5: run {run.info.run_id} is RUNNING"
+    for model in client.search_logged_models(experiments):
+        if model.status.name != "READY":
+            yield f"I5: model {model.model_id} is {model.status}"
+
+
+def the_result_is_that_of_an_undisturbed_run(found: Aftermath) -> Iterator[str]:
+    """I6: the weights are equal to the last bit, and so are the metrics."""
+    if _weights(found) != found.reference.weights:
+        yield "I6: the weights are not those of an undisturbed run"
+    if (metrics := found.outcomes[-1].summary["metrics"]) != found.reference.metrics:
+        yield f"I6: the metrics are {metrics}"
+
+
+def the_data_is_what_was_recorded(found: Aftermath) -> Iterator[str]:
+    """I7: the data version that is recorded is that of the bytes there, pinned by DVC and copied to its remote."""
+    project, name = found.ground.project, found.ground.pipeline.dataset
+    read = data_versions.listing_digest(data_versions.subtree(project.data / name))
+    for version in found.versions:
+        if version.tags[lineage.DATA_VERSION] != read:
+            yield f"I7: version {version.version} names data {version.tags[lineage.DATA_VERSION]}, there is {read}"
+        (used,) = found.client.get_run(version.run_id).inputs.dataset_inputs
+        if used.dataset.digest != read:
+            yield f"I7: its run names data {used.dataset.digest}"
+    pin = data_versions.pin(project)
+    if pin != data_versions.listing_digest(data_versions.subtree(project.data)):
+        yield f"I7: data.dvc pins {pin}"
+    remote = project.state / "dvc-remote" / "files" / "md5"
+    for md5 in (pin or "", *data_versions.subtree(project.data).values()):
+        if not (remote / md5[:2] / md5[2:]).is_file():
+            yield f"I7: DVC's remote lacks {md5}"
+
+
+def no_secret_is_kept(found: Aftermath) -> Iterator[str]:
+    """I8: no planted secret is in any file of the project, nor in what was said."""
+    said = "".join(outcome.stdout + outcome.stderr for outcome in found.outcomes)
+    for name, secret in SECRETS.items():
+        if secret in said:
+            yield f"I8: {name} was printed"
+        for path in found.ground.root.rglob("*"):
+            if path.is_file() and secret.encode() in path.read_bytes():
+                yield f"I8: {name} is in {path.relative_to(found.ground.root)}"
+
+
+def every_failure_says_why_and_what_to_do(found: Aftermath) -> Iterator[str]:
+    """I9: a failure has a code that is not zero, one line with the cause and one with the way out, no traceback."""
+    for outcome in found.outcomes:
+        if "Traceback" in outcome.stderr:
+            yield f"I9: a traceback: {outcome.stderr.splitlines()[-1]}"
+        if outcome.code > 0:
+            lines = outcome.stderr.splitlines()
+            heads = [number for number, line in enumerate(lines) if re.match("(error|refused): .", line)]
+            if len(heads) != 1:
+                yield f"I9: {len(heads)} causes: {lines[-3:]}"
+            elif not re.match(r"  \S", "".join(lines[heads[0] + 1 : heads[0] + 2])):
+                yield f"I9: no way out after {lines[heads[0]]!r}"
+    if found.outcomes[-1].code:
+        yield f"I9: the last command ended with {found.outcomes[-1].code}: {found.outcomes[-1].stderr[-300:]}"
+
+
+def the_databases_are_whole(found: Aftermath) -> Iterator[str]:
+    """I10: SQLite finds them in order, and their revision is the newest of the library that owns them."""
+    project = found.ground.project
+    for path, head in (
+        (project.mlflow / "mlflow.db", mlflow_head),
+        (project.prefect_home / "prefect.db", prefect_head),
+    ):
+        if not path.exists():
+            continue
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            answer = connection.execute("PRAGMA integrity_check").fetchall()
+            revisions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+        if answer != [("ok",)]:
+            yield f"I10: {path.name}: {answer[0][0]}"
+        if revisions != [(head(),)]:
+            yield f"I10: {path.name} has the revisions {revisions}, not {head()}"
+
+
+INVARIANTS: tuple[Callable[[Aftermath], Iterator[str]], ...] = (
+    one_version_per_key,
+    what_was_reported_exists,
+    production_is_whole,
+    every_move_is_blessed_and_journalled_once,
+    nothing_is_left_open,
+    the_result_is_that_of_an_undisturbed_run,
+    the_data_is_what_was_recorded,
+    no_secret_is_kept,
+    every_failure_says_why_and_what_to_do,
+    the_databases_are_whole,
+)
+
+
+def violations(found: Aftermath) -> list[str]:
+    """All of them. Of a last run that failed nothing else is asked."""
+    failed = list(every_failure_says_why_and_what_to_do(found))
+    if found.outcomes[-1].code:
+        return failed
+    return [each for invariant in INVARIANTS for each in invariant(found)]
+
+
+@cache
+def mlflow_head() -> str:
+    """The newest revision of the installed MLflow."""
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    return str(_get_latest_schema_revision())
+
+
+@cache
+def prefect_head() -> str:
+    """The newest revision of the installed Prefect for SQLite, read from its migrations without importing it."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("prefect")
+    assert spec is not None
+    assert spec.origin is not None
+    folder = Path(spec.origin).parent / "server" / "database" / "_migrations" / "versions" / "sqlite"
+    text = [path.read_text() for path in folder.glob("*.py")]
+    found = {
+        name: set(re.findall(rf'^{name}(?::[^=\n]*)? = "(\w+)"', "\n".join(text), re.MULTILINE))
+        for name in ("revision", "down_revision")
+    }
+    (head,) = found["revision"] - found["down_revision"]
+    return head
+
+
+def _weights(found: Aftermath) -> str:
+    path = _folder(found.production.source) / "artifacts" / "model" / "model.safetensors"
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _folder(address: str) -> Path:
+    return Path(unquote(urlparse(address).path))
+
+
+def _artifacts(found: Aftermath, version: ModelVersion) -> Path:
+    return _folder(found.client.get_run(version.run_id).info.artifact_uri)

@@ -1,0 +1,218 @@
+"""A project whose runs are killed: made from nothing, always at the same path, put back to any earlier state."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from faults.warm import Warm
+
+from flows import orphans
+from modelworks.faults import TRACE, VARIABLE
+from modelworks.project import QUIET, Project
+
+REPOSITORY = Path(__file__).parents[2]
+COMMAND = Path(sys.executable).with_name("modelworks")
+DEADLINE = 300.0
+"""Seconds until a command is given up."""
+SECRETS = {
+    "AWS_SECRET_ACCESS_KEY": "wJalrCanaryEMIK7MDENGbPxRfiCYzq",
+    "TEAM_TOKEN": "ghp_canaryK2vQ8wLr5tYxZ1nB4mC7dF0",
+}
+"""Planted in the environment of every command: nothing may keep them."""
+
+SMALL = {"train.epochs": "3", "train.checkpoint_steps": "40", "compute.threads": "1", "evaluate.resamples": "200"}
+TRANSFORMER = """
+name: opinions
+source: {kind: table, path: opinions.jsonl, text: words, label: opinion}
+model: {kind: transformer, vocabulary: 400, max_tokens: 12, width: 16, layers: 1, heads: 2}
+train: {epochs: 4, batch_size: 16, learning_rate: 0.01, checkpoint_steps: 20}
+compute: {threads: 1}
+evaluate: {resamples: 200}
+gate: {minimums: {accuracy: 0.5}, compare: accuracy}
+"""
+WORDS = {"good": ("wonderful", "excellent", "lovely", "schön"), "bad": ("terrible", "awful", "horrid", "übel")}
+THINGS = ("film", "book", "café", "phone", "garden", "meal")
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A config, and what it is called."""
+
+    kind: str
+    config: str
+    model: str
+    dataset: str
+    changes: Mapping[str, str] = field(default_factory=dict)
+
+    def arguments(self) -> list[str]:
+        """Of `modelworks run`."""
+        changes = [word for name, value in self.changes.items() for word in ("--set", f"{name}={value}")]
+        return ["run", self.config, "--json", *changes]
+
+
+PIPELINES = {
+    "cnn": Pipeline(
+        "cnn", "configs/digits_cnn.yaml", "digits-cnn", "digits", {**SMALL, "gate.minimums.accuracy": "0.5"}
+    ),
+    "transformer": Pipeline("transformer", "configs/opinions.yaml", "opinions", "opinions"),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished command left."""
+
+    code: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+    @property
+    def killed(self) -> bool:
+        return self.code == -signal.SIGKILL
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The one JSON object on stdout."""
+        found: dict[str, Any] = json.loads(self.stdout)
+        return found
+
+
+class Ground:
+    """One project, its kept states, and its commands."""
+
+    def __init__(self, folder: Path, pipeline: Pipeline, server_url: str = "") -> None:
+        """`server_url`: of a Prefect server that all runs share; without one each run has its own."""
+        self.root, self.pipeline, self._kept = folder / "project", pipeline, folder / "kept"
+        self.warm: Warm | None = None
+        """Where commands are forked from; none to start each afresh."""
+        home = folder / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        ours = ("MODELWORKS_", "MLFLOW_", "PREFECT_", "DVC_", "GX_", "HF_")
+        clean = {name: value for name, value in os.environ.items() if name not in QUIET and not name.startswith(ours)}
+        self.environment = {
+            **clean,
+            **SECRETS,
+            "HOME": str(home),
+            "DVC_SITE_CACHE_DIR": str(home / "dvc"),
+            "OMP_NUM_THREADS": "1",
+            **({"PREFECT_API_URL": server_url} if server_url else {}),
+        }
+
+    @contextmanager
+    def warmed(self) -> Iterator[None]:
+        """Fork commands from a process that has the libraries, which all use the same Prefect server."""
+        home = str(self.root.with_name("prefect"))  # importing Prefect makes its home
+        with Warm({**self.environment, **self.project.environment(), "PREFECT_HOME": home}) as self.warm:
+            yield
+        self.warm = None
+
+    @property
+    def project(self) -> Project:
+        return Project(self.root)
+
+    def with_pipeline(self, pipeline: Pipeline) -> Ground:
+        """The same project for another pipeline."""
+        other = copy.copy(self)
+        other.pipeline = pipeline
+        return other
+
+    def clear(self) -> None:
+        """Put it back to nothing: a config and a source."""
+        shutil.rmtree(self.root, ignore_errors=True)
+        (self.root / "configs").mkdir(parents=True)
+        config = self.root / self.pipeline.config
+        if self.pipeline.kind == "cnn":
+            shutil.copy(REPOSITORY / self.pipeline.config, config)
+        else:
+            config.write_text(TRANSFORMER)
+            (self.root / "opinions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in _opinions(200)))
+
+    def keep(self, name: str) -> None:
+        """Remember the present state."""
+        shutil.rmtree(self._kept / name, ignore_errors=True)
+        shutil.copytree(self.root, self._kept / name, symlinks=True)
+
+    def put_back(self, name: str) -> None:
+        """Put it back to a state that was kept; the path is the same, so whatever names it still fits."""
+        shutil.rmtree(self.root)
+        shutil.copytree(self._kept / name, self.root, symlinks=True)
+
+    def run(self, *, fault: str = "", trace: Path | None = None, alone: bool = False) -> Outcome:
+        """The pipeline, to its end or until it is killed.
+
+        Args:
+            fault: where to die.
+            trace: a file for the places that are passed.
+            alone: with a Prefect server of its own.
+        """
+        return self.command(*self.pipeline.arguments(), fault=fault, trace=trace, alone=alone)
+
+    def command(self, *arguments: str, fault: str = "", trace: Path | None = None, alone: bool = False) -> Outcome:
+        started = time.monotonic()
+        if self.warm is not None and not alone:
+            output = (self.root.with_name("stdout"), self.root.with_name("stderr"))
+            code = self.warm.run(arguments, self.root, self._with(fault, trace, alone), output)
+            return Outcome(code, *(path.read_text() for path in output), time.monotonic() - started)
+        with self.running(*arguments, fault=fault, trace=trace, alone=alone) as process:
+            stdout, stderr = process.communicate(timeout=DEADLINE)
+        # A killed run's own server ends by itself, a moment later.
+        psutil.wait_procs(orphans.find(self.project), DEADLINE)
+        return Outcome(process.returncode, stdout, stderr, time.monotonic() - started)
+
+    @contextmanager
+    def running(
+        self, *arguments: str, fault: str = "", trace: Path | None = None, alone: bool = False
+    ) -> Iterator[subprocess.Popen[str]]:
+        """A command in the background, in a process group of its own; what is left of that is killed."""
+        process = subprocess.Popen(
+            [COMMAND, *(arguments or self.pipeline.arguments())],
+            cwd=self.root,
+            env=self._with(fault, trace, alone),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        with process:
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+
+    def _with(self, fault: str, trace: Path | None, alone: bool) -> dict[str, str]:
+        environment = {**self.environment, **({VARIABLE: fault} if fault else {})}
+        if trace is not None:
+            environment[TRACE] = str(trace)
+        if alone:
+            environment.pop("PREFECT_API_URL", None)
+        return environment
+
+
+def passed(trace: Path) -> list[str]:
+    """The places of a trace, each once, in the order in which they were first passed."""
+    return list(dict.fromkeys(trace.read_text().splitlines())) if trace.exists() else []
+
+
+def _opinions(count: int) -> list[dict[str, str]]:
+    rows = []
+    for number in range(count):
+        opinion = ("good", "bad")[number % 2]
+        word, thing = WORDS[opinion][number // 2 % 4], THINGS[number // 8 % 6]
+        rows.append({"opinion": opinion, "words": f"a {word} {thing}, number {number} of them"})
+    return rows

@@ -1,0 +1,285 @@
+"""The doctor finds and mends what crashes leave, each of it really made; a dry run says so and changes no byte."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from faults.invariants import Aftermath, nothing_is_left_open
+from faults.invariants import Reference as Undisturbed
+from faults.projects import PIPELINES, Ground
+
+from flows import doctor as verb
+from flows import orphans
+from flows.health import databases
+from modelworks import repair
+from modelworks.errors import Refused
+from modelworks.project import Project
+from modelworks.registry.store import connect
+from modelworks.store import GRACE_SECONDS
+
+SERVER = """
+import json, os, sys
+from flows import child
+
+served = child.start(
+    [sys.executable, "-c", "import time; time.sleep(3600)"],
+    log=os.devnull, environment=dict(os.environ), directory="/",
+)
+print(json.dumps(served.pid), flush=True)
+sys.stdin.read()
+"""
+
+HALF = {
+    "mlflow": """
+import sys
+from pathlib import Path
+from modelworks.registry.store import build_schema
+build_schema(Path(sys.argv[1]))
+""",
+    "prefect": """
+import sys
+from pathlib import Path
+from flows.server import _migrate
+_migrate(Path(sys.argv[1]))
+""",
+}
+
+
+@pytest.fixture(scope="session")
+def crashed(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    """A project whose run, with a server of its own, was killed while it stored a model: it has been left so."""
+    ground = Ground(tmp_path_factory.mktemp("crashed"), PIPELINES["transformer"])
+    ground.clear()
+    outcome = ground.run(fault="package.after_create")
+    assert outcome.killed, outcome.stderr
+    return ground
+
+
+@pytest.fixture
+def sick(crashed: Ground) -> Iterator[Ground]:
+    """That project with everything else that can be wrong."""
+    crashed.keep("as it was")
+    state = crashed.project.state
+    # DVC's table of locks, cut off while it was written.
+    (crashed.root / ".dvc" / "tmp").mkdir(exist_ok=True)
+    (crashed.root / ".dvc" / "tmp" / "rwlock").write_text('{"/some/pa')
+    # A stage's output with a flipped bit, and one that its writer left.
+    (output,) = (path for path in (state / "stages" / "train").iterdir() if not path.name.startswith("."))
+    weights = output / "model" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    for folder in (state / "stages" / "evaluate" / ".left-1", state / "versions" / ".fetch-1"):
+        folder.mkdir(parents=True)
+        (folder / "half").write_text("half")
+        os.utime(folder, (folder.stat().st_mtime - 2 * GRACE_SECONDS,) * 2)
+    (crashed.project.mlflow / ".mlflow.db-killed").mkdir()
+    (state / ".ingest-killed").mkdir()
+    yield crashed
+    crashed.put_back("as it was")
+
+
+@pytest.fixture
+def orphan(crashed: Ground) -> Iterator[psutil.Process]:
+    """A server whose keeper and whose parent were killed, in the order in which it learns of neither."""
+    environment = {**crashed.environment, **crashed.project.environment()}
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    ) as up:
+        assert up.stdout is not None
+        keeper = psutil.Process(json.loads(up.stdout.readline()))
+        while not (served := keeper.children()):
+            pass
+        keeper.kill()
+        up.kill()
+    yield served[0]
+    if served[0].is_running():
+        served[0].kill()
+
+
+@pytest.fixture
+def ask(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., dict[str, dict[str, str]]]:
+    """The doctor in this process, without the installation: to import all of it costs many seconds each time."""
+    monkeypatch.setattr(verb, "ROOMS", verb.ROOMS[1:])
+
+    def ask(project: Project, *, dry_run: bool = False) -> dict[str, dict[str, str]]:
+        for name in ("PREFECT_HOME", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+            monkeypatch.setenv(name, "")
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("MODELWORKS_PROJECT", str(project.root))
+        capsys.readouterr()
+        verb.doctor(dry_run=dry_run, as_json=True)
+        return {each["what"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
+
+    return ask
+
+
+def bytes_of(root: Path) -> dict[str, str]:
+    """Every file and folder below. Not the index that SQLite makes of its log: that is memory that processes share."""
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        for path in root.rglob("*")
+        if not path.name.endswith("-shm")
+    }
+
+
+SICK = (
+    "orphaned servers",
+    "DVC's lock",
+    "notes of dead runs",
+    "leftovers of killed runs",
+    "half-made databases",
+    "stage outputs",
+    "half-fetched versions",
+    "half-brought data",
+    "Prefect's runs of dead processes",
+    "runs of dead processes",
+)
+
+
+def test_all_that_crashes_leave_is_said_by_a_dry_run_mended_by_the_doctor_and_gone(
+    sick: Ground, orphan: psutil.Process, ask: Callable[..., dict[str, Any]]
+) -> None:
+    before = bytes_of(sick.root)
+    said = ask(sick.project, dry_run=True)
+    assert {what for what, each in said.items() if each["state"] == "would mend"} == set(SICK), said
+    assert bytes_of(sick.root) == before
+    assert orphan.is_running()
+
+    mended = ask(sick.project)
+    assert {what for what, each in mended.items() if each["state"] == "mended"} == set(SICK), mended
+    assert not orphan.is_running()
+    assert "1 flow runs" in mended["Prefect's runs of dead processes"]["detail"]
+    assert "1 runs, 1 models begun" in mended["runs of dead processes"]["detail"]
+    assert list(nothing_is_left_open(Aftermath(sick, [], Undisturbed("", {})))) == []
+    with closing(sqlite3.connect(sick.project.prefect_home / "prefect.db")) as connection:
+        assert connection.execute("SELECT DISTINCT state_type FROM flow_run").fetchall() == [("CRASHED",)]
+        assert connection.execute("SELECT count(*) FROM task_run WHERE state_type = 'RUNNING'").fetchall() == [(0,)]
+
+    again = ask(sick.project)
+    assert {each["state"] for each in again.values()} == {"well"}, again
+
+
+def test_the_command_says_it_as_one_object_and_a_dry_run_changes_nothing(crashed: Ground) -> None:
+    before = bytes_of(crashed.root)
+    outcome = crashed.command("doctor", "--dry-run", "--json")
+    assert outcome.code == 0, outcome.stderr
+    found = {each["what"]: each["state"] for each in outcome.summary["findings"]}
+    assert found["runs of dead processes"] == "would mend"
+    assert found["import mlflow"] == "well"
+    assert bytes_of(crashed.root) == before
+
+
+def test_in_a_project_where_nothing_has_run_a_dry_run_makes_nothing(
+    tmp_path: Path, ask: Callable[..., dict[str, Any]]
+) -> None:
+    (tmp_path / "configs").mkdir()
+    assert {each["state"] for each in ask(Project(tmp_path), dry_run=True).values()} == {"well"}
+    assert [path.name for path in tmp_path.iterdir()] == ["configs"]
+
+
+@pytest.mark.parametrize("library", ["mlflow", "prefect"])
+def test_a_database_whose_migration_was_killed_is_mended(tmp_path: Path, library: str) -> None:
+    project = Project(tmp_path)
+    project.make_private_folders()
+    project.mlflow.mkdir()
+    owner = {"mlflow": databases.MLFLOW, "prefect": databases.PREFECT}[library]
+    path = {"mlflow": project.mlflow / "mlflow.db", "prefect": project.prefect_home / "prefect.db"}[library]
+    environment = {**os.environ, "PREFECT_HOME": str(project.prefect_home)}
+    with subprocess.Popen(
+        [sys.executable, "-c", HALF[library], str(path)], env=environment, stderr=subprocess.DEVNULL
+    ) as process:
+        while _tables(path) < 5:
+            assert process.poll() is None, "it was faster than the kill"
+        process.send_signal(signal.SIGKILL)
+    assert repair.fault_of(path, owner), "the kill left it whole"
+
+    (finding,) = (each for each in databases.examine(project) if str(path) in each.detail)
+    assert finding.state == "sick"
+    assert finding.remedy is not None
+    finding.remedy()
+
+    assert repair.fault_of(path, owner) == ""
+    assert len(list(path.parent.glob(f"{path.name}.before-*"))) == 1
+    if library == "mlflow":
+        assert connect(project).get_experiment("0").artifact_location == f"{(project.mlflow / 'artifacts').as_uri()}/0"
+
+
+def _tables(path: Path) -> int:
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            return int(connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+
+
+@pytest.mark.parametrize("place", ["repair.before_rename", "repair.after_rename"])
+def test_a_doctor_that_is_killed_while_mending_leaves_a_store_for_the_next(made: Project, place: str) -> None:
+    path = made.mlflow / "mlflow.db"
+    connect(made).create_experiment("kept")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM alembic_version")
+    program = """
+import sys
+from pathlib import Path
+from flows.health.databases import MLFLOW
+from modelworks.repair import mend
+mend(Path(sys.argv[1]), MLFLOW)
+"""
+    command = [sys.executable, "-c", program, str(path)]
+    killed = subprocess.run(
+        command, env={**os.environ, "MODELWORKS_FAULT": f"{place}[mlflow]"}, capture_output=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    if repair.fault_of(path, databases.MLFLOW):
+        subprocess.run(command, check=True, capture_output=True)
+    assert repair.fault_of(path, databases.MLFLOW) == ""
+    assert connect(made).get_experiment_by_name("kept") is not None
+
+
+def test_a_damaged_database_is_left_to_a_person(made: Project, ask: Callable[..., dict[str, Any]]) -> None:
+    path = made.mlflow / "mlflow.db"
+    path.write_bytes(b"not a database" * 1000)
+    with pytest.raises(Refused, match="MLflow's database"):
+        ask(made)
+    assert path.read_bytes() == b"not a database" * 1000
+
+
+def test_an_alias_that_was_moved_behind_our_back_is_left_to_a_person(
+    made: Project, ask: Callable[..., dict[str, Any]]
+) -> None:
+    client = connect(made)
+    client.create_registered_model("moved")
+    client.create_model_version("moved", source=(made.root / "model").as_uri())
+    client.set_registered_model_alias("moved", "production", "1")
+    with pytest.raises(Refused, match="production"):
+        ask(made)
+
+
+def test_servers_of_living_parents_and_of_other_projects_are_not_orphans(crashed: Ground, tmp_path: Path) -> None:
+    environment = {**os.environ, **crashed.project.environment()}
+    sleeping = [sys.executable, "-c", "import time; time.sleep(3600)"]
+    living = subprocess.Popen(sleeping, env={**environment, **orphans.mark()})
+    nameless = subprocess.Popen(sleeping, env=environment)
+    try:
+        found = {each.pid for each in orphans.find(crashed.project)}
+        assert found.isdisjoint({living.pid, nameless.pid, os.getpid()})
+        assert orphans.find(Project(tmp_path)) == []
+    finally:
+        for process in (living, nameless):
+            process.kill()
+            process.wait()

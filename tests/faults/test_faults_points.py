@@ -1,0 +1,147 @@
+"""The places where a run can be killed: all effects have one before and one after, and no two have one name."""
+
+from __future__ import annotations
+
+import ast
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from faults.kill_sweep import SOURCES
+
+from modelworks.faults import TRACE, VARIABLE, fault_point, points
+
+EFFECTS = {
+    "add",
+    "create_experiment",
+    "create_logged_model",
+    "create_model_version",
+    "create_registered_model",
+    "create_run",
+    "delete_logged_model",
+    "delete_registered_model_alias",
+    "finalize_logged_model",
+    "log_artifact",
+    "log_artifacts",
+    "log_model_artifacts",
+    "move",
+    "push",
+    "rename",
+    "replace",
+    "set_model_version_tag",
+    "set_registered_model_alias",
+    "set_terminated",
+}
+"""Calls that others can see, or that a later run finds; by the method's name."""
+OWNERS = {"add": ("repository",), "push": ("repository",), "move": ("shutil",), "replace": ("os",)}
+"""Whose methods they are, where the name alone would find others too."""
+NEAR = 16
+"""Lines within which both places must be, in the same function."""
+WITHOUT = {
+    "create_experiment": "made when there is none, by name: a second attempt finds it",
+    "keep_empty": "writes into the environment while it is set up, not into a project",
+    "_fetch": "names a folder in a temporary folder",
+    "_pin_kept": "a file that is only read when DVC's own is torn",
+    "publish": "its caller has the places; the first rename only makes way",
+    "_end": "its callers have the places",
+    "_point": "its caller has the places",
+}
+"""Functions or calls that need no places, and why."""
+
+
+def test_dying_at_a_place_is_dying_by_kill_9(tmp_path: Path) -> None:
+    program = "from modelworks.faults import fault_point; fault_point('a'); fault_point('b', 'c'); print('alive')"
+    trace = tmp_path / "trace"
+    for place, code, seen in (("b", 0, "a b[c]"), ("b[c]", -signal.SIGKILL, "a b[c]"), ("a", -signal.SIGKILL, "a")):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, VARIABLE: place, TRACE: str(trace)},
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode, trace.read_text().split()) == (code, seen.split())
+        assert (b"alive" in done.stdout) == (code == 0)
+        trace.unlink()
+
+
+def test_a_place_does_nothing_when_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(TRACE, raising=False)
+    fault_point("anywhere")
+
+
+def test_places_are_found_in_the_source_and_each_name_is_used_once(tmp_path: Path) -> None:
+    (tmp_path / "some.py").write_text("fault_point('one')\nif x:\n    fault_point('two', kind)\n")
+    assert points([tmp_path]) == ("one", "two")
+    counted = Counter(points(SOURCES))
+    assert len(counted) >= 25
+    several = {name for name, number in counted.items() if number > 1}
+    assert several == {"package.before_upload", "package.after_upload", "runs.before_upload", "runs.after_upload"}
+
+
+def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
+    """Functions and methods, each with those that are defined inside it."""
+    for node in tree.body:
+        inside = node.body if isinstance(node, ast.ClassDef) else [node]
+        yield from (each for each in inside if isinstance(each, ast.FunctionDef))
+
+
+def _calls(function: ast.FunctionDef) -> Iterator[tuple[str, str, int, int]]:
+    """Name, owner, first and last line of each call of something's method, or of a plain function."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Attribute):
+                owner = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
+                yield node.func.attr, owner, node.lineno, node.end_lineno or node.lineno
+            elif isinstance(node.func, ast.Name):
+                yield node.func.id, "", node.lineno, node.end_lineno or node.lineno
+
+
+def _places(function: ast.FunctionDef) -> Iterator[tuple[str, int]]:
+    """Whether each place is before or after something, and its line. What happens may be defined above where it is done."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "fault_point":
+            assert isinstance(node.args[0], ast.Constant)
+            yield str(node.args[0].value).partition(".")[2].partition("_")[0], node.lineno
+
+
+def uncovered(source: str) -> list[str]:
+    """Effects without a place shortly before and one shortly after, as "function: call"."""
+    found = []
+    for function in _functions(ast.parse(source)):
+        calls = list(_calls(function))
+        places = list(_places(function))
+        for name, owner, first, last in calls:
+            if name not in EFFECTS or owner not in OWNERS.get(name, (owner,)):
+                continue
+            if name in WITHOUT or function.name in WITHOUT:
+                continue
+            near = {kind for kind, line in places if first - NEAR <= line <= last + NEAR}
+            if near != {"before", "after"}:
+                found.append(f"{function.name}: {name}")
+    return found
+
+
+def test_the_search_for_effects_finds_those_without_places() -> None:
+    before, after = '    fault_point("x.before_start")\n', '    fault_point("x.after_start")\n'
+    covered = f"def f(client):\n{before}    client.create_run(1)\n{after}"
+    assert uncovered(covered) == []
+    assert uncovered(covered.replace(before, "")) == ["f: create_run"]
+    assert uncovered(covered.replace(after, "")) == ["f: create_run"]
+    assert uncovered(covered.replace(after, "\n" * NEAR + after)) == ["f: create_run"]
+    assert uncovered("def f(names):\n    names.add(1)\n") == []
+
+
+@pytest.mark.parametrize("folder", SOURCES, ids=lambda folder: folder.name)
+def test_every_effect_has_a_place_before_and_one_after(folder: Path) -> None:
+    found = {
+        path.relative_to(folder).as_posix(): missing
+        for path in sorted(folder.rglob("*.py"))
+        if (missing := uncovered(path.read_text()))
+    }
+    assert found == {}
