@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.measure import ROOT, Comparison, alternately, modelworks, project, run
+from modelworks.training.config import ComputeConfig
+from modelworks.training.hardware import environment, resolve
 
 __all__ = ["measure"]
 
@@ -17,14 +19,16 @@ def measure(runs: int, folder: Path) -> list[Comparison]:
 
     def ours(turn: int) -> float:
         # Whether one seed is better than another is of no interest here, and a refusal is an exit code.
-        changes = ("--set", f"train.seed={turn}", "--set", "gate.tolerance=0.9")
+        changes = ("--set", f"train.seed={turn}", "--set", "gate.max_regression=0.9")
         _, output = run(modelworks("run", "configs/mnist_cnn.yaml", *changes, "--json"), place)
         assert json.loads(output)["stages"]["train"] == "ran"
         newest = max(place.glob(".modelworks/stages/train/*/record.json"), key=lambda path: path.stat().st_mtime)
         return float(json.loads(newest.read_text())["examples_per_second"])
 
+    variables = environment(resolve(ComputeConfig(threads=2)))  # as the pipeline starts a training
+
     def bare(turn: int) -> float:
-        _, output = run([sys.executable, "-m", "benchmarks.bare", str(turn)], ROOT)
+        _, output = run([sys.executable, "-m", "benchmarks.bare", str(turn)], ROOT, variables)
         return float(output.splitlines()[-1])
 
     ours_rates, bare_rates = alternately(runs, ours, bare)

@@ -11,8 +11,10 @@ import sys
 import time
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
+from flows.orphans import mark
 from modelworks.errors import Unavailable
 from modelworks.project import Project
 
@@ -97,7 +99,7 @@ def start_server(project: Project, *, port: int = 0, pages: bool = False) -> Ser
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
-            env={**os.environ, **project.environment()},
+            env={**os.environ, **project.environment(), **mark()},
             pass_fds=[listener.fileno()],
             start_new_session=True,  # Ctrl-C is for the run; the server ends after it
         )
@@ -116,7 +118,7 @@ def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=5) as response:  # noqa: S310  # the address is ours or the user's
             return bool(response.status == 200)
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):  # the last: an address with a password in it is none to urllib
         return False
 
 

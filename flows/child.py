@@ -12,6 +12,7 @@ import sys
 from contextlib import suppress
 from types import FrameType
 
+from flows.orphans import mark
 from modelworks.process import die_with_parent
 
 __all__ = ["start"]
@@ -27,7 +28,7 @@ def start(command: list[str], *, log: str, environment: dict[str, str], director
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
-            env=environment,
+            env={**environment, **mark()},
             cwd=directory,
             start_new_session=True,
         )

@@ -1,9 +1,11 @@
-"""The command line: six verbs. Each prints one JSON object with --json and exits with the code of its error."""
+"""The command line. Each verb prints one JSON object with --json and exits with the code of its error."""
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
+import traceback
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
@@ -37,6 +39,13 @@ Overrides = Annotated[
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="a registered model, e.g. mnist-cnn", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object; everything else goes to stderr")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="kept in the journal")]
+Version = Annotated[
+    str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]", help="production by default", show_default=False)
+]
+Number = Annotated[Optional[int], typer.Argument(metavar="[VERSION]", help="by number", show_default=False)]  # noqa: UP045
+Override = Annotated[
+    bool, typer.Option("--override", help="in spite of the gate, or of other libraries; needs --reason, is journalled")
+]
 
 
 @app.command()
@@ -65,21 +74,21 @@ def promote(
     model: Model,
     version: Annotated[Optional[int], typer.Argument(help="the newest that the gate accepted, by default")] = None,  # noqa: UP045
     reason: Reason = "",
-    force: Annotated[bool, typer.Option("--force", help="although the gate did not say so; needs --reason")] = False,
+    override: Override = False,
     json: Json = False,
 ) -> None:
     """Make a version production, after it was loaded in a fresh process and said what it said before."""
     from flows.production import promote as verb
 
-    verb(model, version, reason, force=force, as_json=json)
+    verb(model, version, reason, override=override, as_json=json)
 
 
 @app.command()
-def rollback(model: Model, reason: Reason = "", json: Json = False) -> None:
+def rollback(model: Model, reason: Reason = "", override: Override = False, json: Json = False) -> None:
     """Make the production version before the present one production again."""
     from flows.production import rollback as verb
 
-    verb(model, reason, as_json=json)
+    verb(model, reason, override=override, as_json=json)
 
 
 @app.command()
@@ -90,10 +99,52 @@ def history(
     ] = "",
     json: Json = False,
 ) -> None:
-    """Every move of production: who, when, from, to and why."""
+    """Every move of production: when, from, to, verdict, who and why."""
     from flows.production import history as verb
 
     verb(model, at, as_json=json)
+
+
+@app.command()
+def rebuild(
+    model: Version,
+    version: Number = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="refuse at once when the libraries are not those of the record")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Make a version again from its record alone and compare it, tensor by tensor and prediction by prediction."""
+    from flows.rebuild import rebuild as verb
+
+    verb(model, version, strict=strict, as_json=json)
+
+
+@app.command()
+def trace(
+    model: Version = "",
+    version: Number = None,
+    row: Annotated[
+        str, typer.Option("--row", metavar="ID", help="instead of a version: who was trained on this row")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Say where a version comes from, from its source to production; or which versions were trained on a row."""
+    from flows.trace import trace as verb
+
+    verb(model, version, row, as_json=json)
+
+
+@app.command()
+def forget(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="of rows, or their beginnings", show_default=False)],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="kept in forgotten.json")] = "",
+    json: Json = False,
+) -> None:
+    """Leave rows out of every data version from the next one on."""
+    from flows.forget import forget as verb
+
+    verb(ids, reason, as_json=json)
 
 
 @app.command()
@@ -109,11 +160,29 @@ def up(
 
 
 @app.command()
-def doctor(json: Json = False) -> None:
+def serve(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]", help="production by default", show_default=False)
+    ],
+    host: Annotated[str, typer.Option(help="beyond loopback only with token, hosts and origins set")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 for any that is free")] = 5001,
+    json: Json = False,
+) -> None:
+    """Serve a version's predictions over HTTP, its bytes verified before, until Ctrl-C."""
+    from flows.serve import serve as verb
+
+    verb(model, host, port, as_json=json)
+
+
+@app.command()
+def doctor(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be mended, and change nothing")] = False,
+    json: Json = False,
+) -> None:
     """Check the installation, the stores and what a crash left behind; mend what is safe to mend."""
     from flows.doctor import doctor as verb
 
-    verb(as_json=json)
+    verb(dry_run=dry_run, as_json=json)
 
 
 def main() -> None:
@@ -123,10 +192,17 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, _stop)
     spare_imported_garbage()
+    # What our own code has to say meanwhile; Prefect keeps the rest from the console.
+    logging.getLogger("modelworks").addHandler(logging.StreamHandler())
     try:
         app()
     except ModelworksError as error:
         _fail(error)
+    except Exception:  # our own bug: the traceback is for us, and no secret is in it
+        from modelworks.secrets import redacted
+
+        sys.stderr.write(redacted(traceback.format_exc()))
+        sys.exit(1)
     except SystemExit as end:
         if end.code == CTRL_C:
             _fail(Interrupted(signal.SIGINT))

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelworks.errors import ModelworksError
 
-__all__ = ["print_error", "print_json", "print_summary"]
+__all__ = ["print_error", "print_json", "print_summary", "print_table", "print_warning"]
 
 
 def print_json(value: Any) -> None:  # any JSON value
     """One object on stdout; everything else goes to stderr."""
     print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Rows under their headings, as wide as they are: a terminal may wrap the last column, a program can cut at two spaces."""
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    for row in (columns, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_warning(message: str, way_out: str = "") -> None:
+    """What a person should know, on stderr."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, highlight=False)
+    console.print(Text("warning: ", style="bold yellow") + Text(message, style=""), soft_wrap=True)
+    if way_out:
+        console.print(Text(f"  {way_out}", style="dim"), soft_wrap=True)
 
 
 def print_error(error: ModelworksError) -> None:
@@ -57,6 +75,7 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         ("verdict", summary["verdict"]),
         *(("", f"- {reason}") for reason in summary["reasons"]),
+        *(("remark", each) for each in summary["remarks"]),
         ("registered", f"{summary['model']} version {summary['version']}"),
         ("production", production),
         ("stages", ", ".join(f"{name} {outcome}" for name, outcome in summary["stages"].items())),

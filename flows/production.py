@@ -4,96 +4,160 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
-import os
 from datetime import datetime
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from flows.output import print_json
+from flows.output import print_json, print_table, print_warning
 from modelworks.errors import BadInput
 from modelworks.project import Project
+from tasks.lock import choose_lock, warning
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["history", "promote", "rollback"]
+    from modelworks.locks import Lock
+    from modelworks.registry.journal import Move
+
+__all__ = ["history", "promote", "rollback", "warn_if_moved"]
+
+COLUMNS = ("#", "when (UTC)", "move", "from", "to", "verdict", "state", "who", "reason")
 
 
-def promote(model: str, version: int | None, reason: str, *, force: bool, as_json: bool) -> None:
+def promote(model: str, version: int | None, reason: str, *, override: bool, as_json: bool) -> None:
     """Make a version production."""
-    from modelworks.registry import production, versions
+    from modelworks.registry import production, proof, versions
 
-    project, client = _connect()
+    if override and not reason.strip():
+        raise BadInput("--override needs a --reason", "give one: the journal keeps it")
+    project, client, lock = _connect()
     chosen = version if version is not None else versions.newest_accepted(client, model)
-    before = versions.production(client, model)
-    now = production.promote(
+    warn_if_moved(client, model)
+    decision = versions.get(client, model, chosen).decision
+    if override and decision != "promote":
+        said = f"said {decision!r} of it" if decision else "has not judged it"
+        print_warning(f"OVERRIDE: {model} version {chosen} is to become production although the gate {said}: {reason}")
+    move = production.promote(
         client,
         project,
         model,
         chosen,
-        expected=before,
-        reason=reason or ("" if force else "by hand"),
+        expected=versions.production(client, model),
+        reason=reason or "by hand",
         who=getpass.getuser(),
         evidence={},
-        force=force,
+        override=override,
+        lock=lock,
+        proof=partial(proof.prove, other_libraries=override),
     )
-    _say(model, before, now, as_json=as_json)
+    _say(model, move, chosen, lock, as_json=as_json)
 
 
-def rollback(model: str, reason: str, *, as_json: bool) -> None:
+def rollback(model: str, reason: str, *, override: bool, as_json: bool) -> None:
     """Go back to the production version before."""
-    from modelworks.registry import production, versions
+    from modelworks.registry import production, proof, versions
 
-    project, client = _connect()
-    before = versions.production(client, model)
-    now = production.rollback(client, project, model, reason=reason or "by hand", who=getpass.getuser())
-    _say(model, before, now, as_json=as_json)
+    if override and not reason.strip():
+        raise BadInput("--override needs a --reason", "give one: the journal keeps it")
+    project, client, lock = _connect()
+    warn_if_moved(client, model)
+    move = production.rollback(
+        client,
+        project,
+        model,
+        reason=reason or "by hand",
+        who=getpass.getuser(),
+        override=override,
+        lock=lock,
+        proof=partial(proof.prove, other_libraries=override),
+    )
+    _say(model, move, versions.production(client, model), lock, as_json=as_json)
 
 
 def history(model: str, at: str, *, as_json: bool) -> None:
     """Print the journal, newest first; or what was production at a time."""
     from modelworks.registry import journal, versions
 
-    _, client = _connect()
+    _, client, _ = _connect()
     versions.all_of(client, model)  # says which models there are when this is none
+    warn_if_moved(client, model)
     if at:
-        version = journal.at(client, model, _time(at))
+        then = journal.at(client, model, _time(at))
         if as_json:
-            print_json({"model": model, "at": at, "production": version or None})
+            print_json({"model": model, "at": at, "production": then.after if then else None})
+        elif then is None:
+            print(f"{model}: production was none at {at}")
         else:
-            print(f"{model}: production was {f'version {version}' if version else 'none'} at {at}")
+            since = f"since {then.when:%Y-%m-%d %H:%M:%S} UTC, {then.kind} by {then.who}"
+            print(f"{model}: production was version {then.after} at {at} ({since})")
         return
     moves = journal.history(client, model)
     if as_json:
-        print_json(
-            {"model": model, "moves": [{**dataclasses.asdict(move), "when": move.when.isoformat()} for move in moves]}
-        )
-        return
-    if not moves:
+        print_json({"model": model, "moves": [_object(move) for move in moves]})
+    elif not moves:
         print(f"{model}: production has never moved")
-    for move in moves:
-        before = f"version {move.before}" if move.before else "none"
-        forced = ", forced" if move.forced else ""
-        print(
-            f"{move.when:%Y-%m-%d %H:%M:%S}  {move.kind:<8}  {before} -> version {move.after}  {move.state}{forced}  {move.who}: {move.why}"
-        )
+    else:
+        print_table(COLUMNS, [_row(move) for move in moves])
 
 
-def _connect() -> tuple[Project, MlflowClient]:
+def warn_if_moved(client: MlflowClient, model: str) -> None:
+    """Say so when something outside the journal moved a model's production."""
+    from modelworks.registry.moved import unexplained
+
+    stray = unexplained(client, model)
+    if stray is not None:
+        print_warning(stray.message, stray.way_out)
+
+
+def _connect() -> tuple[Project, MlflowClient, Lock]:
+    """The project, its tracking store, and the lock that a move takes."""
     project = Project.find()
-    os.environ |= {name: value for name, value in project.environment().items() if name not in os.environ}
+    project.enter()
     project.make_private_folders()
     from modelworks.registry.store import connect
 
-    return project, connect(project)
+    lock = choose_lock(project)
+    if flaw := warning(project, lock):
+        print_warning(flaw)
+    return project, connect(project), lock
 
 
-def _say(model: str, before: int, now: int, *, as_json: bool) -> None:
+def _say(model: str, move: Move | None, production: int, lock: Lock, *, as_json: bool) -> None:
     if as_json:
-        print_json({"model": model, "from": before or None, "production": now, "moved": before != now})
-    elif before == now:
-        print(f"{model}: version {now} is production already")
+        before = move.before if move else production
+        moved = move is not None and move.kind != "adopt"
+        print_json(
+            {"model": model, "from": before or None, "production": production, "moved": moved, "lock": lock.kind}
+        )
+    elif move is None:
+        print(f"{model}: version {production} is production already")
+    elif move.kind == "adopt":
+        print(f"{model}: version {production}, which something else made production, is in the journal now")
     else:
-        print(f"{model}: production moved from {f'version {before}' if before else 'none'} to version {now}")
+        print(f"{model}: production moved from {_named(move.before)} to {_named(move.after)}, under {lock.kind}")
+
+
+def _object(move: Move) -> dict[str, Any]:
+    return {**dataclasses.asdict(move), "when": move.when.isoformat()}
+
+
+def _row(move: Move) -> tuple[str, ...]:
+    verdict = (move.verdict or "none") + (", OVERRIDDEN" if move.overridden else "")
+    return (
+        str(move.number or ""),
+        f"{move.when:%Y-%m-%d %H:%M:%S}",
+        move.kind,
+        str(move.before or "none"),
+        str(move.after),
+        verdict,
+        move.state,
+        move.who,
+        move.why + (f" (not done: {move.because.splitlines()[0]})" if move.because else ""),
+    )
+
+
+def _named(version: int) -> str:
+    return f"version {version}" if version else "none"
 
 
 def _time(text: str) -> datetime:

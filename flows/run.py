@@ -16,6 +16,7 @@ from modelworks.errors import Refused
 from modelworks.evaluation import evaluate
 from modelworks.plan import STAGES
 from modelworks.project import Project
+from modelworks.registry.reconcile import close_when_done
 from tasks.display import make_display
 from tasks.summary import summarise
 
@@ -31,12 +32,13 @@ def run(config: Path, overrides: Sequence[str], *, as_json: bool) -> None:
     started = time.monotonic()
     project = Project.find()
     settings = configuration.load(config, overrides)
-    os.environ |= {name: value for name, value in project.environment().items() if name not in os.environ}
+    project.enter()
     project.make_private_folders()
     found = outlook(project, settings)
     if found.promotion is not None:
         outcomes = {"ingest": "verified", **dict.fromkeys(STAGES[1:], "cached")}
         summary = summarise(found.promotion, outcomes, "", time.monotonic() - started)
+        close_when_done(project, settings.name)
         print("nothing to do: data, config, code and libraries are those of the version that stands", file=sys.stderr)
     else:
         summary = _flow(project, config, overrides, found.reasons)

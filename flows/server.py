@@ -14,14 +14,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.access import Access, guarded
 from modelworks.embedded import make_database
-from modelworks.errors import Unavailable
+from modelworks.errors import Corrupt, Unavailable
 from modelworks.process import die_with_parent, spare_imported_garbage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["build_schema"]
+__all__ = ["build_schema", "upgrade_schema"]
 
 RETRY_SECONDS = 0.05
 
@@ -31,11 +34,14 @@ def main() -> None:
     parent, descriptor, url, mode = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
     spare_imported_garbage()
     die_with_parent(parent)
+    listener = socket.socket(fileno=descriptor)
+    access = Access.local(listener.getsockname()[1])
     database = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
     os.environ.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)  # our output is a log file: there it belongs
     os.environ |= {
         "PREFECT_API_URL": url,
         "PREFECT_SERVER_UI_API_URL": url,
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(sorted(access.origins)),
         "PREFECT_UI_ENABLED": "1" if mode == "pages" else "0",
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
         **({} if mode == "pages" else {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}),
@@ -45,12 +51,12 @@ def main() -> None:
     from prefect.server.api.server import create_app
 
     config = uvicorn.Config(
-        _retried_soon(create_app()),
+        guarded(_retried_soon(create_app()), access),
         log_level="error",
         lifespan="on",
         timeout_graceful_shutdown=5,
     )
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 def _retried_soon(app: ASGIApp) -> ASGIApp:
@@ -73,16 +79,36 @@ def _retried_soon(app: ASGIApp) -> ASGIApp:
 def build_schema(path: Path) -> None:
     """Create the schema in a new file by Prefect's own migrations.
 
-    In a fork, because Prefect keeps the first database it meets for good.
-
     Raises:
         Unavailable: Prefect could not do it.
     """
-    child = multiprocessing.get_context("fork").Process(target=_migrate, args=(path,))
+    if code := _in_a_fork(_migrate, path):
+        raise Unavailable(f"Prefect's database could not be created (exit code {code})", "run again")
+
+
+def upgrade_schema(path: Path) -> None:
+    """Bring an older database to this Prefect's schema, in place and not atomically: to be called on a copy.
+
+    Raises:
+        Corrupt: Prefect's migrations do not fit it.
+    """
+    if code := _in_a_fork(_migrate_quietly, path):
+        raise Corrupt(f"Prefect's migrations do not fit {path} (exit code {code})")
+
+
+def _in_a_fork(work: Callable[[Path], None], path: Path) -> int | None:
+    """Its exit code. In a fork, because Prefect keeps the first database it meets for good."""
+    child = multiprocessing.get_context("fork").Process(target=work, args=(path,))
     child.start()
     child.join()
-    if child.exitcode:
-        raise Unavailable(f"Prefect's database could not be created (exit code {child.exitcode})", "run again")
+    return child.exitcode
+
+
+def _migrate_quietly(path: Path) -> None:
+    """As `_migrate`, for what may well fail: its traceback is no news to anybody."""
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123  # it is no place
+        os.dup2(nowhere.fileno(), 2)
+    _migrate(path)
 
 
 def _migrate(path: Path) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from uuid import UUID
 
 from prefect import flow, runtime
+from prefect.client.orchestration import get_client
 
 from modelworks import config as configuration
+from modelworks.faults import fault_point
 from modelworks.plan import make_plan, remember
 from modelworks.project import Project
+from modelworks.registry.lineage import OWNER
+from modelworks.registry.owner import Owner
 from tasks.evaluate import evaluate
 from tasks.gate import gate
 from tasks.ingest import ingest
@@ -34,6 +39,7 @@ def training(config: str, overrides: list[str] | None = None) -> dict[str, Any]:
         overrides: as on the command line, `section.key=value`.
     """
     started = time.monotonic()
+    _name_owner()
     project = Project.find()
     settings = configuration.load(project.root / config, overrides or [])
     with open_run(project, settings) as run:
@@ -43,8 +49,18 @@ def training(config: str, overrides: list[str] | None = None) -> dict[str, Any]:
             report = validate(run, plan.validate, dataset)
             trained = train(run, plan, report)
             evaluation = evaluate(run, plan.evaluate, trained)
-            version = register(run, plan.register, evaluation)
+            version = register(run, plan, evaluation)
             verdict = gate(run, plan.gate, version)
             promotion = promote(run, verdict)
+        fault_point("run.before_remember")
         remember(project, settings, plan)
+        fault_point("run.after_remember")
         return conclude(run, promotion, str(runtime.flow_run.id), time.monotonic() - started)
+
+
+def _name_owner() -> None:
+    """Write onto the flow run which process runs it: by that `doctor` knows it when the process is dead."""
+    with get_client(sync_client=True) as client:
+        client.update_flow_run_labels(
+            UUID(str(runtime.flow_run.id)), {OWNER + part: value for part, value in Owner.this().written().items()}
+        )

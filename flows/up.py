@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flows import child
+from flows.access import Access
 from flows.api import Server, serving_address, start_server, up_notice
 from flows.output import print_json
 from flows.schedules import scheduled
@@ -24,6 +25,8 @@ from modelworks.project import Project
 
 __all__ = ["up"]
 
+OTHER_SERVERS = ("MLFLOW_UVICORN_OPTS", "MLFLOW_GUNICORN_OPTS", "MLFLOW_WAITRESS_OPTS", "MLFLOW_STATIC_PREFIX")
+"""With these MLflow would listen elsewhere, or run another server, which knows no checks of hosts and origins."""
 START_SECONDS = 120.0
 STOP_SECONDS = 20.0
 
@@ -32,7 +35,7 @@ def up(mlflow_port: int, prefect_port: int, *, as_json: bool) -> None:
     """Serve until interrupted; with --json one object is printed once all of it answers."""
     project = Project.find()
     due = scheduled(project)
-    os.environ |= {name: value for name, value in project.environment().items() if name not in os.environ}
+    project.enter()
     project.make_private_folders()
     with _only_one(project), _stop_signals() as stopping:
         prefect: Server | None = None
@@ -77,15 +80,26 @@ def _experiments(project: Project) -> dict[str, str]:
 
 
 def _start_mlflow(project: Project, port: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    access = Access.local(port)
+    command = [sys.executable, "-P", "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += [
+        "--workers",
+        "1",
         "--backend-store-uri",
         project.tracking_uri,
         "--default-artifact-root",
         str(project.mlflow / "artifacts"),
+        # Clients on this machine write files themselves: the server needs no way to take or delete any.
+        "--no-serve-artifacts",
+        # Exact names: MLflow's own list lets every private address pass.
+        "--allowed-hosts",
+        ",".join(sorted(access.hosts)),
+        "--cors-allowed-origins",
+        ",".join(sorted(access.origins)),
     ]
+    environment = {name: value for name, value in os.environ.items() if name not in OTHER_SERVERS}
     return child.start(
-        command, log=str(project.state / "mlflow-server.log"), environment=dict(os.environ), directory=str(project.root)
+        command, log=str(project.state / "mlflow-server.log"), environment=environment, directory=str(project.root)
     )
 
 

@@ -15,9 +15,10 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed
 
 from modelworks.errors import Unavailable
+from modelworks.faults import fault_point
 from modelworks.plan import Stage
 from modelworks.records import from_json, to_json
-from modelworks.store import StageStore, write_json
+from modelworks.store import StageStore, damage, write_json
 from tasks.run import Run
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ def stage_task(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            fault_point("stage.before", name)
             found = staged(*args, **kwargs)
+            fault_point("stage.after", name)
             # What `cached` returned comes back as Prefect's state around the record.
             return cast(R, found.result()) if isinstance(found, State) else found
 
@@ -84,10 +87,15 @@ def reuse_or_make(
     started = time.monotonic()
     store, root = StageStore(run.project.stages), run.project.root
     final = store.folder(stage.name, stage.key)
-    if store.state(stage.name, stage.key) == "intact":
+    state = store.state(stage.name, stage.key)
+    if state == "intact":
         record = from_json(kind, json.loads((final / RECORD).read_text()), root)
         run.track(log, record)
         return cached(run, stage.name, record, started, describe(record))
+    if state == "damaged":
+        run.display.say(
+            f"  {stage.name}: the stored output is not used, {damage(final) or 'it is of another key'}: it is made again"
+        )
     with run.display.working(stage.name), store.write(stage.name, stage.key, stage.ingredients) as aside:
         record = make(aside, final)
         write_json(aside / RECORD, to_json(record, root))

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from modelworks.records import Promotion, Verdict
+from tasks.lock import choose_lock, warning
 from tasks.policy import cached, stage_task
 from tasks.run import Run
 
@@ -19,10 +20,15 @@ __all__ = ["promote"]
 @stage_task("promote")
 def promote(run: Run, verdict: Verdict) -> Promotion:
     """What production is after this run; a verdict is followed once."""
-    from modelworks.registry import production, registration, versions
+    from modelworks.registry import moved, production, proof, registration, versions
 
     started = time.monotonic()
     version = verdict.version
+    lock = choose_lock(run.project)
+    production.settle(run.client, run.project, version.name, lock=lock)
+    stray = moved.unexplained(run.client, version.name)
+    if stray is not None:
+        run.display.say(f"warning: {stray.message}. {stray.way_out}")
     known = versions.get(run.client, version.name, version.version)
     if verdict.decision != "promote" or known.promoted_by == verdict.key:
         promotion = Promotion(verdict=verdict, moved=False, production=versions.production(run.client, version.name))
@@ -31,8 +37,10 @@ def promote(run: Run, verdict: Verdict) -> Promotion:
             return cached(run, "promote", promotion, started, _detail(promotion))
         run.finished("promote", "ran", time.monotonic() - started, _detail(promotion))
         return promotion
+    if flaw := warning(run.project, lock):
+        run.display.say(f"warning: {flaw}")
     with run.display.working("promote"):
-        now = production.promote(
+        production.promote(
             run.client,
             run.project,
             version.name,
@@ -40,13 +48,14 @@ def promote(run: Run, verdict: Verdict) -> Promotion:
             expected=verdict.opponent,
             reason="the gate's verdict",
             who=f"modelworks run, {getpass.getuser()}",
-            witness=run.witness,
             evidence={"verdict": list(verdict.reasons), "run": version.run_id},
+            lock=lock,
+            proof=lambda client, chosen: proof.prove(client, chosen, run.witness),
         )
         registration.record_promotion(run.client, verdict)
-    promotion = Promotion(verdict=verdict, moved=True, production=now)
+    promotion = Promotion(verdict=verdict, moved=True, production=version.version)
     run.track(_note, promotion)
-    run.finished("promote", "ran", time.monotonic() - started, _detail(promotion))
+    run.finished("promote", "ran", time.monotonic() - started, f"{_detail(promotion)}, under {lock.kind}")
     return promotion
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC
 from typing import TYPE_CHECKING, TypeVar
 
 from modelworks.config import RunConfig
-from modelworks.errors import Unavailable
+from modelworks.locks import locked
 from modelworks.project import Project
 from modelworks.store import StageStore
 from modelworks.training.hardware import resolve
@@ -79,7 +78,7 @@ def open_run(project: Project, config: RunConfig) -> Iterator[Run]:
     from modelworks.registry.store import connect
 
     project.make_private_folders()
-    with _only_one(project, config):
+    with locked(project.locks / f"run-{config.name}.lock", f"running {config.name}", seconds=0):
         client = connect(project)
         for stale in close_stale_runs(client, [config.name]):
             client.set_tag(stale, "mlflow.note.content", "Closed: the process that ran this is dead.")
@@ -92,27 +91,3 @@ def open_run(project: Project, config: RunConfig) -> Iterator[Run]:
             for helper in (run.witness, run.trainer):
                 if helper is not None:
                     helper.close()
-
-
-@contextmanager
-def _only_one(project: Project, config: RunConfig) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    path = project.locks / f"run-{config.name}.lock"
-    holder = path.with_suffix(".holder")
-    try:
-        with FileLock(path, timeout=0):
-            holder.write_text(_who())
-            yield
-            holder.unlink(missing_ok=True)
-    except Timeout:
-        who = holder.read_text() if holder.exists() else "another process"
-        raise Unavailable(f"{config.name} is running already: {who}", "wait for it, or stop that process") from None
-
-
-def _who() -> str:
-    import os
-    import socket
-    from datetime import datetime
-
-    return f"pid {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,11 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import Unavailable
-from modelworks.models.checkpoints import locate
-from modelworks.plan import Plan
+from modelworks.plan import Plan, training_job
 from modelworks.records import TrainedModel, ValidationReport
 from modelworks.training.events import EventTail
-from modelworks.training.job import Job
 from modelworks.training.launch import launch
 from tasks.policy import reuse_or_make, stage_task
 from tasks.run import Run
@@ -41,7 +38,9 @@ def train(run: Run, plan: Plan, report: ValidationReport) -> TrainedModel:
         # The trainer spends its first seconds importing, on one core: so does this process, for the next stage.
         threading.Thread(target=evaluation.preload, daemon=True).start()
         with system_metrics(run.client, run.run_id), _curves(run) as add:
-            return launch(_job(run, plan, report), report, aside, final, add, run.take_trainer())
+            return launch(
+                training_job(run.project, run.config, plan, report), report, aside, final, add, run.take_trainer()
+            )
 
     def log(client: MlflowClient, run_id: str, trained: TrainedModel) -> None:
         log_training(client, run_id, trained)
@@ -57,24 +56,6 @@ def _describe(trained: TrainedModel) -> str:
     return (
         f"{trained.num_parameters:,} parameters, {trained.num_steps:,} steps in {trained.seconds:.1f} s "
         f"({trained.examples_per_second:,.0f} examples/s, {trained.device} {trained.precision})"
-    )
-
-
-def _job(run: Run, plan: Plan, report: ValidationReport) -> Job:
-    config, project = run.config, run.project
-    return Job(
-        key=plan.train.key,
-        dataset=report.dataset.folder,
-        splits=report.folder / "splits.npy",
-        classes=report.dataset.classes,
-        decoded=project.state,
-        decoded_key=plan.decoded_key,
-        checkpoint=locate(config.model, project.root),
-        model=config.model,
-        train=config.train,
-        hardware=plan.hardware,
-        work=project.state / "training" / plan.train.key,
-        parent=os.getpid(),
     )
 
 

@@ -11,7 +11,7 @@ from modelworks.project import Project
 
 @pytest.fixture(autouse=True)
 def _no_project_or_service_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MODELWORKS_PROJECT", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+    for name in ("MODELWORKS_PROJECT", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "MODELWORKS_LOCK_URL"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -39,10 +39,13 @@ def test_addresses_of_the_environment_replace_the_embedded_services(tmp_path: Pa
             "MODELWORKS_PROJECT": str(tmp_path),
             "MLFLOW_TRACKING_URI": "http://tracking.example:5000",
             "PREFECT_API_URL": "http://flows.example:4200/api",
+            "MODELWORKS_LOCK_URL": "postgresql://team:secret@db.example/mlflow",
         }
     )
     assert team.tracking_uri == "http://tracking.example:5000"
     assert team.prefect_url == "http://flows.example:4200/api"
+    assert team.lock_url == "postgresql://team:secret@db.example/mlflow"
+    assert "secret" not in repr(team)
 
 
 def test_the_environment_is_quiet_and_names_the_project(tmp_path: Path) -> None:

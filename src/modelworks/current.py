@@ -10,7 +10,7 @@ from modelworks.data import versions
 from modelworks.data.ingest import reason_to_work
 from modelworks.plan import Plan, make_plan, reasons
 from modelworks.project import Project
-from modelworks.records import Check, Evaluation, ModelVersion, Promotion, Verdict, from_json
+from modelworks.records import Changes, Check, Evaluation, ModelVersion, Promotion, Verdict, from_json
 from modelworks.registry.glance import Glance, glance
 from modelworks.registry.versions import Registered
 from modelworks.store import StageStore
@@ -82,6 +82,9 @@ def recorded_verdict(registered: Registered, version: ModelVersion, key: str) ->
         decision=values["decision"],
         checks=tuple(Check(**check) for check in values["checks"]),
         opponent=values["opponent"],
+        # Gates of earlier versions of this program kept neither.
+        remarks=tuple(values.get("remarks", ())),
+        changes=Changes(**values["changes"]) if values.get("changes") else None,
     )
 
 

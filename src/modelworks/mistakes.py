@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from modelworks.bounds import kinds
+from modelworks.secrets import looks_secret
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -29,7 +30,8 @@ def in_words(document: Document, whole: type, errors: Iterable[Mapping[str, Any]
         whole: the class of the complete config.
         errors: what pydantic says of the document as a `whole`.
     """
-    foreign = dict(_foreign_values(document))
+    secret = dict(_secrets(document))
+    foreign = {**dict(_foreign_values(document)), **secret}
     found = [*foreign.items(), *_unknown_expectations(document)]
     errors = list(errors)
     misspelt = {place for error in errors if (place := _meant(whole, error))}
@@ -38,7 +40,9 @@ def in_words(document: Document, whole: type, errors: Iterable[Mapping[str, Any]
         if location not in foreign and location not in misspelt:
             found.append((location, text))
     found.sort(key=lambda mistake: (document.assignment(mistake[0]) is not None, document.line(mistake[0])))
-    return [f"{document.place(location)}: {text}" for location, text in found]
+    # Of what was given as --set NAME=VALUE, the value is left out if it is secret.
+    places = (document.place(each).partition("=")[0] if each in secret else document.place(each) for each, _ in found)
+    return [f"{place}: {text}" for place, (_, text) in zip(places, found, strict=True)]
 
 
 def _phrase(whole: type, error: Mapping[str, Any]) -> tuple[Location, str]:
@@ -92,6 +96,14 @@ def _foreign_values(document: Document) -> Iterator[tuple[Location, str]]:
         elif not isinstance(value, str | int | float | None):
             kind = type(value).__name__
             yield location, f"{_name(location)}: {value} is a {kind} to YAML; write it in quotes"
+
+
+def _secrets(document: Document) -> Iterator[tuple[Location, str]]:
+    """Values that must not be written down, and a config is: it is kept with every run and every version."""
+    for location, value in _leaves(document.values, ()):
+        likeness = looks_secret(value) if isinstance(value, str) else ""
+        if likeness:
+            yield location, f"{_name(location)}: holds {likeness}; leave it to the environment, which is kept nowhere"
 
 
 def _unknown_expectations(document: Document) -> Iterator[tuple[Location, str]]:

@@ -7,20 +7,22 @@ What `run` does, what `why` says and what is skipped are all read from here.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from modelworks.config import RunConfig
 from modelworks.digest import json_digest
-from modelworks.models.checkpoints import identity
+from modelworks.models.checkpoints import identity, locate
 from modelworks.project import Project
-from modelworks.records import DatasetVersion
+from modelworks.records import DatasetVersion, ValidationReport
 from modelworks.stages import differences, ingredients, key_of, sources
 from modelworks.store import StageStore, write_json
 from modelworks.training.hardware import Hardware, resolve
+from modelworks.training.job import Job
 
-__all__ = ["STAGES", "Plan", "Stage", "make_plan", "reasons", "remember"]
+__all__ = ["STAGES", "Plan", "Stage", "make_plan", "reasons", "remember", "training_job"]
 
 STAGES = ("ingest", "validate", "train", "evaluate", "register", "gate", "promote")
 
@@ -102,7 +104,7 @@ def make_plan(project: Project, config: RunConfig, dataset: DatasetVersion) -> P
         upstream={"train": trainer.key},
         config=config.section("evaluate"),
         modules=["modelworks.evaluation.evaluate"],
-        libraries=("numpy", "matplotlib"),
+        libraries=("numpy", "matplotlib", "pillow", "pyarrow"),
     )
     register = _stage(
         "register",
@@ -132,6 +134,28 @@ def make_plan(project: Project, config: RunConfig, dataset: DatasetVersion) -> P
         evaluate=evaluate,
         register=register,
         gate=gate,
+    )
+
+
+def training_job(project: Project, config: RunConfig, plan: Plan, report: ValidationReport) -> Job:
+    """What the trainer is told: it ends when this process does.
+
+    Raises:
+        BadInput, Unavailable: the checkpoint that the weights start from cannot be had.
+    """
+    return Job(
+        key=plan.train.key,
+        dataset=report.dataset.folder,
+        splits=report.folder / "splits.npy",
+        classes=report.dataset.classes,
+        decoded=project.state,
+        decoded_key=plan.decoded_key,
+        checkpoint=locate(config.model, project.root),
+        model=config.model,
+        train=config.train,
+        hardware=plan.hardware,
+        work=project.state / "training" / plan.train.key,
+        parent=os.getpid(),
     )
 
 

@@ -6,16 +6,25 @@ The environment is read here and nowhere else, once, when a `Project` is made.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelworks.errors import BadInput
+from modelworks.secrets import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MLFLOW_PORT", "PREFECT_PORT", "QUIET", "Project"]
+__all__ = ["ENFORCED", "MLFLOW_PORT", "PREFECT_PORT", "QUIET", "Exposure", "Project", "SigningKeys", "signing_keys"]
+
+ENFORCED: Mapping[str, str] = {
+    # No pickle and no foreign code, in no process; no server without its checks of hosts and origins.
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "false",
+}
+"""Holds in every process we start, whatever the user's environment says."""
 
 QUIET: Mapping[str, str] = {
     # No telemetry, whoever's it is.
@@ -25,9 +34,7 @@ QUIET: Mapping[str, str] = {
     "GX_ANALYTICS_ENABLED": "false",
     "DVC_NO_ANALYTICS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    # No pickle, no foreign code, no jobs that nobody asked for.
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    **ENFORCED,
     # A dead tracking server is found in seconds, not in the library's two minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -46,7 +53,7 @@ QUIET: Mapping[str, str] = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
-"""Defaults for every library we start. A variable that is already set by the user wins."""
+"""Defaults for every library we start. A variable that is already set by the user wins, unless it is `ENFORCED`."""
 
 
 MLFLOW_PORT, PREFECT_PORT = 5000, 4200
@@ -54,14 +61,74 @@ MLFLOW_PORT, PREFECT_PORT = 5000, 4200
 
 
 @dataclass(frozen=True)
+class SigningKeys:
+    """Files in PEM with the keys of an elliptic curve: what packages are signed with, and known by."""
+
+    private: Path | None
+    """`MODELWORKS_SIGNING_KEY`."""
+    public: Path | None
+    """`MODELWORKS_VERIFYING_KEY`; the private key's own other half where only that is named."""
+
+    def __bool__(self) -> bool:
+        """Whether packages must be signed."""
+        return self.private is not None or self.public is not None
+
+
+def signing_keys(environment: Mapping[str, str] = os.environ) -> SigningKeys:
+    """The keys that the environment names.
+
+    Raises:
+        BadInput: a file is not there.
+    """
+    named = {}
+    for name in ("MODELWORKS_SIGNING_KEY", "MODELWORKS_VERIFYING_KEY"):
+        path = Path(environment.get(name, "")).expanduser()
+        if environment.get(name) and not path.is_file():
+            raise BadInput(f"{name}: there is no file {path}", "name a key in PEM, or unset it")
+        named[name] = path if environment.get(name) else None
+    return SigningKeys(*named.values())
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """What makes a server of ours fit to be reached from other machines: all three, or none."""
+
+    token: str = field(repr=False)
+    """`MODELWORKS_SERVER_TOKEN`: what callers must show."""
+    hosts: tuple[str, ...]
+    """`MODELWORKS_SERVER_HOSTS`: the names that it is called by, with the port, separated by commas."""
+    origins: tuple[str, ...]
+    """`MODELWORKS_SERVER_ORIGINS`: the sites whose pages may ask it, e.g. https://example.org."""
+
+    @classmethod
+    def find(cls, environment: Mapping[str, str] = os.environ) -> Exposure:
+        """As the environment says."""
+        named = [environment.get(f"MODELWORKS_SERVER_{name}", "") for name in ("HOSTS", "ORIGINS")]
+        hosts, origins = (tuple(each.strip() for each in text.split(",") if each.strip()) for text in named)
+        return cls(environment.get("MODELWORKS_SERVER_TOKEN", ""), hosts, origins)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The variables that are not set; a wildcard sets none, and a token can be guessed that is short."""
+        given = {
+            "MODELWORKS_SERVER_TOKEN (authentication, 20 characters or more)": len(self.token) >= 20,
+            "MODELWORKS_SERVER_HOSTS (allowed hosts, no *)": self.hosts and "*" not in "".join(self.hosts),
+            "MODELWORKS_SERVER_ORIGINS (CORS, no *)": self.origins and "*" not in "".join(self.origins),
+        }
+        return tuple(name for name, well in given.items() if not well)
+
+
+@dataclass(frozen=True)
 class Project:
     """One checkout: everything below `root`, plus the addresses the user's environment names."""
 
     root: Path
-    mlflow_uri: str = ""
+    mlflow_uri: str = field(default="", repr=False)
     """The user's `MLFLOW_TRACKING_URI`; empty for the embedded store."""
-    prefect_url: str = ""
+    prefect_url: str = field(default="", repr=False)
     """The user's `PREFECT_API_URL`; empty for a server of our own."""
+    lock_url: str = field(default="", repr=False)
+    """The user's `MODELWORKS_LOCK_URL`: of the PostgreSQL database whose locks a team shares; empty for none."""
 
     @classmethod
     def find(cls, environment: Mapping[str, str] = os.environ) -> Project:
@@ -79,6 +146,7 @@ class Project:
                     root=folder,
                     mlflow_uri=environment.get("MLFLOW_TRACKING_URI", ""),
                     prefect_url=environment.get("PREFECT_API_URL", ""),
+                    lock_url=environment.get("MODELWORKS_LOCK_URL", ""),
                 )
         raise BadInput(
             f"{named or here} is not inside a modelworks project (no configs/ folder here or above)",
@@ -119,7 +187,8 @@ class Project:
 
     def mlflow_home(self, *, port: int = MLFLOW_PORT) -> str:
         """Where MLflow's pages are: the user's server, or that of `modelworks up`."""
-        return self.mlflow_uri.rstrip("/") if self.mlflow_uri.startswith("http") else f"http://127.0.0.1:{port}"
+        user = without_password(self.mlflow_uri).rstrip("/")
+        return user if user.startswith("http") else f"http://127.0.0.1:{port}"
 
     def mlflow_page(self, experiment_id: str, run_id: str = "", *, port: int = MLFLOW_PORT) -> str:
         """The page of an experiment's runs, or of one run: of model training, not MLflow's home of language models."""
@@ -128,7 +197,7 @@ class Project:
 
     def prefect_page(self, flow_run_id: str = "", *, port: int = PREFECT_PORT) -> str:
         """The page of Prefect's runs, or of one flow run."""
-        base = self.prefect_url.rstrip("/").removesuffix("/api") or f"http://127.0.0.1:{port}"
+        base = without_password(self.prefect_url).rstrip("/").removesuffix("/api") or f"http://127.0.0.1:{port}"
         return f"{base}/runs/flow-run/{flow_run_id}" if flow_run_id else f"{base}/runs"
 
     def environment(self) -> dict[str, str]:
@@ -139,6 +208,11 @@ class Project:
             "MLFLOW_TRACKING_URI": self.tracking_uri,
             "PREFECT_HOME": str(self.prefect_home),
         }
+
+    def enter(self) -> None:
+        """Give this process, and all that it starts, the project's variables."""
+        given = {name: value for name, value in self.environment().items() if name not in os.environ}
+        os.environ.update({**given, **ENFORCED})
 
     def make_private_folders(self) -> None:
         """Create the state folder, readable by its owner alone.

@@ -286,7 +286,7 @@ def two_versions(made_once: Callable[..., Path], digits: Path, server_url: str) 
 
     def make(workspace: Workspace) -> Any:
         _copy(digits, workspace.root)
-        changes = ("--set", "train.epochs=5", "--set", "gate.tolerance=0.9")
+        changes = ("--set", "train.epochs=5", "--set", "gate.max_regression=0.9")
         why = workspace.done("why", DIGITS, *changes)
         return {
             "changes": changes,

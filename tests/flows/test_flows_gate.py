@@ -29,7 +29,19 @@ def test_a_refused_candidate_is_registered_with_its_verdict_and_production_stays
     (failed,) = (check for check in verdict["checks"] if check["name"] == "accuracy")
     assert not failed["passed"]
     assert failed["demanded"] == "at least 1"
-    assert "FAILED  accuracy is " in after_digits.run("why", "digits-cnn").stdout
+    told = after_digits.run("why", "digits-cnn").stdout
+    assert "FAILED  accuracy is " in told
+
+    # What changes for users: in the registry, on the page in MLflow, and in words.
+    changes = verdict["changes"]
+    assert changes["rows"] == sum(each["rows"] for each in verdict["slices"] if each["by"] == "label")
+    assert changes["broken"] == sum(each["broken"] for each in verdict["slices"]) > 0
+    assert f"{changes['fixed']} newly right, {changes['broken']} newly wrong" in told
+    assert {each["value"] for each in verdict["slices"]} == set("0123456789")
+    logged = {item.path for item in after_digits.client.list_artifacts(summary["mlflow_run_id"], "verdict")}
+    assert {f"verdict/{name}" for name in ("verdict.html", "verdict.json", "differences.png")} <= logged
+    note = after_digits.client.get_run(summary["mlflow_run_id"]).data.tags["mlflow.note.content"]
+    assert f"| newly wrong | {changes['broken']} |" in note
 
     again = after_digits.run("run", *REFUSED, "--json")
     assert again.code == 3
@@ -39,10 +51,10 @@ def test_a_refused_candidate_is_registered_with_its_verdict_and_production_stays
     by_hand = after_digits.run("promote", "digits-cnn", "2")
     assert by_hand.code == 3
     assert "verdict on digits-cnn version 2 is keep" in by_hand.complaint[0]
-    assert after_digits.run("promote", "digits-cnn", "2", "--force").code == 2  # no reason given
+    assert after_digits.run("promote", "digits-cnn", "2", "--override").code == 2  # no reason given
     assert after_digits.production("digits-cnn") == 1
 
-    forced = after_digits.done("promote", "digits-cnn", "2", "--force", "--reason", "wanted")
-    assert forced == {"model": "digits-cnn", "from": 1, "production": 2, "moved": True}
-    assert after_digits.done("history", "digits-cnn")["moves"][0]["forced"] is True
+    forced = after_digits.done("promote", "digits-cnn", "2", "--override", "--reason", "wanted")
+    assert (forced["from"], forced["production"], forced["moved"]) == (1, 2, True)
+    assert after_digits.done("history", "digits-cnn")["moves"][0]["overridden"] is True
     assert after_digits.run("run", *REFUSED).code == 0  # overruled: it is production now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ for _change in (
     "model.hidden=8",
     "compute.threads=1",
     "evaluate.resamples=100",
-    "gate.tolerance=0.9",
+    "gate.max_regression=0.9",
     "gate.minimums.accuracy=0.1",
 ):
     LONG += ["--set", _change]
@@ -92,7 +93,8 @@ def test_the_same_pipeline_runs_once_at_a_time(after_digits: Workspace) -> None:
         first.wait_until(after_digits.has_checkpoint)
         second = after_digits.run(*LONG)
         assert second.code == 4
-        assert f"digits-cnn is running already: pid {first.process.pid} on " in second.complaint[0]
+        said = rf"error: another process is running digits-cnn already: pid {first.process.pid} on \S+ since 20..-..-.. ..:.. UTC"
+        assert re.fullmatch(said, second.complaint[0])
         assert len(second.complaint) == 2
         assert first.process.poll() is None
     assert after_digits.registered() == {"digits-cnn": [1]}

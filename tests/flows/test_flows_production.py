@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +25,8 @@ def workspace(copy: Callable[[Path], Workspace], two_versions: Path) -> Workspac
 
 def test_rollback_and_promote_move_production_and_are_written_down(workspace: Workspace, two_versions: Path) -> None:
     back = workspace.done("rollback", "digits-cnn", "--reason", "complaints")
-    assert back == {"model": "digits-cnn", "from": 2, "production": 1, "moved": True}
+    flock = "flock, among the processes of this machine"
+    assert back == {"model": "digits-cnn", "from": 2, "production": 1, "moved": True, "lock": flock}
     assert workspace.production("digits-cnn") == 1
 
     # What a person did to production, a run with nothing to do leaves alone.
@@ -33,7 +36,8 @@ def test_rollback_and_promote_move_production_and_are_written_down(workspace: Wo
     assert set(summary["stages"].values()) == {"verified", "cached"}
 
     forward = workspace.run("promote", "digits-cnn")  # the newest that was accepted
-    assert forward.stdout == "digits-cnn: production moved from version 1 to version 2\n"
+    assert forward.stdout == f"digits-cnn: production moved from version 1 to version 2, under {flock}\n"
+    assert forward.stderr == ""
     assert workspace.done("promote", "digits-cnn", "2")["moved"] is False
     assert workspace.run("promote", "digits-cnn", "2").stdout == "digits-cnn: version 2 is production already\n"
 
@@ -47,10 +51,12 @@ def test_rollback_and_promote_move_production_and_are_written_down(workspace: Wo
     assert {move["state"] for move in moves} == {"done"}
     assert moves[1]["why"] == "complaints"
     assert all(move["evidence"]["probe_rows"] > 0 for move in moves)
-    lines = workspace.run("history", "digits-cnn").stdout.splitlines()
+    assert all(move["lock"] == flock for move in moves)
+    heading, *lines = (re.split("  +", line) for line in workspace.run("history", "digits-cnn").stdout.splitlines())
+    assert heading == ["#", "when (UTC)", "move", "from", "to", "verdict", "state", "who", "reason"]
     assert len(lines) == 4
-    assert "version 2 -> version 1" in lines[1]
-    assert lines[1].endswith("complaints")
+    number, _, *rest = lines[1]
+    assert (number, *rest) == ("3", "rollback", "2", "1", "promote", "done", getpass.getuser(), "complaints")
 
     def production_at(time: str) -> int | None:
         return workspace.done("history", "digits-cnn", "--at", time)["production"]
@@ -58,6 +64,42 @@ def test_rollback_and_promote_move_production_and_are_written_down(workspace: Wo
     assert [production_at(move["when"]) for move in moves] == [2, 1, 2, 1]
     assert production_at("2001-01-01T00:00+00:00") is None
     assert "production was none at 2001-01-01" in workspace.run("history", "digits-cnn", "--at", "2001-01-01").stdout
+
+
+def test_production_moved_in_mlflows_pages_is_reported_by_every_command_until_it_is_in_the_journal(
+    workspace: Workspace,
+) -> None:
+    workspace.client.set_registered_model_alias("digits-cnn", "production", "1")
+    said = "warning: production of digits-cnn is version 1, but the journal left it on version 2"
+    for command in (("history", "digits-cnn"), ("why", "digits-cnn"), ("rollback", "digits-cnn")):
+        outcome = workspace.run(*command)
+        assert said in outcome.stderr
+    assert outcome.code == 3
+    assert "something else moved the alias" in outcome.complaint[0]
+    doctor = workspace.run("doctor", "--json")
+    assert doctor.code == 3
+    assert "production of digits-cnn is version 1" in doctor.stdout
+
+    adopted = workspace.run("promote", "digits-cnn", "1", "--reason", "meant it")
+    assert said in adopted.stderr
+    assert "version 1, which something else made production, is in the journal now" in adopted.stdout
+    assert workspace.run("history", "digits-cnn").stderr == ""
+    newest, *_ = workspace.done("history", "digits-cnn")["moves"]
+    assert (newest["kind"], newest["before"], newest["after"], newest["why"]) == ("adopt", 2, 1, "meant it")
+
+
+def test_the_gate_is_overruled_loudly_and_only_with_a_reason(workspace: Workspace) -> None:
+    assert workspace.done("rollback", "digits-cnn")["production"] == 1
+    workspace.client.set_model_version_tag("digits-cnn", "2", "modelworks.verdict", "keep")
+    assert workspace.run("promote", "digits-cnn", "2").code == 3
+    without = workspace.run("promote", "digits-cnn", "2", "--override")
+    assert without.code == 2
+    assert "--override needs a --reason" in without.complaint[0]
+    loud = workspace.run("promote", "digits-cnn", "2", "--override", "--reason", "the shop cannot wait")
+    assert loud.code == 0
+    assert "OVERRIDE: digits-cnn version 2 is to become production although the gate said 'keep' of it" in loud.stderr
+    assert "keep, OVERRIDDEN" in workspace.run("history", "digits-cnn").stdout
+    assert workspace.done("history", "digits-cnn")["moves"][0]["overridden"] is True
 
 
 def test_with_nothing_to_go_back_to_rollback_is_refused(copy: Callable[[Path], Workspace], digits: Path) -> None:

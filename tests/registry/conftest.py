@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from makings import MAKING
 
 import modelworks.modalities
 import modelworks.models
@@ -156,7 +157,9 @@ def register(
 
     def make(seed: int = 0, modality: str = "image", decision: str = "promote") -> ModelVersion:
         evaluation = evaluate(seed, modality)
-        version = registration.register(client, project, evaluation, name=NAME, key=f"key-{seed}", run_id=begin())
+        version = registration.register(
+            client, project, evaluation, making=MAKING, name=NAME, key=f"key-{seed}", run_id=begin()
+        )
         registration.record_verdict(client, _verdict(version, decision))
         return version
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +17,9 @@ import pytest
 from modelworks.digest import file_digest
 from modelworks.errors import BadInput, Corrupt, Refused
 from modelworks.records import ModelVersion
-from modelworks.registry import journal, lineage, package, probe, production, proof, versions
+from modelworks.registry import journal, lineage, moved, package, probe, production, proof, versions
 from modelworks.registry.owner import Owner
+from modelworks.registry.proof import prove
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from modelworks.registry.witness import Witness
 
 Register = Callable[..., ModelVersion]
-Promote = Callable[..., int]
+Promote = Callable[..., "journal.Move | None"]
 
 
 @pytest.fixture
@@ -34,16 +37,22 @@ def promote(client: MlflowClient, project: Project, witness: Witness) -> Promote
 
     def call(version: int, expected: int | None = None, **named: Any) -> int:
         given: dict[str, Any] = {"reason": "the gate's verdict", "who": "a test", "evidence": {"why": 1}} | named
-        return production.promote(client, project, "small", version, expected=expected, witness=witness, **given)
+        proof = partial(prove, witness=witness, other_libraries=given.get("override", False))
+        return production.promote(client, project, "small", version, expected=expected, **{"proof": proof, **given})
 
     return call
 
 
 @pytest.fixture
 def rollback(client: MlflowClient, project: Project, witness: Witness) -> Callable[[], int]:
-    return lambda: production.rollback(
-        client, project, "small", reason="worse in the shop", who="a test", witness=witness
-    )
+    """Roll back; returns what is production then."""
+
+    def call() -> int:
+        proof = partial(prove, witness=witness)
+        production.rollback(client, project, "small", reason="worse in the shop", who="a test", proof=proof)
+        return versions.production(client, "small")
+
+    return call
 
 
 def folder_of(client: MlflowClient, version: int) -> Path:
@@ -56,17 +65,15 @@ def test_a_promotion_proves_moves_and_writes_it_down(
 ) -> None:
     version = register()
     # With a fresh process of its own, as a person's promotion has.
-    now = production.promote(client, project, "small", 1, expected=0, reason="first", who="ann", evidence={"f1": 0.9})
-    assert now == versions.production(client, "small") == 1
+    made = production.promote(client, project, "small", 1, expected=0, reason="first", who="ann", evidence={"f1": 0.9})
+    assert versions.production(client, "small") == 1
     (move,) = journal.history(client, "small")
-    assert (move.kind, move.before, move.after, move.who, move.why, move.state) == (
-        "promote",
-        0,
-        1,
-        "ann",
-        "first",
-        "done",
+    assert move == made
+    assert (move.number, move.kind, move.before, move.after, move.who, move.why, move.verdict, move.state) == (
+        *(1, "promote", 0, 1, "ann", "first", "promote", "done"),
     )
+    assert not move.overridden
+    assert move.lock == "flock, among the processes of this machine"
     assert move.evidence["f1"] == 0.9
     assert move.evidence["digest"] == version.digest
     assert move.evidence["probe_rows"] == probe.ROWS
@@ -80,7 +87,8 @@ def test_promoting_what_is_production_already_changes_nothing(
     client: MlflowClient, register: Register, promote: Promote
 ) -> None:
     register()
-    assert promote(1) == promote(1, expected=0) == 1
+    assert promote(1) is not None
+    assert promote(1) is promote(1, expected=0) is None
     assert len(journal.history(client, "small")) == 1
 
 
@@ -90,23 +98,59 @@ def test_production_that_changed_meanwhile_is_not_overwritten(
     for seed in range(3):
         register(seed)
     promote(1, expected=0)
-    promote(2, expected=1)
-    with pytest.raises(Refused, match="expected version 1, found version 2"):
+    promote(2, expected=1, who="bob", reason="better")
+    said = "expected version 1, found version 2, moved there by bob at 20..-..-.. ..:..:.. UTC: promote, better"
+    with pytest.raises(Refused, match=said):
         promote(3, expected=1)
     assert versions.production(client, "small") == 2
 
 
-def test_a_refused_version_is_only_promoted_by_force_with_a_reason(
+def test_what_moves_while_the_model_is_proven_is_not_overwritten(
+    client: MlflowClient, register: Register, promote: Promote
+) -> None:
+    for seed in range(3):
+        register(seed)
+    promote(1)
+
+    def meanwhile(*_: Any) -> dict[str, Any]:
+        client.set_registered_model_alias("small", "production", "3")
+        return {}
+
+    said = "expected version 1, found version 3, moved there by something outside the journal"
+    with pytest.raises(Refused, match=said):
+        promote(2, proof=meanwhile)
+    assert versions.production(client, "small") == 3
+    assert journal.history(client, "small")[0].state == "abandoned"
+
+
+def test_a_version_of_other_libraries_is_only_promoted_by_override(
+    client: MlflowClient, register: Register, promote: Promote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(package, "_requirements", lambda _saved: ["numpy==1.0.0", "mlflow==9.9", "no-such-thing==1"])
+    register()
+    installed = importlib.metadata.version("numpy")
+    with pytest.raises(Refused, match=r"evaluated with other libraries: .*numpy 1\.0\.0 was logged") as caught:
+        promote(1)
+    assert f"{installed} is installed" in caught.value.message
+    assert "no-such-thing 1 was logged, none is installed" in caught.value.message
+    assert promote(1, override=True, reason="urgent") is not None
+    move = journal.history(client, "small")[0]
+    assert move.overridden
+    assert len(move.evidence["other_libraries"]) == 3
+
+
+def test_a_refused_version_is_only_promoted_by_override_with_a_reason(
     client: MlflowClient, register: Register, promote: Promote
 ) -> None:
     register(decision="not enough evidence")
     with pytest.raises(Refused, match="not enough evidence"):
         promote(1)
-    with pytest.raises(BadInput, match="needs a reason"):
-        promote(1, force=True, reason=" ")
-    assert promote(1, force=True, reason="the shop cannot wait") == 1
+    with pytest.raises(BadInput, match="needs a --reason"):
+        promote(1, override=True, reason=" ")
+    promote(1, override=True, reason="the shop cannot wait")
     (move,) = journal.history(client, "small")
-    assert move.forced
+    assert move.overridden
+    assert move.verdict == "not enough evidence"
     assert move.why == "the shop cannot wait"
 
 
@@ -140,7 +184,7 @@ def test_a_package_that_is_gone_stops_a_promotion(client: MlflowClient, register
     register()
     folder = folder_of(client, 1)
     folder.rename(folder.with_name("elsewhere"))
-    with pytest.raises(Corrupt, match="cannot be fetched"):
+    with pytest.raises(Corrupt, match="MLmodel is missing"):
         promote(1)
     assert versions.production(client, "small") == 0
 
@@ -170,7 +214,7 @@ def test_a_version_that_something_else_registered_is_refused(client: MlflowClien
     client.create_registered_model("small")
     client.create_model_version("small", "file:///nowhere")
     with pytest.raises(Refused, match="was not registered by modelworks"):
-        promote(1, force=True, reason="try")
+        promote(1, override=True, reason="try")
 
 
 def test_a_version_that_does_not_exist_is_bad_input(register: Register, promote: Promote) -> None:
@@ -211,10 +255,10 @@ def test_the_journal_knows_what_was_production_at_a_time(
     promote(1)
     promote(2)
     newest, oldest = journal.history(client, "small")
-    assert journal.at(client, "small", before) == 0
-    assert journal.at(client, "small", oldest.when) == 1
-    assert journal.at(client, "small", newest.when) == 2
-    assert journal.at(client, "another", newest.when) == 0
+    assert journal.at(client, "small", before) is None
+    assert journal.at(client, "small", oldest.when) == oldest
+    assert journal.at(client, "small", newest.when) == newest
+    assert journal.at(client, "another", newest.when) is None
 
 
 def test_a_rollback_needs_a_model_a_production_version_and_a_journal_that_knows_it(
@@ -237,16 +281,12 @@ def test_what_a_killed_promotion_left_is_settled_by_the_alias(
     register(0)
     register(1)
     promote(1)
-    killed = journal.intend(
-        client, "small", kind="promote", before=1, after=2, who="a test", why="w", forced=False, evidence={"a": 1}
-    )
+    killed = intend(client, 1, 2)
     if alias_moved:
         client.set_registered_model_alias("small", "production", "2")
     assert production.settle(client, project, "small") == (), "this process lives: the intent is its own business"
-    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
-        owner = Owner(host=Owner.this().host, pid=dead.pid, started=0, boot=Owner.this().boot)
-    for name, value in owner.written().items():
-        client.set_tag(killed, f"modelworks.process.{name}", value)
+    assert moved.unexplained(client, "small") is None, "a move under way explains itself"
+    die(client, killed)
     assert [move.id for move in production.settle(client, project, "small")] == [killed]
     newest = journal.history(client, "small")[0]
     assert (newest.id, newest.state) == (killed, state)
@@ -254,8 +294,161 @@ def test_what_a_killed_promotion_left_is_settled_by_the_alias(
     assert production.settle(client, project, "small") == ()
 
 
+@pytest.mark.parametrize("host", ["", "another"])
+def test_whoever_takes_the_lock_first_finishes_what_a_killed_holder_had_moved(
+    client: MlflowClient, register: Register, promote: Promote, host: str
+) -> None:
+    for seed in range(3):
+        register(seed)
+    promote(1)
+
+    def meanwhile(*_: Any) -> dict[str, Any]:
+        killed = intend(client, 1, 3)
+        client.set_registered_model_alias("small", "production", "3")
+        die(client, killed, host)
+        return {}
+
+    with pytest.raises(Refused, match="found version 3, moved there by a test at"):
+        promote(2, proof=meanwhile)
+    refused, killed, _ = sorted(journal.history(client, "small"), key=lambda move: move.state)
+    assert (refused.state, killed.state, killed.number) == ("abandoned", "done", 2)
+
+
+def test_what_another_machine_intends_is_left_to_it(
+    client: MlflowClient, project: Project, register: Register, promote: Promote
+) -> None:
+    register(0)
+    register(1)
+    promote(1)
+    die(client, intend(client, 1, 2), "another")
+    assert production.settle(client, project, "small") == ()
+    assert [move.state for move in journal.unfinished(client, "small")] == ["intent"]
+
+
+def test_a_rollback_that_was_killed_after_it_moved_is_not_done_twice(
+    client: MlflowClient, register: Register, promote: Promote, rollback: Callable[[], int]
+) -> None:
+    for seed in range(3):
+        register(seed)
+        promote(seed + 1)
+    killed = intend(client, 3, 2, kind="rollback")
+    client.set_registered_model_alias("small", "production", "2")
+    die(client, killed)
+    assert rollback() == 2
+    newest, *_ = journal.history(client, "small")
+    assert (newest.id, newest.kind, newest.state) == (killed, "rollback", "done")
+    assert rollback() == 1
+
+
+def test_production_moved_behind_our_back_is_found_and_adopted_or_put_back(
+    client: MlflowClient, register: Register, promote: Promote, rollback: Callable[[], int]
+) -> None:
+    for seed in range(3):
+        register(seed)
+    assert moved.moved_behind_our_back(client) == []
+    promote(1)
+    promote(2)
+    assert moved.moved_behind_our_back(client) == []
+    client.set_registered_model_alias("small", "production", "3")
+    (stray,) = moved.moved_behind_our_back(client)
+    assert (stray.name, stray.left, stray.found) == ("small", 2, 3)
+    assert "production of small is version 3, but the journal left it on version 2" in stray.message
+    with pytest.raises(Refused, match="something else moved the alias"):
+        rollback()
+
+    adopted = promote(3)
+    assert adopted is not None
+    assert (adopted.number, adopted.kind, adopted.before, adopted.after) == (3, "adopt", 2, 3)
+    assert moved.unexplained(client, "small") is None
+    assert rollback() == 2
+
+    client.set_registered_model_alias("small", "production", "1")
+    put_back = promote(2)
+    assert put_back is not None
+    assert (put_back.kind, put_back.before, put_back.after) == ("promote", 1, 2)
+    assert moved.unexplained(client, "small") is None
+    assert rollback() == 1
+
+    client.delete_registered_model_alias("small", "production")
+    stray = moved.unexplained(client, "small")
+    assert stray is not None
+    assert "production of small is none" in stray.message
+    assert stray.way_out == "modelworks promote small 1 --reason TEXT puts it back"
+
+
+def test_a_version_that_is_not_blessed_is_not_adopted_either(
+    client: MlflowClient, register: Register, promote: Promote
+) -> None:
+    register(decision="keep")
+    client.set_registered_model_alias("small", "production", "1")
+    with pytest.raises(Refused, match="verdict on small version 1 is keep"):
+        promote(1)
+
+
+def test_a_clock_that_was_set_back_does_not_turn_history_around(
+    client: MlflowClient, register: Register, promote: Promote
+) -> None:
+    register(0)
+    register(1)
+    promote(1)
+    (first,) = journal.history(client, "small")
+    tomorrow = first.when + timedelta(days=1)
+    client.set_tag(first.id, "modelworks.move.when", tomorrow.isoformat())
+    promote(2)
+    newest, oldest = journal.history(client, "small")
+    assert (newest.number, newest.after, oldest.after) == (2, 2, 1)
+    assert newest.when == oldest.when == tomorrow
+    assert journal.at(client, "small", tomorrow) == newest
+
+
+def test_evidence_that_a_tag_cannot_hold_is_shortened(
+    client: MlflowClient, register: Register, promote: Promote
+) -> None:
+    register()
+    promote(1, evidence={"verdict": ["passed: " + "x" * 100] * 200, "text": "y" * 9000})
+    (move,) = journal.history(client, "small")
+    assert move.evidence["verdict"][-1] == "and more"
+    assert "text" not in move.evidence
+    assert "digest" in move.evidence
+
+
+def test_a_run_that_somebody_else_puts_into_the_journal_does_not_change_it(
+    client: MlflowClient, register: Register, promote: Promote
+) -> None:
+    register()
+    promote(1)
+    client.create_run(client.get_experiment_by_name("small/production").experiment_id)
+    assert len(journal.history(client, "small")) == 1
+
+
+def intend(client: MlflowClient, before: int, after: int, kind: journal.Kind = "promote") -> str:
+    """What a process writes down before it moves production."""
+    return journal.intend(
+        client,
+        "small",
+        kind=kind,
+        before=before,
+        after=after,
+        who="a test",
+        why="w",
+        verdict="promote",
+        overridden=False,
+        lock="",
+        evidence={"a": 1},
+    )
+
+
+def die(client: MlflowClient, move: str, host: str = "") -> None:
+    """Make the process that intended a move a dead one; of another host, one that nothing is known of."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        owner = Owner(host=host or Owner.this().host, pid=dead.pid, started=0, boot=Owner.this().boot)
+    for name, value in owner.written().items():
+        client.set_tag(move, f"modelworks.process.{name}", value)
+
+
 PROMOTED_AT_ONCE = """
 import json, os, sys
+from functools import partial
 from pathlib import Path
 
 import mlflow
@@ -263,6 +456,7 @@ import mlflow
 from modelworks.errors import Refused
 from modelworks.project import Project
 from modelworks.registry import production, store
+from modelworks.registry.proof import prove
 from modelworks.registry.witness import Witness
 
 project = Project(Path(sys.argv[1]))
@@ -276,7 +470,7 @@ for version in (2, 3):
             os.write(ready[1], b".")
             os.read(go[0], 1)
             try:
-                named = {"expected": 1, "reason": "r", "who": "w", "evidence": {}, "witness": witness}
+                named = {"expected": 1, "reason": "r", "who": "w", "evidence": {}, "proof": partial(prove, witness=witness)}
                 production.promote(client, project, "small", version, **named)
             except Refused as error:
                 os._exit(3 if "changed meanwhile" in str(error) else 1)

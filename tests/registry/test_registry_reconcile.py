@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from modelworks.registry.owner import Owner
-from modelworks.registry.reconcile import close_stale_runs
+from modelworks.registry.reconcile import close, close_stale_runs, close_when_done, left_open
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,6 +53,39 @@ def test_a_killed_process_run_is_closed_and_its_unfinished_model_deleted(
     experiment = client.get_run(run_id).info.experiment_id
     assert client.search_logged_models([experiment]) == []
     assert close_stale_runs(client, ["small"]) == []
+
+
+def test_a_look_tells_what_would_be_closed_and_closes_nothing(client: MlflowClient, project: Project) -> None:
+    run_id = left_by_a_killed_process(project)
+    for _ in range(2):
+        left = left_open(client, ["small"])
+        assert left.runs == (run_id,)
+        assert len(left.models) == 1
+    assert client.get_run(run_id).info.status == "RUNNING"
+    close(client, left)
+    assert left_open(client, ["small"]).runs == ()
+    assert client.search_logged_models([client.get_run(run_id).info.experiment_id]) == []
+
+
+def test_what_a_kill_left_in_the_last_moment_is_closed_though_there_is_nothing_to_do(
+    client: MlflowClient, project: Project
+) -> None:
+    close_when_done(project, "small")  # no such experiment
+    run_id = left_by_a_killed_process(project)
+    close_when_done(project, "another")
+    assert client.get_run(run_id).info.status == "RUNNING"
+    close_when_done(project, "small")
+    assert client.get_run(run_id).info.status == "KILLED"
+
+
+def left_by_a_killed_process(project: Project) -> str:
+    """The id of a run that is running and has begun a model."""
+    command = [sys.executable, "-c", WORKS_UNTIL_KILLED, str(project.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        run_id: str = json.loads(child.stdout.readline())
+        child.kill()
+    return run_id
 
 
 def test_an_owner_survives_its_tags() -> None:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from makings import MAKING
+from tracking_server import tracking_server
 
 from modelworks.errors import Unavailable
 from modelworks.project import Project
 from modelworks.registry import journal, production, registration, runs, store, versions
 from modelworks.registry.curves import MetricStream
 from modelworks.registry.glance import Glance, glance
+from modelworks.registry.proof import prove
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,35 +31,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def server(tmp_path: Path, empty_store: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """The address and the process of a server with its own store, its artifacts reached through it alone."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    folder = tmp_path / "server"
-    folder.mkdir()
-    (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"),
-            *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
-            *("--artifacts-destination", str(folder / "artifacts")),
-        ],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            with urllib.request.urlopen(f"{address}/health", timeout=5):
-                break
-        except (urllib.error.URLError, OSError):
-            assert time.monotonic() < deadline, "the server did not start"
-            time.sleep(0.2)  # between attempts; what is waited for is the answer
-    yield address, process
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with tracking_server(tmp_path / "server", empty_store) as started:
+        yield started
 
 
 def test_a_server_serves_registration_promotion_and_curves_and_its_outages_are_said(
@@ -69,6 +42,7 @@ def test_a_server_serves_registration_promotion_and_curves_and_its_outages_are_s
     evaluate: Callable[..., Evaluation],
     judge: Callable[..., Verdict],
     witness: Witness,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     address, process = server
     shared = Project(project.root, mlflow_uri=address)
@@ -81,11 +55,15 @@ def test_a_server_serves_registration_promotion_and_curves_and_its_outages_are_s
     runs.log_validation(client, run_id, evaluation.trained.report)
     runs.log_evaluation(client, run_id, evaluation)
 
-    version = registration.register(client, shared, evaluation, name="small", key="a", run_id=run_id)
-    assert registration.register(client, shared, evaluation, name="small", key="a", run_id=run_id) == version
+    version = registration.register(client, shared, evaluation, making=MAKING, name="small", key="a", run_id=run_id)
+    assert (
+        registration.register(client, shared, evaluation, making=MAKING, name="small", key="a", run_id=run_id)
+        == version
+    )
     registration.record_verdict(client, judge(version))
-    named = {"reason": "r", "who": "w", "evidence": {}, "witness": witness}
-    assert production.promote(client, shared, "small", 1, expected=0, **named) == 1
+    monkeypatch.setenv("HOME", str(tmp_path))  # there the lock of a server lies
+    named = {"reason": "r", "who": "w", "evidence": {}, "proof": partial(prove, witness=witness)}
+    assert production.promote(client, shared, "small", 1, expected=0, **named) is not None
     assert [move.state for move in journal.history(client, "small")] == ["done"]
     assert glance(shared, "small", "a") == Glance(version=versions.get(client, "small", 1), production=1)
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from makings import MAKING
 
 from modelworks.errors import BadInput, Refused
 from modelworks.records import Check, Evaluation, ModelVersion, Verdict
@@ -23,11 +24,11 @@ def test_registering_a_key_again_returns_the_version_that_is_there(
     client: MlflowClient, project: Project, begin: Callable[[], str], evaluate: Callable[..., Evaluation]
 ) -> None:
     evaluation = evaluate()
-    first = registration.register(client, project, evaluation, name="small", key="a", run_id=begin())
-    again = registration.register(client, project, evaluation, name="small", key="a", run_id=begin())
+    first = registration.register(client, project, evaluation, making=MAKING, name="small", key="a", run_id=begin())
+    again = registration.register(client, project, evaluation, making=MAKING, name="small", key="a", run_id=begin())
     assert again == first
     assert len(client.search_model_versions("name = 'small'")) == 1
-    other = registration.register(client, project, evaluation, name="small", key="b", run_id=begin())
+    other = registration.register(client, project, evaluation, making=MAKING, name="small", key="b", run_id=begin())
     assert other.version == 2
 
 
@@ -37,7 +38,7 @@ def test_registering_a_key_several_times_at_once_makes_one_version(
     evaluation = evaluate()
 
     def register(run_id: str) -> ModelVersion:
-        return registration.register(client, project, evaluation, name="small", key="a", run_id=run_id)
+        return registration.register(client, project, evaluation, making=MAKING, name="small", key="a", run_id=run_id)
 
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(register, [begin() for _ in range(4)]))
@@ -49,7 +50,7 @@ def test_a_version_carries_its_evidence_from_the_start(
     client: MlflowClient, project: Project, begin: Callable[[], str], evaluate: Callable[..., Evaluation]
 ) -> None:
     run_id = begin()
-    version = registration.register(client, project, evaluate(), name="small", key="a", run_id=run_id)
+    version = registration.register(client, project, evaluate(), making=MAKING, name="small", key="a", run_id=run_id)
     entry = client.get_model_version("small", str(version.version))
     assert entry.run_id == version.run_id == run_id
     assert entry.status == "READY"

@@ -1,56 +1,58 @@
 """The history of production: one MLflow run per move, in the experiment `<model>/production`, to browse in the UI.
 
 A move is written down as an intent before the alias moves, and as done after. What a dead process left as an intent
-is settled later by looking at the alias.
+is settled later by looking at the alias. Done moves are numbered under the lock: they form one chain, in which each
+begins where the one before it ended, whatever the clocks say.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from modelworks.digest import canonical_json
+from modelworks.faults import fault_point
 from modelworks.registry import lineage, versions
 from modelworks.registry.failures import said_clearly
-from modelworks.registry.pages import all_pages
+from modelworks.registry.history import (
+    Kind,
+    Move,
+    State,
+    at,
+    experiment_of,
+    history,
+    last,
+    previous,
+    read,
+    unfinished,
+)
+from modelworks.registry.once import created
 from modelworks.registry.store import ensure_experiment
+from modelworks.secrets import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
-    from modelworks.registry.owner import Owner
+__all__ = [
+    "Kind",
+    "Move",
+    "State",
+    "abandon",
+    "at",
+    "cut_off",
+    "done",
+    "history",
+    "intend",
+    "last",
+    "previous",
+    "settle",
+    "unfinished",
+]
 
-__all__ = ["Kind", "Move", "State", "abandon", "at", "done", "history", "intend", "previous", "settle"]
-
-Kind = Literal["promote", "rollback"]
-State = Literal["intent", "done", "abandoned"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Move:
-    """One move of production, or the attempt at one."""
-
-    id: str
-    """Of its MLflow run."""
-    kind: Kind
-    before: int
-    """The version that was production; 0 for none."""
-    after: int
-    who: str
-    why: str
-    forced: bool
-    """Whether the gate's verdict was overruled."""
-    evidence: Mapping[str, Any]
-    state: State
-    when: datetime
-    """When it was done or abandoned; of an intent, when it was begun."""
-    owner: Owner | None
-    """The process that made it."""
+STATUS: Mapping[State, str] = {"done": "FINISHED", "abandoned": "FAILED"}
 
 
 @said_clearly
@@ -63,114 +65,120 @@ def intend(
     after: int,
     who: str,
     why: str,
-    forced: bool,
+    verdict: str,
+    overridden: bool,
+    lock: str,
     evidence: Mapping[str, Any],
 ) -> str:
-    """Write down an intended move; returns its id."""
-    tags = lineage.move_tags(kind=kind, before=before, after=after, who=who, why=why, forced=forced, evidence=evidence)
-    tags["mlflow.note.content"] = f"**{kind}** version {before or 'none'} to {after}, by {who}: {why}"
-    run = client.create_run(
-        ensure_experiment(client, _experiment(name)), run_name=f"{kind} {before} to {after}", tags=tags
+    """Write down an intended move; returns its id. There is one, though the answer of a server be lost."""
+    key = uuid.uuid4().hex
+    tags = lineage.move_tags(
+        key=key,
+        kind=kind,
+        before=before,
+        after=after,
+        who=who,
+        why=redacted(why),
+        verdict=verdict,
+        overridden=overridden,
+        lock=lock,
+        evidence=_fitting(evidence),
     )
-    return str(run.info.run_id)
+    tags["mlflow.note.content"] = f"**{kind}** version {before or 'none'} to {after}, by {who}: {redacted(why)}"
+    experiment = ensure_experiment(client, experiment_of(name))
+
+    def create() -> str:
+        return str(client.create_run(experiment, run_name=f"{kind} {before} to {after}", tags=tags).info.run_id)
+
+    def find() -> str | None:
+        found = client.search_runs([experiment], f"tags.`{lineage.MOVE_KEY}` = '{key}'", max_results=1)
+        return str(found[0].info.run_id) if found else None
+
+    fault_point("journal.before_intent")
+    move = created(client, create, find)
+    fault_point("journal.after_intent")
+    return move
 
 
 @said_clearly
-def done(client: MlflowClient, move: str, evidence: Mapping[str, Any]) -> None:
-    """The alias has moved."""
-    client.set_tag(move, lineage.MOVE + "evidence", canonical_json(evidence))
-    _end(client, move, "done", "FINISHED")
+def done(client: MlflowClient, name: str, move: str, evidence: Mapping[str, Any], *, overridden: bool) -> Move:
+    """The alias has moved. Call while holding the model's lock: it numbers the move."""
+    before = last(client, name)
+    now = datetime.now(UTC)
+    if before is not None:
+        now = max(now, before.when)  # a clock that was set back does not turn history around
+    tags = {
+        lineage.MOVE_NUMBER: f"{(before.number if before else 0) + 1:09d}",  # sorts as text
+        lineage.MOVE_WHEN: now.isoformat(),
+        **lineage.moved_tags(overridden=overridden, evidence=_fitting(evidence)),
+    }
+    fault_point("journal.before_done")
+    _end(client, move, "done", tags)
+    fault_point("journal.after_done")
+    return read(client.get_run(move))
 
 
 @said_clearly
 def abandon(client: MlflowClient, move: str, because: str) -> None:
     """The alias was not moved."""
-    client.set_tag(move, lineage.MOVE + "because", because[: lineage.LONGEST])
-    _end(client, move, "abandoned", "FAILED")
+    fault_point("journal.before_abandoned")
+    tags = {lineage.MOVE_BECAUSE: because[: lineage.LONGEST], lineage.MOVE_WHEN: datetime.now(UTC).isoformat()}
+    _end(client, move, "abandoned", tags)
+    fault_point("journal.after_abandoned")
 
 
-@said_clearly
-def history(client: MlflowClient, name: str) -> tuple[Move, ...]:
-    """Every move of a model's production and every attempt at one, newest first."""
-    experiment = client.get_experiment_by_name(_experiment(name))
-    if experiment is None:
-        return ()
-    runs: list[Run] = all_pages(
-        lambda token: client.search_runs(
-            [experiment.experiment_id], order_by=["attributes.start_time DESC"], page_token=token
-        )
+def cut_off(client: MlflowClient, name: str) -> tuple[Move, ...]:
+    """Intents of processes that are dead, or of which this machine cannot know whether they live."""
+    return tuple(
+        move for move in unfinished(client, name) if move.owner is None or not move.owner.is_here or move.owner.is_dead
     )
-    return tuple(sorted(map(_move, runs), key=lambda move: move.when, reverse=True))
-
-
-def at(client: MlflowClient, name: str, time: datetime) -> int:
-    """The version that was production at a time (with a time zone); 0 for none."""
-    return next((move.after for move in history(client, name) if move.state == "done" and move.when <= time), 0)
-
-
-def previous(moves: tuple[Move, ...]) -> int:
-    """The version that a rollback goes to, from moves newest first; 0 for none.
-
-    Promotions pile up and a rollback takes the topmost away: two rollbacks go two versions back.
-    """
-    pile: list[int] = []
-    for move in reversed(moves):
-        if move.state != "done":
-            continue
-        if move.kind == "promote":
-            pile.append(move.after)
-        elif pile:
-            pile.pop()
-    return pile[-2] if len(pile) > 1 else 0
 
 
 @said_clearly
 def settle(client: MlflowClient, name: str) -> tuple[Move, ...]:
-    """Close what dead processes of this machine left as intents; returns the moves as they were found.
+    """Close what dead processes left as intents; returns the moves as they were found.
 
-    Call while holding the model's lock. An alias that no finished move explains was moved by the intent that names it.
+    Call while holding the model's lock: then nobody is between moving the alias and saying so. An alias that no
+    finished move explains was therefore moved by the intent that names it, on whichever machine. The other intents of
+    dead processes came to nothing; those of other machines may still be at work.
     """
-    moves = history(client, name)
-    left = tuple(move for move in moves if move.state == "intent" and move.owner is not None and move.owner.is_dead)
+    left = cut_off(client, name)
     if not left:
         return ()
-    now = versions.production(client, name)
-    explained = next((move.after for move in moves if move.state == "done"), 0)
+    now, newest = versions.production(client, name), last(client, name)
+    explained = newest.after if newest else 0
+    settled = []
     for move in left:
         if now == move.after != explained:
-            done(client, move.id, {**move.evidence, "settled": "the process died after the alias had moved"})
+            words = {"settled": "the process died after the alias had moved"}
+            done(client, name, move.id, {**move.evidence, **words}, overridden=move.overridden)
             explained = now
-        else:
+        elif move.owner is not None and move.owner.is_dead:
             abandon(client, move.id, "the process died before the alias had moved")
-    return left
+        else:
+            continue
+        settled.append(move)
+    return tuple(settled)
 
 
-def _experiment(name: str) -> str:
-    return f"{name}/production"
+def _end(client: MlflowClient, move: str, state: State, tags: Mapping[str, str]) -> None:
+    """End the run, then say what became of the move: all tags in one transaction, which is the one that counts."""
+    from mlflow.entities import RunTag
+
+    client.set_terminated(move, STATUS[state])
+    fault_point("journal.after_end")
+    written = {**tags, lineage.MOVE_STATE: state}
+    client.log_batch(move, tags=[RunTag(name, value) for name, value in written.items()])
 
 
-def _end(client: MlflowClient, move: str, state: State, status: str) -> None:
-    client.set_tag(move, lineage.MOVE_STATE, state)
-    client.set_terminated(move, status)
-
-
-def _move(run: Run) -> Move:
-    def tag(part: str) -> str:
-        return str(run.data.tags[lineage.MOVE + part])
-
-    kind: Kind = "rollback" if tag("kind") == "rollback" else "promote"
-    state: State = {"done": "done", "abandoned": "abandoned"}.get(tag("state"), "intent")  # type: ignore[assignment]
-    milliseconds = run.info.end_time if state != "intent" and run.info.end_time else run.info.start_time
-    return Move(
-        id=run.info.run_id,
-        kind=kind,
-        before=int(tag("from")),
-        after=int(tag("to")),
-        who=tag("who"),
-        why=tag("why"),
-        forced=tag("forced") == "yes",
-        evidence=json.loads(tag("evidence")),
-        state=state,
-        when=datetime.fromtimestamp(milliseconds / 1000, UTC),
-        owner=lineage.owner_of(run.data.tags),
-    )
+def _fitting(evidence: Mapping[str, Any]) -> str:
+    """Evidence as JSON; where a tag cannot hold all, lists lose their ends, and say so."""
+    kept = dict(evidence)
+    while len(text := canonical_json(kept)) > lineage.LONGEST:
+        name = max(kept, key=lambda each: len(canonical_json(kept[each])))
+        value = kept[name]
+        if isinstance(value, list) and len(value) > 2:
+            kept[name] = [*value[: len(value) // 2], "and more"]
+        else:
+            del kept[name]
+    return text

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import getpass
-import subprocess
 from typing import TYPE_CHECKING, Any
 
+from modelworks import git
 from modelworks.digest import canonical_json
 from modelworks.registry.owner import Owner
 
@@ -25,18 +26,26 @@ __all__ = [
     "LONGEST",
     "METRICS",
     "MOVE",
+    "MOVE_BECAUSE",
+    "MOVE_KEY",
+    "MOVE_NUMBER",
     "MOVE_STATE",
+    "MOVE_WHEN",
     "PIPELINE_KEY",
     "PROBE",
     "PROMOTED_BY",
+    "RECORD",
     "RUN",
+    "TRAINING_IDS",
     "VERDICT",
     "commit_tags",
     "dataset_tags",
     "hardware_tags",
     "move_tags",
+    "moved_tags",
     "owner_of",
     "owner_tags",
+    "record_tags",
     "run_tags",
     "stage_tags",
     "verdict_tags",
@@ -64,8 +73,14 @@ OPPONENT = PREFIX + "opponent"
 VERDICT = PREFIX + "verdict_json"
 PROMOTED_BY = PREFIX + "promoted_by"
 COMMIT = PREFIX + "git_commit"
+RECORD = PREFIX + "record_digest"
+TRAINING_IDS = PREFIX + "training_ids_digest"
 MOVE = PREFIX + "move."
 MOVE_STATE = MOVE + "state"
+MOVE_NUMBER = MOVE + "number"
+MOVE_KEY = MOVE + "key"
+MOVE_WHEN = MOVE + "when"
+MOVE_BECAUSE = MOVE + "because"
 
 LONGEST = 5000
 """Characters of a tag's value that every registry backend takes."""
@@ -118,13 +133,8 @@ def hardware_tags(trained: TrainedModel) -> dict[str, str]:
 
 def commit_tags(root: Path) -> dict[str, str]:
     """The commit that the project stands on, and whether it was changed since; nothing outside git."""
-    try:
-        commit = _git(root, "rev-parse", "HEAD")
-        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    # MLflow's own tag as well: its UI shows it as the run's version.
-    return {COMMIT: f"{commit} with changes" if changed else commit, "mlflow.source.git.commit": commit}
+    commit = git.commit(root)
+    return _commit_tags(commit, changed=git.is_changed(root)) if commit else {}
 
 
 def version_tags(
@@ -146,6 +156,19 @@ def version_tags(
     }
 
 
+def record_tags(commit: str, *, changed: bool, record: str, training_ids: str) -> dict[str, str]:
+    """Of a model version: the code it was made by, and what vouches for the record of its making (see record.py).
+
+    Args:
+        commit: of the code; empty outside git.
+        changed: whether the code was not quite that commit's.
+        record: SHA-256 of record.json.
+        training_ids: SHA-256 of the file of them.
+    """
+    code = _commit_tags(commit, changed=changed) if commit else {}
+    return {RECORD: record, TRAINING_IDS: training_ids, **code}
+
+
 def verdict_tags(verdict: Verdict) -> dict[str, str]:
     """Of a model version, once the gate has spoken. The gate's key comes last: where it stands, all of them stand."""
     return {
@@ -157,45 +180,59 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
 
 
 def move_tags(
-    *, kind: str, before: int, after: int, who: str, why: str, forced: bool, evidence: Mapping[str, Any]
+    *,
+    key: str,
+    kind: str,
+    before: int,
+    after: int,
+    who: str,
+    why: str,
+    verdict: str,
+    overridden: bool,
+    lock: str,
+    evidence: str,
 ) -> dict[str, str]:
     """Of one move of production, as intended."""
     return {
+        MOVE_KEY: key,
         MOVE + "kind": kind,
         MOVE + "from": str(before),
         MOVE + "to": str(after),
         MOVE + "who": who,
         MOVE + "why": why,
-        MOVE + "forced": "yes" if forced else "no",
-        MOVE + "evidence": canonical_json(evidence),
+        MOVE + "verdict": verdict,
+        MOVE + "lock": lock,
         MOVE_STATE: "intent",
+        **moved_tags(overridden=overridden, evidence=evidence),
         **owner_tags(),
     }
 
 
+def moved_tags(*, overridden: bool, evidence: str) -> dict[str, str]:
+    """Of a move, what is known better when it is done."""
+    return {MOVE + "overridden": "yes" if overridden else "no", MOVE + "evidence": evidence}
+
+
 def _verdict_json(verdict: Verdict) -> str:
-    """The verdict with all its checks; with the failed ones first and the rest counted where a tag cannot hold all."""
-    checks = sorted(verdict.checks, key=lambda check: check.passed)
-    kept = len(checks)
-    while True:
-        text = canonical_json(
-            {
-                "decision": verdict.decision,
-                "opponent": verdict.opponent,
-                "checks": [_check_json(check) for check in (verdict.checks if kept == len(checks) else checks[:kept])],
-                **({"left_out": len(checks) - kept} if kept < len(checks) else {}),
-            }
-        )
-        if len(text) < LONGEST or kept == 0:
-            return text
-        kept -= 1
+    """The verdict whole. Where a tag cannot hold it: without remarks, failed checks first, and the rest counted."""
+    ordered = sorted(verdict.checks, key=lambda check: check.passed)
+    fixed: dict[str, Any] = {"decision": verdict.decision, "opponent": verdict.opponent}
+    if verdict.changes is not None:
+        fixed["changes"] = dataclasses.asdict(verdict.changes)
+    said = {**fixed, "checks": [_check_json(check) for check in verdict.checks], "remarks": list(verdict.remarks)}
+    text = canonical_json(said)
+    for kept in range(len(ordered), -1, -1):
+        if len(text) < LONGEST:
+            break
+        checks = [_check_json(check) for check in ordered[:kept]]
+        text = canonical_json({**fixed, "checks": checks, "left_out": len(ordered) - kept})
+    return text
 
 
 def _check_json(check: Check) -> dict[str, Any]:
     return {"name": check.name, "passed": check.passed, "found": check.found, "demanded": check.demanded}
 
 
-def _git(root: Path, *arguments: str) -> str:
-    # Optional locks off: looking must not fight with the user's own git commands.
-    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+def _commit_tags(commit: str, *, changed: bool) -> dict[str, str]:
+    # MLflow's own tag as well: its UI shows it as the run's version.
+    return {COMMIT: f"{commit} with changes" if changed else commit, "mlflow.source.git.commit": commit}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from modelworks.records import Verdict
 
 __all__ = ["write"]
@@ -14,7 +16,7 @@ LONGEST = 8000
 
 
 def write(verdict: Verdict, production: int) -> str:
-    """Markdown: the verdict with its checks, the metrics with their intervals, the data, and what production is now."""
+    """Markdown: the verdict and its checks, what changes for users, metrics with intervals, data, and production now."""
     version = verdict.version
     evaluation = version.evaluation
     report = evaluation.trained.report
@@ -33,6 +35,9 @@ def write(verdict: Verdict, production: int) -> str:
             for check in verdict.checks
         ),
         "",
+        *(f"- {remark}" for remark in verdict.remarks),
+        *_changes(verdict),
+        "",
         f"| metric on {evaluation.rows:,} test rows | value | interval |",
         "|---|---|---|",
         *(
@@ -48,6 +53,29 @@ def write(verdict: Verdict, production: int) -> str:
     ]
     text = "\n".join(lines)
     return text if len(text) <= LONGEST else text[: LONGEST - 4] + "\n..."
+
+
+def _changes(verdict: Verdict) -> Iterator[str]:
+    """What users would notice, with the way to the page that shows it."""
+    found = verdict.changes
+    if found is None:
+        return
+    yield from (
+        "",
+        f"| for users, against version {verdict.opponent} | test rows | share |",
+        "|---|---|---|",
+    )
+    kinds = {"newly right": found.fixed, "newly wrong": found.broken, "wrong in another way": found.otherwise}
+    for name, rows in kinds.items():
+        yield f"| {name} | {rows:,} | {rows / found.rows:.2%} |"
+    yield from (
+        f"| answered differently | {sum(kinds.values()):,} | {found.churn:.2%} |",
+        "",
+        (
+            f"Calibration error {found.calibration_error:.4f}, version {verdict.opponent}'s "
+            f"{found.opponent_calibration_error:.4f}. Where it differs: `verdict/verdict.html` in the MLflow run."
+        ),
+    )
 
 
 def _cell(text: str) -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelworks.locks import locked
+from modelworks.faults import fault_point
 from modelworks.records import Evaluation, ModelVersion, Verdict
-from modelworks.registry import lineage, package, versions
+from modelworks.registry import lineage, package, record, versions
 from modelworks.registry.failures import said_clearly
+from modelworks.registry.guard import machine_lock
+from modelworks.registry.once import created
 from modelworks.registry.versions import Registered, registered
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from modelworks.locks import Lock
+    from modelworks.making import Making
     from modelworks.project import Project
 
 __all__ = ["record_promotion", "record_verdict", "register"]
@@ -22,27 +26,36 @@ READY_SECONDS = 120
 
 @said_clearly
 def register(
-    client: MlflowClient, project: Project, evaluation: Evaluation, *, name: str, key: str, run_id: str
+    client: MlflowClient,
+    project: Project,
+    evaluation: Evaluation,
+    *,
+    making: Making,
+    name: str,
+    key: str,
+    run_id: str,
+    lock: Lock | None = None,
 ) -> ModelVersion:
     """The version of a model under a pipeline key; stored and created when there is none.
 
-    However often it is called, and wherever an earlier call was cut off, there is one version per key. The lock that
-    ensures it is this machine's: with a shared server, let one machine register a model.
+    However often it is called, and wherever an earlier call was cut off, there is one version per key.
 
     Args:
         client: of the store.
-        project: whose locks are taken.
+        project: whose lock is taken when none is given.
         evaluation: the evaluated model.
+        making: what it was made from and with, for its record.
         name: of the registered model.
         key: the pipeline key.
         run_id: the run that the package is stored under when it is new.
+        lock: that all who register in this store share; this machine's by default.
 
     Raises:
         Corrupt: the saved model or its evaluation's data are damaged.
         Unavailable: the store does not answer, or another process keeps registering.
     """
-    with locked(project.locks / f"register-{name}.lock", f"registering {name}"):
-        found = versions.find(client, name, key) or _create(client, project, evaluation, name, key, run_id)
+    with (lock or machine_lock(project)).hold(f"register-{name}", f"registering {name}"):
+        found = versions.find(client, name, key) or _create(client, project, evaluation, making, name, key, run_id)
     return ModelVersion(
         evaluation=evaluation,
         key=key,
@@ -58,8 +71,10 @@ def register(
 def record_verdict(client: MlflowClient, verdict: Verdict) -> None:
     """Write the gate's verdict onto its version; writing it again changes nothing."""
     version = verdict.version
+    fault_point("registration.before_verdict")
     for tag, value in lineage.verdict_tags(verdict).items():
         client.set_model_version_tag(version.name, str(version.version), tag, value)
+    fault_point("registration.after_verdict")
     text = "\n".join(
         [
             _description(version.evaluation),
@@ -75,20 +90,30 @@ def record_verdict(client: MlflowClient, verdict: Verdict) -> None:
 @said_clearly
 def record_promotion(client: MlflowClient, verdict: Verdict) -> None:
     """Note on a version that a verdict was followed: it is followed once, whatever people do to production later."""
+    fault_point("registration.before_followed")
     client.set_model_version_tag(verdict.version.name, str(verdict.version.version), lineage.PROMOTED_BY, verdict.key)
+    fault_point("registration.after_followed")
 
 
 def _create(
-    client: MlflowClient, project: Project, evaluation: Evaluation, name: str, key: str, run_id: str
+    client: MlflowClient,
+    project: Project,
+    evaluation: Evaluation,
+    making: Making,
+    name: str,
+    key: str,
+    run_id: str,
 ) -> Registered:
     from mlflow.exceptions import MlflowException
 
     stored = package.log(client, run_id, evaluation)
+    fault_point("registration.before_model")
     try:
         client.create_registered_model(name, description=f"Made by `modelworks run`, config `{name}`.")
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+    fault_point("registration.after_model")
     tags = {
         **lineage.version_tags(
             evaluation,
@@ -98,20 +123,27 @@ def _create(
             digest=stored.digest,
             probe=stored.probe,
         ),
-        **lineage.commit_tags(project.root),
+        **record.store(client, project, evaluation, making, name=name, run_id=run_id),
     }
-    # The tags come with the version: there is no moment at which it exists without its key.
-    return registered(
-        client.create_model_version(
-            name,
-            source=stored.source,
-            run_id=run_id,
-            model_id=stored.model_id,
-            tags=tags,
-            description=_description(evaluation),
-            await_creation_for=READY_SECONDS,
+
+    def create() -> Registered:
+        # The tags come with the version: there is no moment at which it exists without its key.
+        return registered(
+            client.create_model_version(
+                name,
+                source=stored.source,
+                run_id=run_id,
+                model_id=stored.model_id,
+                tags=tags,
+                description=_description(evaluation),
+                await_creation_for=READY_SECONDS,
+            )
         )
-    )
+
+    fault_point("registration.before_version")
+    version = created(client, create, lambda: versions.find(client, name, key))
+    fault_point("registration.after_version")
+    return version
 
 
 def _description(evaluation: Evaluation) -> str:

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
 from modelworks.digest import canonical_json
+from modelworks.faults import fault_point
 from modelworks.registry import lineage, note
 from modelworks.registry.failures import said_clearly
 from modelworks.registry.store import ensure_experiment
@@ -63,7 +64,10 @@ def start(
         **lineage.run_tags(pipeline=experiment, prefect_flow_run_id=prefect_flow_run_id, prefect_url=prefect_url),
         **lineage.commit_tags(project.root),
     }
-    run_id = str(client.create_run(ensure_experiment(client, experiment), tags=tags).info.run_id)
+    experiment_id = ensure_experiment(client, experiment)
+    fault_point("runs.before_start")
+    run_id = str(client.create_run(experiment_id, tags=tags).info.run_id)
+    fault_point("runs.after_start")
     listed = [Param(name, _cut(value, LONGEST_PARAMETER)) for name, value in parameters.items()]
     for first in range(0, len(listed), MOST_PARAMETERS):
         client.log_batch(run_id, params=listed[first : first + MOST_PARAMETERS])
@@ -137,6 +141,7 @@ def log_dataset(client: MlflowClient, run_id: str, dataset: DatasetVersion) -> N
 @said_clearly
 def log_validation(client: MlflowClient, run_id: str, report: ValidationReport) -> None:
     """The checks as a table, Data Docs and the list of rows left out as files, the usable rows as figures."""
+    fault_point("runs.before_upload", "validation")
     client.log_table(
         run_id,
         {
@@ -151,6 +156,7 @@ def log_validation(client: MlflowClient, run_id: str, report: ValidationReport) 
     for name in ("report.json", "quarantine.json"):
         if (report.folder / name).is_file():
             client.log_artifact(run_id, str(report.folder / name), "validation")
+    fault_point("runs.after_upload", "validation")
     _log_figures(
         client,
         run_id,
@@ -178,7 +184,9 @@ def log_evaluation(client: MlflowClient, run_id: str, evaluation: Evaluation) ->
     for name, value in evaluation.metrics.items():
         figures |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
     _log_figures(client, run_id, figures)
+    fault_point("runs.before_upload", "evaluation")
     client.log_artifacts(run_id, str(evaluation.folder / "report"), "evaluation")
+    fault_point("runs.after_upload", "evaluation")
 
 
 @said_clearly
@@ -190,7 +198,9 @@ def log_note(client: MlflowClient, run_id: str, verdict: Verdict, production: in
 @said_clearly
 def finish(client: MlflowClient, run_id: str, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
     """End a run."""
+    fault_point("runs.before_end")
     client.set_terminated(run_id, status)
+    fault_point("runs.after_end")
 
 
 def _set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
     from modelworks.project import Project
 
-__all__ = ["build_schema", "connect", "database_of", "ensure_experiment", "read_revision"]
+__all__ = [
+    "build_schema",
+    "connect",
+    "database_of",
+    "ensure_experiment",
+    "read_revision",
+    "settle",
+    "upgrade_schema",
+]
 
 ANSWER_SECONDS = 6
 """How long a server may take to say that it is alive."""
@@ -47,7 +55,7 @@ def connect(project: Project) -> MlflowClient:
             _check_alive(uri)
         else:
             # MLflow's own creation is not atomic: a kill in it leaves a file that never starts again.
-            make_database(path, "mlflow", build_schema, lambda aside: _settle(aside, _artifacts(path)))
+            make_database(path, "mlflow", build_schema, lambda aside: settle(aside, path))
             _check_revision(path)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
@@ -147,9 +155,22 @@ def build_schema(path: Path) -> None:
         event.remove(Engine, "connect", without_sync)
 
 
-def _settle(aside: Path, artifacts: Path) -> None:
-    """Make the default experiment one of this place, made now."""
-    now = int(time.time() * 1000)
+def upgrade_schema(path: Path) -> None:
+    """Bring an older store to this MLflow's schema, in place and not atomically: to be called on a copy."""
+    import sqlalchemy
+    from mlflow.store.db.utils import _upgrade_db
+
+    _hush()
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+    try:
+        _upgrade_db(engine)
+    finally:
+        engine.dispose()
+
+
+def settle(aside: Path, path: Path) -> None:
+    """Make the default experiment of a new store, which will be called `path`, one of that place, made now."""
+    artifacts, now = _artifacts(path), int(time.time() * 1000)
     with contextlib.closing(sqlite3.connect(aside)) as connection, connection:
         connection.execute(
             "UPDATE experiments SET artifact_location = ?, creation_time = ?, last_update_time = ?",

@@ -79,7 +79,7 @@ class Registered:
 def find(client: MlflowClient, name: str, key: str) -> Registered | None:
     """The version that was registered under a pipeline key."""
     found = client.search_model_versions(f"name = '{name}' AND tags.`{lineage.PIPELINE_KEY}` = '{key}'")
-    # Two could only come from two machines at once: the older one is the one that was reported.
+    # Two could only come from machines that share no lock: the older one is the one that was reported.
     return min(map(registered, found), key=lambda each: each.version, default=None)
 
 

@@ -1,0 +1,130 @@
+"""Which lock a promotion takes, and Prefect's limit as one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from modelworks.errors import BadInput
+from modelworks.locks import MachineLock
+from modelworks.project import QUIET, Project
+from modelworks.registry.advisory import AdvisoryLock
+from tasks.lock import PrefectLimit, choose_lock, warning
+
+HOLD = """
+import sys
+
+from modelworks.errors import ModelworksError
+from tasks.lock import PrefectLimit
+
+name, seconds = sys.argv[1], float(sys.argv[2])
+try:
+    with PrefectLimit("http://prefect", seconds).hold(name, "testing"):
+        print("held", flush=True)
+        sys.stdin.read()
+except ModelworksError as error:
+    print(f"{type(error).__name__}: {error.message}", flush=True)
+"""
+LIMIT = """
+import sys
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
+
+with get_client(sync_client=True) as client:
+    if len(sys.argv) > 2:
+        client.update_global_concurrency_limit(sys.argv[1], GlobalConcurrencyLimitUpdate(limit=int(sys.argv[2])))
+    found = client.read_global_concurrency_limit_by_name(sys.argv[1])
+print(found.limit, found.active_slots)
+"""
+TEAM, HERE = "https://mlflow.team.example", "http://127.0.0.1:5000"
+PREFECT = "https://prefect.team.example/api"
+POSTGRES = "postgresql://team@db.team.example/mlflow"
+
+
+@pytest.mark.parametrize(
+    ("mlflow", "prefect", "lock", "kind", "warned"),
+    [
+        ("", "", "", MachineLock, False),
+        (HERE, PREFECT, "", MachineLock, False),
+        (TEAM, PREFECT, "", PrefectLimit, False),
+        (TEAM, PREFECT, POSTGRES, AdvisoryLock, False),
+        (TEAM, "", POSTGRES, AdvisoryLock, False),
+        (TEAM, "", "", MachineLock, True),
+        # A Prefect server on loopback is this machine's: its limit keeps no other machine out.
+        (TEAM, "http://127.0.0.1:4200/api", "", MachineLock, True),
+    ],
+)
+def test_the_lock_is_that_of_the_widest_circle_that_shares_the_store(
+    tmp_path: Path, mlflow: str, prefect: str, lock: str, kind: type, warned: bool
+) -> None:
+    project = Project(tmp_path, mlflow_uri=mlflow, prefect_url=prefect, lock_url=lock)
+    chosen = choose_lock(project)
+    assert type(chosen) is kind
+    assert bool(warning(project, chosen)) == warned
+
+
+def test_a_lock_url_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="MODELWORKS_LOCK_URL"):
+        choose_lock(Project(tmp_path, lock_url="redis://host"))
+
+
+@contextmanager
+def holding(url: str, name: str, seconds: float = 60) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process that tries to take the lock, and what it said."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, name, str(seconds)],
+        env={**os.environ, **QUIET, "PREFECT_API_URL": url},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        yield process, process.stdout.readline().strip()
+        process.kill()
+
+
+def limit(url: str, name: str, *new: str) -> str:
+    """The limit and the slots taken, as Prefect has them."""
+    command = [sys.executable, "-c", LIMIT, f"modelworks-{name}", *new]
+    environment = {**os.environ, **QUIET, "PREFECT_API_URL": url}
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_one_holder_at_a_time_has_prefects_limit_and_gives_it_back(server_url: str) -> None:
+    name = f"production-{uuid.uuid4().hex[:8]}"
+    with holding(server_url, name) as (first, said):
+        assert said == "held"
+        assert limit(server_url, name) == "1 1.0" or limit(server_url, name) == "1 1"
+        with holding(server_url, name, seconds=1) as (_, refused):
+            assert refused.startswith("Unavailable: another process is testing already")
+        assert first.stdin is not None
+        first.stdin.close()
+        assert first.wait(60) == 0
+    with holding(server_url, name, seconds=5) as (_, said):
+        assert said == "held"
+
+
+def test_a_limit_that_allows_several_is_refused(server_url: str) -> None:
+    name = f"production-{uuid.uuid4().hex[:8]}"
+    with holding(server_url, name) as (first, _):
+        assert first.stdin is not None
+        first.stdin.close()
+        first.wait(60)
+    assert limit(server_url, name, "2").startswith("2")
+    with holding(server_url, name) as (_, said):
+        assert said.startswith("BadInput: Prefect's concurrency limit")
+
+
+def test_a_prefect_server_that_is_away_is_unavailable() -> None:
+    with holding("http://127.0.0.1:9/api", "production-small", seconds=1) as (_, said):
+        assert said.startswith("Unavailable: the lock modelworks-production-small cannot be had")

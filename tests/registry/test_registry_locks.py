@@ -1,0 +1,148 @@
+"""Every kind of lock that the library has: one holder at a time, said who; a killed holder is none."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from postgres import binaries, postgres
+
+from modelworks.errors import BadInput, Unavailable
+from modelworks.locks import Lock, MachineLock
+from modelworks.project import Project
+from modelworks.registry.advisory import AdvisoryLock
+from modelworks.registry.guard import is_local, machine_lock
+
+HOLDER = """
+import sys
+from pathlib import Path
+
+from modelworks.locks import MachineLock
+from modelworks.registry.advisory import AdvisoryLock
+
+place = sys.argv[1]
+lock = AdvisoryLock(place) if place.startswith("postgresql") else MachineLock(Path(place))
+with lock.hold("small", "testing"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+needs_postgres = pytest.mark.skipif(
+    binaries() is None, reason="no PostgreSQL is installed here (Debian: apt install postgresql)"
+)
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with postgres() as address:
+        yield address
+
+
+@pytest.fixture(params=["flock", pytest.param("postgresql", marks=needs_postgres)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a lock of each kind is kept."""
+    return str(tmp_path) if request.param == "flock" else request.getfixturevalue("database")
+
+
+def impatient(place: str) -> Lock:
+    """A lock that waits no longer than a test should."""
+    return AdvisoryLock(place, 0.2) if place.startswith("postgresql") else MachineLock(Path(place), seconds=0.2)
+
+
+@contextmanager
+def held(place: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process holds the lock."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, place], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_who_holds_a_lock_is_said_and_other_names_are_free(place: str) -> None:
+    lock = impatient(place)
+    with held(place) as holder:
+        said = rf"another process is testing already: .*pid {holder.pid} on \S+ since 20..-..-.. ..:.. UTC"
+        with pytest.raises(Unavailable, match=said), lock.hold("small", "testing"):
+            pytest.fail("two have it")
+        with lock.hold("another", "testing"):
+            pass
+        assert holder.poll() is None
+
+
+def test_a_killed_holder_holds_nothing(place: str) -> None:
+    lock = AdvisoryLock(place, 10) if place.startswith("postgresql") else MachineLock(Path(place), seconds=10)
+    with held(place) as holder:
+        holder.kill()
+        with lock.hold("small", "testing"):
+            pass
+
+
+def test_a_lock_is_free_after_its_block_and_after_an_error_in_it(place: str) -> None:
+    lock = impatient(place)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), lock.hold("small", "testing"):
+            raise ZeroDivisionError
+    with lock.hold("small", "testing"):
+        pass
+
+
+@needs_postgres
+def test_processes_that_promote_at_once_under_a_databases_lock_make_one_chain(database: str) -> None:
+    race = Path(__file__).parents[1] / "race.py"
+    command = [sys.executable, str(race), "--json", "--processes", "2", "--attempts", "5", "--lock", database]
+    table = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=200).stdout)
+    assert table["lock"].startswith("PostgreSQL advisory lock, among all who use 127.0.0.1:")
+    assert table["violations"] == []
+    assert table["moved"] >= 2
+
+
+@needs_postgres
+def test_an_address_may_name_mlflows_driver_and_a_database_that_is_not_there_is_said(database: str) -> None:
+    with AdvisoryLock(database.replace("postgresql://", "postgresql+psycopg2://")).hold("small", "testing"):
+        pass
+    lost = AdvisoryLock(database.replace("/postgres", "/no_such_database").replace("team@", "team:secret@"))
+    with pytest.raises(BadInput, match="no_such_database") as caught, lost.hold("small", "testing"):
+        pytest.fail("it has the lock")
+    assert "secret" not in str(caught.value) + repr(lost) + lost.kind
+
+
+def test_a_database_that_does_not_answer_is_unavailable_and_its_password_stays_unsaid() -> None:
+    lock = AdvisoryLock("postgresql://team:secret@127.0.0.1:9/mlflow")
+    with (
+        pytest.raises(Unavailable, match=r"127\.0\.0\.1:9/mlflow, does not answer") as caught,
+        lock.hold("a", "testing"),
+    ):
+        pytest.fail("it has the lock")
+    assert "secret" not in str(caught.value) + repr(lock) + lock.kind
+
+
+def test_an_address_that_is_not_postgresqls_is_bad_input() -> None:
+    with pytest.raises(BadInput, match="MODELWORKS_LOCK_URL"):
+        AdvisoryLock("mysql://host/db")
+
+
+def test_the_machines_lock_lies_where_all_who_use_the_store_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    one, two = (Project(tmp_path / name, mlflow_uri=f"sqlite:///{tmp_path}/team.db") for name in ("one", "two"))
+    assert machine_lock(one) == machine_lock(two) == MachineLock(tmp_path / ".locks")
+    one, two, three = (
+        Project(tmp_path / name, mlflow_uri=uri)
+        for name, uri in (
+            ("one", "http://127.0.0.1:5000"),
+            ("two", "http://127.0.0.1:5000/"),
+            ("three", "http://team.example"),
+        )
+    )
+    assert machine_lock(one) == machine_lock(two)
+    assert machine_lock(one).folder != machine_lock(three).folder
+    assert "alone" in machine_lock(three).kind
+    assert [is_local(project.tracking_uri) for project in (one, three)] == [True, False]

@@ -1,0 +1,81 @@
+"""Production under several processes at once: one chain of moves with the lock, none without. `make race` does more."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from race import violations
+
+from modelworks.registry.journal import Move
+
+RACE = Path(__file__).parents[1] / "race.py"
+
+
+def raced(*arguments: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, str(RACE), "--json", *arguments], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.stdout, done.stderr
+    table: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == bool(table["violations"])
+    return table
+
+
+def test_processes_that_promote_and_roll_back_at_once_make_one_chain_of_moves() -> None:
+    table = raced("--processes", "4", "--attempts", "12")
+    assert table["violations"] == []
+    assert table["attempts"] == 48
+    assert table["moved"] + table["changed meanwhile"] + table["nothing to do"] == 48
+    assert table["moved"] >= 6
+
+
+def test_without_the_lock_the_chain_breaks() -> None:
+    table = raced("--processes", "4", "--attempts", "12", "--lock", "none")
+    assert table["violations"], "four processes without a lock did not meet: the race races nothing"
+
+
+def move(number: int, before: int, after: int) -> Move:
+    return Move(
+        id=str(number),
+        number=number,
+        kind="promote",
+        before=before,
+        after=after,
+        who="",
+        why="",
+        verdict="promote",
+        overridden=False,
+        lock="",
+        evidence={},
+        state="done",
+        because="",
+        when=datetime.fromtimestamp(number, UTC),
+        owner=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("moves", "alias", "reported", "said"),
+    [
+        ([move(1, 0, 1), move(2, 1, 2)], 2, [(0, 1), (1, 2)], ""),
+        ([move(1, 0, 1), move(2, 0, 2)], 2, [(0, 1), (0, 2)], "move 2 goes from 0 to 2, but production was 1"),
+        ([move(1, 0, 1), move(1, 0, 2)], 2, [(0, 1), (0, 2)], "should be number 2 is number 1"),
+        ([move(1, 0, 1)], 2, [(0, 1)], "production is 2, the journal ends at 1"),
+        ([move(1, 0, 1)], 1, [(0, 1), (1, 1)], "reported 1 times more"),
+        ([move(1, 0, 1)], 1, [], "written down 1 times more"),
+        ([replace(move(0, 0, 1), state="intent")], 0, [], "was left open"),
+    ],
+)
+def test_what_is_wrong_with_a_history_is_found(
+    moves: list[Move], alias: int, reported: list[tuple[int, int]], said: str
+) -> None:
+    found = "; ".join(violations(moves, alias, reported))
+    assert said in found
+    assert bool(found) == bool(said)

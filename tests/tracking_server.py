@@ -1,0 +1,119 @@
+"""A real MLflow server for tests, and a proxy before it that loses replies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["LossyProxy", "tracking_server"]
+
+
+@contextmanager
+def tracking_server(folder: Path, empty_store: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The address and the process of a server with its own store, its artifacts reached through it alone."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    folder.mkdir()
+    (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"),
+            *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
+            *("--artifacts-destination", str(folder / "artifacts")),
+        ],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=5):
+                break
+        except (urllib.error.URLError, OSError):
+            assert time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.2)  # between attempts; what is waited for is the answer
+    yield address, process
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+class LossyProxy:
+    """Hands requests on to a server and replies back, but for those replies it was told to lose.
+
+    A reply is lost after it has come: the server has done what it was asked, and the client does not hear of it.
+    """
+
+    def __init__(self, server: str) -> None:
+        self._upstream = server.removeprefix("http://").split(":")
+        self._to_lose: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
+        """Replies lost so far, by the end of the request's path."""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        serving = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop)
+        self._server = serving.result(10)
+        self.address = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def lose(self, path: str, times: int = 1) -> None:
+        """Lose the next replies to POST requests whose path ends so."""
+        self._to_lose[path] = times
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    async def _end(self) -> None:
+        self._server.close()
+        under_way = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One request per connection, so that its reply ends where the connection does."""
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+            body = await reader.readexactly(int(length[1])) if length else b""
+            reply = await self._ask(re.sub(rb"(?i)\r\nconnection:[^\r]*", b"", head), body)
+            method, path = head.decode("latin-1").split()[:2]
+            found = next((each for each in self._to_lose if path.split("?")[0].endswith(each)), "")
+            if method == "POST" and self._to_lose[found] > 0:
+                self._to_lose[found] -= 1
+                self.lost[found] += 1
+            else:
+                writer.write(reply)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the client has gone
+        finally:
+            writer.close()
+
+    async def _ask(self, head: bytes, body: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection(self._upstream[0], int(self._upstream[1]))
+        try:
+            writer.write(head[:-2] + b"Connection: close\r\n\r\n" + body)
+            await writer.drain()
+            return await reader.read(-1)
+        finally:
+            writer.close()
