@@ -43,12 +43,6 @@ test: $(STAMP)  ## all tests, on real libraries and small real data
 	@# One thread per process: two test workers with two threads each would fight over two cores.
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal
 
-kill-sweep: $(STAMP)  ## kill a CNN's and a transformer's run at every place the code names, and check what comes after
-	@PYTHONPATH=tests $(BIN)/python -m faults.kill_sweep
-
-soak: $(STAMP)  ## kill runs at random times: make soak N=200 SEED=1
-	@PYTHONPATH=tests $(BIN)/python -m faults.soak --kills $(N) --seed $(SEED)
-
 check: $(STAMP)  ## style, types, layers, dependencies
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -67,6 +61,24 @@ race: $(STAMP)  ## eight processes promote at once, a thousand times each; then 
 	@! OMP_NUM_THREADS=1 $(BIN)/python tests/race.py --attempts 25 --lock none
 	@$(BIN)/python tests/lease.py
 
+kill-sweep: $(STAMP)  ## kill a CNN's and a transformer's run at every place the code names, and check what comes after
+	@PYTHONPATH=tests $(BIN)/python -m faults.kill_sweep
+
+soak: $(STAMP)  ## kill runs at random times: make soak N=200 SEED=1
+	@PYTHONPATH=tests $(BIN)/python -m faults.soak --kills $(N) --seed $(SEED)
+
+bit-flips: $(STAMP)  ## flip 1,000 bits in all kinds of stored bytes: each must be found, and none used
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python tests/security/bit_flips.py 1000 $(SEED)
+
+rebuild-proof: $(STAMP)  ## make versions of every kind of model again from their records, and spoil that in every way
+	@$(BIN)/python tests/rebuild_proof.py
+
+gate-simulation: $(STAMP)  ## how often the gate errs, over thousands of simulated test sets
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/gate_simulation.py
+
+guards: $(STAMP)  ## switch off every guard in turn: a test must notice each
+	@$(BIN)/python tests/guards.py
+
 format: $(STAMP)  ## put the code in its usual layout
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
@@ -79,18 +91,6 @@ lock: $(STAMP)  ## resolve the newest versions that pyproject.toml allows into r
 	    -o requirements.lock
 	@$(BIN)/uv pip compile --group bench --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    -c requirements.lock -o benchmarks/requirements.lock
-
-gate-simulation: $(STAMP)  ## how often the gate errs, over thousands of simulated test sets
-	@OMP_NUM_THREADS=1 $(BIN)/python tests/gate_simulation.py
-
-guards: $(STAMP)  ## switch off every guard in turn: a test must notice each
-	@$(BIN)/python tests/guards.py
-
-bit-flips: $(STAMP)  ## flip 1,000 bits in all kinds of stored bytes: each must be found, and none used
-	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python tests/security/bit_flips.py 1000 $(SEED)
-
-rebuild-proof: $(STAMP)  ## make versions of every kind of model again from their records, and spoil that in every way
-	@$(BIN)/python tests/rebuild_proof.py
 
 clean:  ## delete what can be made again; data, models and history stay
 	@rm -rf .venv .modelworks/stages .modelworks/decoded .mypy_cache .pytest_cache .ruff_cache

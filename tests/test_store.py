@@ -35,6 +35,32 @@ def test_a_written_output_is_intact_and_knows_its_ingredients(tmp_path: Path) ->
     assert list(manifest["files"]) == ["below/file"]
 
 
+def test_all_of_it_is_on_the_disk_before_it_has_its_name_and_the_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a power cut would take is what nobody asked the disk to keep."""
+    done: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def synced(descriptor: int) -> None:
+        done.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    def renamed(path: Path, target: Path) -> Path:
+        done.append("renamed")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    with StageStore(tmp_path).write("train", KEY, {}) as aside:
+        (aside / "below").mkdir()
+        (aside / "below" / "file").write_text("whole")
+    when = done.index("renamed")
+    parts = ("", "below", "below/file", MANIFEST)
+    assert {str(aside / part) for part in parts} <= {*done[:when]}
+    assert str(tmp_path / "train") in done[when:]
+
+
 def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
     store = StageStore(tmp_path)
     with pytest.raises(ZeroDivisionError), store.write("train", KEY, {}) as aside:

@@ -1,0 +1,307 @@
+"""`make guards`: every guard is taken out of a copy of the source, one at a time, and a test must notice.
+
+A guard is a line or two that nothing needs until something goes wrong. A test suite that passes without it does not
+test it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PARTS = ("src", "tasks", "flows", "tests", "benchmarks", "configs", "pyproject.toml", "requirements.lock", "README.md")
+SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Something that keeps harm away, and what the source says without it."""
+
+    name: str
+    file: str
+    present: str
+    """What stands in the file, once."""
+    absent: str
+    tests: tuple[str, ...]
+    """Files or tests of which at least one must fail without the guard."""
+
+
+GUARDS = (
+    Guard(
+        "the lock around production",
+        "src/modelworks/registry/production.py",
+        "        with _alone(lock, name):\n            journal.settle",
+        "        if True:\n            journal.settle",
+        ("tests/registry/test_registry_race.py",),
+    ),
+    Guard(
+        "compare and set",
+        "src/modelworks/registry/production.py",
+        "if now != intent.standing:",
+        "if False:",
+        ("tests/registry/test_registry_production.py",),
+    ),
+    Guard(
+        "moves of the dead settled under the lock",
+        "src/modelworks/registry/production.py",
+        "journal.settle(client, name)  # whoever",
+        "pass  # whoever",
+        ("tests/registry/test_registry_production.py",),
+    ),
+    Guard(
+        "history against a clock set back",
+        "src/modelworks/registry/journal.py",
+        "now = max(now, before.when)",
+        "pass",
+        ("tests/registry/test_registry_production.py",),
+    ),
+    Guard(
+        "the same libraries at promotion",
+        "src/modelworks/registry/proof.py",
+        "if differing and not other_libraries:",
+        "if False:",
+        ("tests/registry/test_registry_production.py",),
+    ),
+    Guard(
+        "the same predictions at promotion",
+        "src/modelworks/registry/probe.py",
+        "if not difference <= TOLERANCE:",
+        "if False:",
+        ("tests/registry/test_registry_production.py",),
+    ),
+    Guard(
+        "idempotency key",
+        "src/modelworks/registry/registration.py",
+        "versions.find(client, name, key) or _create(",
+        "_create(",
+        ("tests/registry/test_registry_versions.py",),
+    ),
+    Guard(
+        "requests that create are sent once",
+        "src/modelworks/registry/once.py",
+        "with _sent_once():",
+        "if True:",
+        ("tests/registry/test_registry_lost_replies.py",),
+    ),
+    Guard(
+        "reconcile",
+        "src/modelworks/registry/reconcile.py",
+        'client.set_terminated(run_id, "KILLED")',
+        "pass",
+        ("tests/registry/test_registry_reconcile.py",),
+    ),
+    Guard(
+        "digests of a package",
+        "src/modelworks/registry/proof.py",
+        "package.verify(fetched / MODEL, version.digest, package.read_listing(evidence / package.FILES))",
+        "pass",
+        ("tests/security/test_security_hostile_models.py",),
+    ),
+    Guard(
+        "the form of a package",
+        "src/modelworks/registry/proof.py",
+        "    check_form(fetched / MODEL)\n",
+        "",
+        ("tests/security/test_security_hostile_models.py",),
+    ),
+    Guard(
+        "names that lead outside",
+        "src/modelworks/registry/package.py",
+        "    check_names(listing)\n",
+        "",
+        ("tests/security/test_security_hostile_models.py",),
+    ),
+    Guard(
+        "the signature",
+        "src/modelworks/registry/proof.py",
+        "    demand_signature(fetched, evidence / signature.FILE)\n",
+        "",
+        ("tests/security/test_security_signature.py",),
+    ),
+    Guard(
+        "digests of a stage's output",
+        "src/modelworks/store.py",
+        "if found[name] != listed[name]:",
+        "if False:",
+        ("tests/test_store.py",),
+    ),
+    Guard(
+        "fsync before the name",
+        "src/modelworks/store.py",
+        "os.fsync(descriptor)",
+        "pass",
+        ("tests/test_store.py",),
+    ),
+    Guard(
+        "weights that are no numbers",
+        "src/modelworks/training/loop.py",
+        "if not _finite(model, world):",
+        "if False:",
+        ("tests/training/test_training_loop.py",),
+    ),
+    Guard(
+        "generators in a checkpoint",
+        "src/modelworks/training/loop.py",
+        "        **random_states(world),\n",
+        "",
+        ("tests/training/test_training_loop.py",),
+    ),
+    Guard(
+        "leakage",
+        "src/modelworks/evaluation/fairness.py",
+        'decision="keep" if ids else "promote"',
+        'decision="promote"',
+        ("tests/evaluation/test_evaluation_gate.py",),
+    ),
+    Guard(
+        "losses that no row showed",
+        "src/modelworks/evaluation/compare.py",
+        "dataclasses.replace(seen, low=lowest)",
+        "seen",
+        ("tests/evaluation/test_evaluation_compare.py", "tests/evaluation/test_evaluation_gate.py"),
+    ),
+    Guard(
+        "an empty gate",
+        "src/modelworks/evaluation/config.py",
+        "if not self.minimums:",
+        "if False:",
+        ("tests/evaluation/test_evaluation_config.py", "tests/test_config.py"),
+    ),
+    Guard(
+        "mandatory checks of data",
+        "src/modelworks/validation/stage.py",
+        "(*mandatory(dataset, checks), *configured(",
+        "(*configured(",
+        ("tests/validation",),
+    ),
+    Guard(
+        "the budget of bad rows",
+        "src/modelworks/validation/stage.py",
+        "passed=share <= checks.max_bad_share",
+        "passed=True",
+        ("tests/validation",),
+    ),
+    Guard(
+        "one run of a pipeline at a time",
+        "tasks/run.py",
+        'with locked(project.locks / f"run-{config.name}.lock", f"running {config.name}", seconds=0):',
+        "if True:",
+        ("tests/flows/test_flows_interruption.py::test_the_same_pipeline_runs_once_at_a_time",),
+    ),
+    Guard(
+        "secrets out of errors",
+        "src/modelworks/errors.py",
+        "self.message, self.hint = redacted(message), redacted(hint)",
+        "self.message, self.hint = message, hint",
+        ("tests/test_errors.py", "tests/test_secrets.py"),
+    ),
+    Guard(
+        "loopback",
+        "flows/access.py",
+        "if exposure.missing:",
+        "if False:",
+        ("tests/security/test_security_access.py",),
+    ),
+    Guard(
+        "foreign pages",
+        "flows/access.py",
+        "if origin and origin not in self.origins:",
+        "if False:",
+        ("tests/security/test_security_access.py",),
+    ),
+    Guard(
+        "no pickle, whatever the user set",
+        "src/modelworks/project.py",
+        "os.environ.update({**given, **ENFORCED})",
+        "os.environ.update(given)",
+        ("tests/security/test_security_processes.py::test_entering_a_project_overrules_the_user_where_it_must",),
+    ),
+)
+
+
+def main(names: list[str]) -> int:
+    """Try the named guards, or all; print the table; 1 when one of them was not missed."""
+    chosen = [guard for guard in GUARDS if not names or guard.name in names]
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="guards-") as folder:
+        copy = Path(folder) / "project"
+        _copy(copy)
+        needed = sorted({test for guard in chosen for test in guard.tests})
+        print(f"with every guard in place: {len(needed)} files or tests", flush=True)
+        failed, said = _run(copy, needed, stop_early=False)
+        if failed:
+            print(said)
+            print("tests fail already: the table would say nothing")
+            return 1
+        for guard in chosen:
+            path = copy / guard.file
+            whole = path.read_text()
+            path.write_text(_without(guard, whole))
+            started = time.monotonic()
+            failed, _ = _run(copy, guard.tests)
+            path.write_text(whole)
+            noticed = failed[0] if failed else ""
+            rows.append((guard.name, noticed or "NOBODY", f"{time.monotonic() - started:.0f} s"))
+            print(f"  without {guard.name:<34} noticed by {noticed or 'NOBODY'}", flush=True)
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    print(
+        "\n" + "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    )
+    missed = sum(row[1] != "NOBODY" for row in rows)
+    print(f"\n{missed} of {len(rows)} guards were missed when they were gone")
+    return int(missed < len(rows))
+
+
+def _without(guard: Guard, source: str) -> str:
+    """The source with the guard switched off."""
+    if source.count(guard.present) != 1:
+        raise SystemExit(f"{guard.name}: {guard.file} has {source.count(guard.present)} times: {guard.present}")
+    return source.replace(guard.present, guard.absent)
+
+
+def _copy(copy: Path) -> None:
+    copy.mkdir()
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / part, copy / part)
+
+
+def _run(copy: Path, tests: list[str] | tuple[str, ...], *, stop_early: bool = True) -> tuple[list[str], str]:
+    """The tests that failed, and what pytest printed; the copy's source comes before the installed one."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(copy / "src"), str(copy)]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", "-rfE", "--tb=no"]
+    try:
+        done = subprocess.run(
+            [*command, *(["-x"] if stop_early else []), *tests],
+            cwd=copy,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS if stop_early else None,
+        )
+    except subprocess.TimeoutExpired:
+        return ["a test that never ended"], ""
+    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    if done.returncode not in (0, 1) and not failed:
+        raise SystemExit(f"pytest ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return [each.rpartition("/")[2] for each in failed], done.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
