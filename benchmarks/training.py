@@ -51,6 +51,7 @@ def measure(runs: int, folder: Path, *, small: bool = False, device: str = "cpu"
         *_texts(runs, folder / "tweets", small),
         training_start.first_step(runs, folder / "start"),
         training_start.memory(runs, folder / "memory", small=small),
+        *training_cuda.not_run(),
     ]
 
 

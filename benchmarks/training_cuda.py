@@ -19,7 +19,7 @@ from modelworks.training.hardware import resolve
 if TYPE_CHECKING:
     from modelworks.training.job import Job
 
-__all__ = ["measure"]
+__all__ = ["measure", "not_run"]
 
 OURS = Side("ours", "ours", "bf16")
 GRAPHED = Side("bare CUDA-graphed loop", "graphed", "bf16")
@@ -33,12 +33,19 @@ TARGETS = {CNN: {HF: ">= 5", GRAPHED: ">= 0.9"}, BERT: {GRAPHED: ">= 0.9"}}
 UTILISATION = {CNN: "", BERT: ">= 45 %"}
 
 
-def measure(runs: int, folder: Path, *, small: bool = False) -> list[Comparison]:
-    """Both works; without a GPU all rows of the table, not run."""
+def not_run() -> list[Comparison]:
+    """All rows of the table, without a figure, where there is no GPU; none where there is one."""
     try:
         resolve(ComputeConfig(device="cuda"))
     except BadInput as error:
         return [row for work in (CNN, BERT) for row in _rows(work, {}, None, (f"not run: {error.message}",))]
+    return []
+
+
+def measure(runs: int, folder: Path, *, small: bool = False) -> list[Comparison]:
+    """Both works; without a GPU all rows of the table, not run."""
+    if absent := not_run():
+        return absent
     import torch
 
     device = torch.cuda.get_device_name()
