@@ -77,11 +77,10 @@ def test_the_readme_shows_the_commands_that_are_tried_here() -> None:
         ".venv/bin/modelworks run configs/mnist_cnn.yaml --set train.epochs=10",
         ".venv/bin/modelworks why mnist-cnn",
         ".venv/bin/modelworks history mnist-cnn",
-        "export MLFLOW_TRACKING_URI=sqlite:///$PWD/mlflow/mlflow.db",
-        "mlflow models serve -m models:/mnist-cnn@production --env-manager local",
+        "modelworks serve mnist-cnn --port 5001",
         COMMANDS[-1],
     ] == COMMANDS
-    assert COMMANDS[-1].startswith("curl localhost:5000/invocations")
+    assert COMMANDS[-1].startswith("curl localhost:5001/invocations")
 
 
 @pytest.fixture(scope="module")
@@ -173,15 +172,15 @@ def digit(made: Path) -> Iterator[str]:
 def test_the_production_model_is_served_and_loads_from_any_folder(
     made: Path, environment: dict[str, str], digit: str, tmp_path: Path
 ) -> None:
-    export, serve, curl = COMMANDS[-3:]
-    # The default port may be taken on the machine that tests.
+    serve, curl = COMMANDS[-2:]
+    # Its port may be taken on the machine that tests.
     server = subprocess.Popen(
-        ["bash", "-c", f"{export}; exec {serve} --port 5056"], cwd=made, env=environment, stderr=subprocess.DEVNULL
+        ["bash", "-c", f"exec {serve.replace('5001', '5056')}"], cwd=made, env=environment, stderr=subprocess.DEVNULL
     )
     try:
         _wait_for("http://127.0.0.1:5056/ping", server)
         answer = shell(
-            "shopt -s expand_aliases; " + curl.replace("localhost:5000", "127.0.0.1:5056"), made, environment
+            "shopt -s expand_aliases; " + curl.replace("localhost:5001", "127.0.0.1:5056"), made, environment
         )
         assert json.loads(answer.stdout)["predictions"][0]["label"] == digit
     finally:
