@@ -91,11 +91,23 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     # To open one with a write-ahead log makes that log and its index, unless it is said that nobody will write:
     # nobody does while the log is not there.
     alone = has_log and not path.with_name(f"{path.name}-wal").exists()
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro{'&immutable=1' if alone else ''}", uri=True, timeout=5)
-    try:
+    with contextlib.ExitStack() as stack:
+        connection = stack.enter_context(contextlib.closing(_read_only(path, "&immutable=1" if alone else "")))
+        try:
+            connection.execute("PRAGMA schema_version")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+                raise
+            # A writer was killed, and what it had half written must be taken back: in a copy.
+            copy = Path(stack.enter_context(tempfile.TemporaryDirectory())) / path.name
+            for name in (path.name, f"{path.name}-journal"):
+                shutil.copyfile(path.with_name(name), copy.with_name(name))
+            connection = stack.enter_context(contextlib.closing(sqlite3.connect(copy)))
         yield connection
-    finally:
-        connection.close()
+
+
+def _read_only(path: Path, more: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.as_uri()}?mode=ro{more}", uri=True, timeout=5)
 
 
 def build_whole(path: Path, build: Callable[[Path], None]) -> None:

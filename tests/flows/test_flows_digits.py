@@ -47,6 +47,7 @@ def test_the_summary_has_the_promised_keys(summary: dict[str, Any]) -> None:
         "version",
         "verdict",
         "reasons",
+        "remarks",
         "production",
         "metrics",
         "data",

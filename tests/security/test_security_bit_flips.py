@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +58,7 @@ def test_a_verb_ends_with_5_and_the_name_of_the_file(
     copy: Callable[[Path], Workspace], two_versions: Path, name: str, verb: tuple[str, ...]
 ) -> None:
     workspace = copy(two_versions)
+    shutil.rmtree(workspace.project.state / "versions", ignore_errors=True)  # an intact copy, fetched before, would do
     stored = Path(str(workspace.client.get_model_version("digits-cnn", "1").source).removeprefix("file://"))
     _flip(next(stored.rglob(name)))
     outcome = workspace.run(*verb)

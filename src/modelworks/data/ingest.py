@@ -146,7 +146,8 @@ def _state(project: Project, source: Source) -> dict[str, Any]:
 def _settings(source: Source) -> dict[str, Any]:
     assert dataclasses.is_dataclass(source)
     assert not isinstance(source, type)
-    return dataclasses.asdict(source)
+    settings: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(source)))  # as they will be remembered
+    return settings
 
 
 def _memory(project: Project, source: Source) -> Path:
