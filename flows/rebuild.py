@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,7 @@ def rebuild(target: str, number: int | None, *, strict: bool, as_json: bool) -> 
     from modelworks.registry.store import connect
 
     project = Project.find()
-    os.environ |= {name: value for name, value in project.environment().items() if name not in os.environ}
+    project.enter()
     project.make_private_folders()
     client = connect(project)
     version = named(client, target, number)

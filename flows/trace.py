@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import TYPE_CHECKING
 
 from flows.output import print_json
@@ -36,7 +35,7 @@ def trace(target: str, number: int | None, row: str, *, as_json: bool) -> None:
             "e.g. modelworks trace mnist-cnn, or modelworks trace --row 1f2e3d",
         )
     project = Project.find()
-    os.environ |= {name: value for name, value in project.environment().items() if name not in os.environ}
+    project.enter()
     project.make_private_folders()
     client = connect(project)
     if row:
