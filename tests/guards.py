@@ -179,7 +179,7 @@ GUARDS = (
         "mandatory checks of data",
         "src/modelworks/validation/stage.py",
         "(*mandatory(dataset, checks), *configured(",
-        "(*configured(",
+        "(*(), *configured(",
         ("tests/validation",),
     ),
     Guard(
