@@ -97,11 +97,13 @@ def race(project: Project, processes: int, attempts: int, kind: str) -> dict[str
     client = store.connect(project)
     moves = journal.history(client, NAME)
     found = violations(moves, versions.production(client, NAME), reported)
+    if outcomes["collided"]:  # two wrote at once, which a lock is there to prevent
+        found.append(f"{outcomes['collided']} attempts met another in the store, which refused them")
     return {
         "lock": lock.kind,
         "processes": processes,
         "attempts": sum(outcomes.values()),
-        **{name: outcomes[name] for name in ("moved", "changed meanwhile", "nothing to do", "unavailable")},
+        **{name: outcomes[name] for name in ("moved", "changed meanwhile", "nothing to do", "unavailable", "collided")},
         "journal entries": len(moves),
         "violations": found,
         "seconds": round(seconds, 1),
@@ -139,6 +141,8 @@ def _prepare(project: Project) -> None:
 
 def _work(project: Project, attempts: int, lock: Lock, number: int, ready: int, gate: tuple[int, int]) -> None:
     """One process's attempts, when the gate opens."""
+    from mlflow.exceptions import MlflowException
+
     draw, client = random.Random(number), store.connect(project)
     outcomes: Counter[str] = Counter()
     moves: list[tuple[int, int]] = []
@@ -159,6 +163,8 @@ def _work(project: Project, attempts: int, lock: Lock, number: int, ready: int, 
             outcomes["changed meanwhile" if "changed meanwhile" in error.message else "nothing to do"] += 1
         except Unavailable:
             outcomes["unavailable"] += 1
+        except MlflowException:
+            outcomes["collided"] += 1
         else:
             outcomes["moved" if move is not None else "nothing to do"] += 1
             moves += [(move.before, move.after)] if move is not None else []
