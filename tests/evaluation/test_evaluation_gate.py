@@ -248,7 +248,7 @@ def test_a_slice_below_its_minimum_keeps_production(candidate: Callable[..., Mod
     verdict = judged(candidate(predicted), None, sliced(by=("label",), minimum=0.7))
     assert (verdict.decision, failed(verdict)) == ("keep", ["the share of right answers within each label"])
     right = (predicted == LABELS)[LABELS == 1]
-    assert verdict.checks[-1].found == f"dog {right.mean():.4f} of {len(right)} rows"
+    assert verdict.checks[-1].found == f"{right.mean():.4f} of the {len(right)} rows of dog"
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_slices_are_cut_by_any_column_and_small_ones_are_named(candidate: Callab
     cameras: list[str | None] = ["old"] * 40 + ["new"] * 330 + ["lent"] * 20 + [None] * 10
     keep_columns(version, camera=cameras)
     verdict = judged(version, None, sliced(by=("camera",), min_rows=30, minimum=0.5))
-    assert verdict.checks[-1].found == "old 0.0000 of 40 rows"
+    assert verdict.checks[-1].found == "0.0000 of the 40 rows of old"
     assert verdict.decision == "keep"
     assert verdict.remarks == (
         "2 of 4 slices by camera have fewer than 30 test rows and were not judged: (none) (10), lent (20)",

@@ -307,7 +307,8 @@ def _repository(project: Project, lent: Mapping[str, Any] | None = None) -> Iter
     config = project.root / ".dvc" / "config"
     if not config.exists():
         config.parent.mkdir(exist_ok=True)
-        (project.root / ".dvcignore").touch()
+        if not (project.root / ".dvcignore").exists():  # DVC looks through the whole project for files of its own
+            (project.root / ".dvcignore").write_text("/.venv/\n/.modelworks/\n/mlflow/\n")
         started = config.with_suffix(".new")
         started.write_text(CONFIG)
         started.replace(config)

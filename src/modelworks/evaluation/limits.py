@@ -76,7 +76,7 @@ def _minimum(name: str, judged: Sequence[Slice], minimum: float) -> Finding:
     lowest = min(judged, key=lambda each: each.accuracy)
     return Finding(
         name=name,
-        found=_listed([str(each) for each in below]) if below else f"at its lowest {lowest}",
+        found=_listed([str(each) for each in below]) if below else f"{lowest} at its lowest",
         demanded=f"at least {minimum:g}",
         decision="keep" if below else "promote",
     )

@@ -48,7 +48,7 @@ class Slice:
     broken: int = 0
 
     def __str__(self) -> str:
-        return f"{self.value} {self.accuracy:.4f} of {self.rows:,} rows"
+        return f"{self.accuracy:.4f} of the {self.rows:,} rows of {self.value}"
 
 
 def parts(
