@@ -97,7 +97,8 @@ def _train(root: Path, environment: dict[str, str], name: str) -> None:
         with (root / f"{name}.csv").open("w", newline="") as stream:
             writer = csv.writer(stream)
             writer.writerow(("text", "label"))
-            writer.writerows(list(zip(examples["text"].to_pylist(), examples["label"].to_pylist(), strict=True))[:rows])
+            pairs = list(zip(examples["text"].to_pylist(), examples["label"].to_pylist(), strict=True))
+            writer.writerows(pairs[:: max(1, len(pairs) // rows)])  # they come sorted by label
         config = root / "configs" / f"{name}.yaml"
         config.write_text(TWEETS % {"name": name, "model": model, "rate": rate})
     done = _command(environment, "run", str(config), "--json")
