@@ -115,7 +115,7 @@ def _print(version: Registered, address: str, modality: str, exposure: Exposure,
 
 
 def _modality(package: Path) -> str:
-    from modelworks.registry.package import saved_model
+    from modelworks.registry.packing import saved_model
 
     described: Mapping[str, Any] = json.loads((saved_model(package) / "model.json").read_bytes())
     return str(described["modality"])

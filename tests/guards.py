@@ -101,7 +101,7 @@ GUARDS = (
     Guard(
         "digests of a package",
         "src/modelworks/registry/proof.py",
-        "package.verify(fetched / MODEL, version.digest, package.read_listing(evidence / package.FILES))",
+        "contents.verify(fetched / MODEL, version.digest, contents.read_listing(evidence / contents.FILES))",
         "pass",
         ("tests/security/test_security_bit_flips.py",),
     ),

@@ -31,7 +31,7 @@ def test_passwords_and_keys_are_masked(text: str, said: str) -> None:
         "http://127.0.0.1:5000/#/models/digits@production",
         "models:/digits-cnn@production",
         "ssh://git@github.com/a/b",
-        "sqlite:////work/mlflow.db",
+        "sqlite:////srv/mlflow.db",
         "configs/digits_cnn.yaml:3: train.epochs: 0 is too few",
         "write to ada@example.org",
     ],

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from flows.health.finding import Finding, sick, well
-from modelworks.data.versions import remove_unreadable_lock, unreadable_lock
+from modelworks.data.repository import remove_unreadable_lock, unreadable_lock
 from modelworks.locks import locked
 from modelworks.project import Project
 from modelworks.store import StageStore

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from modelworks.data import objects, versions
+from modelworks.data import objects, pins, repository, versions
 from modelworks.data.ingest import ingest, reason_to_work
 from modelworks.data.sources import PINNED, Digits, Folder, Table
 from modelworks.errors import BadInput, Corrupt, Unavailable
@@ -188,12 +188,12 @@ def lose_data_cache_and_memory(project: Project) -> None:
     ],
 )
 def test_lost_or_damaged_data_is_put_back(project: Project, fault: Callable[[Project], None]) -> None:
-    before, pin = objects.subtree(project.data), versions.pin(project)
+    before, pin = objects.subtree(project.data), pins.read(project)
     fault(project)
     assert reason_to_work(project, DIGITS) is not None
     assert ingest(project, DIGITS)[1] == "ran"
     assert objects.subtree(project.data) == before
-    assert versions.pin(project) == pin
+    assert pins.read(project) == pin
     assert ingest(project, DIGITS)[1] == ingest(project, REVIEWS)[1] == "verified"
 
 
@@ -213,7 +213,7 @@ def test_a_lost_cache_is_filled_again_from_data(project: Project, remote_too: bo
 def test_a_corrupt_remote_is_refused_and_the_object_named(project: Project, listing: bool) -> None:
     lose_data_and_cache(project)
     objects = sorted(path for path in (remote(project) / "files").rglob("*") if path.is_file())
-    pin = versions.pin(project)
+    pin = pins.read(project)
     current = next(path for path in objects if path.parent.name + path.name == pin)
     entry = json.loads(current.read_text())[0]["md5"]
     damaged = current if listing else next(path for path in objects if path.parent.name + path.name == entry)
@@ -223,7 +223,7 @@ def test_a_corrupt_remote_is_refused_and_the_object_named(project: Project, list
     assert caught.value.exit_code == 5
     damaged.unlink()  # the way out that the error names
     assert ingest(project, REVIEWS)[1] == "ran"
-    assert versions.pin(project) == pin
+    assert pins.read(project) == pin
 
 
 def test_a_remote_that_is_not_mounted_is_not_made_anew(project: Project, tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_a_clone_without_a_remote_builds_the_packaged_sets_and_compares_them_wit
     dataset, outcome = ingest(project, DIGITS)
     assert outcome == "ran"
     assert dataset.digest == versions.observe(Project(packages), "digits").digest
-    assert versions.pin(project) == versions.pin(Project(packages))
+    assert pins.read(project) == pins.read(Project(packages))
     assert sorted(path.name for path in project.data.iterdir()) == ["digits", "mnist5k", "tweets"]
     assert "are in sync" in dvc(project.root, "status", "--cloud")
 
@@ -250,7 +250,7 @@ def test_a_clone_without_a_remote_builds_the_packaged_sets_and_compares_them_wit
 def test_a_wrong_pin_is_corrupt(packages: Path, tmp_path: Path) -> None:
     project = clone(packages, tmp_path / "clone")
     path = project.root / "data.dvc"
-    pin = versions.pin(project)
+    pin = pins.read(project)
     assert pin is not None
     path.write_text(path.read_text().replace(pin, "0" * 32 + ".dir"))
     with pytest.raises(Corrupt, match=f"pins {'0' * 32}.dir") as caught:
@@ -267,7 +267,7 @@ def test_a_pin_of_a_users_own_data_is_built_from_its_source(tmp_path: Path) -> N
     second = clone(first.root, tmp_path / "second")
     write_reviews(second.root)
     assert ingest(second, REVIEWS)[0].digest == dataset.digest
-    assert versions.pin(second) == versions.pin(first)
+    assert pins.read(second) == pins.read(first)
 
 
 @pytest.mark.parametrize("content", ["", "outs: []", "outs: 3", "- {", "\0"])
@@ -281,7 +281,7 @@ def test_a_changed_source_is_a_new_version_and_leaves_the_others_alone(project: 
     digits, reviews, pin = (
         versions.observe(project, "digits"),
         versions.observe(project, "reviews"),
-        versions.pin(project),
+        pins.read(project),
     )
     write_reviews(project.root, rows=30)
     assert reason_to_work(project, REVIEWS) == "the source may have changed"
@@ -289,7 +289,7 @@ def test_a_changed_source_is_a_new_version_and_leaves_the_others_alone(project: 
     assert outcome == "ran"
     assert (changed.rows, reviews.rows) == (30, 20)
     assert changed.digest != reviews.digest
-    assert versions.pin(project) != pin
+    assert pins.read(project) != pin
     assert reason_to_work(project, DIGITS) is None
     assert versions.observe(project, "digits") == digits
 
@@ -298,16 +298,16 @@ def test_a_change_keeps_the_others_pinned_though_their_files_were_lost(project: 
     shutil.rmtree(project.data / "digits")
     write_reviews(project.root, rows=30)
     ingest(project, REVIEWS)
-    assert versions.pinned_files(project, "digits")
+    assert pins.files(project, "digits")
     assert reason_to_work(project, DIGITS) is None
 
 
 def test_a_source_that_was_touched_but_not_changed_is_the_same_version(project: Project) -> None:
-    pin = versions.pin(project)
+    pin = pins.read(project)
     os.utime(project.root / "reviews.csv", (0, 0))
     assert reason_to_work(project, REVIEWS) is not None
     assert ingest(project, REVIEWS)[1] == "verified"
-    assert versions.pin(project) == pin
+    assert pins.read(project) == pin
     assert reason_to_work(project, REVIEWS) is None
 
 
@@ -332,15 +332,15 @@ def test_a_lost_source_is_named(project: Project) -> None:
 
 def test_an_unreadable_table_of_locks_is_said_and_removed_by_the_doctor(project: Project) -> None:
     lock = project.root / ".dvc" / "tmp" / "rwlock"
-    assert not versions.remove_unreadable_lock(project)
+    assert not repository.remove_unreadable_lock(project)
     lock.write_text('{"read": {')
     write_reviews(project.root, rows=30)
     with pytest.raises(Unavailable) as caught:
         ingest(project, REVIEWS)
     assert "doctor" in caught.value.hint
-    assert versions.remove_unreadable_lock(project)
+    assert repository.remove_unreadable_lock(project)
     assert not lock.exists()
-    assert not versions.remove_unreadable_lock(project)
+    assert not repository.remove_unreadable_lock(project)
     assert ingest(project, REVIEWS)[1] == "ran"
     assert reason_to_work(project, REVIEWS) is None
 
@@ -399,8 +399,8 @@ def test_kill_9_during_an_ingest_is_mended_by_the_next(project: Project, tmp_pat
     for root in (tmp_path / "copies").iterdir():
         copy = Project(root)
         digests.add(ingest(copy, REVIEWS)[0].digest)
-        pin = versions.pin(copy)
+        pin = pins.read(copy)
         assert pin is not None
         assert objects.complete(remote(copy) / "files" / "md5", pin), "the next run left the push undone"
-        assert versions.pinned_files(copy, "digits")
+        assert pins.files(copy, "digits")
     assert len(digests) == 1

@@ -19,11 +19,11 @@ from urllib.parse import unquote, urlparse
 
 from faults.projects import SECRETS, Ground, Outcome
 
-from modelworks.data import versions as data_versions
+from modelworks.data import objects, pins
 from modelworks.digest import folder_digests, json_digest
 from modelworks.models import saved
 from modelworks.registry import journal, lineage
-from modelworks.registry.package import EVIDENCE, FILES
+from modelworks.registry.contents import EVIDENCE, FILES
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -156,18 +156,18 @@ def the_result_is_that_of_an_undisturbed_run(found: Aftermath) -> Iterator[str]:
 def the_data_is_what_was_recorded(found: Aftermath) -> Iterator[str]:
     """I7: the data version that is recorded is that of the bytes there, pinned by DVC and copied to its remote."""
     project, name = found.ground.project, found.ground.pipeline.dataset
-    read = data_versions.listing_digest(data_versions.subtree(project.data / name))
+    read = objects.listing_digest(objects.subtree(project.data / name))
     for version in found.versions:
         if version.tags[lineage.DATA_VERSION] != read:
             yield f"I7: version {version.version} names data {version.tags[lineage.DATA_VERSION]}, there is {read}"
         (used,) = found.client.get_run(version.run_id).inputs.dataset_inputs
         if used.dataset.digest != read:
             yield f"I7: its run names data {used.dataset.digest}"
-    pin = data_versions.pin(project)
-    if pin != data_versions.listing_digest(data_versions.subtree(project.data)):
+    pin = pins.read(project)
+    if pin != objects.listing_digest(objects.subtree(project.data)):
         yield f"I7: data.dvc pins {pin}"
     remote = project.state / "dvc-remote" / "files" / "md5"
-    for md5 in (pin or "", *data_versions.subtree(project.data).values()):
+    for md5 in (pin or "", *objects.subtree(project.data).values()):
         if not (remote / md5[:2] / md5[2:]).is_file():
             yield f"I7: DVC's remote lacks {md5}"
 

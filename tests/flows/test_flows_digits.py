@@ -75,10 +75,10 @@ def test_a_first_run_does_every_stage_and_ends_in_production(summary: dict[str, 
 
 
 def test_the_data_version_is_what_dvc_pins(finished: Workspace, summary: dict[str, Any]) -> None:
-    from modelworks.data import versions
+    from modelworks.data import objects
 
-    assert summary["data_version"] == versions.listing_digest(versions.subtree(finished.root / "data" / "digits"))
-    assert versions.listing_digest(versions.subtree(finished.root / "data")) in (finished.root / "data.dvc").read_text()
+    assert summary["data_version"] == objects.listing_digest(objects.subtree(finished.root / "data" / "digits"))
+    assert objects.listing_digest(objects.subtree(finished.root / "data")) in (finished.root / "data.dvc").read_text()
 
 
 def test_the_run_in_mlflow_shows_the_config_as_parameters(run: Run) -> None:

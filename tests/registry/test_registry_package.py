@@ -13,7 +13,7 @@ import pytest
 from modelworks.digest import json_digest
 from modelworks.errors import Corrupt
 from modelworks.records import Evaluation
-from modelworks.registry import package, probe
+from modelworks.registry import contents, package, probe
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -51,9 +51,9 @@ def test_the_listing_and_the_digest_are_those_of_what_is_stored(
     client: MlflowClient, logged: tuple[str, Path, package.Package]
 ) -> None:
     run_id, folder, stored = logged
-    listing = package.read_listing(Path(client.download_artifacts(run_id, f"{package.EVIDENCE}/{package.FILES}")))
+    listing = contents.read_listing(Path(client.download_artifacts(run_id, f"{contents.EVIDENCE}/{contents.FILES}")))
     assert json_digest(listing) == stored.digest
-    package.verify(folder, stored.digest, listing)
+    contents.verify(folder, stored.digest, listing)
 
 
 def test_the_model_is_ready_and_carries_its_metrics_and_data(
@@ -71,7 +71,7 @@ def test_the_model_is_ready_and_carries_its_metrics_and_data(
 def test_the_probe_keeps_test_rows_and_what_the_evaluation_said_of_them(
     client: MlflowClient, logged: tuple[str, Path, package.Package]
 ) -> None:
-    rows = pq.read_table(client.download_artifacts(logged[0], f"{package.EVIDENCE}/{probe.FILE}")).to_pylist()
+    rows = pq.read_table(client.download_artifacts(logged[0], f"{contents.EVIDENCE}/{probe.FILE}")).to_pylist()
     assert len(rows) == probe.ROWS
     for row in rows:
         assert row["content"].startswith(b"P5")
@@ -125,10 +125,10 @@ def test_any_damage_is_named(
 ) -> None:
     run_id, folder, stored = logged
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
-    listing = json.loads(Path(client.download_artifacts(run_id, f"{package.EVIDENCE}/{package.FILES}")).read_text())
+    listing = json.loads(Path(client.download_artifacts(run_id, f"{contents.EVIDENCE}/{contents.FILES}")).read_text())
     damage(copy)
     with pytest.raises(Corrupt, match=said):
-        package.verify(copy, stored.digest, listing)
+        contents.verify(copy, stored.digest, listing)
 
 
 def test_a_listing_that_was_changed_with_the_files_is_found_by_the_digest(
@@ -136,4 +136,4 @@ def test_a_listing_that_was_changed_with_the_files_is_found_by_the_digest(
 ) -> None:
     _, folder, stored = logged
     with pytest.raises(Corrupt, match="listing"):
-        package.verify(folder, stored.digest, {})
+        contents.verify(folder, stored.digest, {})

@@ -17,7 +17,7 @@ import pytest
 from modelworks.digest import file_digest
 from modelworks.errors import BadInput, Corrupt, Refused
 from modelworks.records import ModelVersion
-from modelworks.registry import journal, lineage, moved, package, probe, production, proof, versions
+from modelworks.registry import contents, journal, lineage, moved, packing, probe, production, proof, versions
 from modelworks.registry.owner import Owner
 from modelworks.registry.proof import prove
 
@@ -126,7 +126,7 @@ def test_what_moves_while_the_model_is_proven_is_not_overwritten(
 def test_a_version_of_other_libraries_is_only_promoted_by_override(
     client: MlflowClient, register: Register, promote: Promote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(package, "_requirements", lambda _saved: ["numpy==1.0.0", "mlflow==9.9", "no-such-thing==1"])
+    monkeypatch.setattr(packing, "_requirements", lambda _saved: ["numpy==1.0.0", "mlflow==9.9", "no-such-thing==1"])
     register()
     installed = importlib.metadata.version("numpy")
     with pytest.raises(Refused, match=r"evaluated with other libraries: .*numpy 1\.0\.0 was logged") as caught:
@@ -194,7 +194,7 @@ def test_a_model_that_does_not_say_what_its_evaluation_said_is_refused(
 ) -> None:
     version = register()
     artifacts = Path(client.get_run(version.run_id).info.artifact_uri.removeprefix("file://"))
-    path = artifacts / package.EVIDENCE / probe.FILE
+    path = artifacts / contents.EVIDENCE / probe.FILE
     rows = pq.read_table(path)
     swapped = [
         [(label, value) for (label, _), (_, value) in zip(row, row[::-1], strict=True)]

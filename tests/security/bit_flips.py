@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelworks import config as configuration
-from modelworks.data import objects, versions
+from modelworks.data import objects, pins
 from modelworks.data.ingest import reason_to_work
 from modelworks.errors import Corrupt
 from modelworks.evaluation import predict
 from modelworks.project import QUIET, Project
-from modelworks.registry import package, proof, record
+from modelworks.registry import contents, proof, record
 from modelworks.registry import versions as registered
 from modelworks.store import StageStore, damage
 
@@ -75,7 +75,7 @@ def kinds(project: Project, client: MlflowClient, scratch: Path) -> list[Kind]:
     stored = Path(str(client.get_model_version(NAME, "1").source).removeprefix("file://"))
     fetched = proof.package_folder(client, project, NAME, 1).parent
     config = configuration.load(project.root / CONFIG)
-    pin = versions.pin(project)
+    pin = pins.read(project)
     assert pin is not None
     cache = project.root / ".dvc" / "cache" / "files" / "md5"
     remote = project.state / "dvc-remote" / "files" / "md5"
@@ -111,7 +111,7 @@ def kinds(project: Project, client: MlflowClient, scratch: Path) -> list[Kind]:
     lineage_files = [run / record.FOLDER / each for each in (record.RECORD, record.TRAINING_IDS, record.PREDICTIONS)]
     return [
         Kind("package in the artifact store", "exit 5", _files(stored), fresh),
-        Kind("listing and probe of a version", "exit 5", _files(run / package.EVIDENCE), fresh),
+        Kind("listing and probe of a version", "exit 5", _files(run / contents.EVIDENCE), fresh),
         Kind("record of a version", "exit 5", tuple(lineage_files), recorded),
         Kind("version fetched before", "said, fetched again", _files(fetched), again),
         Kind("saved model of a stage", "exit 5; run makes it again", _files(stages["train"] / "model"), model),

@@ -20,7 +20,7 @@ from security.hostile import ATTACKS, FORGED, code, pickled
 from modelworks.digest import folder_digests, json_digest
 from modelworks.errors import Corrupt, Refused
 from modelworks.project import Project
-from modelworks.registry import lineage, package, production, proof, versions
+from modelworks.registry import contents, lineage, production, proof, versions
 from modelworks.store import write_json
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Registry:
         for folder in (self.package, self.evidence):
             shutil.rmtree(folder)
             shutil.copytree(self.pristine / folder.name, folder)
-        listing = package.read_listing(self.evidence / package.FILES)
+        listing = contents.read_listing(self.evidence / contents.FILES)
         self.client.set_model_version_tag(NAME, "1", lineage.DIGEST, json_digest(listing))
         for outside in self.package.parent.parent.glob("outside*"):
             shutil.rmtree(outside) if outside.is_dir() else outside.unlink()
@@ -59,7 +59,7 @@ class Registry:
     def forge(self) -> None:
         """What an attacker can do who may write the registry's tags as well."""
         files = folder_digests(self.package)
-        write_json(self.evidence / package.FILES, files)
+        write_json(self.evidence / contents.FILES, files)
         self.client.set_model_version_tag(NAME, "1", lineage.DIGEST, json_digest(files))
 
 
@@ -69,7 +69,7 @@ def registry(client: MlflowClient, project: Project, register: Callable[..., Any
     source = client.get_model_version(NAME, "1").source
     run = client.get_run(version.run_id)
     stored = Path(str(source).removeprefix("file://"))
-    evidence = Path(run.info.artifact_uri.removeprefix("file://")) / package.EVIDENCE
+    evidence = Path(run.info.artifact_uri.removeprefix("file://")) / contents.EVIDENCE
     for folder in (stored, evidence):
         shutil.copytree(folder, tmp_path / "pristine" / folder.name)
     return Registry(client, project, stored, evidence, tmp_path / "pristine")
@@ -131,14 +131,14 @@ def test_names_that_lead_outside_are_refused(registry: Registry, canary: Path) -
         "artifacts//serving.py",
         "a\\b.py",
     ):
-        listing = package.read_listing(registry.evidence / package.FILES)
+        listing = contents.read_listing(registry.evidence / contents.FILES)
         listing[name] = {"size": 1, "sha256": "0" * 64}
-        write_json(registry.evidence / package.FILES, listing)
+        write_json(registry.evidence / contents.FILES, listing)
         registry.client.set_model_version_tag(NAME, "1", lineage.DIGEST, json_digest(listing))
         with pytest.raises(Corrupt, match=r"names a file outside|no package has"):
             proof.model_folder(registry.client, registry.project, NAME, 1)
         del listing[name]
-        write_json(registry.evidence / package.FILES, listing)
+        write_json(registry.evidence / contents.FILES, listing)
 
 
 def test_a_digest_that_is_a_path_is_refused(registry: Registry) -> None:

@@ -15,7 +15,7 @@ from security.hostile import ATTACKS
 from modelworks.digest import folder_digests, json_digest
 from modelworks.errors import BadInput, Corrupt
 from modelworks.project import Project
-from modelworks.registry import lineage, package, proof, signature, versions
+from modelworks.registry import contents, lineage, proof, signature, versions
 from modelworks.store import write_json
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ def signed(keys: tuple[Path, Path], register: Callable[..., Any], monkeypatch: p
 def _forge(client: MlflowClient, run_id: str) -> tuple[Path, Path]:
     """The package and its evidence in the store, every digest made to fit what is there now."""
     stored = Path(str(client.get_model_version(NAME, "1").source).removeprefix("file://"))
-    evidence = Path(client.get_run(run_id).info.artifact_uri.removeprefix("file://")) / package.EVIDENCE
+    evidence = Path(client.get_run(run_id).info.artifact_uri.removeprefix("file://")) / contents.EVIDENCE
     files = folder_digests(stored)
-    write_json(evidence / package.FILES, files)
+    write_json(evidence / contents.FILES, files)
     client.set_model_version_tag(NAME, "1", lineage.DIGEST, json_digest(files))
     return stored, evidence
 

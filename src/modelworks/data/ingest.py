@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from modelworks.data import objects, packed, versions
+from modelworks.data import objects, packed, pins, versions
 from modelworks.data.forgotten import forgotten_ids
 from modelworks.data.sources import PINNED, Source
 from modelworks.errors import Corrupt
@@ -50,7 +50,7 @@ def reason_to_work(project: Project, source: Source) -> str | None:
     state = _state(project, source)
     if not folder.is_dir():
         return f"data/{source.dataset} is not there"
-    pinned = versions.pinned_files(project, source.dataset)
+    pinned = pins.files(project, source.dataset)
     if pinned is None:
         return "DVC's cache does not hold what data.dvc pins"
     if pinned != objects.subtree(folder):
@@ -86,12 +86,12 @@ def _follow_pin(project: Project, source: Source, builds: Path) -> tuple[bool, b
     Raises:
         Corrupt: neither cache nor remote has the pinned data, and this machine's sources give other data.
     """
-    pin = versions.pin(project)
+    pin = pins.read(project)
     if pin is None:
         return False, False
     standing = objects.subtree(project.data)
     if objects.listing_digest(standing) == pin:
-        if versions.pinned_files(project, source.dataset) is None:
+        if pins.files(project, source.dataset) is None:
             versions.record(project)  # the cache was lost
         return False, False
     if versions.fetch(project):

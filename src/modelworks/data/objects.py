@@ -10,7 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["complete", "damaged", "listing", "listing_digest", "subtree"]
+    from modelworks.project import Project
+
+__all__ = ["cache", "complete", "damaged", "listing", "listing_digest", "subtree"]
+
+
+def cache(project: Project) -> Path:
+    """The project's own folder of objects."""
+    return project.root / ".dvc" / "cache" / "files" / "md5"
 
 
 def subtree(folder: Path) -> dict[str, str]:

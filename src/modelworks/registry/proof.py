@@ -15,7 +15,7 @@ from modelworks.errors import Corrupt, Refused
 from modelworks.faults import fault_point
 from modelworks.locks import locked
 from modelworks.project import signing_keys
-from modelworks.registry import lineage, package, probe, requirements, signature, versions
+from modelworks.registry import contents, lineage, packing, probe, requirements, signature, versions
 from modelworks.registry.failures import is_outage, said_clearly
 from modelworks.registry.form import check_form
 from modelworks.registry.signature import demand_signature
@@ -65,7 +65,7 @@ def prove(
             "digest": version.digest,
             **({OTHER_LIBRARIES: differing} if differing else {}),
             **({"signature": "verified"} if signing_keys() else {}),
-            **probe.check(process, fetched / MODEL, fetched / package.EVIDENCE / probe.FILE),
+            **probe.check(process, fetched / MODEL, fetched / contents.EVIDENCE / probe.FILE),
         }
 
 
@@ -78,7 +78,7 @@ def model_folder(client: MlflowClient, project: Project, name: str, version: int
         Refused: it was not registered by modelworks.
         Corrupt: the package is not what was registered, or not signed although a key is named.
     """
-    return package.saved_model(package_folder(client, project, name, version))
+    return packing.saved_model(package_folder(client, project, name, version))
 
 
 @said_clearly
@@ -123,12 +123,12 @@ def _verify(fetched: Path, version: Registered) -> None:
     Raises:
         Corrupt: something differs, or is not of the form that every package has.
     """
-    evidence = fetched / package.EVIDENCE
-    package.verify(fetched / MODEL, version.digest, package.read_listing(evidence / package.FILES))
+    evidence = fetched / contents.EVIDENCE
+    contents.verify(fetched / MODEL, version.digest, contents.read_listing(evidence / contents.FILES))
     asked = evidence / probe.FILE
     if not asked.is_file() or file_digest(asked) != version.tags.get(lineage.PROBE):
         named = f"{version.name} version {version.version}"
-        raise Corrupt(f"{probe.FILE}, the test rows kept with {named}, is not what was registered", package.WAY_OUT)
+        raise Corrupt(f"{probe.FILE}, the test rows kept with {named}, is not what was registered", contents.WAY_OUT)
     check_form(fetched / MODEL)
     demand_signature(fetched, evidence / signature.FILE)
 
@@ -143,22 +143,22 @@ def _fetch(client: MlflowClient, version: Registered, aside: Path) -> Path:
     fetched.mkdir()
     address = client.get_model_version_download_uri(version.name, str(version.version))
     try:
-        package.check_evidence_sizes(client, version.run_id)
-        client.download_artifacts(version.run_id, package.EVIDENCE, str(fetched))
-        listing = package.read_listing(fetched / package.EVIDENCE / package.FILES)
-        package.check_listing(listing, version.digest)
+        contents.check_evidence_sizes(client, version.run_id)
+        client.download_artifacts(version.run_id, contents.EVIDENCE, str(fetched))
+        listing = contents.read_listing(fetched / contents.EVIDENCE / contents.FILES)
+        contents.check_listing(listing, version.digest)
         # Names and sizes first: what is one too many, or far too large, is not even fetched.
-        package.check_stored(client, address, listing)
+        contents.check_stored(client, address, listing)
         model = download_artifacts(artifact_uri=address, dst_path=str(aside), tracking_uri=client.tracking_uri)
     except (MlflowException, FileNotFoundError, shutil.SpecialFileError) as error:
         if is_outage(error, client.tracking_uri):
             raise
         raise Corrupt(
             f"the package of {version.name} version {version.version} cannot be fetched from {address}: {error}",
-            package.WAY_OUT,
+            contents.WAY_OUT,
         ) from error
     Path(model).rename(fetched / MODEL)
-    (fetched / MODEL / package.MLFLOW_OWN).unlink(missing_ok=True)
+    (fetched / MODEL / contents.MLFLOW_OWN).unlink(missing_ok=True)
     _verify(fetched, version)
     return fetched
 
@@ -171,7 +171,7 @@ def _demand_ours(version: Registered) -> None:
         )
     if not re.fullmatch(r"[0-9a-f]{64}", version.digest):  # it becomes the name of a folder
         raise Corrupt(
-            f"{version.name} version {version.version}: its digest is none: {version.digest[:80]}", package.WAY_OUT
+            f"{version.name} version {version.version}: its digest is none: {version.digest[:80]}", contents.WAY_OUT
         )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import BadInput, Corrupt
 from modelworks.project import signing_keys
+from modelworks.registry.contents import WAY_OUT
 
 if TYPE_CHECKING:
     from modelworks.project import SigningKeys
@@ -67,8 +68,6 @@ def demand_signature(folder: Path, signature: Path) -> None:
             f"the version has no signature: {signature.name} is missing, and a key is named",
             "register it anew with MODELWORKS_SIGNING_KEY set, or unset MODELWORKS_VERIFYING_KEY",
         )
-    from modelworks.registry.package import WAY_OUT
-
     signing, hashing = _library(verify=True)
     with tempfile.TemporaryDirectory() as name:
         public = _public(keys, Path(name))
