@@ -37,21 +37,21 @@ class Guard:
 GUARDS = (
     Guard(
         "the lock around production",
-        "src/modelworks/registry/production.py",
-        "        with _alone(lock, name):\n            journal.settle",
+        "src/modelworks/registry/compare_and_set.py",
+        "        with alone(lock, name):\n            journal.settle",
         "        if True:\n            journal.settle",
         ("tests/registry/test_registry_race.py",),
     ),
     Guard(
         "compare and set",
-        "src/modelworks/registry/production.py",
+        "src/modelworks/registry/compare_and_set.py",
         "if now != intent.standing:",
         "if False:",
         ("tests/registry/test_registry_production.py",),
     ),
     Guard(
         "moves of the dead settled under the lock",
-        "src/modelworks/registry/production.py",
+        "src/modelworks/registry/compare_and_set.py",
         "journal.settle(client, name)  # whoever",
         "pass  # whoever",
         ("tests/registry/test_registry_production.py",),

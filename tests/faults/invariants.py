@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
-from faults.projects import SECRETS, Ground, Outcome
+from commands import Outcome
+from faults.projects import SECRETS, Ground
 
 from modelworks.data import objects, pins
 from modelworks.digest import folder_digests, json_digest
@@ -71,7 +72,7 @@ class Aftermath:
 def reference(ground: Ground, outcome: Outcome) -> Reference:
     """Of an undisturbed run that has ended in production."""
     found = Aftermath(ground, [outcome], Reference("", {}))
-    return Reference(_weights(found), outcome.summary["metrics"])
+    return Reference(_weights(found), outcome.object["metrics"])
 
 
 def one_version_per_key(found: Aftermath) -> Iterator[str]:
@@ -86,7 +87,7 @@ def what_was_reported_exists(found: Aftermath) -> Iterator[str]:
     known = {int(each.version) for each in found.versions}
     for outcome in found.outcomes:
         if outcome.stdout.startswith("{") and outcome.code == 0:
-            reported = outcome.summary["version"]
+            reported = outcome.object["version"]
             if reported not in known:
                 yield f"I2: version {reported} was reported, there are {sorted(known)}"
 
@@ -149,7 +150,7 @@ def the_result_is_that_of_an_undisturbed_run(found: Aftermath) -> Iterator[str]:
     """I6: the weights are equal to the last bit, and so are the metrics."""
     if _weights(found) != found.reference.weights:
         yield "I6: the weights are not those of an undisturbed run"
-    if (metrics := found.outcomes[-1].summary["metrics"]) != found.reference.metrics:
+    if (metrics := found.outcomes[-1].object["metrics"]) != found.reference.metrics:
         yield f"I6: the metrics are {metrics}"
 
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
+from commands import REPOSITORY, Outcome
 from faults.invariants import Aftermath, Reference, reference, violations
-from faults.projects import PIPELINES, REPOSITORY, Ground, Outcome, Pipeline, passed
+from faults.projects import PIPELINES, Ground, Pipeline, passed
 
 from flows.api import start_server
 from modelworks.data import packed
@@ -162,7 +163,7 @@ def _told(outcome: Outcome) -> str:
     """What the next run did, stage by stage: the same outcomes together."""
     if outcome.code:
         return f"ended with {outcome.code}"
-    stages = outcome.summary["stages"]
+    stages = outcome.object["stages"]
     return " ".join(
         f"{name[:3]}:{became}" for name, became in stages.items() if became not in ("cached", "verified")
     ) or ("nothing to do")

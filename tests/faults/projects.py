@@ -8,25 +8,20 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
+from commands import COMMAND, DEADLINE, REPOSITORY, Outcome, environment_at
 from faults.warm import Warm
 
 from flows import orphans
 from modelworks.faults import TRACE, VARIABLE
-from modelworks.project import QUIET, Project
+from modelworks.project import Project
 
-REPOSITORY = Path(__file__).parents[2]
-COMMAND = Path(sys.executable).with_name("modelworks")
-DEADLINE = 300.0
-"""Seconds until a command is given up."""
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "wJalrCanaryEMIK7MDENGbPxRfiCYzq",
     "TEAM_TOKEN": "ghp_canaryK2vQ8wLr5tYxZ1nB4mC7dF0",
@@ -71,26 +66,6 @@ PIPELINES = {
 }
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a finished command left."""
-
-    code: int
-    stdout: str
-    stderr: str
-    seconds: float
-
-    @property
-    def killed(self) -> bool:
-        return self.code == -signal.SIGKILL
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """The one JSON object on stdout."""
-        found: dict[str, Any] = json.loads(self.stdout)
-        return found
-
-
 class Ground:
     """One project, its kept states, and its commands."""
 
@@ -100,14 +75,9 @@ class Ground:
         self.warm: Warm | None = None
         """Where commands are forked from; none to start each afresh."""
         home = folder / "home"
-        home.mkdir(parents=True, exist_ok=True)
-        ours = ("MODELWORKS_", "MLFLOW_", "PREFECT_", "DVC_", "GX_", "HF_")
-        clean = {name: value for name, value in os.environ.items() if name not in QUIET and not name.startswith(ours)}
         self.environment = {
-            **clean,
+            **environment_at(home),
             **SECRETS,
-            "HOME": str(home),
-            "DVC_SITE_CACHE_DIR": str(home / "dvc"),
             "OMP_NUM_THREADS": "1",
             **({"PREFECT_API_URL": server_url} if server_url else {}),
         }

@@ -16,8 +16,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from commands import DEADLINE, Outcome
 from faults.invariants import Aftermath, reference, violations
-from faults.projects import DEADLINE, PIPELINES, Ground, Outcome
+from faults.projects import PIPELINES, Ground
 
 from flows.api import start_server
 from modelworks.project import Project

@@ -178,7 +178,7 @@ def test_the_command_says_it_as_one_object_and_a_dry_run_changes_nothing(crashed
     before = bytes_of(crashed.root)
     outcome = crashed.command("doctor", "--dry-run", "--json")
     assert outcome.code == 0, outcome.stderr
-    found = {each["what"]: each["state"] for each in outcome.summary["findings"]}
+    found = {each["what"]: each["state"] for each in outcome.object["findings"]}
     assert found["runs of dead processes"] == "would mend"
     assert found["import mlflow"] == "well"
     assert bytes_of(crashed.root) == before

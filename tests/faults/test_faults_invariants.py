@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from commands import Outcome
 from faults import invariants
 from faults.invariants import Aftermath, Reference, reference, violations
-from faults.projects import PIPELINES, SECRETS, Ground, Outcome
+from faults.projects import PIPELINES, SECRETS, Ground
 
 from modelworks.registry import lineage
 

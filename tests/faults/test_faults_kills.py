@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from commands import Outcome
 from faults.invariants import Aftermath, Reference, reference, violations
 from faults.kill_sweep import never_passed, second_version
-from faults.projects import PIPELINES, Ground, Outcome, passed
+from faults.projects import PIPELINES, Ground, passed
 
 NASTY = (
     "data.after_add",

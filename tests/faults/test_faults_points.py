@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from faults.kill_sweep import SOURCES
 
-from modelworks.faults import TRACE, VARIABLE, fault_point, points
+from modelworks.faults import TRACE, VARIABLE, points
 
 EFFECTS = {
     "add",
@@ -69,10 +69,11 @@ def test_dying_at_a_place_is_dying_by_kill_9(tmp_path: Path) -> None:
         trace.unlink()
 
 
-def test_a_place_does_nothing_when_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.delenv(TRACE, raising=False)
-    fault_point("anywhere")
+def test_a_place_does_nothing_when_nobody_asks(tmp_path: Path) -> None:
+    clean = {name: value for name, value in os.environ.items() if name not in (VARIABLE, TRACE)}
+    program = "from modelworks.faults import fault_point; fault_point('anywhere', 'else'); print('alive')"
+    done = subprocess.run([sys.executable, "-c", program], env=clean, cwd=tmp_path, capture_output=True, check=True)
+    assert (done.stdout, done.stderr, list(tmp_path.iterdir())) == (b"alive\n", b"", [])
 
 
 def test_places_are_found_in_the_source_and_each_name_is_used_once(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -18,41 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from commands import COMMAND, DEADLINE, REPOSITORY, Outcome, environment_at
 from filelock import FileLock
 
 from flows.api import start_server
-from modelworks.project import QUIET, Project
+from modelworks.project import Project
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-REPOSITORY = Path(__file__).parents[2]
-COMMAND = Path(sys.executable).with_name("modelworks")
 DIGITS = "configs/digits_cnn.yaml"
-DEADLINE = 300.0
-"""Seconds until a process or a condition is given up; a loaded machine takes a tenth of it."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a finished command left."""
-
-    code: int
-    stdout: str
-    stderr: str
-    seconds: float
-
-    @property
-    def object(self) -> Any:
-        """The one JSON object on stdout; more than one, or a word besides it, fails."""
-        return json.loads(self.stdout)
-
-    @property
-    def complaint(self) -> list[str]:
-        """The lines of the error, from its headline on."""
-        lines = self.stderr.splitlines()
-        starts = [index for index, line in enumerate(lines) if line.startswith(("error: ", "refused: "))]
-        return lines[starts[0] :] if starts else []
 
 
 @dataclass
@@ -208,11 +182,7 @@ def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def environment(session_folder: Path) -> dict[str, str]:
     """The user's environment without anything that concerns the project, and an empty home."""
-    home = session_folder / "home"
-    home.mkdir(exist_ok=True)
-    ours = ("MODELWORKS_", "MLFLOW_", "PREFECT_", "DVC_", "GX_", "HF_")
-    kept = {name: value for name, value in os.environ.items() if name not in QUIET and not name.startswith(ours)}
-    return {**kept, "HOME": str(home), "DVC_SITE_CACHE_DIR": str(home / "dvc")}
+    return environment_at(session_folder / "home")
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Outcome, Workspace
+    from commands import Outcome
+    from conftest import Workspace
 
 DIGITS = "configs/digits_cnn.yaml"
 BOUND = 40.0

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from fixtures_of_flows import Outcome, Workspace
+    from commands import Outcome
+    from fixtures_of_flows import Workspace
 
 DIGITS = "configs/digits_cnn.yaml"
 NAMES = (

@@ -1,36 +1,25 @@
-"""Production moves by compare-and-set: written down, proven, and moved under a lock if nobody moved it meanwhile.
-
-    intent in the journal > digests > a fresh process > predictions > lock > alias as expected > move > done in the journal
-
-MLflow's own alias call is an unconditional write: what makes it a compare-and-set is that whoever moves production
-holds the same lock. `guard.machine_lock` and its siblings say who that can be.
-"""
+"""What moves production: a promotion, a rollback, and the settling of moves that dead processes left behind."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import BadInput, Refused
-from modelworks.faults import fault_point
 from modelworks.registry import journal, moved, versions
+from modelworks.registry.compare_and_set import Intent, alone, changed, compare_and_set
 from modelworks.registry.failures import said_clearly
 from modelworks.registry.guard import machine_lock
-from modelworks.registry.proof import OTHER_LIBRARIES, prove
-from modelworks.registry.versions import PRODUCTION, Registered
+from modelworks.registry.proof import prove
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Mapping
 
     from mlflow import MlflowClient
 
     from modelworks.locks import Lock
     from modelworks.project import Project
+    from modelworks.registry.compare_and_set import Proof
     from modelworks.registry.journal import Move
-
-    Proof = Callable[[MlflowClient, Registered], Mapping[str, Any]]
-    """Shows that a version is what it was, or raises; returns the evidence."""
 
 __all__ = ["promote", "rollback", "settle"]
 
@@ -87,12 +76,12 @@ def promote(
             f"`modelworks why {name} {version}` says why; --override with a --reason overrules it",
         )
     if expected is not None and before not in (expected, version):
-        raise _changed(client, name, expected, before)
+        raise changed(client, name, expected, before)
     adopted = stray is not None and before == version
-    return _move(
+    return compare_and_set(
         client,
         chosen,
-        _Intent(
+        Intent(
             kind="adopt" if adopted else "promote",
             before=stray.left if stray is not None and adopted else before,
             standing=before,
@@ -145,17 +134,15 @@ def rollback(
     moves = journal.history(client, name)
     stands = next((move.after for move in moves if move.state == "done"), 0)
     if stands != before:  # somebody moved it while we looked
-        raise _changed(client, name, before, stands)
+        raise changed(client, name, before, stands)
     target = journal.previous(moves)
     if not target:
         raise Refused(
             f"{name} version {before} is the first production version: there is none to go back to", "promote another"
         )
     chosen = versions.get(client, name, target)
-    intent = _Intent(
-        kind="rollback", before=before, standing=before, who=who, why=reason, overridden=False, evidence={}
-    )
-    return _move(client, chosen, intent, lock, proof)
+    intent = Intent(kind="rollback", before=before, standing=before, who=who, why=reason, overridden=False, evidence={})
+    return compare_and_set(client, chosen, intent, lock, proof)
 
 
 @said_clearly
@@ -163,102 +150,10 @@ def settle(client: MlflowClient, project: Project, name: str, *, lock: Lock | No
     """Finish or close the moves that dead processes left behind; returns them as they were found."""
     if not journal.cut_off(client, name):
         return ()
-    with _alone(lock or machine_lock(project), name):
+    with alone(lock or machine_lock(project), name):
         return journal.settle(client, name)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Intent:
-    """What is to be moved, and why."""
-
-    kind: journal.Kind
-    before: int
-    """For the journal: where its last move ended."""
-    standing: int
-    """Where the alias is, and must still be when it moves."""
-    who: str
-    why: str
-    overridden: bool
-    evidence: Mapping[str, Any]
-
-
-def _move(client: MlflowClient, chosen: Registered, intent: _Intent, lock: Lock, proof: Proof) -> Move:
-    name, after = chosen.name, chosen.version
-    entry = journal.intend(
-        client,
-        name,
-        kind=intent.kind,
-        before=intent.before,
-        after=after,
-        who=intent.who,
-        why=intent.why,
-        verdict=chosen.decision,
-        overridden=intent.overridden,
-        lock=lock.kind,
-        evidence=intent.evidence,
-    )
-    moving = False
-    try:
-        shown = proof(client, chosen)
-        with _alone(lock, name):
-            journal.settle(client, name)  # whoever died in here since we looked: the chain goes on from there
-            now = versions.production(client, name)
-            if now != intent.standing:
-                raise _changed(client, name, intent.standing, now)
-            fault_point("production.before_alias")
-            moving = True
-            _point(client, name, after)
-            fault_point("production.after_alias")
-            return journal.done(
-                client,
-                name,
-                entry,
-                {**intent.evidence, **shown},
-                overridden=intent.overridden or OTHER_LIBRARIES in shown,
-            )
-    except Exception as error:
-        # What has moved although the journal could not be told, the next command settles.
-        if not moving or versions.production(client, name) != after:
-            journal.abandon(client, entry, str(error))
-        raise
-
-
-def _point(client: MlflowClient, name: str, version: int) -> None:
-    """Set the alias. An answer that was lost is no failure: while we hold the lock, nobody else sets it there."""
-    try:
-        client.set_registered_model_alias(name, PRODUCTION, str(version))
-    except Exception:
-        if versions.production(client, name) != version:
-            raise
-
-
-def _alone(lock: Lock, name: str) -> AbstractContextManager[None]:
-    return lock.hold(f"production-{name}", f"moving production of {name}")
 
 
 def _check_override(override: bool, reason: str, purpose: str) -> None:
     if override and not reason.strip():
         raise BadInput(f"{purpose} by --override needs a --reason", "give one: the journal keeps it")
-
-
-def _changed(client: MlflowClient, name: str, expected: int, found: int) -> Refused:
-    return Refused(
-        f"production of {name} changed meanwhile: expected {_named(expected)}, found {_named(found)}, "
-        f"{_mover(client, name, found)}",
-        "run again: the gate then compares with the new one",
-    )
-
-
-def _mover(client: MlflowClient, name: str, version: int) -> str:
-    """Who made a version production, as far as the journal knows."""
-    newest = journal.last(client, name)
-    if newest is not None and newest.after == version:
-        return f"moved there by {newest.who} at {newest.when:%Y-%m-%d %H:%M:%S} UTC: {newest.kind}, {newest.why}"
-    for move in journal.unfinished(client, name):
-        if move.after == version:
-            return f"where a {move.kind} by {move.who}, begun at {move.when:%Y-%m-%d %H:%M:%S} UTC, is moving it"
-    return "moved there by something outside the journal"
-
-
-def _named(version: int) -> str:
-    return f"version {version}" if version else "none"

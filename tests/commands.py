@@ -1,0 +1,54 @@
+"""What tests that run commands as a user does share: the command, a clean environment, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelworks.project import QUIET
+
+__all__ = ["COMMAND", "DEADLINE", "REPOSITORY", "Outcome", "environment_at"]
+
+REPOSITORY = Path(__file__).parents[1]
+COMMAND = Path(sys.executable).with_name("modelworks")
+DEADLINE = 300.0
+"""Seconds until a process or a condition is given up; a loaded machine takes a tenth of it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished command left."""
+
+    code: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+    @property
+    def killed(self) -> bool:
+        return self.code == -signal.SIGKILL
+
+    @property
+    def object(self) -> Any:
+        """The one JSON object on stdout; more than one, or a word besides it, fails."""
+        return json.loads(self.stdout)
+
+    @property
+    def complaint(self) -> list[str]:
+        """The lines of the error, from its headline on."""
+        lines = self.stderr.splitlines()
+        starts = [index for index, line in enumerate(lines) if line.startswith(("error: ", "refused: "))]
+        return lines[starts[0] :] if starts else []
+
+
+def environment_at(home: Path) -> dict[str, str]:
+    """The user's environment without anything that concerns the project, and with an empty home."""
+    home.mkdir(parents=True, exist_ok=True)
+    ours = ("MODELWORKS_", "MLFLOW_", "PREFECT_", "DVC_", "GX_", "HF_")
+    kept = {name: value for name, value in os.environ.items() if name not in QUIET and not name.startswith(ours)}
+    return {**kept, "HOME": str(home), "DVC_SITE_CACHE_DIR": str(home / "dvc")}
