@@ -11,6 +11,7 @@ from modelworks.locks import PATIENCE, WAY_OUT, Lock, MachineLock
 from modelworks.project import Project
 from modelworks.registry.advisory import AdvisoryLock
 from modelworks.registry.guard import is_local, machine_lock
+from modelworks.registry.postgres import is_postgres
 from modelworks.secrets import without_password
 
 __all__ = ["PrefectLimit", "choose_lock", "warning"]
@@ -22,14 +23,17 @@ LEASE = 60.0
 def choose_lock(project: Project) -> Lock:
     """The lock for a project's store.
 
-    A store on this machine needs no more than the kernel's locks. A tracking server is shared: by the locks of its
-    PostgreSQL database if `MODELWORKS_LOCK_URL` names it, else by a limit of the Prefect server that is shared too.
+    A store that is a PostgreSQL database has locks itself. Any other on this machine needs no more than the kernel's.
+    A tracking server is shared: by the locks of its PostgreSQL database if `MODELWORKS_LOCK_URL` names it, else by a
+    limit of the Prefect server that is shared too.
 
     Raises:
         BadInput: `MODELWORKS_LOCK_URL` is not the address of a PostgreSQL database.
     """
     if project.lock_url:
-        return AdvisoryLock(project.lock_url)
+        return AdvisoryLock(project.lock_url)  # also where the store's own address is that of a transaction pooler
+    if is_postgres(project.tracking_uri):
+        return AdvisoryLock(project.tracking_uri, variable="MLFLOW_TRACKING_URI")
     if not is_local(project.tracking_uri) and project.prefect_url and not is_local(project.prefect_url):
         return PrefectLimit(project.prefect_url)
     return machine_lock(project)

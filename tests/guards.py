@@ -114,10 +114,24 @@ GUARDS = (
     ),
     Guard(
         "names that lead outside",
-        "src/modelworks/registry/package.py",
+        "src/modelworks/registry/contents.py",
         "    check_names(listing)\n",
         "",
         ("tests/security/test_security_hostile_models.py",),
+    ),
+    Guard(
+        "MLflow's tables made under the lock",
+        "src/modelworks/registry/tables.py",
+        'with AdvisoryLock(uri, variable=VARIABLE).hold("store", "making MLflow\'s tables"):',
+        "if True:",
+        ("tests/registry/test_registry_postgres.py",),
+    ),
+    Guard(
+        "label leakage",
+        "src/modelworks/validation/leakage.py",
+        "(areas > above)",
+        "(areas > 2)",
+        ("tests/validation/test_validation_leakage.py",),
     ),
     Guard(
         "the signature",

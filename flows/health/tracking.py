@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flows.health.finding import Finding, ill, sick, well
 from modelworks.errors import ModelworksError
 from modelworks.project import Project
-from tasks.lock import choose_lock
+from tasks.lock import choose_lock, warning
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -18,13 +18,14 @@ __all__ = ["examine"]
 
 def examine(project: Project) -> Iterator[Finding]:
     """Runs, models and moves; a store that is not made yet has none."""
-    from modelworks.registry.store import connect, database_of
+    from modelworks.registry.store import connect, database_of, is_made
 
     path = database_of(project.tracking_uri)
-    if path is not None and not path.exists():
-        yield well("MLflow's store", "not made yet")
-        return
     try:
+        yield _lock(project)
+        if not is_made(project):
+            yield well("MLflow's store", "not made yet")
+            return
         client = connect(project)
     except ModelworksError as error:
         if path is None:  # what is wrong with a database of our own is said of it already
@@ -35,6 +36,13 @@ def examine(project: Project) -> Iterator[Finding]:
     yield _moves(project, client)
     yield _left_open(client)
     yield _strays(client)
+
+
+def _lock(project: Project) -> Finding:
+    """Who is kept out while one promotes or registers."""
+    lock = choose_lock(project)
+    flaw = warning(project, lock)
+    return ill("lock of the store", flaw) if flaw else well("lock of the store", lock.kind)
 
 
 def _moves(project: Project, client: MlflowClient) -> Finding:

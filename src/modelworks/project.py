@@ -129,6 +129,8 @@ class Project:
     """The user's `PREFECT_API_URL`; empty for a server of our own."""
     lock_url: str = field(default="", repr=False)
     """The user's `MODELWORKS_LOCK_URL`: of the PostgreSQL database whose locks a team shares; empty for none."""
+    artifact_root: str = ""
+    """The user's `MLFLOW_DEFAULT_ARTIFACT_ROOT`: for a store that is made in a PostgreSQL database; empty for none."""
 
     @classmethod
     def find(cls, environment: Mapping[str, str] = os.environ) -> Project:
@@ -147,6 +149,7 @@ class Project:
                     mlflow_uri=environment.get("MLFLOW_TRACKING_URI", ""),
                     prefect_url=environment.get("PREFECT_API_URL", ""),
                     lock_url=environment.get("MODELWORKS_LOCK_URL", ""),
+                    artifact_root=environment.get("MLFLOW_DEFAULT_ARTIFACT_ROOT", ""),
                 )
         raise BadInput(
             f"{named or here} is not inside a modelworks project (no configs/ folder here or above)",

@@ -114,6 +114,21 @@ def test_resamples_keep_the_number_of_rows_and_come_in_bounded_chunks() -> None:
     assert all((chunk.sum(axis=1) == 6000).all() for chunk in chunks)
 
 
+@pytest.mark.parametrize(
+    "counts", [[1, 2, 3, 1, 9, 10, 40, 34], [1, 1, 2], [50, 30, 20]], ids=["both", "rare", "frequent"]
+)
+def test_resamples_are_multinomial_however_rare_the_kinds(counts: list[int]) -> None:
+    draws = np.concatenate(list(resample(np.array(counts), 40_000)))
+    rows, shares = sum(counts), np.array(counts) / sum(counts)
+    expected = rows * (np.diag(shares) - np.outer(shares, shares))
+    np.testing.assert_allclose(draws.mean(axis=0), rows * shares, atol=5 * np.sqrt(expected.max() / 40_000))
+    # Five standard errors of a covariance, were the draws normal.
+    error = np.sqrt((np.outer(np.diag(expected), np.diag(expected)) + expected**2) / 40_000)
+    assert (np.abs(np.cov(draws.T, bias=True) - expected) < 5 * error).all()
+    for kind, share in enumerate(shares):
+        assert np.mean(draws[:, kind] == 0) == pytest.approx((1 - share) ** rows, abs=0.013)
+
+
 def test_kinds_of_rows_add_up_to_the_rows() -> None:
     (label, ours, theirs), counts = kinds(np.array([1, 0, 1, 1]), np.array([1, 0, 1, 0]), np.array([0, 0, 0, 0]))
     assert {tuple(kind): count for *kind, count in zip(label, ours, theirs, counts, strict=True)} == {

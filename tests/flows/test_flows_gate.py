@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import urllib.request
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from conftest import Workspace
 
 REFUSED = ("configs/digits_cnn.yaml", "--set", "train.epochs=1", "--set", "gate.minimums.accuracy=1.0")
+
+
+def artifacts_of(flow_run: str, url: str) -> dict[str, dict[str, Any]]:
+    """What Prefect's server shows on a flow run, by key."""
+    asked = json.dumps({"artifacts": {"flow_run_id": {"any_": [flow_run]}}}).encode()
+    request = urllib.request.Request(f"{url}/artifacts/filter", asked, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as response:
+        return {each["key"]: each for each in json.load(response)}
 
 
 def test_a_refused_candidate_is_registered_with_its_verdict_and_production_stays(after_digits: Workspace) -> None:
@@ -42,6 +52,18 @@ def test_a_refused_candidate_is_registered_with_its_verdict_and_production_stays
     assert {f"verdict/{name}" for name in ("verdict.html", "verdict.json", "differences.png")} <= logged
     note = after_digits.client.get_run(summary["mlflow_run_id"]).data.tags["mlflow.note.content"]
     assert f"| newly wrong | {changes['broken']} |" in note
+
+    # The same in words on Prefect's flow run, and the way from there to the page.
+    shown = artifacts_of(summary["prefect_flow_run_id"], after_digits.environment["PREFECT_API_URL"])
+    assert {"digits-cnn-verdict", "digits-cnn-mlflow"} <= set(shown)  # Prefect adds the result, without a key
+    page = shown["digits-cnn-verdict"]
+    assert (page["type"], page["data"]) == ("markdown", note)
+    assert page["data"].startswith(
+        "### digits-cnn version 2: keep\n\nJudged against version 1. Production is version 1."
+    )
+    rows = [row.strip("| ").split(" | ") for row in page["data"].splitlines() if row.startswith("|")]
+    assert ["accuracy", failed["found"], "at least 1", "**failed**"] in rows
+    assert summary["mlflow_run_id"] in shown["digits-cnn-mlflow"]["data"]
 
     again = after_digits.run("run", *REFUSED, "--json")
     assert again.code == 3

@@ -57,6 +57,10 @@ POSTGRES = "postgresql://team@db.team.example/mlflow"
         (TEAM, PREFECT, "", PrefectLimit, False),
         (TEAM, PREFECT, POSTGRES, AdvisoryLock, False),
         (TEAM, "", POSTGRES, AdvisoryLock, False),
+        # A store that is a database has a lock itself, wherever it is.
+        (POSTGRES, "", "", AdvisoryLock, False),
+        (POSTGRES, PREFECT, "", AdvisoryLock, False),
+        ("postgresql://127.0.0.1/mlflow", "", "", AdvisoryLock, False),
         (TEAM, "", "", MachineLock, True),
         # A Prefect server on loopback is this machine's: its limit keeps no other machine out.
         (TEAM, "http://127.0.0.1:4200/api", "", MachineLock, True),

@@ -143,8 +143,8 @@ def test_a_dead_server_is_found_within_fifteen_seconds(tmp_path: Path) -> None:
     assert "MLFLOW_TRACKING_URI" in caught.value.hint
 
 
-@pytest.mark.parametrize("uri", ["postgresql://host/db", "file:///tmp/mlruns", "./mlruns"])
-def test_an_address_that_is_neither_sqlite_nor_a_server_is_refused(tmp_path: Path, uri: str) -> None:
+@pytest.mark.parametrize("uri", ["mysql://host/db", "file:///tmp/mlruns", "./mlruns"])
+def test_an_address_that_is_neither_a_database_of_ours_nor_a_server_is_refused(tmp_path: Path, uri: str) -> None:
     with pytest.raises(BadInput, match="MLFLOW_TRACKING_URI"):
         store.connect(Project(tmp_path, mlflow_uri=uri))
 

@@ -99,7 +99,7 @@ def texts() -> Callable[..., dict[str, list[Any]]]:
     def make(rows: int = 40) -> dict[str, list[Any]]:
         labels = ["good", "bad"]
         return {
-            "text": [f"this is the {labels[row % 2]} text number {row}" for row in range(rows)],
+            "text": [f"this is just the text number {row}" for row in range(rows)],
             "label": [labels[row % 2] for row in range(rows)],
         }
 

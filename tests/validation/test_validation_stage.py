@@ -33,6 +33,7 @@ MANDATORY = {
     "rows of the smallest class",
     "contents in several splits",
     "classes missing from train or test",
+    "label leakage",
 }
 
 
@@ -118,7 +119,7 @@ def test_a_refusal_lists_every_failed_check_once(validated: Validate, texts: Tex
     with pytest.raises(Refused) as refused:
         validated(columns, min_rows=100, min_per_class=20, expect=expect)
     assert refused.value.message.splitlines() == [
-        "the data of own fails 4 of 11 checks",
+        "the data of own fails 4 of 12 checks",
         "  bad rows: found 1 of 40 (2.500%), demanded at most 0.000%",
         "    row 2: duplicate of row 0",
         "  usable rows: found 39, demanded at least 100",

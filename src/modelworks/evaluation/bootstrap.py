@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 
 __all__ = ["intervals", "kinds", "lowered", "percentile", "resample", "wilson"]
 
-CHUNK = 4_000_000
-"""Most numbers drawn at a time: memory stays flat whatever the test rows."""
+CHUNK = 250_000
+"""Most numbers drawn at a time: few enough for a processor's own memory, whatever the test rows."""
+RARE = 10
+"""Rows of a kind below which it is cheaper to draw each of them than how many there are."""
 
 
 def intervals(
@@ -69,13 +71,27 @@ def kinds(*columns: Integers) -> tuple[list[npt.NDArray[np.int64]], npt.NDArray[
 
 
 def resample(counts: npt.NDArray[np.int64], resamples: int, seed: int = 0) -> Iterator[Floats]:
-    """Bootstrap resamples as (some, kinds) counts, in chunks of bounded size, `resamples` rows in all."""
-    generator = np.random.default_rng(seed)
+    """Bootstrap resamples as (some, kinds) counts, in chunks of bounded size, `resamples` rows in all.
+
+    How many rows are of each frequent kind, and of the rare ones together, is one multinomial draw; those of the rare
+    kinds are then drawn row by row. Each kind's counts lie side by side in memory, as `tally` adds them up.
+    """
+    generator = np.random.Generator(np.random.SFC64(seed))  # NumPy's fastest: drawing is half of all the work
     rows = int(counts.sum())
-    at_once = max(1, CHUNK // len(counts))
+    rare = np.flatnonzero(counts < RARE)
+    frequent = np.flatnonzero(counts >= RARE)
+    of_rare = np.repeat(rare, counts[rare])
+    shares = np.append(counts[frequent], len(of_rare)) / rows
+    at_once = max(1, CHUNK // max(len(counts), len(of_rare)))
     for start in range(0, resamples, at_once):
-        drawn = generator.multinomial(rows, counts / rows, size=min(at_once, resamples - start))
-        yield drawn.astype(np.float64)
+        some = min(at_once, resamples - start)
+        drawn = generator.multinomial(rows, shares, size=some)
+        # The cell of each row of a rare kind: its kind's, in its resample's column.
+        cells = (of_rare * some)[generator.integers(len(of_rare), size=drawn[:, -1].sum())]
+        cells += np.repeat(np.arange(some), drawn[:, -1])
+        drawn_of = np.bincount(cells, minlength=len(counts) * some).reshape(len(counts), some).astype(np.float64)
+        drawn_of[frequent] = drawn[:, :-1].T
+        yield drawn_of.T
 
 
 def percentile(value: float, draws: Floats, confidence: float) -> Interval:

@@ -56,8 +56,9 @@ def tally(labels: Integers, predictions: Integers, classes: int, counts: Floats 
         counts: (..., rows), how often each row occurs, for any number of resamples at once; left out for once each.
     """
     counts = np.ones(len(labels)) if counts is None else counts
+    right = labels == predictions
     return Tally(
-        hits=_sum_by(labels, counts * (labels == predictions), classes),
+        hits=_sum_by(labels[right], counts[..., right], classes),
         actual=_sum_by(labels, counts, classes),
         predicted=_sum_by(predictions, counts, classes),
     )
@@ -100,11 +101,15 @@ def _sum_by(groups: Integers, values: Floats, classes: int) -> Floats:
     """(..., rows) summed over the rows of each group: (..., classes)."""
     if values.ndim == 1:
         return np.bincount(groups, weights=values, minlength=classes).astype(np.float64, copy=False)
-    # Counts are whole numbers, so the product is exact; the processor has nothing that adds up faster.
-    members = np.zeros((len(groups), classes))
-    members[np.arange(len(groups)), groups] = 1
-    sums: Floats = values @ members
-    return sums
+    sums = np.zeros((classes, len(values)))
+    if len(groups):
+        members = values.T  # whole rows are added at a time if each lies side by side, as those of a resample do
+        if (np.diff(groups) < 0).any():
+            order = np.argsort(groups, kind="stable")
+            groups, members = groups[order], members[order]
+        present, starts = np.unique(groups, return_index=True)
+        sums[present] = np.add.reduceat(members, starts, axis=0)
+    return sums.T
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:

@@ -1,17 +1,15 @@
-"""The lock of a team: PostgreSQL's advisory locks, in the database that the tracking server keeps its tables in."""
+"""The lock of a team: PostgreSQL's advisory locks, in the database that the tracking store keeps its tables in."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import socket
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from modelworks.errors import BadInput, Unavailable
 from modelworks.locks import PATIENCE, WAY_OUT
+from modelworks.registry.postgres import end, is_postgres, open_session, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AdvisoryLock"]
 
-CONNECT_SECONDS = 10.0
 KEEPALIVE = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 """So that a holder whose machine lost its power is found dead within half a minute."""
+CHECK_SECONDS = 10.0
 
 HOLDER = """
 SELECT application_name, to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')
@@ -41,17 +39,19 @@ class AdvisoryLock:
 
     url: str = field(repr=False)  # it may hold a password
     seconds: float = PATIENCE
+    variable: str = "MODELWORKS_LOCK_URL"
+    """Which of the environment the address is from."""
 
     def __post_init__(self) -> None:
-        if urlsplit(self.url).scheme.partition("+")[0] not in ("postgresql", "postgres"):
+        if not is_postgres(self.url):
             raise BadInput(
-                "MODELWORKS_LOCK_URL is not the address of a PostgreSQL database",
+                f"{self.variable} is not the address of a PostgreSQL database",
                 "e.g. postgresql://user@host/mlflow: the database that the tracking server uses; or unset it",
             )
 
     @property
     def kind(self) -> str:
-        return f"PostgreSQL advisory lock, among all who use {self._place}"
+        return f"PostgreSQL advisory lock, among all who use {place(self.url)}"
 
     @contextmanager
     def hold(self, name: str, purpose: str) -> Iterator[None]:
@@ -59,7 +59,8 @@ class AdvisoryLock:
 
         Raises:
             BadInput: the database refuses our credentials.
-            Unavailable: it does not answer, or another session has the lock for too long.
+            Unavailable: it does not answer, another session has the lock for too long, or the database went away
+                within the block: what was done there may not have been done alone.
         """
         import asyncio
 
@@ -68,63 +69,38 @@ class AdvisoryLock:
             session = runner.run(self._taken(name, purpose))
             try:
                 yield
+                runner.run(self._demand_held(session, purpose))
             finally:
-                runner.run(_end(session))
-
-    @property
-    def _place(self) -> str:
-        parts = urlsplit(self.url)
-        return f"{parts.hostname or 'this machine'}{':' + str(parts.port) if parts.port else ''}{parts.path}"
+                runner.run(end(session))  # and with it the lock is given back
 
     async def _taken(self, name: str, purpose: str) -> Connection:
         import asyncpg
 
-        session = await self._session()
+        settings = {"lock_timeout": f"{self.seconds * 1000:.0f}", **KEEPALIVE}
+        session = await open_session(self.url, self.variable, settings)
         key = _key(name)
         try:
             await session.execute("SELECT pg_advisory_lock($1)", key)
         except asyncpg.LockNotAvailableError:
             who = await session.fetchrow(HOLDER, key)
-            await _end(session)
+            await end(session)
             holder = f"{who[0]} since {who[1]} UTC" if who else "another session"
             raise Unavailable(f"another process is {purpose} already: {holder}", WAY_OUT) from None
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            raise Unavailable(f"the lock in {self._place} cannot be had: {error}", "run again") from error
+            raise Unavailable(f"the lock in {place(self.url)} cannot be had: {error}", "run again") from error
         return session
 
-    async def _session(self) -> Connection:
+    async def _demand_held(self, session: Connection, purpose: str) -> None:
+        """Raise when the session, and the lock with it, has ended since it was taken."""
         import asyncpg
 
-        scheme, _, rest = self.url.partition("://")
         try:
-            return await asyncpg.connect(
-                f"{scheme.partition('+')[0]}://{rest}",  # MLflow's addresses may name a driver
-                timeout=CONNECT_SECONDS,
-                statement_cache_size=0,
-                server_settings={
-                    "application_name": f"modelworks pid {os.getpid()} on {socket.gethostname()}"[:63],
-                    "lock_timeout": f"{self.seconds * 1000:.0f}",
-                    **KEEPALIVE,
-                },
-            )
-        except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
-            raise BadInput(f"MODELWORKS_LOCK_URL: {error}", "mend the address") from error
-        except (asyncpg.PostgresError, OSError, TimeoutError) as error:
-            reason = str(error) or type(error).__name__
+            await session.execute("SELECT 1", timeout=CHECK_SECONDS)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise Unavailable(
-                f"the database of the lock, {self._place}, does not answer: {reason}",
-                "start it or mend MODELWORKS_LOCK_URL",
+                f"the lock in {place(self.url)} was lost while {purpose}: another process may have had it",
+                "see what came of it with modelworks history, then run again",
             ) from error
-
-
-async def _end(session: Connection) -> None:
-    """Close the session and with it give the lock back; one that is broken already has lost it."""
-    import asyncpg
-
-    try:
-        await session.close(timeout=5)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-        session.terminate()
 
 
 def _key(name: str) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from modelworks.errors import BadInput, Unavailable
+from modelworks.registry.postgres import is_postgres
 from modelworks.store import disk_errors
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ def _first_line(error: Exception) -> str:
 
 
 def _way_out(uri: str) -> str:
+    if is_postgres(uri):
+        return "start the database or mend MLFLOW_TRACKING_URI; unset it to use the store in this project"
     if is_remote(uri):
         return "start the server or mend MLFLOW_TRACKING_URI; unset it to use the store in this project"
     return "free some disk space, or wait until the other process has released the database, and run again"

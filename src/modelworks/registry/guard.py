@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from modelworks.locks import MachineLock
+from modelworks.registry.postgres import LOOPBACK, is_near, is_postgres
 from modelworks.registry.store import database_of
 
 if TYPE_CHECKING:
     from modelworks.project import Project
 
 __all__ = ["is_local", "machine_lock"]
-
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def machine_lock(project: Project) -> MachineLock:
@@ -35,4 +34,6 @@ def machine_lock(project: Project) -> MachineLock:
 
 def is_local(uri: str) -> bool:
     """Whether a store or a server is this machine's own: an SQLite file, or an address on loopback."""
+    if is_postgres(uri):
+        return is_near(uri)
     return database_of(uri) is not None or urlsplit(uri).hostname in LOOPBACK

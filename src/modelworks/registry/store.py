@@ -1,4 +1,4 @@
-"""The tracking store: an SQLite file made once and whole, or a server that is known to answer."""
+"""The tracking store: an SQLite file or a PostgreSQL database, made once and whole, or a server known to answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from modelworks.embedded import make_database
 from modelworks.errors import BadInput, Corrupt, Unavailable
+from modelworks.registry import tables
 from modelworks.registry.failures import is_remote, said_clearly, tracking_errors
+from modelworks.registry.postgres import is_near, is_postgres, place
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,6 +25,7 @@ __all__ = [
     "connect",
     "database_of",
     "ensure_experiment",
+    "is_made",
     "read_revision",
     "settle",
     "upgrade_schema",
@@ -33,33 +36,48 @@ ANSWER_SECONDS = 6
 
 
 def connect(project: Project) -> MlflowClient:
-    """A client of the project's tracking store and registry; makes the embedded store when there is none.
+    """A client of the project's tracking store and registry; makes a store in a file or a database that has none.
 
     Raises:
         BadInput: the tracking address is of a kind that is not supported, or refuses our credentials.
-        Unavailable: the server does not answer, or the store's schema is not this MLflow's.
+        Unavailable: the server or database does not answer, or the store's schema is not this MLflow's.
         Corrupt: the SQLite file is damaged.
     """
     uri = project.tracking_uri
     path = database_of(uri)
-    if path is None and not is_remote(uri):
+    if path is None and not is_remote(uri) and not is_postgres(uri):
         raise BadInput(
-            f"MLFLOW_TRACKING_URI: {uri} is neither sqlite:///FILE nor the http(s) address of a server",
+            f"MLFLOW_TRACKING_URI: {uri} is neither sqlite:///FILE nor postgresql://HOST/DATABASE nor a server's http(s)",
             "start a server on that store (mlflow/README.md says how) and name the server",
         )
     from mlflow import MlflowClient
 
     _hush()
     with tracking_errors(uri):
-        if path is None:
-            _check_alive(uri)
-        else:
+        if path is not None:
             # MLflow's own creation is not atomic: a kill in it leaves a file that never starts again.
             make_database(path, "mlflow", build_schema, lambda aside: settle(aside, path))
-            _check_revision(path)
+            _check_revision(read_revision(path), str(path), f"sqlite:///{path}", "the file")
+        elif is_postgres(uri):
+            made = tables.prepare(uri, _first_root(project), _make_tables)
+            _check_revision(made.revision, place(uri), "$MLFLOW_TRACKING_URI", "the database")
+        else:
+            _check_alive(uri)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     return client
+
+
+def is_made(project: Project) -> bool:
+    """Whether there is a store already; asks, and makes nothing.
+
+    Raises:
+        BadInput, Unavailable: a database refuses or does not answer.
+    """
+    path = database_of(project.tracking_uri)
+    if path is not None:
+        return path.exists()
+    return not is_postgres(project.tracking_uri) or tables.read(project.tracking_uri) is not None
 
 
 @said_clearly
@@ -73,9 +91,9 @@ def ensure_experiment(client: MlflowClient, name: str) -> str:
 
     found = client.get_experiment_by_name(name)
     if found is None:
-        path = database_of(client.tracking_uri)
         # A relative location would depend on the folder a process starts in. A server knows its own.
-        location = f"{_artifacts(path).as_uri()}/{name}" if path is not None else None
+        root = _root(client)
+        location = f"{root}/{name}" if root else None
         try:
             return str(client.create_experiment(name, artifact_location=location))
         except MlflowException as error:
@@ -125,13 +143,15 @@ def _check_alive(uri: str) -> None:
     """Ask the server's health address once, with MLflow's own credentials and certificates."""
     from mlflow.exceptions import MlflowException
     from mlflow.tracking._tracking_service.utils import get_default_host_creds
-    from mlflow.utils.rest_utils import http_request
+    from mlflow.utils.rest_utils import http_request, verify_rest_response
 
     hint = "start the server or mend MLFLOW_TRACKING_URI; unset it to use the store in this project"
     try:
         answer = http_request(get_default_host_creds(uri), "/health", "GET", timeout=ANSWER_SECONDS, max_retries=0)
     except (MlflowException, OSError) as error:
         raise Unavailable(f"the MLflow server {uri} does not answer", hint) from error
+    if answer.status_code in (401, 403):
+        verify_rest_response(answer, "/health")  # raises, and is then said like any refusal
     if answer.status_code != 200:
         raise Unavailable(f"the MLflow server {uri} answers {answer.status_code} {answer.reason}", hint)
 
@@ -178,22 +198,51 @@ def settle(aside: Path, path: Path) -> None:
         )
 
 
-def _check_revision(path: Path) -> None:
+def _check_revision(found: str, where: str, address: str, what: str) -> None:
     """Compare the store's schema with the one this MLflow was written for."""
     from mlflow.store.db.utils import _get_latest_schema_revision
 
-    found, head = read_revision(path), _get_latest_schema_revision()
+    head = _get_latest_schema_revision()
     if found != head:
         raise Unavailable(
-            f"{path} has the schema of another MLflow (revision {found}, this one needs {head})",
-            f"copy the file to a safe place, then: mlflow db upgrade sqlite:///{path}; if it is newer, install its MLflow",
+            f"{where} has the schema of another MLflow (revision {found}, this one needs {head})",
+            f"copy {what} to a safe place, then: mlflow db upgrade {address}; if it is newer, install its MLflow",
         )
+
+
+def _make_tables(uri: str, root: str) -> None:
+    """Create the tables in a database, and a default experiment that says where artifacts lie."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    SqlAlchemyStore(uri, root)._dispose_engine()  # noqa: SLF001  # MLflow has no public way
+
+
+def _first_root(project: Project) -> str:
+    """Where the artifacts of a database's store lie that is made now: beside this project if all of it is here."""
+    if project.artifact_root:
+        return project.artifact_root
+    return (project.mlflow / "artifacts").as_uri() if is_near(project.tracking_uri) else ""
+
+
+def _root(client: MlflowClient) -> str:
+    """Where a store without a server keeps artifacts; empty where a server knows.
+
+    Beside its file, or in a database's case where its default experiment has them: the same for all who share it.
+    """
+    path = database_of(client.tracking_uri)
+    if path is not None:
+        return _artifacts(path).as_uri()
+    if is_postgres(client.tracking_uri):
+        return str(client.get_experiment("0").artifact_location).removesuffix("/0")
+    return ""
 
 
 def _hush() -> None:
     """What its migrations say is of no use to anybody. To be called when MLflow is imported: that sets the level."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It prints the traceback of a full or locked database, and raises as well: our error says it in a line.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def _artifacts(path: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from modelworks.bounds import Bounds
 
@@ -21,5 +21,9 @@ class ChecksConfig:
     """Fewest usable rows of each class."""
     max_bad_share: Annotated[float, Bounds(ge=0, lt=1)] = 0.0
     """Share of rows that may be left out: those that do not decode, are blank, repeat another or contradict it."""
+    label_leakage: Literal["warn", "refuse"] = "warn"
+    """What to do when one column, word or fact alone gives a class away."""
+    max_single_auc: Annotated[float, Bounds(gt=0.5, le=1)] = 0.99
+    """How well it may tell one class from the rest: the area under its ROC curve; 1 allows everything."""
     expect: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
     """Great Expectations, each `expect_...: {column: ..., ...}`, over the table of facts (ARCHITECTURE.md lists it)."""

@@ -109,6 +109,17 @@ def mandatory(dataset: DatasetVersion, checks: ChecksConfig) -> tuple[Question, 
             found=_missing_classes,
             way_out="add rows of these classes; if the source has no split of its own, a larger split.test helps too",
         ),
+        Question(
+            name="label leakage",
+            expectation="expect_column_values_to_be_null",
+            arguments={
+                "column": "given_away_by",
+                "severity": "critical" if checks.label_leakage == "refuse" else "warning",
+            },
+            demanded=f"nothing that alone tells a class from the rest with an AUC above {checks.max_single_auc:g}",
+            found=_giveaways,
+            way_out="take what gives the label away out of the data, or raise checks.max_single_auc if it is no leak",
+        ),
     )
 
 
@@ -171,6 +182,12 @@ def _smallest_class(facts: pd.DataFrame) -> str:
 def _leaks(facts: pd.DataFrame) -> str:
     leaks = facts[facts["leaks"]]
     return f"{len(leaks)}, e.g. that of row {leaks['row'].iloc[0]}" if len(leaks) else "0"
+
+
+def _giveaways(facts: pd.DataFrame) -> str:
+    told = facts.dropna(subset="given_away_by").drop_duplicates("label").sort_values("label")
+    named = [f"{label} by {what}" for label, what in zip(told["label"], told["given_away_by"], strict=True)]
+    return "; ".join(named[:3] + ([f"{len(named) - 3} more classes"] if len(named) > 3 else [])) or "nothing"
 
 
 def _missing_classes(facts: pd.DataFrame) -> str:

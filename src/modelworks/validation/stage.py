@@ -16,6 +16,7 @@ from modelworks.store import write_json
 from modelworks.validation.config import ChecksConfig
 from modelworks.validation.data_docs import write_data_docs
 from modelworks.validation.facts import class_facts, content_facts, row_facts
+from modelworks.validation.leakage import giveaways
 from modelworks.validation.quarantine import BadRow, bad_rows
 from modelworks.validation.questions import configured, mandatory
 from modelworks.validation.remarks import remarks
@@ -52,7 +53,7 @@ def validate(
     """
     import numpy as np
 
-    examples = packed.read(dataset.folder, ["id", "label", "split", "path", dataset.modality])
+    examples = packed.read(dataset.folder)
     official = "split" in examples.column_names
     splits = packed.assign_splits(
         examples["id"].to_pylist(), examples["split"].to_pylist() if official else None, split
@@ -64,6 +65,8 @@ def validate(
         raise _refusal(dataset, [budget], bad)
     usable = facts.drop([each.row for each in bad])
     usable = usable.join(class_facts(usable))
+    kept = examples.drop_columns(["image"]) if dataset.modality == "image" else examples
+    usable = usable.join(giveaways(usable, kept, dataset.modality, checks.max_single_auc))
     questions = (*mandatory(dataset, checks), *configured(checks, list(usable.columns)))
     answers, outcome = ask(questions, usable, dataset.name)
     answers = (budget, *answers)
