@@ -11,7 +11,7 @@ BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up test check bench format lock schema race kill-sweep soak bit-flips rebuild-proof gate-simulation guards clean
+.PHONY: help setup run up test check bench format lock schema race kill-sweep soak bad-disks bit-flips rebuild-proof gate-simulation guards clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s'|'
@@ -66,6 +66,9 @@ kill-sweep: $(STAMP)  ## kill a CNN's and a transformer's run at every place the
 
 soak: $(STAMP)  ## kill runs at random times: make soak N=200 SEED=1
 	@PYTHONPATH=tests $(BIN)/python -m faults.soak --kills $(N) --seed $(SEED)
+
+bad-disks: $(STAMP)  ## whole runs on disks that are full or fail, and beside a locked database; needs root and strace
+	@PYTHONPATH=tests $(BIN)/python -m faults.bad_disks
 
 bit-flips: $(STAMP)  ## flip 1,000 bits in all kinds of stored bytes: each must be found, and none used
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python tests/security/bit_flips.py 1000 $(SEED)

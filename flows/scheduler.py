@@ -1,14 +1,18 @@
 """The scheduler behind `modelworks up`: `python -m flows.scheduler` runs each scheduled config when it is due.
 
 One run at a time on this machine, and none while the same config's last run still goes on: that one is skipped, and
-Prefect shows it as cancelled. What was due while the scheduler was down is not caught up.
+Prefect shows it as cancelled. What was due while the scheduler was down, however it ended, is not caught up.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prefect import serve
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
@@ -34,9 +38,22 @@ def deployment(item: Scheduled) -> RunnerDeployment:
     return made
 
 
+def skip_missed(due: Iterable[Scheduled]) -> None:
+    """Drop the runs that a killed scheduler left behind: Prefect would start every one. A stopped one left none."""
+    with get_client(sync_client=True) as client:
+        for item in due:
+            try:
+                left = client.read_deployment_by_name(f"{training.name}/{item.config.stem}")
+            except ObjectNotFound:
+                continue
+            client.pause_deployment(left.id)  # which forgets its runs; to serve it again ends the pause
+
+
 def main() -> None:
     """Serve until told to stop."""
-    serve(*(deployment(item) for item in scheduled(Project.find())), limit=1, print_starting_message=False)
+    due = scheduled(Project.find())
+    skip_missed(due)
+    serve(*(deployment(item) for item in due), limit=1, print_starting_message=False)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def up(mlflow_port: int, prefect_port: int, *, as_json: bool) -> None:
         try:
             _say("starting the servers ...", as_json=as_json)
             experiments = _experiments(project)
-            if not project.mlflow_uri:
+            if not project.mlflow_uri.startswith("http"):
                 _demand_free(mlflow_port, "--mlflow-port")
                 children.append(_start_mlflow(project, mlflow_port))
                 _wait_for(children[-1], f"http://127.0.0.1:{mlflow_port}/health", "MLflow's server", project)
@@ -85,8 +85,6 @@ def _start_mlflow(project: Project, port: int) -> subprocess.Popen[bytes]:
     command += [
         "--workers",
         "1",
-        "--backend-store-uri",
-        project.tracking_uri,
         "--default-artifact-root",
         str(project.mlflow / "artifacts"),
         # Clients on this machine write files themselves: the server needs no way to take or delete any.
@@ -98,6 +96,7 @@ def _start_mlflow(project: Project, port: int) -> subprocess.Popen[bytes]:
         ",".join(sorted(access.origins)),
     ]
     environment = {name: value for name, value in os.environ.items() if name not in OTHER_SERVERS}
+    environment["MLFLOW_BACKEND_STORE_URI"] = project.tracking_uri  # which may hold a password, that `ps` would show
     return child.start(
         command, log=str(project.state / "mlflow-server.log"), environment=environment, directory=str(project.root)
     )

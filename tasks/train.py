@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import Unavailable
-from modelworks.plan import Plan, training_job
+from modelworks.plan import Plan, training_job, work_folder
 from modelworks.records import TrainedModel, ValidationReport
 from modelworks.training.events import EventTail
 from modelworks.training.launch import launch
@@ -49,7 +50,10 @@ def train(run: Run, plan: Plan, report: ValidationReport) -> TrainedModel:
                 for event in EventTail(trained.folder / "events.jsonl").new():
                     stream.add(event)
 
-    return reuse_or_make(run, plan.train, TrainedModel, make, log=log, describe=_describe)
+    trained = reuse_or_make(run, plan.train, TrainedModel, make, log=log, describe=_describe)
+    # Not before the model has its name: without it, the checkpoints would be all there is.
+    shutil.rmtree(work_folder(run.project, plan), ignore_errors=True)
+    return trained
 
 
 def _describe(trained: TrainedModel) -> str:

@@ -1,4 +1,4 @@
-"""A real MLflow server for tests, and a proxy before it that loses replies."""
+"""A real MLflow server for tests, and a proxy before it that loses replies and breaks in other ways."""
 
 from __future__ import annotations
 
@@ -17,8 +17,17 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
-__all__ = ["LossyProxy", "tracking_server"]
+__all__ = ["Fault", "LossyProxy", "tracking_server"]
+
+Fault = int | Literal["reset", "halved"]
+"""What happens to a request instead of being answered.
+
+- a number: that is the status of the answer, and the server is not asked;
+- reset: the connection to either side is reset when half of the body is through;
+- halved: the server gets half of the body and is told that this is all.
+"""
 
 
 @contextmanager
@@ -65,6 +74,13 @@ class LossyProxy:
         self._to_lose: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
         """Replies lost so far, by the end of the request's path."""
+        self.broken: dict[str, Fault] = {}
+        """What happens to every request whose "METHOD path" a regular expression finds something in."""
+        self.stumbling: dict[str, Fault] = {}
+        """What happens to the first request for each method and path, likewise."""
+        self.faults: Counter[str] = Counter()
+        """What happened so, by method and path."""
+        self._stumbled: set[str] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -75,6 +91,13 @@ class LossyProxy:
     def lose(self, path: str, times: int = 1) -> None:
         """Lose the next replies to POST requests whose path ends so."""
         self._to_lose[path] = times
+
+    def mend(self) -> None:
+        """From now on all goes well."""
+        self.broken.clear()
+        self.stumbling.clear()
+        self.faults.clear()
+        self._stumbled.clear()
 
     def close(self) -> None:
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
@@ -95,8 +118,20 @@ class LossyProxy:
             head = await reader.readuntil(b"\r\n\r\n")
             length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
             body = await reader.readexactly(int(length[1])) if length else b""
-            reply = await self._ask(re.sub(rb"(?i)\r\nconnection:[^\r]*", b"", head), body)
             method, path = head.decode("latin-1").split()[:2]
+            fault = self._fault(method, path.split("?")[0])
+            if isinstance(fault, int):
+                writer.write(b"HTTP/1.1 %d Broken\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % fault)
+                await writer.drain()
+                return
+            if fault == "halved":
+                body = body[: len(body) // 2]
+                head = re.sub(rb"(?i)(\r\ncontent-length:) *\d+", rb"\1 %d" % len(body), head)
+            head = re.sub(rb"(?i)\r\nconnection:[^\r]*", b"", head)
+            reply = await self._ask(head, body[: len(body) // 2] if fault == "reset" else body, cut=fault == "reset")
+            if fault == "reset":
+                writer.transport.abort()
+                return
             found = next((each for each in self._to_lose if path.split("?")[0].endswith(each)), "")
             if method == "POST" and self._to_lose[found] > 0:
                 self._to_lose[found] -= 1
@@ -109,11 +144,23 @@ class LossyProxy:
         finally:
             writer.close()
 
-    async def _ask(self, head: bytes, body: bytes) -> bytes:
+    def _fault(self, method: str, path: str) -> Fault | None:
+        request = f"{method} {path}"
+        rules = self.broken if request in self._stumbled else {**self.stumbling, **self.broken}
+        found = next((fault for part, fault in rules.items() if re.search(part, request)), None)
+        if found is not None:
+            self._stumbled.add(request)
+            self.faults[request] += 1
+        return found
+
+    async def _ask(self, head: bytes, body: bytes, *, cut: bool) -> bytes:
         reader, writer = await asyncio.open_connection(self._upstream[0], int(self._upstream[1]))
         try:
             writer.write(head[:-2] + b"Connection: close\r\n\r\n" + body)
             await writer.drain()
+            if cut:
+                writer.transport.abort()
+                return b""
             return await reader.read(-1)
         finally:
             writer.close()

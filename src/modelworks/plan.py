@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelworks.config import RunConfig
 from modelworks.digest import json_digest
@@ -22,7 +22,10 @@ from modelworks.store import StageStore, write_json
 from modelworks.training.hardware import Hardware, resolve
 from modelworks.training.job import Job
 
-__all__ = ["STAGES", "Plan", "Stage", "make_plan", "reasons", "remember", "training_job"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["STAGES", "Plan", "Stage", "make_plan", "reasons", "remember", "training_job", "work_folder"]
 
 STAGES = ("ingest", "validate", "train", "evaluate", "register", "gate", "promote")
 
@@ -154,9 +157,14 @@ def training_job(project: Project, config: RunConfig, plan: Plan, report: Valida
         model=config.model,
         train=config.train,
         hardware=plan.hardware,
-        work=project.state / "training" / plan.train.key,
+        work=work_folder(project, plan),
         parent=os.getpid(),
     )
+
+
+def work_folder(project: Project, plan: Plan) -> Path:
+    """Where a training keeps its checkpoints until its model has its name."""
+    return project.state / "training" / plan.train.key
 
 
 def reasons(project: Project, config: RunConfig, plan: Plan, done: Mapping[str, bool]) -> dict[str, tuple[str, ...]]:

@@ -30,15 +30,15 @@ EFFECTS = {
     "log_artifacts",
     "log_model_artifacts",
     "move",
-    "push",
     "rename",
     "replace",
+    "send",
     "set_model_version_tag",
     "set_registered_model_alias",
     "set_terminated",
 }
 """Calls that others can see, or that a later run finds; by the method's name."""
-OWNERS = {"add": ("repository",), "push": ("repository",), "move": ("shutil",), "replace": ("os",)}
+OWNERS = {"add": ("repository",), "send": ("answers",), "move": ("shutil",), "replace": ("os",)}
 """Whose methods they are, where the name alone would find others too."""
 NEAR = 16
 """Lines within which both places must be, in the same function."""

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import re
 import signal
+import sqlite3
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+
+from modelworks.training.launch import TERM_SECONDS
 
 if TYPE_CHECKING:
     from conftest import Workspace
@@ -88,6 +95,36 @@ def test_a_stopped_run_keeps_a_checkpoint_and_says_how_to_go_on(
     assert after_digits.registered() == {"digits-cnn": [1]}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="whether a stopped process was asked to end stands in /proc")
+def test_a_second_ctrl_c_ends_a_run_that_still_waits_for_its_checkpoint_and_the_next_goes_on(
+    after_digits: Workspace,
+) -> None:
+    with after_digits.running(*LONG) as run:
+        run.wait_until(after_digits.has_checkpoint)
+        children, trainer = run.children(), run.child(TRAINER)
+        trainer.suspend()  # it will not write the checkpoint that it is asked for
+        run.signal(signal.SIGINT)
+        run.wait_until(lambda: _was_asked_to_end(trainer))
+        asked = time.monotonic()
+        run.signal(signal.SIGINT)
+        outcome = run.finish()
+        assert time.monotonic() - asked < TERM_SECONDS / 2
+    assert outcome.code == 130
+    assert outcome.complaint == ["error: stopped by SIGINT", "  run the same command again: it resumes"]
+    assert "Traceback" not in outcome.stderr
+    assert psutil.wait_procs(children, timeout=60)[1] == []
+    assert [each.info.status for each in after_digits.runs("digits-cnn")] == ["FINISHED", "KILLED"]
+    assert list((after_digits.root / ".modelworks" / "stages" / "train").glob(".*")) == []
+    with closing(sqlite3.connect(after_digits.root / "mlflow" / "mlflow.db")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+    following = after_digits.run(*LONG)
+    assert following.code == 0, following.stderr
+    assert following.object["stages"]["train"] == "resumed"
+    assert after_digits.registered() == {"digits-cnn": [1, 2]}
+    assert after_digits.production("digits-cnn") == 2
+
+
 def test_the_same_pipeline_runs_once_at_a_time(after_digits: Workspace) -> None:
     with after_digits.running(*LONG) as first:
         first.wait_until(after_digits.has_checkpoint)
@@ -98,3 +135,9 @@ def test_the_same_pipeline_runs_once_at_a_time(after_digits: Workspace) -> None:
         assert len(second.complaint) == 2
         assert first.process.poll() is None
     assert after_digits.registered() == {"digits-cnn": [1]}
+
+
+def _was_asked_to_end(process: psutil.Process) -> bool:
+    """Whether SIGTERM waits for a process that is stopped."""
+    (waiting,) = re.findall(r"^ShdPnd:\s*(\w+)$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+    return bool(int(waiting, 16) & 1 << signal.SIGTERM - 1)

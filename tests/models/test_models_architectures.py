@@ -231,4 +231,28 @@ def test_a_checkpoint_with_holes_is_refused(tmp_path: Path) -> None:
 def test_more_tokens_than_a_checkpoint_has_positions_are_refused(tmp_path: Path) -> None:
     checkpoint = locate(SECTIONS[2], tmp_path)
     with pytest.raises(ValueError, match="600 is more than the checkpoint's 512 positions"):
-        pretrained.configure({"max_tokens": 600}, checkpoint)
+        pretrained.configure({"max_tokens": 600, "dropout": None}, checkpoint)
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta"])
+@pytest.mark.parametrize("share", [None, 0.0, 0.3])
+def test_dropout_of_a_checkpoint_is_its_own_or_the_configs_everywhere(
+    tmp_path: Path, kind: str, share: float | None
+) -> None:
+    small = {"model_type": kind, "hidden_size": 8, "dim": 8, "num_attention_heads": 2, "num_hidden_layers": 1}
+    (tmp_path / "config.json").write_text(json.dumps({**small, "vocab_size": 9}))
+    configuration = pretrained.configure({"max_tokens": 8, "dropout": share}, tmp_path)
+    network = pretrained.build(configuration, {"padding": 0}, 2)
+    shares = {each.p for each in network.modules() if isinstance(each, nn.Dropout)}
+    assert shares == {share} if share is not None else 0.1 in shares
+
+    network.train()
+    tokens, mask = torch.randint(2, 9, (4, 6)), torch.ones(4, 6, dtype=torch.bool)
+    with torch.no_grad():
+        assert torch.equal(network(tokens, mask), network(tokens, mask)) == (share == 0)
+
+
+def test_dropout_for_a_checkpoint_without_any_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mamba", "hidden_size": 8}))
+    with pytest.raises(ValueError, match=r"model\.dropout: the checkpoint's class, mamba, has none to set"):
+        pretrained.configure({"max_tokens": 8, "dropout": 0.1}, tmp_path)

@@ -19,6 +19,7 @@ from modelworks.data import packed
 from modelworks.errors import BadInput, Interrupted, Refused, Unavailable
 from modelworks.models import saved
 from modelworks.records import DatasetVersion, TrainedModel, ValidationReport
+from modelworks.store import StageStore
 from modelworks.training.job import Job
 from modelworks.training.launch import Trainer, launch
 
@@ -76,7 +77,28 @@ def undisturbed(make_job: Callable[..., Job], tmp_path_factory: pytest.TempPathF
     return run(make_job(tmp_path_factory.mktemp("undisturbed") / "work"))[1]
 
 
-def test_the_record_tells_what_was_trained_and_the_work_folder_is_gone(
+def test_a_model_that_finds_no_room_for_its_name_is_made_again_from_the_last_checkpoint(
+    make_job: Callable[..., Job], tmp_path: Path, undisturbed: Path
+) -> None:
+    job, store = make_job(tmp_path / "work", checkpoint_steps=30), StageStore(tmp_path / "stages")
+    events: list[Event] = []
+
+    def make(manifest: Path) -> None:
+        with store.write("train", job.key, {}) as aside:
+            launch(job, report(job), aside, aside, events.append)
+            manifest.write_text("named")
+
+    with pytest.raises(Unavailable, match="no space left"):
+        make(Path("/dev/full"))
+    assert store.state("train", job.key) == "absent"
+    make(tmp_path / "manifest")
+    first, second = (event["resumed_from"] for event in events if event["type"] == "start")
+    assert first == 0
+    assert second >= 30
+    assert weights(store.folder("train", job.key)) == weights(undisturbed)
+
+
+def test_the_record_tells_what_was_trained_and_the_work_folder_is_left_to_the_caller(
     make_job: Callable[..., Job], tmp_path: Path
 ) -> None:
     job = make_job(tmp_path / "work", epochs=2)
@@ -87,7 +109,7 @@ def test_the_record_tells_what_was_trained_and_the_work_folder_is_gone(
     assert (trained.num_steps, trained.device, trained.precision, trained.threads) == (steps, "cpu", "fp32", 1)
     assert trained.key == job.key
     assert trained.model_folder == folder / "model"
-    assert not job.work.exists()
+    assert {path.name for path in job.work.iterdir()} <= {"checkpoints", "job.json"}
     assert {path.name for path in folder.iterdir()} == {"model", "events.jsonl", "log.txt"}
     assert [event["type"] for event in events if event["type"] in ("start", "epoch", "done")] == [
         "start",

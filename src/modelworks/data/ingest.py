@@ -66,16 +66,17 @@ def _bring(project: Project, source: Source) -> bool:
     """Make data/ what the pin says, and the pin what the source says; True when either had to change."""
     state = _state(project, source)  # before reading: what changes meanwhile is then seen next time
     folder = project.data / source.dataset
+    known = _remembered(project, source) == state
     for leftover in project.state.glob(".ingest-*"):  # of a killed run
         shutil.rmtree(leftover)
     with tempfile.TemporaryDirectory(prefix=".ingest-", dir=project.state) as name:
         worked, built = _follow_pin(project, source, Path(name))
-        if not built and not (folder.is_dir() and _remembered(project, source) == state):
+        if not built and not (folder.is_dir() and known):
             new = _build(project, source, Path(name))
             if objects.subtree(folder) != objects.subtree(new):
                 _replace(folder, new)
                 worked = True
-            versions.record(project)  # even of the same bytes: a kill may have come before they were pushed
+            _record(project, source)  # even of the same bytes: a kill may have come before they were pushed
     _remember(project, source, state)
     return worked
 
@@ -92,7 +93,7 @@ def _follow_pin(project: Project, source: Source, builds: Path) -> tuple[bool, b
     standing = objects.subtree(project.data)
     if objects.listing_digest(standing) == pin:
         if pins.files(project, source.dataset) is None:
-            versions.record(project)  # the cache was lost
+            _record(project, source)  # the cache was lost
         return False, False
     if versions.fetch(project):
         return True, False
@@ -103,12 +104,18 @@ def _follow_pin(project: Project, source: Source, builds: Path) -> tuple[bool, b
             if pin in (objects.listing_digest(files), objects.listing_digest({**standing, **files})):
                 for name in names:
                     _replace(project.data / name, builds / name)
-                versions.record(project)
+                _record(project, source)
                 return True, source.dataset in names
     raise Corrupt(
         f"data.dvc pins {pin}, which neither DVC's cache nor a remote has, and which the sources here do not give",
         "run `dvc pull` from a remote that has it, or `git checkout data.dvc` if the pin was edited",
     )
+
+
+def _record(project: Project, source: Source) -> None:
+    """Pin data/ and push it. A source whose push failed is remembered no more: the next run begins with that push."""
+    _memory(project, source).unlink(missing_ok=True)
+    versions.record(project)
 
 
 def _build(project: Project, source: Source, builds: Path) -> Path:

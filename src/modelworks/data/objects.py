@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from modelworks.project import Project
 
-__all__ = ["cache", "complete", "damaged", "listing", "listing_digest", "subtree"]
+__all__ = ["arrived", "cache", "complete", "damaged", "drop_listing", "lacking", "listing", "listing_digest", "subtree"]
 
 
 def cache(project: Project) -> Path:
@@ -44,10 +44,27 @@ def listing(objects: Path, digest: str) -> dict[str, str] | None:
 
 def complete(objects: Path, digest: str) -> bool:
     """Whether a folder of objects holds everything below a pin, undamaged."""
+    return next(lacking(objects, digest), None) is None
+
+
+def arrived(objects: Path, digest: str) -> bool:
+    """Whether a folder of objects has a file for everything below a pin; the bytes are not read."""
     files = listing(objects, digest)
-    return files is not None and all(
-        _object(objects, md5).is_file() and _md5(_object(objects, md5)) == md5 for md5 in set(files.values())
-    )
+    return files is not None and all(_object(objects, md5).is_file() for md5 in set(files.values()))
+
+
+def drop_listing(objects: Path, digest: str) -> None:
+    """Forget what a pin lists, if it is known."""
+    _object(objects, digest).unlink(missing_ok=True)
+
+
+def lacking(objects: Path, digest: str) -> Iterator[str]:
+    """Names of objects below a pin that a folder of objects does not hold undamaged."""
+    files = listing(objects, digest)
+    for name in [digest] if files is None else sorted(set(files.values())):
+        path = _object(objects, name)
+        if files is None or not path.is_file() or _md5(path) != name:
+            yield name
 
 
 def damaged(objects: Path, digest: str) -> Iterator[Path]:

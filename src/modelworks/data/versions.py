@@ -6,12 +6,11 @@ its cache are read as files; DVC itself is imported only when something must be 
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
-from modelworks.data import objects, packed, pins
+from modelworks.data import answers, objects, packed, pins
 from modelworks.data.repository import local_remote, opened
-from modelworks.errors import Corrupt
+from modelworks.errors import Corrupt, Unavailable
 from modelworks.faults import fault_point
 from modelworks.records import DatasetVersion
 
@@ -49,7 +48,8 @@ def record(project: Project) -> None:
     """Pin data/ as it stands and copy it to the default remote.
 
     Raises:
-        Unavailable: the remote cannot be written, or another process holds DVC's lock.
+        BadInput: the remote refuses our credentials.
+        Unavailable: the cache or the remote cannot be written, or another process holds DVC's lock.
     """
     _drop_damaged(project)
     with opened(project) as repository:
@@ -58,9 +58,8 @@ def record(project: Project) -> None:
             fault_point("data.before_add")
             repository.add([str(project.data)])
             fault_point("data.after_add")
-        fault_point("data.before_push")
-        repository.push()
-        fault_point("data.after_push")
+        _check_cached(project)
+        _upload(repository, project)
 
 
 def fetch(project: Project, lent: Mapping[str, Any] | None = None) -> bool:
@@ -73,8 +72,7 @@ def fetch(project: Project, lent: Mapping[str, Any] | None = None) -> bool:
         Corrupt: the remote's bytes are not what the pin says.
         Unavailable: the remote cannot be reached.
     """
-    cache, digest = objects.cache(project), pins.read(project)
-    assert digest is not None
+    cache, digest = objects.cache(project), _pinned(project)
     with opened(project, lent) as repository:
         if not objects.complete(cache, digest):
             _download(repository, project, digest)
@@ -115,14 +113,40 @@ def bring(project: Project, pinned: str, target: Project) -> bool:
     return fetch(target, lent)
 
 
+def _check_cached(project: Project) -> None:
+    """Look for all that was added: of objects that found no room on a full disk DVC says nothing."""
+    cache, digest = objects.cache(project), _pinned(project)
+    if not objects.arrived(cache, digest):
+        objects.drop_listing(cache, digest)  # or DVC would take it for all of them the next time
+        raise Unavailable(
+            f"DVC could not write all of {project.data} into {cache}",
+            "free some disk space, bytes and inodes, or make the folder writable, and run again",
+        )
+
+
+def _upload(repository: Repo, project: Project) -> None:
+    """Copy what is pinned to the default remote, the listing last: where that is, all of it is.
+
+    Raises:
+        BadInput: the remote refuses our credentials.
+        Unavailable: the remote cannot be written.
+    """
+    cache, digest = objects.cache(project), _pinned(project)
+    fault_point("data.before_push")
+    answers.send(repository, sorted(set((objects.listing(cache, digest) or {}).values())))
+    answers.send(repository, [digest])
+    fault_point("data.after_push")
+
+
 def _download(repository: Repo, project: Project, digest: str) -> None:
     """Fill the cache from the remote, as far as it goes.
 
     Raises:
-        Corrupt: an object of the remote is damaged, and the remote is a folder: DVC itself says nothing of that.
+        BadInput: the remote refuses our credentials.
+        Corrupt: an object of the remote is damaged.
+        Unavailable: the remote cannot be reached.
     """
-    from dvc.exceptions import FileTransferError
-
+    cache = objects.cache(project)
     remote = local_remote(repository, project)
     if remote and not remote.exists():
         return
@@ -130,13 +154,18 @@ def _download(repository: Repo, project: Project, digest: str) -> None:
     if damaged:
         hint = "put a good one there from a backup, or delete it, so that the data is built from its source"
         raise Corrupt(f"DVC remote: {damaged} is not what its name says", hint)
-    # The first round may bring nothing but the listing of a cache whose objects are damaged.
-    for _ in range(2):
-        _drop_damaged(project)
-        if objects.complete(objects.cache(project), digest):
-            return
-        with contextlib.suppress(FileTransferError):
-            repository.fetch()
+    _drop_damaged(project)
+    if objects.listing(cache, digest) is None and not answers.bring(repository, [digest]):
+        return
+    _drop_damaged(project)  # of which the listing only now says what they should be
+    answers.bring(repository, list(objects.lacking(cache, digest)))
+
+
+def _pinned(project: Project) -> str:
+    """What the pin names, where there is one for certain."""
+    digest = pins.read(project)
+    assert digest is not None
+    return digest
 
 
 def _drop_damaged(project: Project) -> None:

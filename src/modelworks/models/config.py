@@ -63,6 +63,8 @@ class Pretrained:
     """The commit of a hub name, 40 hex digits: required there, so that the same config stays the same model."""
     max_tokens: Annotated[int, Bounds(ge=4)] = 64
     """Longer texts are cut."""
+    dropout: Annotated[float, Bounds(ge=0, lt=1)] | None = None
+    """Share of values dropped while training, everywhere in the encoder; left out for the checkpoint's own shares."""
 
 
 ModelConfig = Cnn | Transformer | Pretrained

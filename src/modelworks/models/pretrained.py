@@ -34,7 +34,7 @@ def configure(section: Mapping[str, Any], checkpoint: Path | None) -> dict[str, 
     """The checkpoint's own configuration, whole: the model is built from it ever after, without the checkpoint.
 
     Raises:
-        ValueError: the config wants longer texts than the checkpoint has positions for.
+        ValueError: the config wants longer texts than the checkpoint has positions for, or dropout where it has none.
     """
     assert checkpoint is not None
     config = json.loads((checkpoint / "config.json").read_text())
@@ -43,7 +43,22 @@ def configure(section: Mapping[str, Any], checkpoint: Path | None) -> dict[str, 
     longest = config.get("max_position_embeddings", section["max_tokens"])
     if section["max_tokens"] > longest:
         raise ValueError(f"model.max_tokens: {section['max_tokens']} is more than the checkpoint's {longest} positions")
-    return dict(config)
+    return dict(config) if section["dropout"] is None else _with_dropout(config, section["dropout"])
+
+
+def _with_dropout(config: Mapping[str, Any], share: float) -> dict[str, Any]:
+    """A configuration whose every share of dropout is this one; those that it leaves to its class are spelt out.
+
+    Raises:
+        ValueError: the checkpoint's class has none.
+    """
+    from transformers import AutoConfig
+
+    own = AutoConfig.for_model(**config).to_dict()
+    names = [name for name, value in own.items() if "dropout" in name and isinstance(value, int | float)]
+    if not names:
+        raise ValueError(f"model.dropout: the checkpoint's class, {own['model_type']}, has none to set")
+    return {**config, **dict.fromkeys(names, share)}
 
 
 def assets(checkpoint: Path | None) -> dict[str, bytes]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelworks.digest import folder_digests, json_digest
-from modelworks.errors import Corrupt
+from modelworks.errors import Corrupt, Unavailable
 from modelworks.registry.form import check_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from mlflow import MlflowClient
 
@@ -21,6 +22,7 @@ __all__ = [
     "MLFLOW_OWN",
     "WAY_OUT",
     "check_evidence_sizes",
+    "check_kept",
     "check_listing",
     "check_stored",
     "read_listing",
@@ -93,6 +95,25 @@ def check_stored(client: MlflowClient, address: str, listing: Mapping[str, Any])
             else:
                 raise Corrupt(f"the package is not what was registered: {each.path} was never part of it", WAY_OUT)
     _compare(found, {name: {"size": value["size"]} for name, value in listing.items()})
+
+
+def check_kept(client: MlflowClient, address: str, sent: Path) -> None:
+    """Compare every byte of a folder that was sent to the artifact store with what lies there now.
+
+    Raises:
+        Unavailable: it is not what was sent; sent again, it may be.
+    """
+    from mlflow.artifacts import download_artifacts
+
+    with tempfile.TemporaryDirectory() as aside:
+        kept = Path(download_artifacts(artifact_uri=address, dst_path=aside, tracking_uri=client.tracking_uri))
+        found, wanted = folder_digests(kept), folder_digests(sent)
+        try:
+            _compare({name: found[name] for name in wanted if name in found}, wanted)
+        except Corrupt as error:
+            raise Unavailable(
+                f"{client.tracking_uri} did not keep what it was sent: {error.message}", "run again: it is sent again"
+            ) from error
 
 
 def verify(folder: Path, digest: str, listing: Mapping[str, Any]) -> None:

@@ -53,14 +53,14 @@ def tracking_errors(uri: str) -> Iterator[None]:
     except MlflowException as error:
         reason = _first_line(error)
         if error.error_code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
-            raise BadInput(
-                f"{uri} refuses: {reason}",
-                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ask for the right",
-            ) from error
+            raise _refusal(uri, reason) from error
         if is_outage(error, uri):
             raise Unavailable(f"{uri} does not answer: {reason}", _way_out(uri)) from error
         raise
     except RequestException as error:
+        # The client raises this of artifacts alone; of all else, what it makes of the answer.
+        if error.response is not None and error.response.status_code in (401, 403):
+            raise _refusal(uri, _first_line(error)) from error
         raise Unavailable(f"{uri} does not answer: {_first_line(error)}", _way_out(uri)) from error
 
 
@@ -71,7 +71,15 @@ def is_outage(error: Exception, uri: str) -> bool:
     return getattr(error, "error_code", None) in codes
 
 
+def _refusal(uri: str, reason: str) -> BadInput:
+    return BadInput(
+        f"{uri} refuses: {reason}", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ask for the right"
+    )
+
+
 def _first_line(error: Exception) -> str:
+    # SQLAlchemy puts words of its own before the database's.
+    error = getattr(error.__cause__, "orig", None) or error
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 

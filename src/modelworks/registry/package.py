@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from modelworks.digest import folder_digests, json_digest
 from modelworks.faults import fault_point
-from modelworks.registry import packing, probe, signature
+from modelworks.registry import contents, packing, probe, signature
 from modelworks.registry.contents import EVIDENCE, FILES
 from modelworks.registry.failures import is_remote, said_clearly
 from modelworks.registry.form import check_form, check_names
@@ -43,6 +43,7 @@ def log(client: MlflowClient, run_id: str, evaluation: Evaluation) -> Package:
 
     Raises:
         Corrupt: the saved model, or the rows it was evaluated on, are damaged.
+        Unavailable: the store does not answer, or did not keep what it was sent.
     """
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
@@ -67,9 +68,11 @@ def log(client: MlflowClient, run_id: str, evaluation: Evaluation) -> Package:
         fault_point("package.before_upload", "evidence")
         client.log_artifacts(run_id, str(evidence), EVIDENCE)
         fault_point("package.after_upload", "evidence")
+        contents.check_kept(client, f"{run.info.artifact_uri}/{EVIDENCE}", evidence)
         fault_point("package.before_upload", "model")
         client.log_model_artifacts(model.model_id, str(folder))
         fault_point("package.after_upload", "model")
+        contents.check_kept(client, model.artifact_location, folder)
     fault_point("package.before_finalise")
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     fault_point("package.after_finalise")

@@ -10,6 +10,7 @@ from modelworks.digest import canonical_json
 from modelworks.faults import fault_point
 from modelworks.registry import lineage, note
 from modelworks.registry.failures import said_clearly
+from modelworks.registry.once import created
 from modelworks.registry.store import ensure_experiment
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ __all__ = [
     "system_metrics",
 ]
 
+ATTEMPTS = 3
+"""To begin a run."""
 LONGEST_PARAMETER = 6000
 """Characters; MLflow's limit, as are those below."""
 LONGEST_PROFILE = 60_000
@@ -65,8 +68,18 @@ def start(
         **lineage.commit_tags(project.root),
     }
     experiment_id = ensure_experiment(client, experiment)
+    now = int(time.time() * 1000)
+
+    def create() -> str:
+        return str(client.create_run(experiment_id, start_time=now, tags=tags).info.run_id)
+
+    def find() -> str | None:
+        # One process begins one run at a time, and the tags say which process it is.
+        begun = client.search_runs([experiment_id], f"attributes.start_time = {now}")
+        return next((str(run.info.run_id) for run in begun if tags.items() <= run.data.tags.items()), None)
+
     fault_point("runs.before_start")
-    run_id = str(client.create_run(experiment_id, tags=tags).info.run_id)
+    run_id = created(client, create, find, attempts=ATTEMPTS)  # a run begun twice is closed by `reconcile`
     fault_point("runs.after_start")
     listed = [Param(name, _cut(value, LONGEST_PARAMETER)) for name, value in parameters.items()]
     for first in range(0, len(listed), MOST_PARAMETERS):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from modelworks.errors import Corrupt
-from modelworks.store import StageStore, damage, read_manifest
+from modelworks.store import StageStore, damage, disk_errors, read_manifest
 from modelworks.training.world import World
 
 if TYPE_CHECKING:
@@ -51,12 +51,20 @@ class Checkpoints:
         self._folder, self._key, self._skipped, self._world = folder, key, skipped, world or World()
 
     def save(self, step: int, parts: Mapping[str, Stateful], keep: int = 0) -> None:
-        """Write the state of every part, then drop all but the last two and that of the step to keep."""
+        """Write the state of every part, then drop all but the last two and that of the step to keep.
+
+        Raises:
+            Unavailable: the disk is full or broken; the checkpoints before stay.
+        """
         divided = _divided(parts) if self._world.sharded else {}
         states = {name: part.state_dict() for name, part in parts.items() if name not in divided}
         if self._world.leads:
             store = StageStore(self._folder.parent)
-            with store.write(self._folder.name, f"step-{step}", {"training": self._key}) as aside:
+            name, needs = f"step-{step}", _num_bytes(states)
+            with (
+                store.write(self._folder.name, name, {"training": self._key}) as aside,
+                disk_errors(self._folder / name, needs),
+            ):
                 with (aside / "state.pt").open("wb") as stream:
                     _save(states, stream)
                 self._save_shards(aside, divided)
@@ -175,6 +183,14 @@ def _divided(parts: Mapping[str, Stateful]) -> dict[str, Stateful]:
     from modelworks.training.sharding import DIVIDED
 
     return {name: part for name, part in parts.items() if name in DIVIDED}
+
+
+def _num_bytes(state: Any) -> int:
+    """Of all tensors in a state."""
+    if isinstance(state, torch.Tensor):
+        return state.nbytes
+    inside = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
+    return sum(map(_num_bytes, inside))
 
 
 def _save(state: dict[str, Any], stream: BinaryIO) -> None:

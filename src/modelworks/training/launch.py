@@ -128,6 +128,9 @@ def launch(
 ) -> TrainedModel:
     """Train in child processes; their output moves into `folder`, which will be called `final`.
 
+    The checkpoints stay in the job's work folder: should `folder` never get its name, because the disk is full, they
+    are all there is. Whoever gives it its name deletes them.
+
     Args:
         on_event: called with each event (see `events.py`) as it appears.
         trainer: one that was started on the job's hardware before and has no job yet.
@@ -177,7 +180,6 @@ def _train(
         fault_point("train.before_collect", name)
         (job.work / name).rename(folder / name)
         fault_point("train.after_collect", name)
-    shutil.rmtree(job.work)
     return TrainedModel(
         report=report,
         key=job.key,

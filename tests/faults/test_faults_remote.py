@@ -1,0 +1,255 @@
+"""A DVC remote behind HTTP that breaks: what was promised to be there is there, or the run says which remote failed."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dvc_http.spec import HTTPFileSystem
+from faults.object_server import Fault, ObjectServer, object_server
+from faults.projects import PIPELINES, Ground
+
+from modelworks.data import objects, versions
+from modelworks.data.ingest import ingest
+from modelworks.data.sources import Table
+from modelworks.errors import BadInput, Corrupt, ModelworksError, Unavailable
+from modelworks.project import Project
+
+# DVC leaves the sessions of its HTTP client to the garbage collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Unclosed connector:ResourceWarning"),
+]
+
+REMOTE = """\
+[core]
+    remote = team
+['remote "team"']
+    url = {address}
+    method = PUT
+    verify = true
+    read_timeout = 0.5
+    connect_timeout = 0.5
+"""
+REVIEWS = Table(kind="table", path="reviews.csv", text="text", label="label")
+INGEST = """
+import sys
+from pathlib import Path
+
+from modelworks.data.ingest import ingest
+from modelworks.data.sources import Table
+from modelworks.project import Project
+
+ingest(Project(Path(sys.argv[1])), Table(kind="table", path="reviews.csv", text="text", label="label"))
+"""
+
+
+@pytest.fixture
+def remote(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ObjectServer]:
+    # DVC remembers there what remotes have: of another test's remote on the same port as well.
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "dvc"))
+    with object_server() as server:
+        yield server
+    HTTPFileSystem.clear_instance_cache()
+    gc.collect()  # here, where what it finds is expected
+
+
+@pytest.fixture
+def project(tmp_path: Path, remote: ObjectServer) -> Project:
+    """A project with a source, whose default remote is the server."""
+    root = tmp_path / "project"
+    (root / "configs").mkdir(parents=True)
+    write_reviews(root, 20)
+    name_remote(root, remote)
+    return Project(root)
+
+
+def name_remote(root: Path, remote: ObjectServer) -> None:
+    (root / ".dvc").mkdir(exist_ok=True)
+    (root / ".dvc" / "config").write_text(REMOTE.format(address=remote.address))
+
+
+def write_reviews(root: Path, rows: int) -> None:
+    lines = [f"review number {row},{'good' if row % 2 else 'bad'}" for row in range(rows)]
+    (root / "reviews.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+
+
+def path_of(md5: str) -> str:
+    """Where a remote keeps an object."""
+    return f"/team/files/md5/{md5[:2]}/{md5[2:]}"
+
+
+def listing_path(project: Project) -> str:
+    """Where a remote keeps the listing of what is in data/: DVC writes it last."""
+    return path_of(objects.listing_digest(objects.subtree(project.data)))
+
+
+def assert_complete(project: Project, remote: ObjectServer) -> None:
+    """The remote has all of data/, and every object is what its name says."""
+    wanted = {path_of(md5) for md5 in objects.subtree(project.data).values()} | {listing_path(project)}
+    assert wanted <= remote.objects.keys()
+    for path, content in remote.objects.items():
+        md5 = "".join(path.split("/")[-2:]).removesuffix(".dir")
+        assert hashlib.md5(content, usedforsecurity=False).hexdigest() == md5
+
+
+def lose_data(project: Project) -> None:
+    """As on a fresh clone: pin and configuration are there, the data are at the remote."""
+    for folder in (project.data, project.root / ".dvc" / "cache", Path(os.environ["DVC_SITE_CACHE_DIR"])):
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("request_number", [1, 3])
+def test_a_push_killed_in_the_middle_of_an_object_is_completed_by_the_next(
+    project: Project, remote: ObjectServer, request_number: int
+) -> None:
+    remote.next["PUT"] = [*[None] * (request_number - 1), "hang"]
+    with subprocess.Popen([sys.executable, "-c", INGEST, str(project.root)], stderr=subprocess.DEVNULL) as process:
+        assert remote.hanging.wait(120)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(60) == -signal.SIGKILL
+    assert listing_path(project) not in remote.objects, "nobody may take the remote for complete"
+    remote.mend()
+
+    assert ingest(project, REVIEWS)[1] in ("ran", "verified")
+
+    assert_complete(project, remote)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "said"),
+    [
+        (500, Unavailable, "fails: 500"),
+        (503, Unavailable, "fails: 503"),
+        ("cut", Unavailable, "fails: "),
+        ("hang", Unavailable, "fails: "),
+        (401, BadInput, "refuses: 401"),
+        (403, BadInput, "refuses: 403"),
+    ],
+)
+def test_a_remote_that_takes_nothing_is_named_and_nothing_counts_as_ingested_until_it_does(
+    project: Project, remote: ObjectServer, fault: Fault, kind: type[ModelworksError], said: str
+) -> None:
+    remote.broken["PUT"] = fault
+    for _ in range(2):  # also when the data stand already
+        with pytest.raises(kind) as caught:
+            ingest(project, REVIEWS)
+        assert caught.value.message.startswith(f"DVC remote team ({remote.address}) {said}")
+    remote.mend()
+    assert ingest(project, REVIEWS)[1] == "verified"
+    assert_complete(project, remote)
+
+
+def test_data_built_again_because_all_was_lost_are_pushed_though_the_first_attempt_fails(
+    project: Project, remote: ObjectServer
+) -> None:
+    ingest(project, REVIEWS)
+    lose_data(project)
+    remote.objects.clear()
+    remote.broken["PUT"] = 503
+    with pytest.raises(Unavailable):
+        ingest(project, REVIEWS)
+    remote.mend()
+    ingest(project, REVIEWS)
+    assert_complete(project, remote)
+
+
+@pytest.mark.parametrize("whose", ["the listing", "the files"])
+@pytest.mark.parametrize(
+    ("fault", "kind", "said"),
+    [
+        (500, Unavailable, "fails: 500"),
+        (503, Unavailable, "fails: 503"),
+        ("cut", Unavailable, "fails: Response payload is not completed"),
+        (401, BadInput, "refuses: 401"),
+        (403, BadInput, "refuses: 403"),
+        ("short", Corrupt, "is not what its name says"),
+        ("flipped", Corrupt, "is not what its name says"),
+    ],
+)
+def test_a_remote_that_gives_nothing_good_is_named_and_nothing_of_it_is_used(
+    project: Project, remote: ObjectServer, whose: str, fault: Fault, kind: type[ModelworksError], said: str
+) -> None:
+    ingest(project, REVIEWS)
+    listing, whole = listing_path(project), objects.subtree(project.data)
+    lose_data(project)
+    remote.answered.clear()
+    remote.broken["GET"] = fault
+    if whose == "the files":
+        remote.spared = {listing}
+    with pytest.raises(kind) as caught:
+        ingest(project, REVIEWS)
+    assert caught.value.message.startswith(f"DVC remote team ({remote.address})")
+    assert said in caught.value.message
+    assert not project.data.exists()
+    assert (
+        next(objects.damaged(project.root / ".dvc" / "cache" / "files" / "md5", listing[-38:].replace("/", "")), "")
+        == ""
+    )
+    if kind is BadInput:
+        assert remote.answered["GET", int(fault)] <= 10, "what was refused is not tried again"
+    remote.mend()
+    ingest(project, REVIEWS)
+    assert objects.subtree(project.data) == whole
+
+
+@pytest.mark.parametrize("fault", [500, 503])
+def test_a_burst_of_errors_is_waited_out(project: Project, remote: ObjectServer, fault: Fault) -> None:
+    ingest(project, REVIEWS)
+    whole = objects.subtree(project.data)
+    lose_data(project)
+    remote.next["GET"] = [fault] * 3
+    assert versions.fetch(project)
+    assert objects.subtree(project.data) == whole
+
+
+def test_a_remote_that_hangs_is_given_up(project: Project, remote: ObjectServer) -> None:
+    ingest(project, REVIEWS)
+    lose_data(project)
+    remote.broken["GET"] = "hang"
+    with pytest.raises(Unavailable, match=r"DVC remote team \(.*\) fails"):
+        ingest(project, REVIEWS)
+    assert not project.data.exists()
+
+
+def test_an_object_that_was_stored_by_half_is_found_before_it_is_used(project: Project, remote: ObjectServer) -> None:
+    remote.next["PUT"] = ["short"]  # and the server says that it has it
+    ingest(project, REVIEWS)
+    lose_data(project)
+    with pytest.raises(Corrupt, match=r"DVC remote team \(.*\): .* is not what its name says"):
+        ingest(project, REVIEWS)
+    assert not project.data.exists()
+
+
+def test_a_password_in_the_address_of_a_remote_is_not_said(project: Project, remote: ObjectServer) -> None:
+    config = project.root / ".dvc" / "config"
+    config.write_text(config.read_text().replace("http://", "http://team:hunter2hunter2@"))
+    remote.broken["PUT"] = 403
+    with pytest.raises(BadInput, match="DVC remote team") as caught:
+        ingest(project, REVIEWS)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_run_does_not_train_on_data_that_the_remote_refused(
+    tmp_path: Path, remote: ObjectServer, server_url: str
+) -> None:
+    ground = Ground(tmp_path, PIPELINES["transformer"], server_url)
+    ground.clear()
+    name_remote(ground.root, remote)
+    remote.broken["PUT"] = 403
+
+    refused = ground.run()
+
+    assert refused.code == 2, refused.stderr
+    assert f"error: DVC remote team ({remote.address}) refuses: 403" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert remote.answered["PUT", 403] <= 3, "a refusal is not tried again"
+    assert not (ground.project.stages / "train").exists()
