@@ -7,12 +7,22 @@ Prefect shows it as cancelled. What was due while the scheduler was down, howeve
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from prefect import serve
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterName,
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, StateType
 from prefect.deployments.runner import RunnerDeployment
-from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
@@ -40,13 +50,20 @@ def deployment(item: Scheduled) -> RunnerDeployment:
 
 def skip_missed(due: Iterable[Scheduled]) -> None:
     """Drop the runs that a killed scheduler left behind: Prefect would start every one. A stopped one left none."""
+    names = [item.config.stem for item in due]
+    missed = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+        expected_start_time=FlowRunFilterExpectedStartTime.model_validate({"before_": datetime.now(UTC)}),
+    )
     with get_client(sync_client=True) as client:
-        for item in due:
-            try:
-                left = client.read_deployment_by_name(f"{training.name}/{item.config.stem}")
-            except ObjectNotFound:
-                continue
-            client.pause_deployment(left.id)  # which forgets its runs; to serve it again ends the pause
+        left = client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[training.name])),
+            deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=names)),
+            flow_run_filter=missed,
+        )
+        for run in left:
+            if run.auto_scheduled:  # what a person asked for is theirs
+                client.delete_flow_run(run.id)
 
 
 def main() -> None:

@@ -393,8 +393,10 @@ def scheduler(made: Project, url: str) -> Iterator[subprocess.Popen[bytes]]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_what_was_due_while_the_scheduler_was_dead_is_not_caught_up(made: Project) -> None:
