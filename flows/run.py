@@ -12,11 +12,12 @@ from typing import Any
 from flows.output import print_json, print_summary
 from modelworks import config as configuration
 from modelworks.current import outlook
-from modelworks.errors import Refused
+from modelworks.errors import Refused, Unavailable
 from modelworks.evaluation import evaluate
 from modelworks.plan import STAGES
 from modelworks.project import Project
 from modelworks.registry.reconcile import close_when_done
+from modelworks.secrets import without_password
 from tasks.display import make_display
 from tasks.summary import summarise
 
@@ -59,7 +60,11 @@ def run(config: Path, overrides: Sequence[str], *, as_json: bool) -> None:
 def _flow(
     project: Project, config: Path, overrides: Sequence[str], reasons: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
-    """Run the flow in this process, against the server that is there or one of our own."""
+    """Run the flow in this process, against the server that is there or one of our own.
+
+    Raises:
+        Unavailable: that server fails, for longer than Prefect's client repeats its requests.
+    """
     from flows.api import answers, serving_address, start_server
 
     url = serving_address(project)
@@ -80,7 +85,17 @@ def _flow(
             if reasons["evaluate"] and not answers(server.url):
                 evaluate.preload()
             server.wait()
-    return training(os.path.relpath(config.resolve(), project.root), list(overrides))
+    from httpx import HTTPError
+    from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+
+    try:
+        return training(os.path.relpath(config.resolve(), project.root), list(overrides))
+    except (HTTPError, ConcurrencySlotAcquisitionError) as error:
+        place = without_password(os.environ["PREFECT_API_URL"])
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Unavailable(
+            f"Prefect's server {place} fails: {reason}", "see its log, then run again: what is done stays done"
+        ) from error
 
 
 def _links(project: Project, summary: dict[str, Any]) -> dict[str, str]:

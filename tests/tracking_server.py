@@ -128,6 +128,8 @@ class LossyProxy:
                 body = body[: len(body) // 2]
                 head = re.sub(rb"(?i)(\r\ncontent-length:) *\d+", rb"\1 %d" % len(body), head)
             head = re.sub(rb"(?i)\r\nconnection:[^\r]*", b"", head)
+            # A server that knows its own name lets no other pass.
+            head = re.sub(rb"(?i)(\r\nhost:)[^\r]*", rb"\1 " + ":".join(self._upstream).encode(), head)
             reply = await self._ask(head, body[: len(body) // 2] if fault == "reset" else body, cut=fault == "reset")
             if fault == "reset":
                 writer.transport.abort()

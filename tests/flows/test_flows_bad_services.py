@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tracking_server import LossyProxy
 
 if TYPE_CHECKING:
     from commands import Outcome
@@ -54,6 +55,21 @@ def test_a_dead_prefect_server_is_found_before_training(workspace: Workspace) ->
     outcome = workspace.with_environment(PREFECT_API_URL=address).run("run", DIGITS, "--json")
     assert_clear(outcome, 4, f"PREFECT_API_URL: nothing answers at {address}")
     assert outcome.seconds < BOUND
+
+
+def test_a_prefect_server_that_fails_in_the_middle_is_said_and_the_next_run_goes_on(workspace: Workspace) -> None:
+    proxy = LossyProxy(workspace.environment["PREFECT_API_URL"].removesuffix("/api"))
+    try:
+        proxy.broken[r"POST .*/increment"] = 503
+        beyond = workspace.with_environment(PREFECT_API_URL=f"{proxy.address}/api", PREFECT_CLIENT_MAX_RETRIES="0")
+        outcome = beyond.run("run", DIGITS, "--json")
+        assert_clear(outcome, 4, f"Prefect's server {proxy.address}/api fails: ")
+        assert "run again" in outcome.complaint[1]
+        assert proxy.faults
+        proxy.mend()
+        assert beyond.run("run", DIGITS, "--json").code == 0
+    finally:
+        proxy.close()
 
 
 def test_a_damaged_tracking_store_is_named(workspace: Workspace) -> None:
