@@ -1,4 +1,4 @@
-"""`python -m benchmarks [help] [pipeline] [throughput] [training] [--runs N] [--write]`: measure and print a table."""
+"""`python -m benchmarks [help] [gate] [pipeline] [throughput] [training] [--runs N] [--write]`: measure and print a table."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import pipeline, startup, throughput, training
+from benchmarks import gate, pipeline, startup, throughput, training
 from benchmarks.measure import ROOT, Comparison, machine
 
 BENCHMARKS: dict[str, Callable[..., list[Comparison]]] = {
     "help": startup.measure,
+    "gate": gate.measure,
     "pipeline": pipeline.measure,
     "throughput": throughput.measure,
     "training": training.measure,

@@ -1,4 +1,4 @@
-"""Processes of this machine: children that do not outlive their parent, and a start that wastes no time."""
+"""Processes of this machine: their cores, children that do not outlive their parent, a start that wastes no time."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ import os
 import signal
 import sys
 
-__all__ = ["die_with_parent", "spare_imported_garbage"]
+__all__ = ["cores", "die_with_parent", "spare_imported_garbage"]
 
 _PR_SET_PDEATHSIG = 1
+
+
+def cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def die_with_parent(parent: int) -> None:

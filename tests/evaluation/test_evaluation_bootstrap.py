@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from scipy.stats import binomtest
 
+from modelworks.evaluation import bootstrap
 from modelworks.evaluation.bootstrap import CHUNK, intervals, kinds, resample, wilson
 from modelworks.evaluation.compare import compare
 from modelworks.evaluation.config import METRICS, EvaluateConfig
@@ -105,20 +107,38 @@ def test_the_same_rows_have_the_same_intervals() -> None:
     assert first == second
 
 
+def draws_of(counts: npt.NDArray[np.int64], resamples: int) -> npt.NDArray[np.float64]:
+    """(resamples, kinds): how often each kind was drawn."""
+    return resample(lambda drawn: drawn.T.astype(np.float64), counts, resamples).T
+
+
 def test_resamples_keep_the_number_of_rows_and_come_in_bounded_chunks() -> None:
+    sizes: list[int] = []
+
+    def rows(drawn: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        sizes.append(drawn.size)
+        return drawn.sum(axis=1).astype(np.float64)
+
+    found = resample(rows, np.full(3000, 2), 2000)
+    assert found.tolist() == [6000] * 2000
+    assert len(sizes) > 1
+    assert max(sizes) <= CHUNK
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_resamples_are_the_same_on_however_many_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = np.full(3000, 2)
-    chunks = list(resample(counts, 2000))
-    assert sum(len(chunk) for chunk in chunks) == 2000
-    assert len(chunks) > 1
-    assert all(chunk.size <= CHUNK for chunk in chunks)
-    assert all((chunk.sum(axis=1) == 6000).all() for chunk in chunks)
+    expected = draws_of(counts, 500)
+    monkeypatch.setattr(bootstrap, "cores", lambda: threads)
+    np.testing.assert_array_equal(draws_of(counts, 500), expected)
+    assert len(np.unique(expected, axis=0)) == 500
 
 
 @pytest.mark.parametrize(
     "counts", [[1, 2, 3, 1, 9, 10, 40, 34], [1, 1, 2], [50, 30, 20]], ids=["both", "rare", "frequent"]
 )
 def test_resamples_are_multinomial_however_rare_the_kinds(counts: list[int]) -> None:
-    draws = np.concatenate(list(resample(np.array(counts), 40_000)))
+    draws = draws_of(np.array(counts), 40_000)
     rows, shares = sum(counts), np.array(counts) / sum(counts)
     expected = rows * (np.diag(shares) - np.outer(shares, shares))
     np.testing.assert_allclose(draws.mean(axis=0), rows * shares, atol=5 * np.sqrt(expected.max() / 40_000))

@@ -25,8 +25,8 @@ import pytest
 from faults.projects import TRANSFORMER
 from makings import MAKING
 from postgres import binaries, postgres
-from registry.conftest import _quiet, empty_store, evaluate, judge, project  # noqa: F401  # fixtures
-from tracking_server import Fault, LossyProxy, tracking_server
+from registry.conftest import _quiet, empty_store, evaluate, judge, project, proxy, server  # noqa: F401  # fixtures
+from tracking_server import Fault, LossyProxy
 
 from flows.api import start_server
 from modelworks.errors import BadInput, Unavailable
@@ -47,19 +47,6 @@ WEIGHTS = r"PUT .*model\.safetensors$"
 needs_postgres = pytest.mark.skipif(
     binaries() is None, reason="no PostgreSQL is installed here (Debian: apt install postgresql)"
 )
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[str]:
-    with tracking_server(tmp_path_factory.mktemp("server") / "server", empty_store) as (address, _):
-        yield address
-
-
-@pytest.fixture
-def proxy(server: str) -> Iterator[LossyProxy]:
-    proxy = LossyProxy(server)
-    yield proxy
-    proxy.close()
 
 
 @pytest.fixture

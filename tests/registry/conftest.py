@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 import torch
 from makings import MAKING
+from tracking_server import LossyProxy, tracking_server
 
 import modelworks.modalities
 import modelworks.models
@@ -56,6 +57,21 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store")
     store.connect(Project(folder))
     return folder / "mlflow" / "mlflow.db"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[str]:
+    """The address of a real tracking server, shared by a module's tests."""
+    with tracking_server(tmp_path_factory.mktemp("server") / "server", empty_store) as (address, _):
+        yield address
+
+
+@pytest.fixture
+def proxy(server: str) -> Iterator[LossyProxy]:
+    """What a test's client talks to instead: it can be told to lose, delay or spoil what passes."""
+    proxy = LossyProxy(server)
+    yield proxy
+    proxy.close()
 
 
 @pytest.fixture

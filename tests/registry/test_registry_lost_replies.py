@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 from makings import MAKING
-from tracking_server import LossyProxy, tracking_server
+from tracking_server import LossyProxy
 
 from modelworks.project import Project
 from modelworks.registry import journal, lineage, production, registration, runs, store, versions
@@ -19,19 +19,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from modelworks.records import Evaluation
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[str]:
-    with tracking_server(tmp_path_factory.mktemp("server") / "server", empty_store) as (address, _):
-        yield address
-
-
-@pytest.fixture
-def proxy(server: str) -> Iterator[LossyProxy]:
-    proxy = LossyProxy(server)
-    yield proxy
-    proxy.close()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import numpy as np
 
 from modelworks.evaluation import unseen
 from modelworks.evaluation.bootstrap import kinds, lowered, percentile, resample
-from modelworks.evaluation.metrics import Integers, figure, tally
+from modelworks.evaluation.metrics import Counts, Floats, Integers, Tallies, figure
 from modelworks.records import Interval
 
 if TYPE_CHECKING:
@@ -61,18 +61,17 @@ def compare(
         candidate, opponent = (np.where(answers == labels, 0, 1) for answers in (candidate, opponent))
         labels = np.zeros_like(candidate)
     (label, ours, theirs), counts = kinds(labels, candidate, opponent)
-    drawn = np.concatenate(
-        [
-            figure(metric, tally(label, ours, classes, draw)) - figure(metric, tally(label, theirs, classes, draw))
-            for draw in resample(counts, resamples)
-        ]
-    )
-    weights = counts.astype(np.float64)
-    value = figure(metric, tally(label, ours, classes, weights)) - figure(
-        metric, tally(label, theirs, classes, weights)
-    )
+    of_ours, of_theirs = Tallies(label, ours, classes), Tallies(label, theirs, classes)
+
+    def difference(drawn: Counts) -> Floats:
+        return figure(metric, of_ours.of(drawn)) - figure(metric, of_theirs.of(drawn))
+
+    drawn = resample(difference, counts, resamples)
+    value = difference(counts)
     seen = percentile(float(value), drawn, confidence)
-    lowest = lowered(seen, unseen.lost(metric, label, ours, theirs, weights, classes, (1 + confidence) / 2))
+    lowest = lowered(
+        seen, unseen.lost(metric, label, ours, theirs, counts.astype(np.float64), classes, (1 + confidence) / 2)
+    )
     rows = len(labels)
     return Comparison(
         difference=dataclasses.replace(seen, low=lowest), deviation=float(drawn.std() * np.sqrt(rows)), rows=rows

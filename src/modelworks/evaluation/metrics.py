@@ -1,8 +1,10 @@
 """How good predictions are, from three counts per class: right answers, true members, answers given.
 
-Every figure but the log loss is a function of those counts, so thousands of bootstrap resamples are
-worked out at once, without their rows. The figures are scikit-learn's with `zero_division=0`: macro averages run over
-the classes that occur among labels or predictions. Importing scikit-learn would cost more than the whole evaluation.
+Every figure but the log loss is a function of those counts, so thousands of bootstrap resamples are worked out at once,
+without their rows; what does not depend on a resample's counts is worked out once, in `Tallies`.
+
+The figures are scikit-learn's with `zero_division=0`: macro averages run over the classes that occur among labels or
+predictions. Importing scikit-learn would cost more than the whole evaluation.
 """
 
 from __future__ import annotations
@@ -16,21 +18,22 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from modelworks.evaluation.config import Metric
 
-__all__ = ["Tally", "confusion_matrix", "figure", "log_losses", "tally"]
+__all__ = ["Tallies", "Tally", "confusion_matrix", "figure", "log_losses", "tally"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.integer]
+Counts = Floats | npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tally:
     """What is counted of each class; every array is (..., classes)."""
 
-    hits: Floats
+    hits: Counts
     """Rows of the class that were recognised."""
-    actual: Floats
+    actual: Counts
     """Rows of the class."""
-    predicted: Floats
+    predicted: Counts
     """Rows that were taken for the class."""
 
     @property
@@ -46,22 +49,33 @@ class Tally:
         return _ratio(2 * self.hits, self.actual + self.predicted)
 
 
-def tally(labels: Integers, predictions: Integers, classes: int, counts: Floats | None = None) -> Tally:
+class Tallies:
+    """What `tally` counts, of any number of resamples of the same rows."""
+
+    def __init__(self, labels: Integers, predictions: Integers, classes: int) -> None:
+        """Args as those of `tally`."""
+        rows = np.arange(len(labels))
+        self._hits = _Groups(labels, rows[labels == predictions], classes)
+        self._actual = _Groups(labels, rows, classes)
+        self._predicted = _Groups(predictions, rows, classes)
+
+    def of(self, counts: Counts) -> Tally:
+        """The tally of each resample; counts are (..., rows), how often each row occurs."""
+        return Tally(
+            hits=self._hits.sums(counts), actual=self._actual.sums(counts), predicted=self._predicted.sums(counts)
+        )
+
+
+def tally(labels: Integers, predictions: Integers, classes: int, counts: Counts | None = None) -> Tally:
     """Count rows, or weigh them.
 
     Args:
         labels: (rows,), indices below `classes`.
         predictions: (rows,), likewise.
         classes: how many there are.
-        counts: (..., rows), how often each row occurs, for any number of resamples at once; left out for once each.
+        counts: (rows,), how often each row occurs; left out for once each.
     """
-    counts = np.ones(len(labels)) if counts is None else counts
-    right = labels == predictions
-    return Tally(
-        hits=_sum_by(labels[right], counts[..., right], classes),
-        actual=_sum_by(labels, counts, classes),
-        predicted=_sum_by(predictions, counts, classes),
-    )
+    return Tallies(labels, predictions, classes).of(np.ones(len(labels)) if counts is None else counts)
 
 
 def figure(metric: Metric, counted: Tally) -> Floats:
@@ -97,22 +111,24 @@ def log_losses(labels: Integers, probabilities: npt.NDArray[np.floating]) -> Flo
     return losses
 
 
-def _sum_by(groups: Integers, values: Floats, classes: int) -> Floats:
-    """(..., rows) summed over the rows of each group: (..., classes)."""
-    if values.ndim == 1:
-        return np.bincount(groups, weights=values, minlength=classes).astype(np.float64, copy=False)
-    sums = np.zeros((classes, len(values)))
-    if len(groups):
-        members = values.T  # whole rows are added at a time if each lies side by side, as those of a resample do
-        if (np.diff(groups) < 0).any():
-            order = np.argsort(groups, kind="stable")
-            groups, members = groups[order], members[order]
-        present, starts = np.unique(groups, return_index=True)
-        sums[present] = np.add.reduceat(members, starts, axis=0)
-    return sums.T
+class _Groups:
+    """Rows by their class."""
+
+    def __init__(self, classes_of: Integers, rows: npt.NDArray[np.int64], classes: int) -> None:
+        self._classes = classes
+        self._members = rows[np.argsort(classes_of[rows], kind="stable")]
+        self._present, self._starts = np.unique(classes_of[self._members], return_index=True)
+
+    def sums(self, counts: Counts) -> Counts:
+        """(..., rows) summed over the rows of each class: (..., classes)."""
+        # Whole rows are added at a time if the counts of each lie side by side, as those of a resample do.
+        members = np.take(counts.T, self._members, axis=0)
+        sums = np.zeros((self._classes, *members.shape[1:]), dtype=counts.dtype)
+        sums[self._present] = np.add.reduceat(members, self._starts, axis=0)
+        return sums.T
 
 
-def _ratio(part: Floats, whole: Floats) -> Floats:
+def _ratio(part: Counts, whole: Counts) -> Floats:
     quotient: Floats = np.divide(part, whole, out=np.zeros(np.shape(whole)), where=whole > 0)
     return quotient
 

@@ -69,7 +69,7 @@ def _mistaken(counted: Tally, confidence: float) -> Tally:
     if not spotless.any():
         return counted
     rarest = int(np.where(spotless, counted.predicted, np.inf).argmin())
-    lost = np.zeros_like(counted.hits)
+    lost = np.zeros(len(counted.hits))
     lost[commonest] = min(_most(counted.actual.sum() - counted.actual[rarest], confidence), counted.hits[commonest])
     return _moved(counted, lost, rarest)
 

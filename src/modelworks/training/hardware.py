@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from modelworks.errors import BadInput
+from modelworks.process import cores
 
 if TYPE_CHECKING:
     from modelworks.training.config import ComputeConfig
@@ -61,7 +62,7 @@ def resolve(config: ComputeConfig) -> Hardware:
     return Hardware(
         device=device,
         precision=precision,
-        threads=config.threads or max(1, _cores() // processes),
+        threads=config.threads or max(1, cores() // processes),
         processes=processes,
         shard=config.shard,
         ray=config.address if config.kind == "ray" else "",
@@ -80,11 +81,6 @@ def environment(hardware: Hardware) -> dict[str, str]:
         **{name: os.environ.get(name, str(2**30)) for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")},
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it CUDA's sums have no fixed order
     }
-
-
-def _cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _gpus() -> tuple[int | None, int]:
