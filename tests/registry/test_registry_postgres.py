@@ -18,6 +18,7 @@ import asyncpg
 import pytest
 from makings import MAKING
 from postgres import binaries, postgres
+from registry.creations import PRELUDE
 
 from modelworks.errors import BadInput, ModelworksError, Unavailable
 from modelworks.project import Project
@@ -31,41 +32,22 @@ if TYPE_CHECKING:
     from modelworks.registry.witness import Witness
 
 SECRET = "canary-of-the-database"  # the server trusts everybody; what is asked is where it turns up
-CREATIONS = """
-import json, os, signal, sys
-from pathlib import Path
-
-import mlflow.store.tracking.sqlalchemy_store  # before the forks, which then cost nothing
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
-
-from modelworks.project import Project
-from modelworks.registry import store
-
+CREATIONS = f"""{PRELUDE}
 root, uri = sys.argv[1:]
 project = Project(Path(root), mlflow_uri=uri)
 
 def fork(killed_at=None):
     child = os.fork()
-    if child:
-        return child
-    seen = 0
-    def count(*arguments):
-        nonlocal seen
-        seen += 1
-        if seen == killed_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-    event.listen(Engine, "before_cursor_execute", count)
-    store.connect(project)
-    os._exit(0)
-
-def ended(child):
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if not child:
+        die_at(killed_at)
+        store.connect(project)
+        os._exit(0)
+    return child
 
 killed = ended(fork(300))
 made = store.is_made(project)
 together = [fork() for _ in range(3)]
-print(json.dumps({"killed": killed, "made": made, "together": [ended(child) for child in together]}))
+print(json.dumps({{"killed": killed, "made": made, "together": [ended(child) for child in together]}}))
 """
 
 pytestmark = pytest.mark.skipif(

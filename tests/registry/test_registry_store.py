@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from registry.creations import PRELUDE
 
 from modelworks.errors import BadInput, Corrupt, Unavailable
 from modelworks.project import Project
@@ -22,28 +23,13 @@ STATEMENTS = (1, 300, 700, 0)
 """Where a creation is killed: at its first statement, in the middle of the migrations, at the default experiment after
 them, and (0) just before the file gets its name."""
 
-CREATIONS = """
-import json, os, signal, sys
-from pathlib import Path
-
-import mlflow.store.tracking.sqlalchemy_store  # before the forks, which then cost nothing
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
-
+CREATIONS = f"""{PRELUDE}
 from modelworks import embedded
-from modelworks.project import Project
-from modelworks.registry import store
 
 embedded.empty_database = lambda library: Path("/nowhere")  # as in an environment that keeps none
 
 def create(folder, killed_at=None):
-    seen = 0
-    def count(*arguments):
-        nonlocal seen
-        seen += 1
-        if seen == killed_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-    event.listen(Engine, "before_cursor_execute", count)
+    die_at(killed_at)
     if killed_at == 0:
         Path.rename = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
     store.connect(Project(folder))
@@ -55,13 +41,10 @@ def fork(*given):
         os._exit(0)
     return child
 
-def ended(child):
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
 root = Path(sys.argv[1])
-killed = {number: ended(fork(root / number, int(number))) for number in sys.argv[2:]}
+killed = {{number: ended(fork(root / number, int(number))) for number in sys.argv[2:]}}
 together = [fork(root / "together") for _ in range(3)]
-print(json.dumps({"killed": killed, "together": [ended(child) for child in together]}))
+print(json.dumps({{"killed": killed, "together": [ended(child) for child in together]}}))
 """
 
 

@@ -1,0 +1,25 @@
+"""The beginning of programs that create stores and are killed meanwhile."""
+
+PRELUDE = """
+import json, os, signal, sys
+from pathlib import Path
+
+import mlflow.store.tracking.sqlalchemy_store  # before the forks, which then cost nothing
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from modelworks.project import Project
+from modelworks.registry import store
+
+def die_at(statement):
+    seen = 0
+    def count(*arguments):
+        nonlocal seen
+        seen += 1
+        if seen == statement:
+            os.kill(os.getpid(), signal.SIGKILL)
+    event.listen(Engine, "before_cursor_execute", count)
+
+def ended(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+"""

@@ -1,0 +1,96 @@
+"""The MLflow run around the stages tells how they ended, and never hides why."""
+
+# ruff: noqa: F811  # fixtures are imported, and then asked for by name
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from commands import REPOSITORY
+from registry.conftest import _quiet, empty_store, project  # noqa: F401  # fixtures
+from tracking_server import tracking_server
+
+from modelworks import config as configuration
+from modelworks.errors import BadInput, Interrupted
+from modelworks.plan import make_plan
+from modelworks.project import Project
+from modelworks.records import DatasetVersion
+from modelworks.registry import store
+from tasks.display import PlainDisplay
+from tasks.publish import track
+from tasks.run import Run
+
+CONFIG = configuration.load(
+    REPOSITORY / "configs" / "digits_cnn.yaml", ["compute.device=cpu", "compute.precision=fp32"]
+)
+DATASET = DatasetVersion(
+    name="digits",
+    folder=Path("data/digits"),
+    digest="0123456789abcdef0123456789abcdef.dir",
+    modality="image",
+    classes=("0", "1"),
+    rows=10,
+    source={},
+    licence="",
+)
+
+
+def pass_stages(run: Run, ending: Callable[[], None]) -> None:
+    """Stages, tracked, that come to that end."""
+    with track(run, make_plan(run.project, CONFIG, DATASET), DATASET, ""):
+        ending()
+
+
+def test_the_run_in_mlflow_is_finished_when_its_stages_are(project: Project) -> None:
+    run = Run(project, CONFIG, store.connect(project), PlainDisplay())
+    pass_stages(run, lambda: None)
+    assert run.client.get_run(run.run_id).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (BadInput("no such rows"), "FAILED"),
+        (RuntimeError("a bug"), "FAILED"),
+        (Interrupted(signal.SIGTERM), "KILLED"),
+        (KeyboardInterrupt(), "KILLED"),
+    ],
+    ids=repr,
+)
+def test_the_run_in_mlflow_tells_how_its_stages_ended(project: Project, error: BaseException, status: str) -> None:
+    def ending() -> None:
+        raise error
+
+    run = Run(project, CONFIG, store.connect(project), PlainDisplay())
+    with pytest.raises(type(error)) as caught:
+        pass_stages(run, ending)
+    assert caught.value is error
+    assert run.client.get_run(run.run_id).info.status == status
+
+
+def test_the_first_error_is_the_one_told_when_the_store_is_away_at_the_end(
+    project: Project,
+    empty_store: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with tracking_server(tmp_path / "server", empty_store) as (address, server):
+        shared = Project(project.root, mlflow_uri=address)
+        run = Run(shared, CONFIG, store.connect(shared), PlainDisplay())
+
+        def ending() -> None:
+            workers = psutil.Process(server.pid).children(recursive=True)
+            os.killpg(server.pid, signal.SIGKILL)
+            psutil.wait_procs(workers, timeout=60)
+            raise BadInput("no such rows")
+
+        with pytest.raises(BadInput, match="no such rows"):
+            pass_stages(run, ending)
+    said = capsys.readouterr().err
+    assert f"{address} does not answer" in said
+    assert "the MLflow run stays open until the next run closes it" in said
