@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from flows.health.finding import Finding, sick, well
+from modelworks.data import objects
 from modelworks.data.repository import remove_unreadable_lock, unreadable_lock
 from modelworks.locks import locked
 from modelworks.project import Project
-from modelworks.store import StageStore
+from modelworks.store import GRACE_SECONDS, StageStore
 
 __all__ = ["examine"]
 
@@ -27,7 +30,7 @@ def examine(project: Project) -> Iterator[Finding]:
         )
     else:
         yield well("DVC's lock", "readable")
-    yield _paths("notes of dead runs", _stale_holders(project), Path.unlink)
+    yield _paths("notes of dead runs", _stale_holders(project), _remove_file)
     yield _paths("leftovers of killed runs", _leftovers(project), _remove_folder)
     yield _paths("half-made databases", _half_made(project), lambda path: _remove_unfinished(path, project))
     yield _paths("stage outputs", _damaged(project.stages), _remove_folder, "the next run makes them again")
@@ -36,6 +39,7 @@ def examine(project: Project) -> Iterator[Finding]:
     yield _paths(
         "half-fetched versions", _aside(project.state / "versions", ".fetch-*"), _under(project.locks / "versions.lock")
     )
+    yield _paths("half-written objects", _half_written(project), _under(project.locks / "data.lock", _remove_file))
 
 
 def _paths(what: str, found: Sequence[Path], remove: Callable[[Path], object], then: str = "") -> Finding:
@@ -98,15 +102,29 @@ def _aside(folder: Path, pattern: str) -> list[Path]:
     return sorted(folder.glob(pattern))
 
 
-def _under(lock: Path) -> Callable[[Path], None]:
-    """Remove while holding the lock that whoever fills such a folder holds."""
-
-    def remove(path: Path) -> None:
-        with locked(lock, "clearing up"):
-            _remove_folder(path)
-
-    return remove
-
-
 def _remove_folder(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_file(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _half_written(project: Project) -> list[Path]:
+    """Files that DVC was copying into its cache; one that somebody writes to this minute is no leftover."""
+    found = []
+    for path in sorted(objects.cache(project).rglob("*.tmp")):
+        with suppress(FileNotFoundError):  # it has got its name meanwhile
+            if path.stat().st_mtime < time.time() - GRACE_SECONDS:
+                found.append(path)
+    return found
+
+
+def _under(lock: Path, remove: Callable[[Path], None] = _remove_folder) -> Callable[[Path], None]:
+    """Remove while holding the lock that whoever fills such a folder holds."""
+
+    def remove_alone(path: Path) -> None:
+        with locked(lock, "clearing up"):
+            remove(path)
+
+    return remove_alone

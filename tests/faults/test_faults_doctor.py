@@ -24,6 +24,7 @@ from flows import doctor as verb
 from flows import orphans
 from flows.health import databases
 from modelworks import repair
+from modelworks.data import objects
 from modelworks.errors import Refused
 from modelworks.project import Project
 from modelworks.registry.store import connect
@@ -85,6 +86,9 @@ def sick(crashed: Ground) -> Iterator[Ground]:
         folder.mkdir(parents=True)
         (folder / "half").write_text("half")
         os.utime(folder, (folder.stat().st_mtime - 2 * GRACE_SECONDS,) * 2)
+    (half := objects.cache(crashed.project) / "ab" / ".copying.tmp").parent.mkdir(parents=True, exist_ok=True)
+    half.write_text("half")
+    os.utime(half, (half.stat().st_mtime - 2 * GRACE_SECONDS,) * 2)
     (crashed.project.mlflow / ".mlflow.db-killed").mkdir()
     (state / ".ingest-killed").mkdir()
     yield crashed
@@ -146,6 +150,7 @@ SICK = (
     "stage outputs",
     "half-fetched versions",
     "half-brought data",
+    "half-written objects",
     "Prefect's runs of dead processes",
     "runs of dead processes",
 )
