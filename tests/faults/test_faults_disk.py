@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import resource
 import shutil
 import sqlite3
 import subprocess
@@ -299,6 +300,23 @@ def test_a_lock_that_is_not_released_is_said_and_what_was_meant_is_written_once_
         event.remove(Engine, "before_cursor_execute", impatient)
     assert "released the database" in caught.value.hint
     assert capfd.readouterr().err == "", "MLflow prints tracebacks of its own"
+    move = intend(client)
+    assert intents(client) == {move}
+    assert_whole(project)
+
+
+def test_a_disk_that_fails_is_not_called_full(
+    lasting_store: tuple[Project, MlflowClient], capfd: pytest.CaptureFixture[str]
+) -> None:
+    project, client = lasting_store
+    largest = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, largest[1]))  # SQLite's writes fail with what is no lack of space
+    try:
+        with pytest.raises(Unavailable, match=r"mlflow\.db.*disk I/O error") as caught:
+            intend(client)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, largest)
+    assert "whether the disk fails" in caught.value.hint
     move = intend(client)
     assert intents(client) == {move}
     assert_whole(project)

@@ -55,13 +55,14 @@ def tracking_errors(uri: str) -> Iterator[None]:
         if error.error_code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
             raise _refusal(uri, reason) from error
         if is_outage(error, uri):
-            raise Unavailable(f"{uri} does not answer: {reason}", _way_out(uri)) from error
+            raise Unavailable(f"{uri} does not answer: {reason}", _way_out(uri, reason)) from error
         raise
     except RequestException as error:
         # The client raises this of artifacts alone; of all else, what it makes of the answer.
         if error.response is not None and error.response.status_code in (401, 403):
             raise _refusal(uri, _first_line(error)) from error
-        raise Unavailable(f"{uri} does not answer: {_first_line(error)}", _way_out(uri)) from error
+        reason = _first_line(error)
+        raise Unavailable(f"{uri} does not answer: {reason}", _way_out(uri, reason)) from error
 
 
 def is_outage(error: Exception, uri: str) -> bool:
@@ -83,9 +84,14 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
-def _way_out(uri: str) -> str:
+def _way_out(uri: str, reason: str) -> str:
     if is_postgres(uri):
         return "start the database or mend MLFLOW_TRACKING_URI; unset it to use the store in this project"
     if is_remote(uri):
         return "start the server or mend MLFLOW_TRACKING_URI; unset it to use the store in this project"
-    return "free some disk space, or wait until the other process has released the database, and run again"
+    # SQLite's own words (sqlite.org/rescode.html).
+    if "is locked" in reason:
+        return "wait until the other process has released the database, and run again"
+    if "is full" in reason:
+        return "free some disk space, and run again"
+    return "look in the system's log whether the disk fails, then run again; `modelworks doctor` examines the database"
