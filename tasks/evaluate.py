@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from modelworks.data import packed
 from modelworks.plan import Stage
 from modelworks.records import Evaluation, TrainedModel
 from tasks.policy import reuse_or_make, stage_task
@@ -17,12 +20,18 @@ def evaluate(run: Run, stage: Stage, trained: TrainedModel) -> Evaluation:
     from modelworks.registry.runs import log_evaluation
 
     run.call_witness()  # for a training that was done before
+
+    def make(aside: Path, final: Path) -> Evaluation:
+        evaluation = library(trained, run.config.evaluate, aside, final, stage.key)
+        packed.confirm(trained.report.dataset.folder, trained.report.dataset.digest)
+        return evaluation
+
     judged_by = dict.fromkeys([*run.config.gate.minimums, run.config.gate.compare])
     return reuse_or_make(
         run,
         stage,
         Evaluation,
-        lambda aside, final: library(trained, run.config.evaluate, aside, final, stage.key),
+        make,
         log=log_evaluation,
         describe=lambda found: ", ".join(f"{name} {found.metrics[name]}" for name in judged_by),
     )

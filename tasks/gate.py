@@ -6,6 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from modelworks.data import packed
 from modelworks.plan import Stage
 from modelworks.records import ModelVersion, Verdict
 from tasks.policy import cached, stage_task
@@ -36,6 +37,8 @@ def gate(run: Run, stage: Stage, version: ModelVersion) -> Verdict:
             opponent = score_opponent(production, saved, version.evaluation)
         judgement = decide(version, run.config.gate, opponent, stage.key)
         verdict_report.write(Path(folder), judgement, run.config.gate.confidence)
+        dataset = version.evaluation.trained.report.dataset
+        packed.confirm(dataset.folder, dataset.digest)
         # Before the verdict itself: where that stands, its report stands.
         verdicts.log(run.client, version.run_id, Path(folder))
         registration.record_verdict(run.client, judgement.verdict)

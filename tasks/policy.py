@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
@@ -16,6 +18,7 @@ from prefect.states import Completed
 
 from modelworks.errors import Unavailable
 from modelworks.faults import fault_point
+from modelworks.locks import locked
 from modelworks.plan import Stage
 from modelworks.records import from_json, to_json
 from modelworks.store import StageStore, damage, write_json
@@ -73,8 +76,11 @@ def reuse_or_make(
     *,
     log: Callable[[MlflowClient, str, R], None],
     describe: Callable[[R], str],
+    work: Path | None = None,
 ) -> R:
     """The stage's stored record if its output is intact, else a new one; logged onto the MLflow run either way.
+
+    Pipelines may have a stage in common: of those that come to it at once, one makes it and the others wait.
 
     Args:
         run: the run at hand.
@@ -83,24 +89,27 @@ def reuse_or_make(
         make: does the work, given a folder to write into and the name it will have; returns the record.
         log: puts the record onto the MLflow run.
         describe: the record in a few words, for the display.
+        work: what `make` keeps to go on from when it is cut off; deleted once its output has its name.
     """
     started = time.monotonic()
     store, root = StageStore(run.project.stages), run.project.root
     final = store.folder(stage.name, stage.key)
-    state = store.state(stage.name, stage.key)
-    if state == "intact":
+    with _alone(run, stage):
+        state = store.state(stage.name, stage.key)
+        if state == "damaged":
+            flaw = damage(final) or "it is of another key"
+            run.display.say(f"  {stage.name}: the stored output is not used, {flaw}: it is made again")
+        if state != "intact":
+            with run.display.working(stage.name), store.write(stage.name, stage.key, stage.ingredients) as aside:
+                write_json(aside / RECORD, to_json(make(aside, final), root))
+            run.outcomes.setdefault(stage.name, "ran")  # before what may have to be tried again
         record = from_json(kind, json.loads((final / RECORD).read_text()), root)
-        run.track(log, record)
-        return cached(run, stage.name, record, started, describe(record))
-    if state == "damaged":
-        run.display.say(
-            f"  {stage.name}: the stored output is not used, {damage(final) or 'it is of another key'}: it is made again"
-        )
-    with run.display.working(stage.name), store.write(stage.name, stage.key, stage.ingredients) as aside:
-        record = make(aside, final)
-        write_json(aside / RECORD, to_json(record, root))
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
     run.track(log, record)
-    run.finished(stage.name, run.outcomes.get(stage.name, "ran"), time.monotonic() - started, describe(record))
+    if stage.name not in run.outcomes:
+        return cached(run, stage.name, record, started, describe(record))
+    run.finished(stage.name, run.outcomes[stage.name], time.monotonic() - started, describe(record))
     return record
 
 
@@ -108,6 +117,16 @@ def cached(run: Run, name: str, record: R, started: float, detail: str) -> R:
     """Say that a stage had nothing to do. Prefect shows the state and hands the record on as the task's result."""
     run.finished(name, "cached", time.monotonic() - started, detail)
     return cast(R, Completed(name="Cached", message="same key, output intact", data=record))
+
+
+def _alone(run: Run, stage: Stage) -> AbstractContextManager[None]:
+    """No other process makes this output, or works where it is made, as long as the block lasts."""
+    return locked(
+        run.project.locks / f"{stage.name}-{stage.key}.lock",
+        "doing the same",
+        seconds=-1,  # as long as a training takes; whoever dies frees it
+        waiting=lambda said: run.display.say(f"  {stage.name}: {said}: waiting for its result"),
+    )
 
 
 def _may_help(_task: Task[..., Any], _task_run: TaskRun, state: State[Any]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from modelworks.config import RunConfig
-from modelworks.errors import Interrupted, Unavailable
+from modelworks.errors import Interrupted, ModelworksError
 from modelworks.plan import Plan
 from modelworks.records import DatasetVersion, Promotion
 from modelworks.stages import settings
@@ -44,8 +44,8 @@ def track(run: Run, plan: Plan, dataset: DatasetVersion, flow_run_id: str) -> It
         stopped = isinstance(error, Interrupted | KeyboardInterrupt)
         try:
             runs.finish(run.client, run.run_id, "KILLED" if stopped or not isinstance(error, Exception) else "FAILED")
-        except Unavailable as outage:  # the error that ends the run is the one to tell
-            run.display.say(f"  {outage.message}: the MLflow run stays open until the next run closes it")
+        except ModelworksError as other:  # the error that ends the run is the one to tell
+            run.display.say(f"  {other.message}: the MLflow run was not closed; the next run closes what is open")
         raise
     runs.finish(run.client, run.run_id, "FINISHED")
 

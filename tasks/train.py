@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelworks.errors import Unavailable
-from modelworks.plan import Plan, training_job, work_folder
+from modelworks.errors import BadInput, ModelworksError
+from modelworks.plan import Plan, Stage, training_job, work_folder
 from modelworks.records import TrainedModel, ValidationReport
-from modelworks.training.events import EventTail
+from modelworks.stages import changed_sources
+from modelworks.training.events import all_events
 from modelworks.training.launch import launch
 from tasks.policy import reuse_or_make, stage_task
 from tasks.run import Run
@@ -36,6 +36,7 @@ def train(run: Run, plan: Plan, report: ValidationReport) -> TrainedModel:
     def make(aside: Path, final: Path) -> TrainedModel:
         nonlocal live
         live = True
+        _confirm_sources(plan.train)
         # The trainer spends its first seconds importing, on one core: so does this process, for the next stage.
         threading.Thread(target=evaluation.preload, daemon=True).start()
         with system_metrics(run.client, run.run_id), _curves(run) as add:
@@ -47,13 +48,28 @@ def train(run: Run, plan: Plan, report: ValidationReport) -> TrainedModel:
         log_training(client, run_id, trained)
         if not live:  # the curves of a training done before belong to this run's picture as well
             with _stream(run) as stream:
-                for event in EventTail(trained.folder / "events.jsonl").new():
+                for event in all_events(trained.folder / "events.jsonl"):
                     stream.add(event)
 
-    trained = reuse_or_make(run, plan.train, TrainedModel, make, log=log, describe=_describe)
-    # Not before the model has its name: without it, the checkpoints would be all there is.
-    shutil.rmtree(work_folder(run.project, plan), ignore_errors=True)
-    return trained
+    return reuse_or_make(
+        run,
+        plan.train,
+        TrainedModel,
+        make,
+        log=log,
+        describe=_describe,
+        work=work_folder(run.project, plan),
+    )
+
+
+def _confirm_sources(stage: Stage) -> None:
+    """Make sure that what the trainer is about to import is what the stage's key tells of.
+
+    Raises:
+        BadInput: it is something else by now.
+    """
+    if changed := changed_sources(stage.ingredients):
+        raise BadInput(f"the source of {changed[0]} was changed since this run began", "run again")
 
 
 def _describe(trained: TrainedModel) -> str:
@@ -81,7 +97,7 @@ def _curves(run: Run) -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
 @contextmanager
 def _stream(run: Run) -> Iterator[MetricStream]:
-    """The way of events to MLflow; a tracking outage never stops a training."""
+    """The way of events to MLflow; whatever becomes of it there, a training goes on and its model is kept."""
     from modelworks.registry.curves import MetricStream
 
     stream = MetricStream(run.client, run.run_id)
@@ -90,5 +106,5 @@ def _stream(run: Run) -> Iterator[MetricStream]:
     finally:
         try:
             stream.close()
-        except Unavailable as error:
+        except ModelworksError as error:
             run.display.say(f"  {error.message}: the curves in MLflow are incomplete, events.jsonl is whole")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from modelworks.data import packed
 from modelworks.plan import Stage
 from modelworks.records import DatasetVersion, ValidationReport
 from tasks.policy import reuse_or_make, stage_task
@@ -17,13 +20,17 @@ def validate(run: Run, stage: Stage, dataset: DatasetVersion) -> ValidationRepor
     from modelworks.validation import stage as library
 
     config = run.config
+
+    def make(aside: Path, final: Path) -> ValidationReport:
+        report = library.validate(dataset, config.split, config.checks, key=stage.key, folder=final, aside=aside)
+        packed.confirm(dataset.folder, dataset.digest)
+        return report
+
     return reuse_or_make(
         run,
         stage,
         ValidationReport,
-        lambda aside, final: library.validate(
-            dataset, config.split, config.checks, key=stage.key, folder=final, aside=aside
-        ),
+        make,
         log=log_validation,
         describe=_describe,
     )

@@ -84,6 +84,35 @@ def test_code_that_is_reached_changes_its_own_digest_alone(
     assert [name for name in before if before[name] != after[name]] == [module]
 
 
+EDITED = """
+import sys
+from pathlib import Path
+import modelworks
+from modelworks.stages import changed_sources, ingredients
+
+made_of = ingredients(upstream={}, config={}, modules=["modelworks.training.events"], libraries=[])
+path = Path(modelworks.__file__).parent / "training" / "events.py"
+source = path.read_text()
+for each in (source, source + "# a comment", source + "ADDED = 1", source + "def half(", None, source):
+    path.unlink() if each is None else path.write_text(each)
+    print(*changed_sources(made_of))
+"""
+
+
+def test_code_that_was_edited_or_deleted_since_is_named(tmp_path: Path) -> None:
+    shutil.copytree(PACKAGE, tmp_path / "modelworks", ignore=shutil.ignore_patterns("__pycache__"))
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", EDITED],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    edited = "modelworks.training.events"
+    assert done.stdout.splitlines() == ["", "", edited, edited, edited, ""]
+
+
 def test_what_training_does_not_reach_is_none_of_its_sources(digests: Callable[..., dict[str, str]]) -> None:
     reached = digests()
     strangers = ("modelworks.registry", "modelworks.validation", "modelworks.evaluation", "modelworks.data.versions")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from modelworks.data import packed
+from modelworks.data import objects, packed
 from modelworks.data.config import SplitConfig
 from modelworks.data.packed import QUARANTINED, TEST, TRAIN
 from modelworks.data.sources import Examples, Fashion, Tweets
@@ -135,6 +135,7 @@ def _job(
     return Job(
         key="benchmark",
         dataset=dataset,
+        dataset_digest=objects.listing_digest(objects.subtree(dataset)),
         splits=folder / "splits.npy",
         classes=tuple(packed.describe(dataset)["classes"]),
         decoded=folder,

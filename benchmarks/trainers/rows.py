@@ -66,6 +66,7 @@ def load(job: Job) -> Rows:
         job.decoded,
         job.decoded_key,
         job.dataset,
+        job.dataset_digest,
         np.load(job.splits),
         job.classes,
         fit=lambda contents: modality.Input.fit(contents, vars(job.model), architecture.assets(job.checkpoint)),

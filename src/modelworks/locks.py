@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from modelworks.errors import Unavailable
 from modelworks.store import disk_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
 __all__ = ["WAY_OUT", "Lock", "MachineLock", "locked"]
@@ -56,8 +56,16 @@ class MachineLock:
 
 
 @contextmanager
-def locked(path: Path, purpose: str, seconds: float = PATIENCE) -> Iterator[None]:
-    """Hold the lock file at `path`, waiting up to `seconds` for another holder.
+def locked(
+    path: Path, purpose: str, seconds: float = PATIENCE, waiting: Callable[[str], None] = lambda said: None
+) -> Iterator[None]:
+    """Hold the lock file at `path`, waiting for another holder.
+
+    Args:
+        path: of the file; it stays.
+        purpose: what its holder does, in words.
+        seconds: to wait at most; negative for as long as it takes.
+        waiting: told who has it, if there is somebody to wait for.
 
     Raises:
         Unavailable: it was not released in time; says who has it since when.
@@ -68,9 +76,13 @@ def locked(path: Path, purpose: str, seconds: float = PATIENCE) -> Iterator[None
     holder = path.with_name(f"{path.name}.holder")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=seconds)
+        lock = FileLock(path)
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
         try:
-            lock.acquire(poll_interval=0.01)
+            if not lock.is_locked:
+                waiting(f"another process is {purpose} already: {_read(holder)}")
+                lock.acquire(timeout=seconds, poll_interval=0.01)
         except Timeout:
             raise Unavailable(f"another process is {purpose} already: {_read(holder)}", WAY_OUT) from None
     try:

@@ -149,6 +149,7 @@ def training_job(project: Project, config: RunConfig, plan: Plan, report: Valida
     return Job(
         key=plan.train.key,
         dataset=report.dataset.folder,
+        dataset_digest=report.dataset.digest,
         splits=report.folder / "splits.npy",
         classes=report.dataset.classes,
         decoded=project.state,

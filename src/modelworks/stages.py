@@ -17,7 +17,7 @@ from typing import Any
 
 from modelworks.digest import canonical_json, json_digest, text_digest
 
-__all__ = ["differences", "ingredients", "key_of", "library_versions", "settings", "sources"]
+__all__ = ["changed_sources", "differences", "ingredients", "key_of", "library_versions", "settings", "sources"]
 
 
 def key_of(ingredients: Mapping[str, str]) -> str:
@@ -71,6 +71,12 @@ def sources(modules: Iterable[str]) -> dict[str, str]:
     return {name: _source_digest(_module_file(name)) for name in sorted(reached)}
 
 
+def changed_sources(ingredients: Mapping[str, str]) -> tuple[str, ...]:
+    """The modules whose source is not any more what these ingredients say."""
+    modules = {name: name.removeprefix("source of ") for name in sorted(ingredients) if name.startswith("source of ")}
+    return tuple(module for name, module in modules.items() if _digest_now(module) != ingredients[name])
+
+
 def library_versions(libraries: Iterable[str]) -> dict[str, str]:
     """The installed version of each distribution, and of Python."""
     versions = {f"library {name}": importlib.metadata.version(name) for name in libraries}
@@ -99,9 +105,22 @@ def _import_graph() -> Any:  # grimp.ImportGraph, whose import waits until neede
     return grimp.build_graph("modelworks", cache_dir=None, exclude_type_checking_imports=True)
 
 
-@cache
+@cache  # for the life of a process, which has the code that it imported
 def _source_digest(path: Path) -> str:
-    return text_digest(ast.dump(_WithoutDocstrings().visit(ast.parse(path.read_bytes()))))[:16]
+    return _code_digest(path.read_bytes())
+
+
+@cache
+def _code_digest(source: bytes) -> str:
+    return text_digest(ast.dump(_WithoutDocstrings().visit(ast.parse(source))))[:16]
+
+
+def _digest_now(module: str) -> str:
+    """Of a module's source as it stands; empty for what is gone or no Python."""
+    try:
+        return _code_digest(_module_file(module).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return ""
 
 
 class _WithoutDocstrings(ast.NodeTransformer):

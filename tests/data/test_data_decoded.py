@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from modelworks.data import packed
+from modelworks.data import objects, packed
 from modelworks.data.decoded import DecodedSet, decoded
 from modelworks.data.packed import QUARANTINED, TEST, TRAIN, VALIDATION
 from modelworks.data.sources.base import Examples
-from modelworks.errors import Corrupt
+from modelworks.errors import Corrupt, Unavailable
 from modelworks.modalities import image, text
 
 
@@ -48,8 +48,10 @@ def fit(tmp_path: Path) -> Counted:
     return Counted(image.Input, {})
 
 
-def make(tmp_path: Path, fit: Counted, key: str = "key") -> DecodedSet:
-    return decoded(tmp_path, key, tmp_path / "set", SPLITS, ("a", "b"), fit=fit, load=image.Input)
+def make(tmp_path: Path, fit: Counted, key: str = "key", digest: str = "") -> DecodedSet:
+    folder = tmp_path / "set"
+    digest = digest or objects.listing_digest(objects.subtree(folder))
+    return decoded(tmp_path, key, folder, digest, SPLITS, ("a", "b"), fit=fit, load=image.Input)
 
 
 def test_training_and_validation_rows_are_decoded_and_learned_from_training_alone(tmp_path: Path, fit: Counted) -> None:
@@ -99,12 +101,23 @@ def test_two_that_want_the_same_rows_at_once_make_them_once(tmp_path: Path, fit:
     assert len(fit.seen) == 1
 
 
+def test_rows_of_another_version_are_not_kept_under_the_key_of_this_one(tmp_path: Path, fit: Counted) -> None:
+    digest = objects.listing_digest(objects.subtree(tmp_path / "set"))
+    pack(tmp_path / "set", "image", IMAGES[::-1])
+    with pytest.raises(Unavailable, match="no longer the version that this run began with"):
+        make(tmp_path, fit, digest=digest)
+    pack(tmp_path / "set", "image", IMAGES)
+    data = make(tmp_path, fit, digest=digest)
+    assert data.arrays["pixels"][:, 0, 0, 0].tolist() == [0, 2, 4, 5]
+
+
 def test_texts_keep_their_tokenizer_beside_them(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     contents = [f"number {number} of many" for number in range(6)]
     pack(tmp_path / "set", "text", contents)
     fit = Counted(text.Input, {"vocabulary": 300, "max_tokens": 8})
-    data = decoded(tmp_path, "key", tmp_path / "set", SPLITS, ("a", "b"), fit=fit, load=text.Input)
+    digest = objects.listing_digest(objects.subtree(tmp_path / "set"))
+    data = decoded(tmp_path, "key", tmp_path / "set", digest, SPLITS, ("a", "b"), fit=fit, load=text.Input)
     again = data.input.decode([contents[row] for row in (0, 2, 4, 5)])
     assert again["tokens"].tolist() == data.arrays["tokens"].tolist()
     assert np.cumsum(again["lengths"]).tolist() == data.arrays["offsets"][1:].tolist()

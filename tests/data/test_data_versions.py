@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from modelworks.data import objects, pins, repository, versions
 from modelworks.data.ingest import ingest, reason_to_work
-from modelworks.data.sources import PINNED, Digits, Folder, Table
+from modelworks.data.sources import PINNED, Digits, Folder, Source, Table
 from modelworks.errors import BadInput, Corrupt, Unavailable
 from modelworks.project import Project
 
@@ -149,10 +149,6 @@ def flip_data(project: Project) -> None:
     flip(project.data / "digits" / "examples.parquet")
 
 
-def add_a_file(project: Project) -> None:
-    (project.data / "digits" / "stray").write_text("")
-
-
 def lose_data_and_cache(project: Project) -> None:
     shutil.rmtree(project.data)
     shutil.rmtree(cache(project))
@@ -180,7 +176,6 @@ def lose_data_cache_and_memory(project: Project) -> None:
         lose_data,
         lose_one_set,
         flip_data,
-        add_a_file,
         lose_data_and_cache,
         damage_data_and_cache,
         lose_data_and_an_object,
@@ -195,6 +190,43 @@ def test_lost_or_damaged_data_is_put_back(project: Project, fault: Callable[[Pro
     assert objects.subtree(project.data) == before
     assert pins.read(project) == pin
     assert ingest(project, DIGITS)[1] == ingest(project, REVIEWS)[1] == "verified"
+
+
+@pytest.mark.parametrize("place", ["notes.txt", "digits/notes.txt", "mine/deep/notes.txt"])
+def test_a_file_that_is_not_ours_is_never_lost(project: Project, place: str) -> None:
+    (notes := project.data / place).parent.mkdir(parents=True, exist_ok=True)
+    notes.write_text("written nowhere else")
+    flip_data(project)
+    with pytest.raises(BadInput, match=f"{notes} would be lost") as caught:
+        ingest(project, DIGITS)
+    assert "move it elsewhere" in caught.value.hint
+    assert notes.read_text() == "written nowhere else"
+    notes.rename(project.root / "notes.txt")
+    assert ingest(project, DIGITS)[1] == "ran"
+
+
+def test_a_file_in_the_way_of_a_new_data_set_is_not_lost(tmp_path: Path) -> None:
+    write_reviews(tmp_path)
+    project = Project(tmp_path)
+    (notes := project.data / "reviews" / "notes.txt").parent.mkdir(parents=True)
+    notes.write_text("written nowhere else")
+    with pytest.raises(BadInput, match=f"{notes} would be lost"):
+        ingest(project, REVIEWS)
+    assert notes.read_text() == "written nowhere else"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        Table(kind="table", path="data/reviews.csv", text="text", label="label"),
+        Folder(kind="folder", path="data/../data/leaves"),
+    ],
+)
+def test_a_source_in_data_is_refused_and_left_alone(project: Project, source: Source) -> None:
+    write_reviews(project.data)
+    with pytest.raises(BadInput, match=r"source\.path: .* is in data/"):
+        ingest(project, source)
+    assert (project.data / "reviews.csv").is_file()
 
 
 @pytest.mark.parametrize("remote_too", [False, True])

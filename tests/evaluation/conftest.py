@@ -74,10 +74,7 @@ def save_model(
         },
         network=architecture.build(settings, inputs.shape, len(classes)),
         inputs=inputs,
-        sources={
-            "architecture": Path(architecture.__file__),
-            "modality": Path(sys.modules[type(inputs).__module__].__file__),
-        },
+        sources=saved.sources(architecture, sys.modules[type(inputs).__module__]),
         training_ids=np.sort(np.array([int(each[:16], 16) for each in seen], dtype=np.uint64)),
     )
 

@@ -38,7 +38,7 @@ class Made:
     network: nn.Module
     inputs: Any
     description: dict[str, Any]
-    sources: dict[str, Path]
+    sources: dict[str, bytes]
     contents: list[Any]
 
     def save(self, folder: Path) -> str:
@@ -79,7 +79,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ModelConfig], Ma
                 "architecture": configuration,
                 "shape": inputs.shape,
             },
-            sources={"architecture": Path(str(architecture.__file__)), "modality": Path(str(modality.__file__))},
+            sources=saved.sources(architecture, modality),
             contents=contents,
         )
         return made[section.kind]

@@ -35,7 +35,7 @@ def save(folder: Path, architecture: Path) -> str:
         description=description,
         network=cnn.build(configuration, inputs.shape, 2),
         inputs=inputs,
-        sources={"architecture": architecture, "modality": Path(image.__file__)},
+        sources={**saved.sources(cnn, image), "architecture": architecture.read_bytes()},
         training_ids=np.arange(3, dtype=np.uint64),
     )
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from clones import commit, git, other_version
+from runs import DATASET
 
 from modelworks import git as asked
+from modelworks.data import objects
+from modelworks.errors import Unavailable
+from modelworks.project import Project
 from modelworks.rebuild import observe
 
 
@@ -50,6 +57,32 @@ def test_changes_with_a_password_are_not_kept_and_that_is_said(root: Path) -> No
     assert code.patch == ""
     assert "password" in code.missing
     assert "canary" not in code.missing
+
+
+def test_code_that_was_edited_while_a_version_was_made_is_not_taken_for_what_made_it(root: Path) -> None:
+    (root / "src" / "modelworks" / "one.py").write_text("ONE = 2\n")
+    code = observe._code(root, ["modelworks.one"])
+    assert code.patch == ""
+    assert code.missing == "the source of modelworks.one was changed while it was made"
+
+
+def test_a_pin_that_is_of_another_version_by_now_is_not_recorded(project: Project) -> None:
+    first, second = (pinned(project, content) for content in (b"first", b"second"))
+    assert observe._pin(project, replace(DATASET, digest=second)).pin == (project.root / "data.dvc").read_text()
+    with pytest.raises(Unavailable, match="no longer pins the version of digits that this run began with"):
+        observe._pin(project, replace(DATASET, digest=first))
+
+
+def pinned(project: Project, content: bytes) -> str:
+    """Pin data whose one file has this content, as DVC does; the digest of its data set."""
+    files = {"examples.parquet": hashlib.md5(content).hexdigest()}
+    listing = json.dumps([{"md5": md5, "relpath": f"digits/{name}"} for name, md5 in files.items()])
+    pin = hashlib.md5(listing.encode()).hexdigest() + ".dir"
+    place = objects.cache(project) / pin[:2] / pin[2:]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(listing)
+    (project.root / "data.dvc").write_text(f"outs:\n- md5: {pin}\n  path: data\n")
+    return objects.listing_digest(files)
 
 
 def test_outside_git_that_is_said() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,6 @@ import torch
 from makings import MAKING
 from tracking_server import LossyProxy, tracking_server
 
-import modelworks.modalities
-import modelworks.models
 from modelworks.data import packed
 from modelworks.data.sources.base import Examples
 from modelworks.evaluation import predict
@@ -41,7 +40,6 @@ from modelworks.registry.witness import Witness
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CODE = {"models": Path(modelworks.models.__path__[0]), "modalities": Path(modelworks.modalities.__path__[0])}
 NAME = "small"
 
 
@@ -122,10 +120,7 @@ def evaluate(project: Project) -> Callable[..., Evaluation]:
             },
             network=architecture.build(section, inputs.shape, len(report.dataset.classes)),
             inputs=inputs,
-            sources={
-                "architecture": Path(str(architecture.__file__)),
-                "modality": CODE["modalities"] / f"{modality}.py",
-            },
+            sources=saved.sources(architecture, sys.modules[type(inputs).__module__]),
             training_ids=np.zeros(0, dtype=np.uint64),
         )
         trained = TrainedModel(

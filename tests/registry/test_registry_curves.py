@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
-from modelworks.errors import Unavailable
+from modelworks.errors import BadInput, Unavailable
 from modelworks.registry.curves import MetricStream
 
 if TYPE_CHECKING:
@@ -98,4 +98,16 @@ def test_close_says_when_the_server_is_still_away(flaky: Flaky, begin: Begin) ->
     stream.add(step(0))
     flaky.away = True
     with pytest.raises(Unavailable, match="connection refused"):
+        stream.close()
+
+
+@pytest.mark.parametrize("purged", [False, True])
+def test_close_says_when_the_run_was_deleted(client: MlflowClient, begin: Begin, purged: bool) -> None:
+    run_id = begin()
+    stream = MetricStream(client, run_id)
+    client.delete_run(run_id)
+    if purged:  # as `mlflow gc` does
+        client._tracking_client.store._hard_delete_run(run_id)
+    stream.add(step(0))
+    with pytest.raises(BadInput, match=f"was deleted: .*{run_id}"):
         stream.close()

@@ -11,33 +11,17 @@ from pathlib import Path
 
 import psutil
 import pytest
-from commands import REPOSITORY
 from registry.conftest import _quiet, empty_store, project  # noqa: F401  # fixtures
+from runs import CONFIG, DATASET
 from tracking_server import tracking_server
 
-from modelworks import config as configuration
 from modelworks.errors import BadInput, Interrupted
 from modelworks.plan import make_plan
 from modelworks.project import Project
-from modelworks.records import DatasetVersion
 from modelworks.registry import store
 from tasks.display import PlainDisplay
 from tasks.publish import track
 from tasks.run import Run
-
-CONFIG = configuration.load(
-    REPOSITORY / "configs" / "digits_cnn.yaml", ["compute.device=cpu", "compute.precision=fp32"]
-)
-DATASET = DatasetVersion(
-    name="digits",
-    folder=Path("data/digits"),
-    digest="0123456789abcdef0123456789abcdef.dir",
-    modality="image",
-    classes=("0", "1"),
-    rows=10,
-    source={},
-    licence="",
-)
 
 
 def pass_stages(run: Run, ending: Callable[[], None]) -> None:
@@ -93,4 +77,18 @@ def test_the_first_error_is_the_one_told_when_the_store_is_away_at_the_end(
             pass_stages(run, ending)
     said = capsys.readouterr().err
     assert f"{address} does not answer" in said
-    assert "the MLflow run stays open until the next run closes it" in said
+    assert "the MLflow run was not closed; the next run closes what is open" in said
+
+
+def test_the_first_error_is_the_one_told_when_somebody_has_deleted_the_run(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(project, CONFIG, store.connect(project), PlainDisplay())
+
+    def ending() -> None:
+        run.client.delete_run(run.run_id)
+        raise BadInput("no such rows")
+
+    with pytest.raises(BadInput, match="no such rows"):
+        pass_stages(run, ending)
+    assert f"{run.run_id} must be in the 'active' state" in capsys.readouterr().err

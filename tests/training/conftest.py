@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from trainings import CPU
 
-from modelworks.data import packed
+from modelworks.data import objects, packed
 from modelworks.data.config import SplitConfig
 from modelworks.data.decoded import DecodedSet
 from modelworks.data.packed import TRAIN, VALIDATION
@@ -98,6 +98,7 @@ def make_job(digits: Path, decodings: Path) -> Callable[..., Job]:
         return Job(
             key="key",
             dataset=digits,
+            dataset_digest=objects.listing_digest(objects.subtree(digits)),
             splits=digits / "splits.npy",
             classes=tuple(packed.describe(digits)["classes"]),
             decoded=decodings,

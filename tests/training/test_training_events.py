@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modelworks.training.events import EventLog, EventTail
+from modelworks.training.events import EventLog, EventTail, all_events
 
 
 def test_a_reader_sees_events_as_they_are_written(tmp_path: Path) -> None:
@@ -43,3 +43,11 @@ def test_events_of_an_earlier_attempt_are_not_told_again(tmp_path: Path) -> None
     assert [event["attempt"] for event in tail.new()] == [2]
     assert path.read_text().count("\n") == 2
     assert path.read_text().startswith('{"type": "start"}\n{"type": "start"')
+
+
+def test_all_that_a_training_told_is_read_when_it_is_over(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl")
+    log.write("start", steps=2)
+    log.write("done", step=2)
+    log.close()
+    assert [event["type"] for event in all_events(tmp_path / "events.jsonl")] == ["start", "done"]

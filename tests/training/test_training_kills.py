@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from modelworks.data import packed
+from modelworks.data import objects, packed
 from modelworks.data.sources.base import Examples
 from modelworks.models.config import Cnn, ModelConfig, Pretrained, Transformer
 from modelworks.training.config import AugmentConfig, TrainConfig
@@ -158,6 +158,7 @@ def swept(
             **{
                 **vars(digits),
                 "dataset": folder,
+                "dataset_digest": objects.listing_digest(objects.subtree(folder)),
                 "splits": folder / "splits.npy",
                 "classes": digits.classes if images else ("a", "b"),
                 "decoded": root,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ import numpy as np
 import psutil
 import pytest
 
+import modelworks
 from modelworks.data import packed
 from modelworks.errors import BadInput, Interrupted, Refused, Unavailable
 from modelworks.models import saved
@@ -276,6 +280,62 @@ def test_a_trainer_ends_with_its_parent(make_job: Callable[..., Job], tmp_path: 
         assert poll.poll(30_000), "the trainer lives on"
         os.close(child)
     assert len(list((job.work / "checkpoints").glob("step-*"))) == 1, "it left without a checkpoint"
+
+
+def test_a_trainer_waits_for_one_that_a_killed_run_left_in_its_work_folder_and_then_has_it_alone(
+    make_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    job = make_job(tmp_path / "work", epochs=1)
+    job.work.mkdir()
+    left, alone = os.open(job.work, os.O_RDONLY), os.open(job.work, os.O_RDONLY)
+    fcntl.flock(left, fcntl.LOCK_EX)
+    told: list[tuple[str, bool]] = []
+    waiting = threading.Thread(target=run, args=(job, lambda event: told.append((event["type"], is_locked(alone)))))
+    waiting.start()
+    while not told and not any(has_open(child, job.work) for child in trainers()):
+        waiting.join(0.02)
+        assert waiting.is_alive()
+    assert told == []
+    os.close(left)
+    waiting.join()
+    assert told[0] == ("start", True)
+    assert told[-1][0] == "done"
+    os.close(alone)
+
+
+def is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
+
+
+def has_open(process: psutil.Process, path: Path) -> bool:
+    """Whether a process has a folder open."""
+    try:
+        return any(each.resolve() == path for each in Path(f"/proc/{process.pid}/fd").iterdir())
+    except FileNotFoundError:  # it has ended, or closed one of them
+        return False
+
+
+def test_the_code_that_is_saved_is_what_was_trained_whatever_happens_to_its_files_meanwhile(
+    make_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = Path(modelworks.__file__).parent
+    copy = shutil.copytree(package, tmp_path / "modelworks", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    code = {"architecture.py": "models/cnn.py", "modality.py": "modalities/image.py", "saved.py": "models/saved.py"}
+
+    def edit(event: Event) -> None:
+        if event["type"] == "start":
+            for name in code.values():
+                (copy / name).write_text("raise RuntimeError('edited')")
+
+    _, folder = run(make_job(tmp_path / "work"), edit)
+    for name, source in code.items():
+        assert (folder / "model" / name).read_bytes() == (package / source).read_bytes()
 
 
 def test_the_saved_model_scores_what_the_trainer_saw(undisturbed: Path, digits: Path) -> None:

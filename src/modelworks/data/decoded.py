@@ -87,6 +87,7 @@ def decoded(
     store: Path,
     key: str,
     dataset: Path,
+    digest: str,
     splits: np.ndarray,
     classes: tuple[str, ...],
     *,
@@ -97,6 +98,9 @@ def decoded(
 
     Args:
         store: the folder that keeps decoded sets.
+        key: of this one.
+        dataset: the folder of the packed data set.
+        digest: of that folder.
         splits: int8, one code per row of the dataset's examples; test and quarantined rows are left out.
         fit: learns an Input from the contents of the training rows.
         load: makes an Input from its spec and its folder.
@@ -111,6 +115,7 @@ def decoded(
             decodings.clear_leftovers("decoded")
             with decodings.write("decoded", key, {}) as aside:
                 _make(aside, dataset, splits, classes, fit)
+                packed.confirm(dataset, digest)
     arrays, mappings, files = {}, [], {}
     for name, (kind, shape) in json.loads((folder / ARRAYS).read_text()).items():
         path = folder / f"{name}.bin"

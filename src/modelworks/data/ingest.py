@@ -134,6 +134,7 @@ def _listing(built: Path) -> dict[str, str]:
 def _replace(folder: Path, built: Path) -> None:
     folder.parent.mkdir(exist_ok=True)
     if folder.exists():
+        packed.refuse_strangers(folder.parent, [f"{folder.name}/{path}" for path in objects.subtree(folder)])
         shutil.rmtree(folder)
     fault_point("ingest.before_move")
     shutil.move(built, folder)

@@ -11,11 +11,12 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from modelworks.errors import Corrupt
+from modelworks.data import objects
+from modelworks.errors import BadInput, Corrupt, Unavailable
 from modelworks.store import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -31,12 +32,15 @@ __all__ = [
     "TRAIN",
     "VALIDATION",
     "assign_splits",
+    "confirm",
     "describe",
     "read",
+    "refuse_strangers",
     "stream",
     "write",
 ]
 
+FILES = ("dataset.json", "examples.parquet")
 TRAIN, VALIDATION, TEST, QUARANTINED = 0, 1, 2, -1
 SPLIT_NAMES = ("train", "validation", "test")
 
@@ -81,6 +85,37 @@ def write(
             "licence": examples.licence,
         },
     )
+
+
+def refuse_strangers(data: Path, paths: Iterable[str]) -> None:
+    """Of files below data/ that are to make way, let none be lost that cannot be made again.
+
+    Raises:
+        BadInput: one is not part of a packed data set.
+    """
+    for path in paths:
+        if path.count("/") != 1 or path.partition("/")[2] not in FILES:
+            raise BadInput(
+                f"{data / path} would be lost: it is not what data.dvc pins, and data/ holds nothing else",
+                "move it elsewhere and run again",
+            )
+
+
+def confirm(folder: Path, digest: str) -> None:
+    """Make sure that what was just read of a data set was that version.
+
+    Raises:
+        Unavailable: the data set is another by now.
+    """
+    try:
+        found = objects.listing_digest(objects.subtree(folder))
+    except FileNotFoundError:  # it is being replaced
+        found = ""
+    if found != digest:
+        raise Unavailable(
+            f"{folder} is no longer the version that this run began with",
+            "another run has brought a newer one, or its files were changed: run again",
+        )
 
 
 def describe(folder: Path) -> dict[str, Any]:

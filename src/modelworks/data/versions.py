@@ -69,6 +69,7 @@ def fetch(project: Project, lent: Mapping[str, Any] | None = None) -> bool:
         lent: DVC settings in place of the project's own.
 
     Raises:
+        BadInput: data/ has a file that neither is ours nor lies in the cache: it would be lost.
         Corrupt: the remote's bytes are not what the pin says.
         Unavailable: the remote cannot be reached.
     """
@@ -78,11 +79,12 @@ def fetch(project: Project, lent: Mapping[str, Any] | None = None) -> bool:
             _download(repository, project, digest)
         if not objects.complete(cache, digest):
             return False
-        listing = objects.listing(cache, digest)
+        listing = objects.listing(cache, digest) or {}
+        others = [path for path, md5 in objects.subtree(project.data).items() if listing.get(path) != md5]
+        packed.refuse_strangers(project.data, others)
         # A file that changed without a trace in size and time is what DVC thinks it is: it would be left as it is.
-        for path, md5 in objects.subtree(project.data).items():
-            if listing is None or listing.get(path) != md5:
-                (project.data / path).unlink()
+        for path in others:
+            (project.data / path).unlink()
         repository.checkout(force=True)
         return True
 

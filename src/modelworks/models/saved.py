@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["DamagedModel", "SavedModel", "load", "save", "verify"]
+__all__ = ["DamagedModel", "SavedModel", "load", "save", "sources", "verify"]
 
 MANIFEST = "manifest.json"
 CHUNK = 8192
@@ -78,7 +78,7 @@ def save(
     description: Mapping[str, Any],
     network: nn.Module,
     inputs: Any,
-    sources: Mapping[str, Path],
+    sources: Mapping[str, bytes],
     training_ids: np.ndarray,
 ) -> str:
     """Write a model into an empty folder and return its digest.
@@ -88,7 +88,7 @@ def save(
         description: kind, modality, labels, architecture, shape.
         network: its state is stored in float32.
         inputs: the modality's Input, whose spec and files are stored.
-        sources: the files to keep as architecture.py and modality.py, under the keys "architecture" and "modality".
+        sources: the code, as `sources` read it.
         training_ids: sorted uint64.
     """
     import numpy as np
@@ -101,11 +101,17 @@ def save(
     (folder / "model.json").write_text(
         json.dumps({**description, "input": inputs.spec}, indent=1, ensure_ascii=False) + "\n"
     )
-    for name, path in {**sources, "saved": Path(__file__)}.items():
-        (folder / f"{name}.py").write_bytes(path.read_bytes())
+    for name, source in sources.items():
+        (folder / f"{name}.py").write_bytes(source)
     np.save(folder / "training_ids.npy", training_ids, allow_pickle=False)
     (folder / MANIFEST).write_text(json.dumps(_files(folder), indent=1, sort_keys=True) + "\n")
     return verify(folder)
+
+
+def sources(architecture: ModuleType, modality: ModuleType) -> dict[str, bytes]:
+    """The code of a model, to be read when it is imported: by the time the model is saved, its files may be others."""
+    modules = {"architecture": architecture, "modality": modality, "saved": sys.modules[__name__]}
+    return {name: Path(str(module.__file__)).read_bytes() for name, module in modules.items()}
 
 
 def verify(folder: Path) -> str:

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelworks import git
+from modelworks.data import objects, pins
 from modelworks.data.remotes import remotes
 from modelworks.digest import file_digest
+from modelworks.errors import Unavailable
 from modelworks.making import Code, Machine, Making, Pin
 from modelworks.secrets import redacted
+from modelworks.stages import changed_sources
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from modelworks.config import RunConfig
     from modelworks.plan import Plan
@@ -33,12 +36,17 @@ REMADE = ("validate", "train", "evaluate")
 
 
 def observe(project: Project, config: RunConfig, plan: Plan, dataset: DatasetVersion) -> Making:
-    """What a version that is registered now depends on."""
-    root = git.code_root()
+    """What a version that is registered now depends on.
+
+    Raises:
+        Unavailable: data.dvc is not any more what the run began with.
+    """
+    root, made_of = git.code_root(), ingredients(plan)
+    changed = sorted({name for each in made_of.values() for name in changed_sources(each)})
     lock = root / "requirements.lock" if root else None
     names = [item.name for item in dataclasses.fields(config)]
     return Making(
-        code=_code(root),
+        code=_code(root, changed),
         data=_pin(project, dataset),
         config=config.section(*names),
         lock=file_digest(lock) if lock and lock.is_file() else "",
@@ -46,7 +54,7 @@ def observe(project: Project, config: RunConfig, plan: Plan, dataset: DatasetVer
         machine=machine(plan.hardware),
         python=platform.python_version(),
         libraries=installed(),
-        ingredients=ingredients(plan),
+        ingredients=made_of,
     )
 
 
@@ -85,11 +93,13 @@ def machine(hardware: Hardware) -> Machine:
     )
 
 
-def _code(root: Path | None) -> Code:
+def _code(root: Path | None, changed: Sequence[str] = ()) -> Code:
     if root is None:
         return Code(commit="", folder="", patch="", missing="the code that ran was not in a git repository")
     patch, missing = git.changes(root).decode(errors="surrogateescape"), ""
-    if len(patch) > LARGEST_PATCH:
+    if changed:
+        missing = f"the source of {', '.join(changed)} was changed while it was made"
+    elif len(patch) > LARGEST_PATCH:
         missing = f"the code differed from its commit by {len(patch):,} bytes, and at most {LARGEST_PATCH:,} are kept"
     elif redacted(patch) != patch:
         missing = "what the code differed by from its commit holds a password or key, and was not kept"
@@ -99,6 +109,12 @@ def _code(root: Path | None) -> Code:
 def _pin(project: Project, dataset: DatasetVersion) -> Pin:
     path = project.root / "data.dvc"
     default, addresses = remotes(project)
+    listed = pins.files(project, dataset.name)
+    if listed is not None and objects.listing_digest(listed) != dataset.digest:
+        raise Unavailable(
+            f"{path} no longer pins the version of {dataset.name} that this run began with",
+            "another run has brought a newer one, or the file was changed: run again",
+        )
     return Pin(
         dataset=dataset.name,
         digest=dataset.digest,

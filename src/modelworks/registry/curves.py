@@ -54,8 +54,11 @@ class MetricStream:
     def close(self) -> None:
         """Send what is left.
 
+        What was not sent is lost to the server, not to the trainer's events file.
+
         Raises:
-            Unavailable: the server is still away; what was not sent is lost to it, not to the trainer's events file.
+            BadInput: the server refuses our credentials, or the run was deleted.
+            Unavailable: the server is still away.
         """
         self._closing.set()
         self._thread.join()

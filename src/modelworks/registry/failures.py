@@ -21,6 +21,9 @@ __all__ = ["is_outage", "is_remote", "said_clearly", "tracking_errors"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
+DELETED = ("must be in the 'active' state", "Run with id=")
+"""MLflow's words for a run or an experiment that can be restored, and for a run that cannot; no code tells them."""
+
 
 def is_remote(uri: str) -> bool:
     """Whether a tracking address is a server's."""
@@ -40,7 +43,7 @@ def said_clearly(function: Callable[Concatenate[MlflowClient, P], R]) -> Callabl
 
 @contextmanager
 def tracking_errors(uri: str) -> Iterator[None]:
-    """Turn an outage of the tracking store into `Unavailable` and refused credentials into `BadInput`.
+    """Turn an outage of the tracking store into `Unavailable`; refused credentials and a deleted run into `BadInput`.
 
     Anything else that MLflow raises is our own bug and passes.
     """
@@ -54,6 +57,11 @@ def tracking_errors(uri: str) -> Iterator[None]:
         reason = _first_line(error)
         if error.error_code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
             raise _refusal(uri, reason) from error
+        if any(words in reason for words in DELETED):
+            raise BadInput(
+                f"{uri}: the run, or its experiment, was deleted: {reason}",
+                "restore it in MLflow, or run again: what is done stays done",
+            ) from error
         if is_outage(error, uri):
             raise Unavailable(f"{uri} does not answer: {reason}", _way_out(uri, reason)) from error
         raise

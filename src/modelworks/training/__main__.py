@@ -11,14 +11,16 @@ JOB.json` does as well. The first writes events.jsonl, the others theirs beside 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelworks.errors import Interrupted, ModelworksError
+from modelworks.errors import Interrupted, ModelworksError, Unavailable
 from modelworks.process import die_with_parent, spare_imported_garbage
 from modelworks.store import disk_errors
 from modelworks.training.events import EventLog
@@ -26,6 +28,9 @@ from modelworks.training.job import Job, events_name
 
 if TYPE_CHECKING:
     from types import FrameType
+
+PATIENCE = 60.0
+"""Seconds for a trainer that nobody waits for any more to end."""
 
 
 def main() -> int:
@@ -43,6 +48,8 @@ def main() -> int:
     events = EventLog(job.work / events_name(int(os.environ.get("RANK", "0"))))
     try:
         die_with_parent(job.parent or os.getppid())
+        if os.environ.get("RANK", "0") == "0":
+            _wait_for_the_one_before(job.work)
         with disk_errors(job.work):
             if job.hardware.ray:
                 from modelworks.training import ray
@@ -64,6 +71,28 @@ def _awaited() -> str:
     from modelworks.training import fit  # noqa: F401  # imported for the time when there is a job
 
     return sys.stdin.readline().strip()
+
+
+def _wait_for_the_one_before(work: Path) -> None:
+    """Be alone in the work folder until this process ends.
+
+    A trainer whose run was killed writes a checkpoint before it ends: there this one goes on.
+
+    Raises:
+        Unavailable: it does not end.
+    """
+    descriptor, deadline = os.open(work, os.O_RDONLY), time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"the trainer of an earlier run is still at work in {work}", "end that process, and run again"
+                ) from None
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _log_to(path: Path) -> None:

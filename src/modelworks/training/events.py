@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["EventLog", "EventTail"]
+__all__ = ["EventLog", "EventTail", "all_events"]
 
 
 class EventLog:
@@ -66,6 +66,12 @@ class EventTail:
         self._position += len(whole)
         for line in whole.splitlines():
             yield json.loads(line)
+
+
+def all_events(path: Path) -> Iterator[dict[str, Any]]:
+    """What a training that is over has told."""
+    with path.open(encoding="utf-8") as stream:
+        yield from map(json.loads, stream)
 
 
 def _whole_bytes(path: Path) -> int:

@@ -8,7 +8,6 @@ import random
 import shutil
 import signal
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,6 +49,7 @@ def fit(job: Job, events: EventLog, world: World | None = None, stop: Stop | Non
     _fix_randomness(job)
     architecture = importlib.import_module(f"modelworks.models.{job.model.kind}")
     modality = importlib.import_module(f"modelworks.modalities.{job.model.modality}")
+    sources = saved.sources(architecture, modality)
     data = _rows(job, architecture, modality)
     with _fitting_checkpoint():
         configuration = architecture.configure(vars(job.model), job.checkpoint)
@@ -93,7 +93,7 @@ def fit(job: Job, events: EventLog, world: World | None = None, stop: Stop | Non
         },
         network=network,
         inputs=data.input,
-        sources={"architecture": Path(str(architecture.__file__)), "modality": Path(str(modality.__file__))},
+        sources=sources,
         training_ids=np.sort(data.ids[data.splits == TRAIN]),
     )
     fault_point("train.after_save")
@@ -133,6 +133,7 @@ def _rows(job: Job, architecture: Any, modality: Any) -> DecodedSet:
         job.decoded,
         job.decoded_key,
         job.dataset,
+        job.dataset_digest,
         np.load(job.splits, allow_pickle=False),
         job.classes,
         fit=lambda contents: modality.Input.fit(contents, vars(job.model), architecture.assets(job.checkpoint)),

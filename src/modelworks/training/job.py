@@ -24,6 +24,8 @@ class Job:
     key: str
     dataset: Path
     """Folder with examples.parquet and dataset.json."""
+    dataset_digest: str
+    """Of that folder."""
     splits: Path
     """splits.npy: one int8 code per row of the examples."""
     classes: tuple[str, ...]

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from modelworks.errors import BadInput
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["PACKAGED", "SPLITS", "Examples", "Modality", "Source", "dataset_name"]
+__all__ = ["PACKAGED", "SPLITS", "Examples", "Modality", "Source", "dataset_name", "located"]
 
 Modality = Literal["image", "text"]
 
@@ -96,3 +98,18 @@ def dataset_name(given: str, file: str) -> str:
     if name in PACKAGED:
         raise ValueError(f"name {name!r} belongs to a packaged data set; give this one another, e.g. name: my-{name}")
     return name
+
+
+def located(path: str, root: Path) -> Path:
+    """Where a user's own file or folder is; a relative path is below `root`.
+
+    Raises:
+        BadInput: it is in data/, where only what DVC pins stays.
+    """
+    found = root / Path(path).expanduser()
+    if found.resolve().is_relative_to((root / "data").resolve()):
+        raise BadInput(
+            f"source.path: {found} is in data/, which holds what DVC pins of your sources and nothing else",
+            "move it elsewhere, e.g. into sources/, and name that",
+        )
+    return found

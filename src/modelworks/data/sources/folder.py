@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from modelworks.data.sources.base import SPLITS, Examples, Modality, dataset_name
+from modelworks.data.sources.base import SPLITS, Examples, Modality, dataset_name, located
 from modelworks.digest import json_digest, text_digest
 from modelworks.errors import BadInput
 
@@ -70,7 +70,7 @@ class Folder:
         )
 
     def _base(self, root: Path) -> Path:
-        base = root / Path(self.path).expanduser()
+        base = located(self.path, root)
         if not base.is_dir():
             problem = "is not a folder" if base.exists() else "does not exist"
             raise BadInput(f"source.path: {base} {problem}", "name a folder with one sub-folder of images per class")

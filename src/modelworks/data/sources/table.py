@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from modelworks.data.sources.base import SPLITS, Examples, Modality, dataset_name
+from modelworks.data.sources.base import SPLITS, Examples, Modality, dataset_name, located
 from modelworks.digest import file_digest, json_digest
 from modelworks.errors import BadInput
 
@@ -82,7 +82,7 @@ class Table:
         return Examples(modality="text", columns=columns, licence=self.licence, source_digest=file_digest(path))
 
     def _file(self, root: Path) -> Path:
-        path = root / Path(self.path).expanduser()
+        path = located(self.path, root)
         if not path.is_file():
             problem = "is not a file" if path.exists() else "does not exist"
             raise BadInput(f"source.path: {path} {problem}", f"name a table ending in {', '.join(FORMATS)}")

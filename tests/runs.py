@@ -1,0 +1,26 @@
+"""What the tasks of a run are given, where a test is not about that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from commands import REPOSITORY
+
+from modelworks import config as configuration
+from modelworks.records import DatasetVersion
+
+__all__ = ["CONFIG", "DATASET"]
+
+CONFIG = configuration.load(
+    REPOSITORY / "configs" / "digits_cnn.yaml", ["compute.device=cpu", "compute.precision=fp32"]
+)
+DATASET = DatasetVersion(
+    name="digits",
+    folder=Path("data/digits"),
+    digest="0123456789abcdef0123456789abcdef.dir",
+    modality="image",
+    classes=("0", "1"),
+    rows=10,
+    source={},
+    licence="",
+)
