@@ -14,14 +14,17 @@ __all__ = ["ingest"]
 
 @stage_task("ingest")
 def ingest(run: Run) -> DatasetVersion:
-    """The data version that this run stands on."""
+    """The data version that this run stands on, which has what the gate is to cut it by: training takes hours."""
     from modelworks.current import outlook
+    from modelworks.evaluation.slices import demand_columns
 
     started = time.monotonic()
     if outlook(run.project, run.config).reasons["train"]:
         run.call_trainer()
     with run.display.working("ingest"):
         dataset, outcome = library.ingest(run.project, run.config.source)
+        if run.config.gate.slices:
+            demand_columns(dataset, run.config.gate.slices.by)
     detail = f"data {dataset.name} {dataset.digest[:12]}, {dataset.rows:,} rows, {len(dataset.classes)} classes"
     run.finished("ingest", outcome, time.monotonic() - started, detail)
     return dataset

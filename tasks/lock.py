@@ -10,6 +10,7 @@ from modelworks.errors import BadInput, Unavailable
 from modelworks.locks import PATIENCE, WAY_OUT, Lock, MachineLock
 from modelworks.project import Project
 from modelworks.registry.advisory import AdvisoryLock
+from modelworks.registry.failures import is_remote
 from modelworks.registry.guard import is_local, machine_lock
 from modelworks.registry.postgres import is_postgres
 from modelworks.secrets import without_password
@@ -23,9 +24,10 @@ LEASE = 60.0
 def choose_lock(project: Project) -> Lock:
     """The lock for a project's store.
 
-    A store that is a PostgreSQL database has locks itself. Any other on this machine needs no more than the kernel's.
-    A tracking server is shared: by the locks of its PostgreSQL database if `MODELWORKS_LOCK_URL` names it, else by a
-    limit of the Prefect server that is shared too.
+    A store that is a PostgreSQL database has locks itself, and one in a file needs no more than the kernel's. A tracking
+    server is shared, also one on loopback, which may stand behind a proxy: by the locks of its PostgreSQL database if
+    `MODELWORKS_LOCK_URL` names it, else by a limit of the Prefect server that is shared too. One on loopback is not: a
+    run may have started it for itself.
 
     Raises:
         BadInput: `MODELWORKS_LOCK_URL` is not the address of a PostgreSQL database.
@@ -34,18 +36,18 @@ def choose_lock(project: Project) -> Lock:
         return AdvisoryLock(project.lock_url)  # also where the store's own address is that of a transaction pooler
     if is_postgres(project.tracking_uri):
         return AdvisoryLock(project.tracking_uri, variable="MLFLOW_TRACKING_URI")
-    if not is_local(project.tracking_uri) and project.prefect_url and not is_local(project.prefect_url):
+    if is_remote(project.tracking_uri) and project.prefect_url and not is_local(project.prefect_url):
         return PrefectLimit(project.prefect_url)
     return machine_lock(project)
 
 
 def warning(project: Project, lock: Lock) -> str:
     """What is wrong with a lock for a project's store; empty for nothing."""
-    if is_local(project.tracking_uri) or not isinstance(lock, MachineLock):
+    if not is_remote(project.tracking_uri) or not isinstance(lock, MachineLock):
         return ""
     return (
-        f"{without_password(project.tracking_uri)} is shared, but the lock is this machine's alone: let no other machine "
-        "promote or register, or set MODELWORKS_LOCK_URL (PostgreSQL) or PREFECT_API_URL (a shared server)"
+        f"{without_password(project.tracking_uri)} may be shared, but the lock is one user's on this machine: let nobody "
+        "else promote or register, or set MODELWORKS_LOCK_URL (PostgreSQL) or PREFECT_API_URL (a server not on loopback)"
     )
 
 
@@ -67,28 +69,51 @@ class PrefectLimit:
 
         Raises:
             BadInput: somebody made the limit another one.
-            Unavailable: the server does not answer, or another process has the limit for too long.
+            Unavailable: the server does not answer, another process has the limit for too long, or it was lost within
+                the block: what was done there may not have been done alone.
         """
+        from asyncio import CancelledError
+
+        from httpx import HTTPError
+
+        limit = f"modelworks-{name}"
+        failure: BaseException | None = None
+        try:
+            with self._taken(limit, purpose):
+                try:
+                    yield
+                except BaseException as error:
+                    failure = error
+                    raise
+        except (CancelledError, HTTPError) as error:
+            if failure is not None and not isinstance(failure, CancelledError):
+                raise failure  # noqa: B904  # the block's own: it says more than that the limit was not given back
+            raise Unavailable(
+                f"the lock {limit} was lost while {purpose}: another process may have had it",
+                "see what came of it with modelworks history, then run again",
+            ) from error
+
+    def _taken(self, limit: str, purpose: str) -> ExitStack:
+        """What gives the limit back; raises Prefect's CancelledError in this thread when the lease cannot be renewed."""
         from httpx import HTTPError
         from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
         from prefect.concurrency.sync import concurrency
 
-        limit = f"modelworks-{name}"
-        with ExitStack() as held:
-            try:
-                _make(limit)
-                held.enter_context(concurrency(limit, strict=True, timeout_seconds=self.seconds, lease_duration=LEASE))
-            except TimeoutError:
-                raise Unavailable(
-                    f"another process is {purpose} already: it has had Prefect's {limit} for {self.seconds:.0f} s",
-                    f"{WAY_OUT}; what a killed one had is free after {LEASE:.0f} s",
-                ) from None
-            except (HTTPError, ConcurrencySlotAcquisitionError) as error:
-                raise Unavailable(
-                    f"the lock {limit} cannot be had from {self.url}: {error}",
-                    "start that server or mend PREFECT_API_URL",
-                ) from error
-            yield
+        held = ExitStack()
+        try:
+            _make(limit)
+            held.enter_context(concurrency(limit, strict=True, timeout_seconds=self.seconds, lease_duration=LEASE))
+        except TimeoutError:
+            raise Unavailable(
+                f"another process is {purpose} already: it has had Prefect's {limit} for {self.seconds:.0f} s",
+                f"{WAY_OUT}; what a killed one had is free after {LEASE:.0f} s",
+            ) from None
+        except (HTTPError, ConcurrencySlotAcquisitionError) as error:
+            raise Unavailable(
+                f"the lock {limit} cannot be had from {self.url}: {error}",
+                "start that server or mend PREFECT_API_URL",
+            ) from error
+        return held
 
 
 def _make(limit: str) -> None:

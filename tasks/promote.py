@@ -39,7 +39,7 @@ def promote(run: Run, verdict: Verdict) -> Promotion:
         return promotion
     if flaw := warning(run.project, lock):
         run.display.say(f"warning: {flaw}")
-    with run.display.working("promote"):
+    with run.display.working("promote"), run.take_witness() as witness:
         production.promote(
             run.client,
             run.project,
@@ -50,7 +50,7 @@ def promote(run: Run, verdict: Verdict) -> Promotion:
             who=f"modelworks run, {getpass.getuser()}",
             evidence={"verdict": list(verdict.reasons), "run": version.run_id},
             lock=lock,
-            proof=lambda client, chosen: proof.prove(client, chosen, run.witness),
+            proof=lambda client, chosen: proof.prove(client, chosen, witness),
         )
         registration.record_promotion(run.client, verdict)
     promotion = Promotion(verdict=verdict, moved=True, production=version.version)

@@ -52,6 +52,13 @@ class Run:
 
         self.witness = self.witness or Witness()
 
+    def take_witness(self) -> Witness:
+        """The process that was called, or a new one: whoever takes it ends it, and a retry has another."""
+        from modelworks.registry.witness import Witness
+
+        witness, self.witness = self.witness or Witness(), None
+        return witness
+
     def call_trainer(self) -> None:
         """Start the process that a training will want; it takes seconds until it can begin."""
         self.trainer = self.trainer or Trainer(resolve(self.config.compute))

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from modelworks.registry import witness
 from modelworks.training.launch import TERM_SECONDS
 
 if TYPE_CHECKING:
     from conftest import Workspace
 
 TRAINER, SERVER = "modelworks.training", "flows.server"
+WITNESS = str(Path(witness.__file__).with_name("ask.py"))
 LONG = ["run", "configs/digits_cnn.yaml", "--json"]
 """Many steps and many checkpoints: no machine is so fast that the training is over when the signal comes."""
 for _change in (
@@ -47,6 +49,19 @@ def test_a_killed_trainer_is_started_again_and_resumes_within_the_run(after_digi
     steps = after_digits.client.get_metric_history(outcome.object["mlflow_run_id"], "training/loss")
     assert len({point.step for point in steps}) == len(steps)
     assert after_digits.client.get_run(outcome.object["mlflow_run_id"]).info.status == "FINISHED"
+
+
+def test_a_killed_witness_is_replaced_within_the_run(after_digits: Workspace) -> None:
+    judged_anew = ("--set", "evaluate.resamples=100", "--set", "gate.max_regression=0.9")
+    with after_digits.running("run", "configs/digits_cnn.yaml", *judged_anew, "--json") as run:
+        run.child(WITNESS).kill()
+        outcome = run.finish()
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.object["stages"]["promote"] == "ran"
+    assert after_digits.production("digits-cnn") == 2
+    first, second, _ = after_digits.done("history", "digits-cnn")["moves"]
+    assert (first["state"], second["state"]) == ("done", "abandoned")
+    assert "the process that should try the model ended with code -9" in second["because"]
 
 
 def test_a_killed_run_leaves_no_process_and_the_next_one_resumes(after_digits: Workspace, server_url: str) -> None:

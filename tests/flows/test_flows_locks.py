@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tracking_server import LossyProxy
 
 from modelworks.errors import BadInput
 from modelworks.locks import MachineLock
@@ -20,18 +21,21 @@ from tasks.lock import PrefectLimit, choose_lock, warning
 
 HOLD = """
 import sys
+import time
 
-from modelworks.errors import ModelworksError
+from httpx import ReadError
+
 from tasks.lock import PrefectLimit
 
-name, seconds = sys.argv[1], float(sys.argv[2])
+name, seconds, work = sys.argv[1], float(sys.argv[2]), sys.argv[3]
 try:
     with PrefectLimit("http://prefect", seconds).hold(name, "testing"):
         print("held", flush=True)
-        sys.stdin.read()
-except ModelworksError as error:
-    print(f"{type(error).__name__}: {error.message}", flush=True)
+        exec(work)
+except BaseException as error:
+    print(f"{type(error).__name__}: {error}".splitlines()[0], flush=True)
 """
+UNTIL_TOLD, FOR_EVER = "sys.stdin.read()", "while True: time.sleep(0.01)"
 LIMIT = """
 import sys
 
@@ -53,7 +57,11 @@ POSTGRES = "postgresql://team@db.team.example/mlflow"
     ("mlflow", "prefect", "lock", "kind", "warned"),
     [
         ("", "", "", MachineLock, False),
-        (HERE, PREFECT, "", MachineLock, False),
+        ("", PREFECT, "", MachineLock, False),
+        # A server on loopback may be the team's, seen from its host.
+        (HERE, PREFECT, "", PrefectLimit, False),
+        (HERE, "", "", MachineLock, True),
+        (HERE, "", POSTGRES, AdvisoryLock, False),
         (TEAM, PREFECT, "", PrefectLimit, False),
         (TEAM, PREFECT, POSTGRES, AdvisoryLock, False),
         (TEAM, "", POSTGRES, AdvisoryLock, False),
@@ -62,8 +70,9 @@ POSTGRES = "postgresql://team@db.team.example/mlflow"
         (POSTGRES, PREFECT, "", AdvisoryLock, False),
         ("postgresql://127.0.0.1/mlflow", "", "", AdvisoryLock, False),
         (TEAM, "", "", MachineLock, True),
-        # A Prefect server on loopback is this machine's: its limit keeps no other machine out.
+        # A Prefect server on loopback may be the run's own, whose limit keeps nobody out.
         (TEAM, "http://127.0.0.1:4200/api", "", MachineLock, True),
+        (HERE, "http://127.0.0.1:4200/api", "", MachineLock, True),
     ],
 )
 def test_the_lock_is_that_of_the_widest_circle_that_shares_the_store(
@@ -81,11 +90,13 @@ def test_a_lock_url_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 @contextmanager
-def holding(url: str, name: str, seconds: float = 60) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def holding(
+    url: str, name: str, seconds: float = 60, work: str = UNTIL_TOLD
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process that tries to take the lock, and what it said."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, name, str(seconds)],
-        env={**os.environ, **QUIET, "PREFECT_API_URL": url},
+        [sys.executable, "-c", HOLD, name, str(seconds), work],
+        env={**os.environ, **QUIET, "PREFECT_API_URL": url, "PREFECT_CLIENT_MAX_RETRIES": "0"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -132,3 +143,30 @@ def test_a_limit_that_allows_several_is_refused(server_url: str) -> None:
 def test_a_prefect_server_that_is_away_is_unavailable() -> None:
     with holding("http://127.0.0.1:9/api", "production-small", seconds=1) as (_, said):
         assert said.startswith("Unavailable: the lock modelworks-production-small cannot be had")
+
+
+@pytest.mark.parametrize(
+    ("broken", "work", "said"),
+    [
+        # Prefect interrupts whoever has the limit when it cannot renew the lease.
+        ("/renew$", FOR_EVER, "Unavailable: the lock modelworks-{name} was lost while testing"),
+        ("/renew$|/decrement-with-lease$", FOR_EVER, "Unavailable: the lock modelworks-{name} was lost while testing"),
+        ("/decrement-with-lease$", "pass", "Unavailable: the lock modelworks-{name} was lost while testing"),
+        ("/decrement-with-lease$", "raise LookupError('no such row')", "LookupError: no such row"),
+        ("/nothing$", "raise ReadError('the work')", "ReadError: the work"),
+    ],
+    ids=["not renewed", "server away", "not given back", "not given back after an error", "an error like its own"],
+)
+def test_a_limit_that_is_lost_under_its_holder_is_said_unless_the_holder_failed_itself(
+    server_url: str, broken: str, work: str, said: str
+) -> None:
+    name = f"production-{uuid.uuid4().hex[:8]}"
+    proxy = LossyProxy(server_url.removesuffix("/api"))
+    try:
+        proxy.broken[broken] = 503
+        with holding(f"{proxy.address}/api", name, work=work) as (process, first):
+            assert first == "held"
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith(said.format(name=name))
+    finally:
+        proxy.close()

@@ -137,15 +137,34 @@ def test_the_machines_lock_lies_where_all_who_use_the_store_meet(
     monkeypatch.setenv("HOME", str(tmp_path))
     one, two = (Project(tmp_path / name, mlflow_uri=f"sqlite:///{tmp_path}/team.db") for name in ("one", "two"))
     assert machine_lock(one) == machine_lock(two) == MachineLock(tmp_path / ".locks")
-    one, two, three = (
-        Project(tmp_path / name, mlflow_uri=uri)
-        for name, uri in (
-            ("one", "http://127.0.0.1:5000"),
-            ("two", "http://127.0.0.1:5000/"),
-            ("three", "http://team.example"),
-        )
+    assert "of this machine" in machine_lock(one).kind
+
+
+def test_the_lock_of_a_servers_store_is_one_for_all_ways_to_write_its_address_and_says_that_it_is_one_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def lock(uri: str) -> MachineLock:
+        return machine_lock(Project(tmp_path, mlflow_uri=uri))
+
+    here = lock("http://127.0.0.1:5000")
+    for same in ("http://127.0.0.1:5000/", "http://localhost:5000", "http://LocalHost:5000/", "http://[::1]:5000"):
+        assert lock(same) == here, same
+    assert lock("http://ann:secret@team.example/mlflow") == lock("http://team.example/mlflow/")
+    others = ["http://127.0.0.1:5001", "http://localhost", "https://team.example", "http://localhost.team.example:5000"]
+    assert len({each.folder for each in (here, *map(lock, others))}) == 5
+    assert here.folder.is_relative_to(tmp_path)
+    assert (
+        here.kind == lock("http://team.example").kind == "flock, among the processes of this user on this machine alone"
     )
-    assert machine_lock(one) == machine_lock(two)
-    assert machine_lock(one).folder != machine_lock(three).folder
-    assert "alone" in machine_lock(three).kind
-    assert [is_local(project.tracking_uri) for project in (one, three)] == [True, False]
+
+
+def test_an_address_on_loopback_is_this_machines() -> None:
+    addresses = [
+        "http://127.0.0.1:4200/api",
+        "http://localhost:4200/api",
+        "http://[::1]/api",
+        "https://team.example/api",
+    ]
+    assert [is_local(each) for each in addresses] == [True, True, True, False]

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -104,3 +105,33 @@ def test_a_reused_number_or_another_boot_is_another_process_and_other_machines_a
     elsewhere = dataclasses.replace(this, host="another", boot="another")
     assert not elsewhere.is_here
     assert not elsewhere.is_dead
+
+
+def test_machines_of_one_name_leave_each_others_processes_alone() -> None:
+    this = Owner.this()
+    identity = Path("/etc/machine-id")
+    known = identity.read_text().strip() if identity.exists() else ""
+    assert bool(this.machine) == bool(known)
+    assert this.machine != known or not known  # it is to be shown to nobody
+    namesake = dataclasses.replace(this, machine="another", boot="another", pid=2**30)
+    assert not namesake.is_here
+    assert not namesake.is_dead
+
+
+def test_a_container_leaves_the_processes_of_another_alone_until_the_machine_has_been_booted_again() -> None:
+    this = Owner.this()
+    assert bool(this.namespace) == Path("/proc/self/ns/pid").exists()
+    beside = dataclasses.replace(this, namespace="pid:[1]", pid=2**30)
+    assert not beside.is_here
+    assert not beside.is_dead
+    assert dataclasses.replace(beside, boot="another").is_dead
+
+
+def test_an_owner_that_was_written_before_machines_were_told_apart_is_known_by_name_and_boot() -> None:
+    written = {name: value for name, value in Owner.this().written().items() if name not in ("machine", "namespace")}
+    for changes, dead in (({}, False), ({"pid": str(2**30)}, True), ({"boot": "another"}, True)):
+        owner = Owner.read({**written, **changes})
+        assert owner is not None
+        assert owner.is_here
+        assert owner.is_dead == dead
+        assert owner.written() == {**written, **changes}

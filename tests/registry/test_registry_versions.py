@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from makings import MAKING
 
+from modelworks.current import verdict_stands
 from modelworks.errors import BadInput, Refused
 from modelworks.records import Check, Evaluation, ModelVersion, Verdict
 from modelworks.registry import lineage, registration, versions
@@ -80,6 +83,30 @@ def test_a_verdict_is_kept_whole_and_may_be_written_again(
     assert entry.tags["modelworks.verdict"] == "keep"
     assert json.loads(entry.tags["modelworks.verdict_json"])["checks"][0]["found"] == "0.9100 [0.8500, 0.9500]"
     assert "failed: accuracy is 0.9100" in entry.description
+
+
+def test_a_verdict_that_was_cut_off_while_it_replaced_another_does_not_stand(
+    client: MlflowClient, register: Register, judge: Callable[..., Verdict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, set_tag = register(), client.set_model_version_tag
+    first, second = replace(judge(version, "promote"), opponent=3), replace(judge(version, "keep"), opponent=4)
+    for written in range(5):
+        registration.record_verdict(client, first)
+        calls = itertools.count()
+
+        def set_some(*tag: str, calls: Iterator[int] = calls, written: int = written) -> None:
+            if next(calls) == written:
+                raise ConnectionError
+            set_tag(*tag)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(client, "set_model_version_tag", set_some)
+            with pytest.raises(ConnectionError):
+                registration.record_verdict(client, second)
+        # Version 4 is production now: the first verdict was against another, the second is not whole.
+        assert not verdict_stands(versions.get(client, "small", 1), "gate-key", 4), written
+    registration.record_verdict(client, second)
+    assert verdict_stands(versions.get(client, "small", 1), "gate-key", 4)
 
 
 def test_a_verdict_too_long_for_a_tag_keeps_the_failed_checks(register: Register) -> None:

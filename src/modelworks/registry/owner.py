@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,10 @@ class Owner:
     """Unix seconds."""
     boot: str
     """The kernel's id of this boot; the boot time where it has none."""
+    machine: str = ""
+    """What tells machines of the same name apart; empty where nothing does, and in records of earlier versions."""
+    namespace: str = ""
+    """In which the number counts: a container has its own. Empty likewise."""
 
     @classmethod
     def this(cls) -> Owner:
@@ -33,26 +38,50 @@ class Owner:
         import psutil
 
         process = psutil.Process()
-        return cls(host=socket.gethostname(), pid=process.pid, started=process.create_time(), boot=_boot())
+        return cls(
+            host=socket.gethostname(),
+            pid=process.pid,
+            started=process.create_time(),
+            boot=_boot(),
+            machine=_machine(),
+            namespace=_namespace(),
+        )
 
     @classmethod
     def read(cls, values: Mapping[str, str]) -> Owner | None:
         """The owner that `written` wrote; None when the values are not such."""
         try:
             return cls(
-                host=values["host"], pid=int(values["pid"]), started=float(values["started"]), boot=values["boot"]
+                host=values["host"],
+                pid=int(values["pid"]),
+                started=float(values["started"]),
+                boot=values["boot"],
+                machine=values.get("machine", ""),
+                namespace=values.get("namespace", ""),
             )
         except (KeyError, ValueError):
             return None
 
     def written(self) -> dict[str, str]:
         """As strings, for tags."""
-        return {"host": self.host, "pid": str(self.pid), "started": f"{self.started:.2f}", "boot": self.boot}
+        known = {"machine": self.machine, "namespace": self.namespace}
+        return {
+            "host": self.host,
+            "pid": str(self.pid),
+            "started": f"{self.started:.2f}",
+            "boot": self.boot,
+            **{name: value for name, value in known.items() if value},
+        }
 
     @property
     def is_here(self) -> bool:
-        """Whether it is or was a process of this machine; of others nothing can be said."""
-        return self.host == socket.gethostname()
+        """Whether it is or was a process that this one could see; of others nothing can be said.
+
+        Those of another container cannot be seen while the machine runs; of an earlier boot none is left anywhere.
+        """
+        if self.host != socket.gethostname() or self.machine not in ("", _machine()):
+            return False
+        return self.boot != _boot() or self.namespace in ("", _namespace())
 
     @property
     def is_dead(self) -> bool:
@@ -77,3 +106,19 @@ def _boot() -> str:
         import psutil
 
         return f"{psutil.boot_time():.0f}"
+
+
+def _machine() -> str:
+    """A digest of the machine's id: the id itself is to be shown to nobody (man 5 machine-id)."""
+    try:
+        known = Path("/etc/machine-id").read_bytes().strip()
+    except OSError:  # not Linux, or a container that was given none
+        return ""
+    return hmac.digest(known, b"modelworks", "sha256").hex()[:16] if known else ""
+
+
+def _namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:  # not Linux
+        return ""

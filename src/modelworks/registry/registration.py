@@ -69,11 +69,13 @@ def register(
 
 @said_clearly
 def record_verdict(client: MlflowClient, verdict: Verdict) -> None:
-    """Write the gate's verdict onto its version; writing it again changes nothing."""
+    """Write the gate's verdict onto its version, in place of an earlier one: until it is whole, neither stands."""
     version = verdict.version
     fault_point("registration.before_verdict")
+    client.set_model_version_tag(version.name, str(version.version), lineage.GATE_KEY, "")
     for tag, value in lineage.verdict_tags(verdict).items():
         client.set_model_version_tag(version.name, str(version.version), tag, value)
+        fault_point("registration.after_tag")
     fault_point("registration.after_verdict")
     text = "\n".join(
         [

@@ -8,6 +8,7 @@ same key in a newer one's place is found by the tags alone.
 from __future__ import annotations
 
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from modelworks.project import signing_keys
 from modelworks.registry.contents import WAY_OUT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from modelworks.project import SigningKeys
 
 __all__ = ["FILE", "demand_signature", "sign"]
@@ -42,14 +45,10 @@ def sign(folder: Path, signature: Path) -> bool:
             "set MODELWORKS_SIGNING_KEY to a private key in PEM, or let a machine that has one register",
         )
     signing, hashing = _library()
-    try:
-        signing.Config().set_hashing_config(_hashed(hashing, signature.relative_to(folder))).use_elliptic_key_signer(
-            private_key=keys.private
-        ).sign(folder, signature)
-    except (ValueError, TypeError) as error:
-        raise BadInput(
-            f"MODELWORKS_SIGNING_KEY: {keys.private}: {error}", "name an elliptic-curve key in PEM"
-        ) from None
+    configured = signing.Config().set_hashing_config(_hashed(hashing, signature.relative_to(folder)))
+    with _read_as_key("MODELWORKS_SIGNING_KEY", keys.private):
+        signer = configured.use_elliptic_key_signer(private_key=keys.private)
+    signer.sign(folder, signature)
     return True
 
 
@@ -68,13 +67,14 @@ def demand_signature(folder: Path, signature: Path) -> None:
             f"the version has no signature: {signature.name} is missing, and a key is named",
             "register it anew with MODELWORKS_SIGNING_KEY set, or unset MODELWORKS_VERIFYING_KEY",
         )
-    signing, hashing = _library(verify=True)
+    verifying, hashing = _library(verify=True)
+    configured = verifying.Config().set_hashing_config(_hashed(hashing, signature.relative_to(folder)))
     with tempfile.TemporaryDirectory() as name:
-        public = _public(keys, Path(name))
+        variable = "MODELWORKS_VERIFYING_KEY" if keys.public else "MODELWORKS_SIGNING_KEY"
+        with _read_as_key(variable, keys.public or keys.private):
+            verifier = configured.use_elliptic_key_verifier(public_key=_public(keys, Path(name)))
         try:
-            signing.Config().set_hashing_config(
-                _hashed(hashing, signature.relative_to(folder))
-            ).use_elliptic_key_verifier(public_key=public).verify(folder, signature)
+            verifier.verify(folder, signature)
         except Exception as error:  # the library names no class of its own: whatever it was, it is not verified
             raise Corrupt(
                 f"{signature.name} does not sign these bytes with this key: {_first_line(error)}", WAY_OUT
@@ -87,27 +87,31 @@ def _hashed(hashing: Any, signature: Path) -> Any:
 
 
 def _public(keys: SigningKeys, folder: Path) -> Path:
-    """The verifying key's file, made of the private key where only that is named.
-
-    Raises:
-        BadInput: the private key is none.
-    """
+    """The verifying key's file, made of the private key where only that is named."""
     if keys.public is not None:
         return keys.public
     from cryptography.hazmat.primitives import serialization
 
     assert keys.private is not None
-    try:
-        private = serialization.load_pem_private_key(keys.private.read_bytes(), None)
-    except (ValueError, TypeError) as error:
-        raise BadInput(
-            f"MODELWORKS_SIGNING_KEY: {keys.private}: {error}", "name an elliptic-curve key in PEM"
-        ) from None
+    private = serialization.load_pem_private_key(keys.private.read_bytes(), None)
     path = folder / "public.pem"
     path.write_bytes(
         private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
     return path
+
+
+@contextmanager
+def _read_as_key(variable: str, path: Path | None) -> Iterator[None]:
+    """Say of a key that cannot be read, or not be used, which variable names it.
+
+    Raises:
+        BadInput: the key is none.
+    """
+    try:
+        yield
+    except Exception as error:  # of many classes: no PEM, a password, another kind of key
+        raise BadInput(f"{variable}: {path}: {_first_line(error)}", "name an elliptic-curve key in PEM") from None
 
 
 def _library(*, verify: bool = False) -> tuple[Any, Any]:
