@@ -38,7 +38,9 @@ class Access:
     @classmethod
     def local(cls, port: int) -> Access:
         """Of a server on loopback."""
-        hosts = frozenset(f"{name}:{port}" for name in LOOPBACK)
+        # Clients leave out the port that goes without saying.
+        suffixes = ("", ":80") if port == 80 else (f":{port}",)
+        hosts = frozenset(name + suffix for name in LOOPBACK for suffix in suffixes)
         return cls(hosts=hosts, origins=frozenset(f"http://{each}" for each in hosts))
 
     @classmethod

@@ -95,7 +95,10 @@ def rollback(model: Model, reason: Reason = "", override: Override = False, json
 def history(
     model: Model,
     at: Annotated[
-        str, typer.Option("--at", metavar="TIME", help="what was production then, e.g. 2026-11-22T14:00")
+        str,
+        typer.Option(
+            "--at", metavar="TIME", help="what was production then, e.g. 2026-11-22T14:00: UTC, unless it has a zone"
+        ),
     ] = "",
     json: Json = False,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +161,11 @@ def _named(version: int) -> str:
 
 
 def _time(text: str) -> datetime:
+    """A time of the journal, whose times are UTC; one with a zone is of that zone. A second is meant to its end."""
     try:
-        return datetime.fromisoformat(text).astimezone()
+        time = datetime.fromisoformat(text)
     except ValueError:
-        raise BadInput(f"--at {text}: not a time", "e.g. 2026-11-22T14:00 or 2026-11-22T14:00+00:00") from None
+        way_out = "e.g. 2026-11-22T14:00, which is UTC, or 2026-11-22T14:00+01:00"
+        raise BadInput(f"--at {text}: not a time", way_out) from None
+    time = time if time.tzinfo else time.replace(tzinfo=UTC)
+    return time if time.microsecond else time.replace(microsecond=999_999)  # `history` prints whole seconds

@@ -19,6 +19,7 @@ from modelworks.evaluation.bootstrap import intervals
 from modelworks.evaluation.config import METRICS, BudgetConfig, EvaluateConfig, GateConfig, SliceConfig
 from modelworks.evaluation.gate import decide
 from modelworks.evaluation.opponent import Opponent
+from modelworks.evaluation.slices import demand_columns
 from modelworks.records import Check, DatasetVersion, Evaluation, ModelVersion, TrainedModel, ValidationReport, Verdict
 
 if TYPE_CHECKING:
@@ -243,6 +244,26 @@ def test_every_class_is_compared_whatever_the_gate_asks(candidate: Callable[...,
         assert each.difference.confidence == pytest.approx(1 - 0.05 / 3)
 
 
+def test_the_confidence_is_raised_for_the_slices_of_all_columns_that_the_gate_judges(
+    candidate: Callable[..., ModelVersion],
+) -> None:
+    version = candidate(answers(0, 40))
+    keep_columns(version, camera=["old"] * 100 + ["new"] * 290 + ["lent"] * 10, day=["even", "odd"] * 200)
+
+    def confidences(*by: str) -> dict[str, set[float]]:
+        gate = sliced(by=by, max_regression=0.1)
+        found: dict[str, set[float]] = {}
+        for each in decide(version, gate, production(answers(20, 40)), "g").slices:
+            if each.difference is not None:  # not of the camera that was lent
+                found.setdefault(each.by, set()).add(round(each.difference.confidence, 6))
+        return found
+
+    of = {number: {round(1 - 0.05 / number, 6)} for number in (2, 3, 4, 7)}
+    assert confidences("label") == {"label": of[3]}
+    assert confidences("label", "camera", "day", "day") == {"label": of[7], "camera": of[7], "day": of[7]}
+    assert confidences("camera", "day") == {"label": of[3], "camera": of[4], "day": of[4]}
+
+
 def test_a_slice_below_its_minimum_keeps_production(candidate: Callable[..., ModelVersion]) -> None:
     predicted = np.where(LABELS == 1, (np.arange(ROWS) % 2).astype(np.int16), LABELS).astype(np.int16)
     verdict = judged(candidate(predicted), None, sliced(by=("label",), minimum=0.7))
@@ -291,6 +312,16 @@ def test_a_column_that_is_not_there_is_bad_input(candidate: Callable[..., ModelV
     keep_columns(version, camera=["old"] * ROWS)
     with pytest.raises(BadInput, match="no column 'lens'") as caught:
         judged(version, None, sliced(by=("lens",), minimum=0.5))
+    assert caught.value.hint == "it has: label, camera"
+
+
+def test_columns_can_be_asked_for_before_anything_is_tested(candidate: Callable[..., ModelVersion]) -> None:
+    version = candidate(answers(0, 40))
+    keep_columns(version, camera=["old"] * ROWS)
+    dataset = version.evaluation.trained.report.dataset
+    demand_columns(dataset, ["label", "camera"])
+    with pytest.raises(BadInput, match=r"gate\.slices\.by: pets has no column 'lens'") as caught:
+        demand_columns(dataset, ["label", "lens"])
     assert caught.value.hint == "it has: label, camera"
 
 

@@ -23,6 +23,7 @@ gate: {minimums: {accuracy: 0.5}}
 """
 FOLDER = CONFIG % ("folder, path: own", "cnn, size: 8")
 TABLE = CONFIG % ("table, path: own.csv, text: words, label: opinion", "transformer")
+SLICED = TABLE.replace("gate: {", "gate: {slices: {by: [label, shop], minimum: 0.1}, ")
 
 
 def picture(path: Path, seed: int) -> None:
@@ -78,6 +79,10 @@ def not_utf8(root: Path) -> None:
     (root / "own.csv").write_text(rows().replace("text 11", "café"), "latin-1")
 
 
+def column_of_the_gate_missing(root: Path) -> None:
+    (root / "own.csv").write_text(rows())
+
+
 def header_alone(root: Path) -> None:
     (root / "own.csv").write_text("opinion,words\n")
 
@@ -92,6 +97,7 @@ CASES = [
     (FOLDER, empty_folder, 2, ("source.path: no image files in the sub-folders of {root}/own",)),
     (TABLE, header_alone, 2, ("source.path: {root}/own.csv has no rows",)),
     (TABLE, wrong_columns, 2, ("source.text: {root}/own.csv has no column 'words'",)),
+    (SLICED, column_of_the_gate_missing, 2, ("gate.slices.by: own has no column 'shop'",)),
     (TABLE, not_utf8, 2, ("source.encoding: {root}/own.csv line 13 is not utf-8: byte 0xe9",)),
     (FOLDER, one_class, 3, ("classes: found 1 (a), demanded at least 2",)),
     (FOLDER, damaged_images, 3, ("a/7.png", "b/3.png")),

@@ -62,7 +62,10 @@ def test_rollback_and_promote_move_production_and_are_written_down(workspace: Wo
         return workspace.done("history", "digits-cnn", "--at", time)["production"]
 
     assert [production_at(move["when"]) for move in moves] == [2, 1, 2, 1]
-    assert production_at("2001-01-01T00:00+00:00") is None
+    assert production_at(lines[0][1]) == 2, "a time as the table prints it"
+    assert production_at("0001-01-01T00:00+14:00") is None
+    workspace = workspace.with_environment(TZ="America/New_York")
+    assert production_at(moves[1]["when"].removesuffix("+00:00")) == 1, "without a zone it is UTC, as in the table"
     assert "production was none at 2001-01-01" in workspace.run("history", "digits-cnn", "--at", "2001-01-01").stdout
 
 

@@ -43,6 +43,12 @@ def test_this_machine_may_ask_by_its_own_names(host: str) -> None:
     assert ask(Access.local(5001), host=host, origin=f"http://{host}") == 200
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.0.0.1:80"])
+def test_the_port_that_goes_without_saying_may_be_left_out(host: str) -> None:
+    assert ask(Access.local(80), host=host) == 200
+    assert ask(Access.local(80), host=host, origin=f"http://{host}") == 200
+
+
 @pytest.mark.parametrize("host", ["evil.org", "evil.org:5001", "127.0.0.1", "127.0.0.1:80", "192.168.1.5:5001", ""])
 def test_another_host_is_refused(host: str) -> None:
     assert ask(Access.local(5001), host=host) == 403

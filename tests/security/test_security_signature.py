@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from security.hostile import ATTACKS
 
 from modelworks.digest import folder_digests, json_digest
@@ -130,15 +130,53 @@ def test_a_copy_that_was_fetched_before_is_not_used_without_its_signature(
         proof.model_folder(client, project, NAME, 1)
 
 
-def test_a_key_that_is_none_or_not_there_is_a_mistake_that_is_named(
+def test_a_key_that_is_not_there_is_a_mistake_that_is_named(
     register: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(PRIVATE, str(tmp_path / "nowhere.pem"))
     with pytest.raises(BadInput, match=f"{PRIVATE}: there is no file"):
         register()
-    (tmp_path / "bad.pem").write_text("no key")
-    monkeypatch.setenv(PRIVATE, str(tmp_path / "bad.pem"))
-    with pytest.raises(BadInput, match=PRIVATE):
+
+
+def _of_another_kind(public: Path, private: Path) -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    public.write_bytes(
+        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+def _no_key(public: Path, private: Path) -> None:
+    public.write_text("no key")
+    private.write_text("no key")
+
+
+@pytest.mark.parametrize("spoil", [_no_key, _of_another_kind])
+def test_a_key_that_is_none_is_a_mistake_that_is_named_and_costs_no_copy(
+    client: MlflowClient,
+    project: Project,
+    register: Callable[..., Any],
+    signed: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Path, Path], None],
+) -> None:
+    copy = proof.model_folder(client, project, NAME, 1)
+    was = copy.stat().st_ino
+    public, private = tmp_path / "public.pem", tmp_path / "private.pem"
+    spoil(public, private)
+    monkeypatch.setenv(PUBLIC, str(public))
+    with pytest.raises(BadInput, match=f"^{PUBLIC}: {public}: ") as caught:
+        proof.model_folder(client, project, NAME, 1)
+    assert caught.value.hint == "name an elliptic-curve key in PEM"
+    monkeypatch.delenv(PUBLIC)
+    monkeypatch.setenv(PRIVATE, str(private))
+    with pytest.raises(BadInput, match=f"^{PRIVATE}: {private}: "):
+        proof.model_folder(client, project, NAME, 1)
+    assert copy.stat().st_ino == was
+    with pytest.raises(BadInput, match=f"^{PRIVATE}: {private}: "):
         register(1)
 
 

@@ -1,8 +1,8 @@
 """What must hold within slices of the test rows.
 
 Slices can only stop a promotion, so however many there are, they make no bad model pass. That they should not stop a
-good one by chance alone takes two rules: the confidence with which a slice is shown to be worse is raised for their
-number (Bonferroni), and a slice of fewer rows than `min_rows` is named, not judged.
+good one by chance alone takes two rules: the confidence with which a slice is shown to be worse is raised for the
+number of all that are judged (Bonferroni), and a slice of fewer rows than `min_rows` is named, not judged.
 """
 
 from __future__ import annotations

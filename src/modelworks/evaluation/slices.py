@@ -17,14 +17,16 @@ from modelworks.evaluation.compare import compare
 from modelworks.records import Interval
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    import pyarrow as pa
 
     from modelworks.evaluation.config import GateConfig
     from modelworks.evaluation.opponent import Opponent
     from modelworks.evaluation.predict import Predictions
     from modelworks.records import DatasetVersion
 
-__all__ = ["FEW", "LABEL", "Slice", "cut", "measured", "parts"]
+__all__ = ["FEW", "LABEL", "Slice", "cut", "demand_columns", "measured", "parts"]
 
 LABEL = "label"
 FEW = 50
@@ -56,17 +58,43 @@ def parts(
 ) -> tuple[Slice, ...]:
     """By class always, for people to see, and by what the gate names.
 
+    An interval's confidence is raised for the number of slices compared, so that all of them together are as sure as
+    one alone: all that the gate judges, whichever column cuts them; of classes that it does not judge, these.
+
     Raises:
         BadInput: the data set has no such column.
         Corrupt: its rows are not those that were tested.
     """
-    by = dict.fromkeys([LABEL, *(gate.slices.by if gate.slices else ())])
-    values = cut(dataset, predictions, tuple(by))
-    theirs = opponent.predicted if opponent else None
+    judged = dict.fromkeys(gate.slices.by if gate.slices else [LABEL])
     least = gate.slices.min_rows if gate.slices else FEW
+    by = tuple({LABEL: None, **judged})
+    values = cut(dataset, predictions, by)
+    compared = {column: int((np.unique(values[column], return_counts=True)[1] >= least).sum()) for column in by}
+    together = sum(compared[column] for column in judged)
+    theirs = opponent.predicted if opponent else None
     return tuple(
-        part for column in by for part in measured(column, values[column], predictions, theirs, gate, min_rows=least)
+        part
+        for column in by
+        for part in measured(
+            column,
+            values[column],
+            predictions,
+            theirs,
+            gate,
+            min_rows=least,
+            comparisons=together if column in judged else compared[column],
+        )
     )
+
+
+def demand_columns(dataset: DatasetVersion, by: Iterable[str]) -> None:
+    """Look whether a data set has what its rows are to be cut by.
+
+    Raises:
+        BadInput: the data set has no such column.
+        Corrupt: the examples are damaged.
+    """
+    _stored(dataset, [name for name in by if name != LABEL])
 
 
 def cut(dataset: DatasetVersion, predictions: Predictions, by: Sequence[str]) -> dict[str, npt.NDArray[np.str_]]:
@@ -79,13 +107,7 @@ def cut(dataset: DatasetVersion, predictions: Predictions, by: Sequence[str]) ->
     values = {}
     stored = [name for name in by if name != LABEL]
     if stored:
-        table = packed.read(dataset.folder, ["id", *stored])
-        if missing := [name for name in stored if name not in table.column_names]:
-            known = [name for name in packed.read(dataset.folder).column_names if name not in ("id", dataset.modality)]
-            raise BadInput(
-                f"gate.slices.by: {dataset.name} has no column {missing[0]!r}", f"it has: {', '.join(known)}"
-            )
-        table = table.take(predictions.rows)
+        table = _stored(dataset, ["id", *stored]).take(predictions.rows)
         if tuple(table["id"].to_pylist()) != predictions.ids:
             raise Corrupt(f"{dataset.folder} is not the data that was tested", "run again: it is read anew")
         values = {
@@ -103,6 +125,7 @@ def measured(
     gate: GateConfig,
     *,
     min_rows: int,
+    comparisons: int,
 ) -> list[Slice]:
     """Each slice of one column, in the order of its names; only those of `min_rows` have an interval.
 
@@ -113,12 +136,12 @@ def measured(
         opponent: (rows,), the other model's; None without one.
         gate: confidence and resamples.
         min_rows: below which a slice is not compared.
+        comparisons: for how many of them the confidence is raised.
     """
     names, places, sizes = np.unique(values, return_inverse=True, return_counts=True)
     members = np.split(np.argsort(places, kind="stable"), np.cumsum(sizes)[:-1])
     right = predictions.predicted == predictions.labels
-    # Raised for the number of comparisons, so that all of them together are as sure as one alone.
-    confidence = 1 - (1 - gate.confidence) / max(1, int((sizes >= min_rows).sum()))
+    confidence = 1 - (1 - gate.confidence) / max(1, comparisons)
     found = []
     for name, chosen in zip(names, members, strict=True):
         each = Slice(by=by, value=str(name), rows=len(chosen), accuracy=float(right[chosen].mean()))
@@ -143,3 +166,11 @@ def measured(
                 each = replace(each, difference=compared.difference)
         found.append(each)
     return found
+
+
+def _stored(dataset: DatasetVersion, names: Sequence[str]) -> pa.Table:
+    table = packed.read(dataset.folder, names)
+    if missing := [name for name in names if name not in table.column_names]:
+        known = [name for name in packed.read(dataset.folder).column_names if name not in ("id", dataset.modality)]
+        raise BadInput(f"gate.slices.by: {dataset.name} has no column {missing[0]!r}", f"it has: {', '.join(known)}")
+    return table
