@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from dataclasses import dataclass
@@ -32,14 +33,16 @@ class Server:
     url: str
     log: Path
 
-    def wait(self) -> str:
-        """Its API's address, once it answers.
+    def wait(self, stopping: threading.Event | None = None) -> str:
+        """Its API's address, once it answers, or nobody waits for it any more.
 
         Raises:
             Unavailable: it ended or did not answer in time.
         """
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
+            if stopping is not None and stopping.is_set():
+                return self.url
             if self.process.poll() is not None:
                 raise Unavailable(f"Prefect's server ended with code {self.process.returncode}", f"see {self.log}")
             if answers(self.url):

@@ -7,9 +7,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 
 from flows.health import databases, folders, installation, orchestration, servers, tracking
-from flows.health.finding import Finding, State
+from flows.health.finding import Finding, State, ill
 from flows.output import print_json
 from modelworks.errors import ModelworksError, Refused
 from modelworks.project import Project
@@ -46,7 +47,7 @@ def doctor(*, dry_run: bool, as_json: bool) -> None:
     said = []
     with _home_elsewhere() if dry_run else _home(project):
         for room in ROOMS:
-            for finding in room.examine(project):
+            for finding in _found(room, project):
                 said.append(_said(finding, dry_run=dry_run))
                 if not as_json:
                     print(f"{MARKS[said[-1].state]} {said[-1].what:<32} {said[-1].detail}", flush=True)
@@ -54,6 +55,14 @@ def doctor(*, dry_run: bool, as_json: bool) -> None:
         print_json({"well": all(each.state != "ill" for each in said), "findings": [vars(each) for each in said]})
     if ill := [each.what for each in said if each.state == "ill"]:
         raise Refused(f"not well: {', '.join(ill)}", "each line above says what to do")
+
+
+def _found(room: ModuleType, project: Project) -> Iterator[Finding]:
+    """What a room finds; where it cannot look on, that is a finding too."""
+    try:
+        yield from room.examine(project)
+    except (ModelworksError, OSError) as error:
+        yield ill(room.__name__.rpartition(".")[2], _told(error))
 
 
 def _said(finding: Finding, *, dry_run: bool) -> Said:
@@ -64,8 +73,14 @@ def _said(finding: Finding, *, dry_run: bool) -> Said:
         return Said(finding.what, "would mend", finding.detail)
     try:
         return Said(finding.what, "mended", f"{finding.detail}: {finding.remedy()}")
-    except ModelworksError as error:
-        return Said(finding.what, "ill", f"{finding.detail}: {error.message}: {error.hint}")
+    except (ModelworksError, OSError) as error:
+        return Said(finding.what, "ill", f"{finding.detail}: {_told(error)}")
+
+
+def _told(error: ModelworksError | OSError) -> str:
+    if isinstance(error, ModelworksError):
+        return f"{error.message}: {error.hint}"
+    return f"{redacted(str(error))}: mend that, and ask the doctor again"
 
 
 @contextmanager

@@ -56,14 +56,18 @@ def skip_missed(due: Iterable[Scheduled]) -> None:
         expected_start_time=FlowRunFilterExpectedStartTime.model_validate({"before_": datetime.now(UTC)}),
     )
     with get_client(sync_client=True) as client:
-        left = client.read_flow_runs(
+        kept = 0
+        while left := client.read_flow_runs(  # a page at a time
             flow_filter=FlowFilter(name=FlowFilterName(any_=[training.name])),
             deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=names)),
             flow_run_filter=missed,
-        )
-        for run in left:
-            if run.auto_scheduled:  # what a person asked for is theirs
-                client.delete_flow_run(run.id)
+            offset=kept,
+        ):
+            for run in left:
+                if run.auto_scheduled:
+                    client.delete_flow_run(run.id)
+                else:  # what a person asked for is theirs
+                    kept += 1
 
 
 def main() -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from flows.access import Access
 from flows.orphans import mark
@@ -53,10 +56,10 @@ def serve(model: str, host: str, port: int, *, as_json: bool) -> None:
         port = listener.getsockname()[1]
         process = _start(host, listener, package, log)
         try:
-            address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"  # noqa: S104  # compared, not bound
-            _wait(process, address, exposure.token, log, stopped)
+            address, access = _address(host, port), Access.at(host, port, exposure)
+            _wait(process, address, access.token, log, stopped)
             if not stopped:
-                _print(version, address, _modality(package), exposure, as_json=as_json)
+                _print(version, address, _modality(package), access, as_json=as_json)
             while not stopped:
                 if process.poll() is not None:
                     raise Unavailable(f"the server ended with code {process.returncode}", f"see {log}")
@@ -79,24 +82,40 @@ def _start(host: str, listener: socket.socket, package: Path, log: Path) -> subp
         )
 
 
+def _address(host: str, port: int) -> str:
+    """Where this machine reaches it."""
+    reached = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  # compared, not bound
+    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
+
+
+def _known_name(address: str) -> str:
+    """The Host header that `Access` lets pass at every address."""
+    return f"127.0.0.1:{urlsplit(address).port}"
+
+
 def _wait(process: subprocess.Popen[bytes], address: str, token: str, log: Path, stopped: list[int]) -> None:
-    request = urllib.request.Request(f"{address}/ping", headers={"Authorization": f"Bearer {token}"})  # noqa: S310  # our own server
+    headers = {"Host": _known_name(address), "Authorization": f"Bearer {token}"}
+    request = urllib.request.Request(f"{address}/ping", headers=headers)  # noqa: S310  # our own server
     deadline = time.monotonic() + START_SECONDS
     while not stopped and process.poll() is None and time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(request, timeout=5):  # noqa: S310
                 return
+        except urllib.error.HTTPError as error:
+            raise Unavailable(f"the server does not serve: {error.code} {error.reason}", f"see {log}") from None
         except OSError:
             time.sleep(0.1)
     if not stopped:
         raise Unavailable("the server did not start", f"see {log}")
 
 
-def _print(version: Registered, address: str, modality: str, exposure: Exposure, *, as_json: bool) -> None:
+def _print(version: Registered, address: str, modality: str, access: Access, *, as_json: bool) -> None:
     content = "$(base64 -w0 IMAGE.png)" if modality == "image" else "a text"
-    token = " -H 'Authorization: Bearer '$MODELWORKS_SERVER_TOKEN" if exposure.token else ""
+    name = "" if urlsplit(address).netloc in access.hosts else f" -H 'Host: {_known_name(address)}'"
+    token = " -H 'Authorization: Bearer '$MODELWORKS_SERVER_TOKEN" if access.token else ""
     body = json.dumps(json.dumps({"inputs": [content]}))
-    example = f"curl {address}/invocations -H 'Content-Type: application/json'{token} -d {body}"
+    asked = shlex.quote(f"{address}/invocations")
+    example = f"curl {asked} -H 'Content-Type: application/json'{name}{token} -d {body}"
     if as_json:
         print_json(
             {

@@ -50,14 +50,14 @@ def up(mlflow_port: int, prefect_port: int, *, as_json: bool) -> None:
             if not project.mlflow_uri.startswith("http"):
                 _demand_free(mlflow_port, "--mlflow-port")
                 children.append(_start_mlflow(project, mlflow_port))
-                _wait_for(children[-1], f"http://127.0.0.1:{mlflow_port}/health", "MLflow's server", project)
+                _wait_for(children[-1], f"http://127.0.0.1:{mlflow_port}/health", "MLflow's server", project, stopping)
             if prefect is not None:
-                url = prefect.wait()
+                url = prefect.wait(stopping)
                 up_notice(project).write_text(json.dumps({"url": url}))
             assert url is not None
-            children.append(_start_scheduler(project, url))
-            notice = _notice(project, mlflow_port, prefect_port, experiments, due)
-            _print(notice, as_json=as_json)
+            if not stopping.is_set():
+                children.append(_start_scheduler(project, url))
+                _print(_notice(project, mlflow_port, prefect_port, experiments, due), as_json=as_json)
             _watch(children, prefect, stopping)
         finally:
             _say("stopping ...", as_json=as_json)
@@ -158,15 +158,18 @@ def _watch(children: list[subprocess.Popen[bytes]], prefect: Server | None, stop
                 )
 
 
-def _wait_for(process: subprocess.Popen[bytes], address: str, what: str, project: Project) -> None:
+def _wait_for(
+    process: subprocess.Popen[bytes], address: str, what: str, project: Project, stopping: threading.Event
+) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
+    while not stopping.is_set() and time.monotonic() < deadline and process.poll() is None:
         try:
             with urllib.request.urlopen(address, timeout=5):  # noqa: S310  # our own server
                 return
         except OSError:
             time.sleep(0.1)
-    raise Unavailable(f"{what} did not start", f"see {project.state / 'mlflow-server.log'}")
+    if not stopping.is_set():
+        raise Unavailable(f"{what} did not start", f"see {project.state / 'mlflow-server.log'}")
 
 
 def _demand_free(port: int, option: str) -> None:

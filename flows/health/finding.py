@@ -9,7 +9,7 @@ from typing import Literal
 __all__ = ["Finding", "Remedy", "State", "ill", "sick", "well"]
 
 Remedy = Callable[[], str]
-"""Mends what was found; returns in words what it did. It may raise one of our errors: then the thing stays ill."""
+"""Mends what was found; returns in words what it did. It may raise one of our errors or an OSError: it stays ill."""
 State = Literal["well", "mended", "would mend", "ill"]
 
 

@@ -60,9 +60,10 @@ def _stale_holders(project: Project) -> list[Path]:
 
     found = []
     for path in sorted(project.locks.glob("*.holder")):
-        named = re.search(r"pid (\d+) on (\S+)", path.read_text(errors="replace"))
-        if named is None or (named[2] == socket.gethostname() and not psutil.pid_exists(int(named[1]))):
-            found.append(path)
+        with suppress(FileNotFoundError):  # its run has ended meanwhile
+            named = re.search(r"pid (\d+) on (\S+)", path.read_text(errors="replace"))
+            if named is None or (named[2] == socket.gethostname() and not psutil.pid_exists(int(named[1]))):
+                found.append(path)
     return found
 
 

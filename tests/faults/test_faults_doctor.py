@@ -9,8 +9,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from faults.projects import PIPELINES, Ground
 
 from flows import doctor as verb
 from flows import orphans
+from flows.api import up_notice
 from flows.health import databases
 from modelworks import repair
 from modelworks.data import objects
@@ -254,6 +258,63 @@ mend(Path(sys.argv[1]), MLFLOW)
         subprocess.run(command, check=True, capture_output=True)
     assert repair.fault_of(path, databases.MLFLOW) == ""
     assert connect(made).get_experiment_by_name("kept") is not None
+
+
+class Busy(BaseHTTPRequestHandler):
+    """A Prefect server that is well and does nothing: its database is another's."""
+
+    def do_GET(self) -> None:
+        self.send_response(HTTPStatus.OK)
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        self.send_error(HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+@pytest.fixture
+def busy(sick: Ground) -> Iterator[None]:
+    """Such a server, where that of `modelworks up` would be."""
+    with HTTPServer(("127.0.0.1", 0), Busy) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        up_notice(sick.project).write_text(json.dumps({"url": f"http://127.0.0.1:{server.server_port}"}))
+        yield
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.usefixtures("busy")
+def test_what_a_failing_server_keeps_from_being_mended_is_said_and_all_else_is_mended(
+    sick: Ground, ask: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Refused) as caught:
+        ask(sick.project)
+    assert caught.value.message == "not well: Prefect's runs of dead processes"
+    said = {each["what"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
+    assert "503" in said["Prefect's runs of dead processes"]["detail"]
+    assert said["runs of dead processes"]["state"] == "mended"
+
+
+def test_where_the_doctor_cannot_look_is_said_and_it_looks_everywhere_else(
+    made: Project, ask: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (made.locks / "opinions.holder").mkdir()
+    with pytest.raises(Refused) as caught:
+        ask(made)
+    assert caught.value.message == "not well: folders"
+    said = {each["what"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
+    assert "opinions.holder" in said["folders"]["detail"]
+    assert said["MLflow's database"]["state"] == "well"
+
+
+def test_a_note_that_its_run_takes_away_meanwhile_is_nothing_to_mend(
+    made: Project, ask: Callable[..., dict[str, Any]]
+) -> None:
+    (made.locks / "opinions.holder").symlink_to("gone")  # listed, and not there when it is read
+    assert ask(made)["notes of dead runs"]["state"] == "well"
 
 
 def test_a_damaged_database_is_left_to_a_person(made: Project, ask: Callable[..., dict[str, Any]]) -> None:
