@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.trainers.bare_loop import decay_groups
+from benchmarks.trainers.outcome import WARM_UP
 from modelworks.data.batches import Schedule
 from modelworks.training.optimization import learning_rate
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from modelworks.training.job import Job
 
 __all__ = ["train"]
-
-WARM_UP = 3
-"""Steps before the capture, as torch's notes on CUDA graphs ask for; they are undone."""
 
 
 def train(job: Job, rows: Rows, network: nn.Module, watch: Stopwatch) -> None:
@@ -38,7 +36,7 @@ def train(job: Job, rows: Rows, network: nn.Module, watch: Stopwatch) -> None:
     def step() -> None:
         # Casts that autocast remembers would outlive the graph's memory.
         with torch.autocast(device, torch.bfloat16, enabled=job.hardware.precision == "bf16", cache_enabled=False):
-            logits = network(**{name: each[places] for name, each in inputs.items()})
+            logits = _logits(network, {name: each[places] for name, each in inputs.items()})
         functional.cross_entropy(logits.float(), labels[places]).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         if config.clip_norm:
             nn.utils.clip_grad_norm_(parameters, config.clip_norm)
@@ -63,11 +61,19 @@ def train(job: Job, rows: Rows, network: nn.Module, watch: Stopwatch) -> None:
 def _whole(rows: Rows) -> dict[str, torch.Tensor]:
     if rows.lengths is None:
         return {"pixels": rows.pixels()}
-    return rows.data.input.batch(rows.data.arrays, torch.arange(len(rows)))
+    # No mask, for none is padded. Transformers itself drops a mask that hides nothing, and attention is then flash
+    # attention; but while a graph is captured it cannot look into the mask, and would keep it.
+    return {"tokens": rows.data.input.batch(rows.data.arrays, torch.arange(len(rows)))["tokens"]}
+
+
+def _logits(network: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    logits = network.encoder(input_ids=inputs["tokens"]).logits if "tokens" in inputs else network(**inputs)
+    assert isinstance(logits, torch.Tensor)
+    return logits
 
 
 def _captured(step: Any, network: nn.Module, optimizer: torch.optim.Optimizer) -> Any:
-    """The step as a graph; weights and optimizer are as before."""
+    """The step as a graph, captured after the warm-up that torch's notes on CUDA graphs ask for; all of it is undone."""
     first = {name: each.clone() for name, each in network.state_dict().items()}
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     stream.wait_stream(torch.cuda.current_stream())

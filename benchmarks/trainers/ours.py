@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.trainers.outcome import Outcome, score
+from benchmarks.trainers.outcome import WARM_UP, Outcome, score
 from modelworks.training.events import EventTail
 from modelworks.training.launch import POLL_SECONDS
 
@@ -64,5 +64,14 @@ def train(job: Job) -> Outcome:
         tokens=rows.num_tokens * job.train.epochs,
         accuracy=accuracy,
         macro_f1=macro_f1,
+        warm_examples_per_second=_warm(told, job.train.batch_size, ended),
         remark=f"{len(checkpoints)} checkpoints in {sum(checkpoints):.2f} s, {len(told)} events",
     )
+
+
+def _warm(told: list[dict[str, Any]], batch_size: int, ended: float) -> float:
+    """Examples a second after the warm-up. A step event is written when the GPU has done its step, as the last is."""
+    steps = [event for event in told if event["type"] == "step" and event["step"] >= WARM_UP]
+    if len(steps) < 2:
+        return 0.0
+    return float((steps[-1]["step"] - steps[0]["step"]) * batch_size / (ended - steps[0]["time"]))

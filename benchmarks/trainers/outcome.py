@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Outcome", "Stopwatch", "score"]
+__all__ = ["WARM_UP", "Outcome", "Stopwatch", "score"]
+
+WARM_UP = 3
+"""Steps in which libraries load their kernels and find their memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,8 @@ class Outcome:
     """Real ones of all epochs, padding left out; 0 for images."""
     accuracy: float
     macro_f1: float
+    warm_examples_per_second: float = 0.0
+    """After the first steps, `WARM_UP` at least; 0 where it was not measured."""
     remark: str = ""
 
     @property

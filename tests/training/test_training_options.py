@@ -11,14 +11,18 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from trainings import StopAt, equal, events
+from trainings import CPU, StopAt, equal, events
 
 from modelworks.data.decoded import DecodedSet
 from modelworks.data.packed import TRAIN, VALIDATION
 from modelworks.errors import BadInput
 from modelworks.training.augmentation import augment
-from modelworks.training.config import AugmentConfig
+from modelworks.training.config import AugmentConfig, TrainConfig
+from modelworks.training.events import EventLog
 from modelworks.training.loop import Stopped, Trained
+from modelworks.training.optimization import make_optimizer
+from modelworks.training.stepper import Stepper
+from modelworks.training.world import World
 
 Fit = Callable[..., tuple[nn.Module, Trained]]
 
@@ -164,6 +168,50 @@ def test_what_cannot_be_computed_in_parts_is_said(fit: Fit, network: Callable[[]
     with pytest.raises(BadInput, match="memory does not suffice: no room for") as caught:
         fit(network=network)
     assert said in caught.value.hint
+
+
+class Cramped(Linear):
+    """Runs out of memory where there is none to spare for gradients."""
+
+    room = 7
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        if not self.training and len(pixels) > self.room:
+            raise torch.OutOfMemoryError(f"no room for {len(pixels)}")
+        return super().forward(pixels)
+
+
+def test_when_memory_does_not_suffice_the_validation_is_computed_in_parts(fit: Fit, tmp_path: Path) -> None:
+    fit("whole", network=Linear)
+    fit(network=Cramped)
+    figures, expected = (
+        [event["validation_loss"] for event in events(tmp_path / folder) if event["type"] == "epoch"]
+        for folder in ("work", "whole")
+    )
+    assert figures == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_validation_for_which_no_memory_suffices_is_said(fit: Fit) -> None:
+    with pytest.raises(BadInput, match="memory does not suffice for validation: no room for 1") as caught:
+        fit(network=type("Nothing", (Cramped,), {"room": 0}))
+    assert "smaller inputs" in caught.value.hint
+
+
+def test_a_compiled_training_out_of_memory_is_told_to_take_smaller_batches(tmp_path: Path) -> None:
+    model, config = Narrow(), TrainConfig(epochs=1, compile=True)
+    told = EventLog(tmp_path / "events.jsonl")
+    stepper = Stepper(model, make_optimizer(model, config), None, None, config, CPU, World(), told)
+    with pytest.raises(BadInput, match="no room for 8") as caught:
+        stepper.step({"pixels": torch.zeros(8, 1, 6, 6)}, torch.zeros(8, dtype=torch.int64), rate=0.1, least=8)
+    told.close()
+    assert caught.value.hint.startswith("lower train.batch_size")
+    assert "train.compile" in caught.value.hint
+
+
+@pytest.mark.parametrize("other", [{"accumulate": 2}, {"batch_tokens": 1000}], ids=lambda other: next(iter(other)))
+def test_compile_is_refused_beside_what_it_cannot_do(other: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"compile .*{next(iter(other))}"):
+        TrainConfig(epochs=1, compile=True, **other)
 
 
 PICTURE = torch.arange(1.0, 26.0).view(1, 1, 5, 5)

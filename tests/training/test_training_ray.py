@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -14,10 +15,12 @@ from typing import Any
 
 import psutil
 import pytest
+from trainings import events
 
-from modelworks.errors import Interrupted, Refused, Unavailable
+from modelworks.errors import BadInput, Interrupted, ModelworksError, Refused, Unavailable
 from modelworks.training.job import Job
 from modelworks.training.launch import launch
+from modelworks.training.ray import NOTE
 
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="the extra `ray` is not installed")
 
@@ -120,6 +123,38 @@ def test_a_divergence_on_a_cluster_of_its_own_is_refused_as_anywhere(job: Callab
     diverging = job(tmp_path / "work", "local", learning_rate=1e30, optimizer="sgd", schedule="constant")
     with pytest.raises(Refused, match=r"the loss is (nan|inf) at step"):
         run(diverging)
+
+
+def test_our_own_bug_is_told_and_not_tried_again(job: Callable[..., Job], cluster: str, tmp_path: Path) -> None:
+    asked = dataclasses.replace(job(tmp_path / "work", cluster), splits=tmp_path / "splits.npy")
+    asked.splits.write_bytes(b"no array")
+    with pytest.raises(ModelworksError) as caught:
+        run(asked)
+    assert caught.value.exit_code == 1
+    assert events(asked.work)[-1]["message"].startswith("ValueError: ")
+    log = (asked.work / "log.txt").read_text()
+    assert log.splitlines()[-1].startswith("ValueError: ")
+
+
+WORKER = """
+import sys
+import torch.distributed as dist
+from modelworks.training.ray import _share
+
+dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+_share({"job": sys.argv[1]})
+"""
+
+
+def test_what_the_disk_refuses_a_worker_is_told(job: Callable[..., Job], tmp_path: Path) -> None:
+    asked = job(tmp_path / "work", "local", checkpoint_steps=1)
+    asked.work.mkdir()
+    asked.write(asked.work / "job.json")
+    (asked.work / "checkpoints").write_text("in its way")
+    subprocess.run([sys.executable, "-c", WORKER, asked.work / "job.json"], check=False, capture_output=True)
+    told = json.loads((asked.work / NOTE).read_text())
+    assert told["exit_code"] == BadInput.exit_code
+    assert "a file is in its way" in told["message"]
 
 
 def test_a_cluster_that_is_not_there_is_told(job: Callable[..., Job], tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import pytest
 from safetensors.torch import load_file
 from trainings import events
 
-from modelworks.data import packed
+from modelworks.data import objects, packed
 from modelworks.data.config import SplitConfig
 from modelworks.data.packed import TRAIN
 from modelworks.data.sources.base import Examples
@@ -79,6 +79,7 @@ def texts(
         return dataclasses.replace(
             job,
             dataset=sentences,
+            dataset_digest=objects.listing_digest(objects.subtree(sentences)),
             splits=sentences / "splits.npy",
             classes=tuple(packed.describe(sentences)["classes"]),
             decoded=decodings,
@@ -284,6 +285,18 @@ def test_two_processes_with_half_of_every_parameter_end_where_one_does_and_resum
     resumed, told = run(texts(tmp_path / "work", 2, shard=True))
     assert told[0]["resumed_from"] > 0
     assert weights(resumed) == weights(sharded)
+
+
+@pytest.mark.timeout(120)  # processes that disagree in how many parts they compute wait for each other
+def test_a_sharded_batch_is_computed_in_as_many_parts_by_who_has_a_row_more(
+    texts: Callable[..., Job], tmp_path: Path
+) -> None:
+    rows = int((np.load(texts(tmp_path, 1).splits) == TRAIN).sum())
+    size = next(each for each in range(31, rows) if rows % each == 5)  # of the last batch one has three rows, one two
+    settings = {"accumulate": 3, "batch_size": size, "epochs": 2}
+    alone, _ = run(texts(tmp_path / "alone", 1, **settings))
+    sharded, _ = run(texts(tmp_path / "sharded", 2, shard=True, **settings))
+    assert apart(alone, sharded) < 1e-5
 
 
 def test_one_process_goes_on_from_a_sharded_checkpoint(

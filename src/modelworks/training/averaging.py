@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+import torch
+from torch.optim.swa_utils import AveragedModel
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,14 +40,28 @@ class Average:
 
 
 class _Exponential(Average):
+    """Kept as torch's AveragedModel, whose own update waits for the GPU and averages counts and places as well."""
+
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self._source = model
-        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        self._averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        self._source, self._decay = model, decay
+        self._averaged = AveragedModel(model)
         super().__init__(self._averaged.module)
 
+    @torch.no_grad()
     def update(self) -> None:
-        self._averaged.update_parameters(self._source)
+        first = not self._averaged.n_averaged
+        averages, weights = tuple(self.model.parameters()), tuple(self._source.parameters())
+        if first:
+            for each, weight in zip(averages, weights, strict=True):
+                each.copy_(weight)
+        else:
+            torch._foreach_lerp_(averages, weights, 1 - self._decay)
+        for average, buffer in zip(self.model.buffers(), self._source.buffers(), strict=True):
+            if first or not buffer.is_floating_point():
+                average.copy_(buffer)
+            else:
+                average.lerp_(buffer, 1 - self._decay)
+        self._averaged.n_averaged += 1
 
     def store(self) -> None:
         self._source.load_state_dict(self._averaged.module.state_dict())

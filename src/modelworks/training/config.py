@@ -69,8 +69,8 @@ class TrainConfig:
     deterministic: bool = True
     """Only algorithms whose bits repeat. On a CPU it costs nothing; `false` lets CUDA take faster ones."""
     compile: bool = False
-    """Through torch.compile, on a GPU with CUDA graphs; texts are padded to a multiple of 16 tokens. One process only. It
-    takes a minute before the first step, and on a CPU gains nothing."""
+    """Through torch.compile, on a GPU with CUDA graphs; texts are padded to a multiple of 16 tokens. One process only,
+    and no batches in parts. It takes a minute before the first step, and on a CPU gains nothing."""
     checkpoint_seconds: Annotated[float, Bounds(gt=0)] = 30.0
     """A complete checkpoint is written at the first step after this many seconds; later where writing is slow, so that
     it takes no more than a fiftieth of the time."""
@@ -80,6 +80,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.compile and self.batch_tokens:
             raise ValueError("compile wants batches of few shapes, and batch_tokens gives each another")
+        if self.compile and self.accumulate > 1:
+            raise ValueError("compile computes a batch at once: accumulate must be 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,6 +55,8 @@ class Feed:
             return
         ahead = None
         for rows in order:
+            # The memory of the batch before last is free to be taken again, and the GPU may not be done with it.
+            self._stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._stream):
                 following = rows, *self._cut(rows)
             if ahead is not None:

@@ -141,7 +141,7 @@ def train(
         rate, batch = 0.0, np.empty(0, np.int64)
         for batch, (_, inputs, target) in zip(batches, feed.batches(map(world.part, batches)), strict=True):
             rate = rate_of(meter.step)
-            loss = stepper.step(inputs, target, rate)
+            loss = stepper.step(inputs, target, rate, world.least(batch))
             average.update()
             meter.add(loss, rate, batch)
             steps_due = config.checkpoint_steps and meter.step % config.checkpoint_steps == 0

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import BadInput, Interrupted, ModelworksError, Unavailable
-from modelworks.store import write_json
+from modelworks.store import disk_errors, write_json
 from modelworks.training.events import EventLog
 from modelworks.training.hardware import environment
 from modelworks.training.job import Job, events_name
@@ -83,6 +83,7 @@ def fit(job: Job, events: EventLog) -> None:
     if note.exists():
         failure = json.loads(note.read_text())
         events.write("failed", **failure)
+        sys.stderr.write(f"{failure['message']}\n")  # the last line of its log
         sys.exit(failure["exit_code"])
 
 
@@ -138,9 +139,26 @@ def _share(config: Mapping[str, Any]) -> None:
     world = make_world(job.hardware)
     events = EventLog(job.work / events_name(world.rank))
     try:
-        train(job, events, world, _StopFile(job.work / "stop"))
-    except ModelworksError as error:
-        if world.leads or not note.exists():
-            write_json(note, {"exit_code": error.exit_code, "message": error.message, "hint": error.hint})
+        with disk_errors(job.work):
+            train(job, events, world, _StopFile(job.work / "stop"))
+    except Exception as error:
+        if not _lost_another(error) and (world.leads or not note.exists()):
+            write_json(note, _failure(error))
         if not isinstance(error, Interrupted):  # which all of them are: but else the others may be waiting for this one
             raise
+
+
+def _lost_another(error: Exception) -> bool:
+    """Whether an exchange with the other processes failed: Ray replaces the one that is gone, and this one with it."""
+    import torch.distributed as dist
+
+    # Gloo's errors are plain RuntimeErrors, and begin with the place in its source.
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    """What the process that asked for workers ends with, and says."""
+    if isinstance(error, ModelworksError):
+        return {"exit_code": error.exit_code, "message": error.message, "hint": error.hint}
+    (line, *_) = str(error).splitlines() or [""]
+    return {"exit_code": ModelworksError.exit_code, "message": f"{type(error).__name__}: {line}", "hint": ""}

@@ -72,6 +72,9 @@ class Several(World):
     def copies(self, batch: np.ndarray) -> int:
         return self.size if len(batch) < self.size else 1
 
+    def least(self, batch: np.ndarray) -> int:
+        return len(batch) if len(batch) < self.size else len(batch) // self.size
+
     def agree(self, *wishes: bool) -> tuple[bool, ...]:
         votes = torch.tensor(wishes, dtype=torch.uint8)
         dist.all_reduce(votes, dist.ReduceOp.MAX)

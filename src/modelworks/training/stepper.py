@@ -55,11 +55,17 @@ class Stepper:
         """Go on with as many parts."""
         self._parts = state["parts"]
 
-    def step(self, inputs: Mapping[str, torch.Tensor], target: torch.Tensor, rate: float) -> torch.Tensor:
+    def step(self, inputs: Mapping[str, torch.Tensor], target: torch.Tensor, rate: float, least: int) -> torch.Tensor:
         """The mean loss of the batch, detached and still on its device.
 
         The gradient is that of the whole batch in whatever number of parts it is computed. When memory does not
         suffice the number is doubled, for good, and the batch tried again.
+
+        Args:
+            inputs: of the model, with one row per example.
+            target: the examples' classes (n,).
+            rate: to learn at.
+            least: examples that the process with fewest has: all compute their share in as many parts as this one.
 
         Raises:
             BadInput: memory does not suffice for one example, or the model computes statistics over what it is
@@ -71,7 +77,7 @@ class Stepper:
             inputs = {**inputs, "pixels": augment(inputs["pixels"], self._config.augment, self._blank)}
         while True:
             try:
-                loss = self._gradient(inputs, target)
+                loss = self._gradient(inputs, target, least)
                 break
             except torch.OutOfMemoryError as error:
                 # Outside of the handler nothing holds the failed attempt's tensors any more.
@@ -84,17 +90,19 @@ class Stepper:
         self._forget_gradients()
         return loss
 
-    def _gradient(self, inputs: Mapping[str, torch.Tensor], target: torch.Tensor) -> torch.Tensor:
+    def _gradient(self, inputs: Mapping[str, torch.Tensor], target: torch.Tensor, least: int) -> torch.Tensor:
         whole = self._world.total(
-            torch.tensor(float(len(target)), device=target.device)
+            torch.full((), float(len(target)), device=target.device)
             if self._weights is None
             else self._weights[target].sum()
         )
-        size = math.ceil(len(target) / self._parts)
+        size = math.ceil(least / self._parts)
+        starts = range(0, least, size)
         total = torch.zeros((), device=target.device)
-        for start in range(0, len(target), size):
-            part = slice(start, start + size)
-            with self._world.accumulating(self._model, more=start + size < len(target)):
+        for start in starts:
+            more = start < starts[-1]
+            part = slice(start, start + size if more else None)
+            with self._world.accumulating(self._model, more):
                 with autocast(self._hardware):
                     logits = self._model(**{name: each[part] for name, each in inputs.items()})
                 loss = functional.cross_entropy(
@@ -121,6 +129,10 @@ class Stepper:
         message = f"memory does not suffice: {str(error).splitlines()[0]}"
         if any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in self._model.modules()):  # noqa: SLF001  # torch has no other name for all of them
             return BadInput(message, "lower train.batch_size: the model's batch norms forbid to compute it in parts")
+        if self._config.compile:  # its gradients lie in a CUDA graph's memory, which the next part's forward takes back
+            return BadInput(
+                message, "lower train.batch_size, or leave out train.compile: it computes no batch in parts"
+            )
         if self._world.size > 1:  # the others are in the middle of this step and wait for its gradients
             return BadInput(message, "raise train.accumulate, lower train.batch_size, or take more processes")
         if self._parts >= examples:

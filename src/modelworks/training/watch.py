@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from modelworks.data.batches import in_order
 from modelworks.data.packed import VALIDATION
+from modelworks.errors import BadInput
 from modelworks.training.stepper import autocast
 
 if TYPE_CHECKING:
@@ -33,22 +34,45 @@ BATCH = 256
 def validate(
     model: nn.Module, data: DecodedSet, feed: Feed, batch_size: int, hardware: Hardware, world: World
 ) -> dict[str, float]:
-    """`validation_loss` (mean) and `validation_accuracy`; nothing when there are no such rows."""
+    """`validation_loss` (mean) and `validation_accuracy`; nothing when there are no such rows.
+
+    When memory does not suffice, half as many rows are computed at once.
+
+    Raises:
+        BadInput: memory does not suffice for one row, or for the share of one of the processes of a sharded model.
+    """
     indices = np.flatnonzero(data.splits == VALIDATION)
     if not len(indices):
         return {}
-    order = in_order(indices, data.input.lengths(data.arrays), max(BATCH, batch_size))
+    size = max(BATCH, batch_size)
+    order = in_order(indices, data.input.lengths(data.arrays), size)
     sums = torch.zeros(2, device=hardware.device)
     training = model.training
     model.eval()
     with torch.inference_mode(), autocast(hardware):
         for batch, (_, inputs, target) in zip(order, feed.batches(map(world.part, order)), strict=True):
-            logits = model(**inputs).float()
+            while True:
+                try:
+                    logits = _logits(model, inputs, size)
+                    break
+                except torch.OutOfMemoryError as error:
+                    size = min(size, len(target)) // 2
+                    if world.sharded or not size:  # processes that share a model go through it together
+                        raise BadInput(
+                            f"memory does not suffice for validation: {str(error).splitlines()[0]}",
+                            "take a smaller model or smaller inputs, or divide it among more processes: compute.shard",
+                        ) from None
             sums[0] += functional.cross_entropy(logits, target, reduction="sum") / world.copies(batch)
             sums[1] += (logits.argmax(-1) == target).sum() / world.copies(batch)
     model.train(training)
     loss, correct = world.total(sums).tolist()
     return {"validation_loss": loss / len(indices), "validation_accuracy": correct / len(indices)}
+
+
+def _logits(model: nn.Module, inputs: Mapping[str, torch.Tensor], size: int) -> torch.Tensor:
+    """float32 (n, classes), of no more than `size` rows at once."""
+    parts = zip(*(torch.split(each, size) for each in inputs.values()), strict=True)
+    return torch.cat([model(**dict(zip(inputs, part, strict=True))).float() for part in parts])
 
 
 class Best:

@@ -41,6 +41,10 @@ class World:
         """How many processes have each row of a batch in their `part` of it."""
         return 1
 
+    def least(self, batch: np.ndarray) -> int:
+        """How many rows of a batch the process has that has fewest."""
+        return len(batch)
+
     def agree(self, *wishes: bool) -> tuple[bool, ...]:
         """Each wish that any process has: all of them stop, report and save at the same step."""
         return wishes
