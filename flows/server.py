@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import socket
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["build_schema", "upgrade_schema"]
 
-RETRY_SECONDS = 0.05
+RETRY_SECONDS = (0.05, 0.2, 0.8, 3.2)
+"""After which a client that got a 503 is to come again: the first time, the second, and so on."""
 
 
 def main() -> None:
@@ -62,13 +64,19 @@ def main() -> None:
 def _retried_soon(app: ASGIApp) -> ASGIApp:
     """The app, saying when to come again where it answers 503: SQLite's writers are in each other's way for an instant.
 
-    Prefect's clients, if they are not told, wait two seconds and more.
+    Prefect's clients, if they are not told, wait two seconds and more. They come six times in all, so on a machine that
+    is too busy they are told to wait longer each time.
     """
+    refused = Counter[str]()
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_time(message: Message) -> None:
             if message.get("status") == 503:
-                message["headers"] = [*message["headers"], (b"retry-after", str(RETRY_SECONDS).encode())]
+                seconds = RETRY_SECONDS[min(refused[scope["path"]], len(RETRY_SECONDS) - 1)]
+                refused[scope["path"]] += 1
+                message["headers"] = [*message["headers"], (b"retry-after", str(seconds).encode())]
+            elif "status" in message:
+                refused.pop(scope["path"], None)
             await send(message)
 
         await app(scope, receive, send_with_time)

@@ -31,3 +31,14 @@ def test_who_meets_a_busy_database_is_told_to_come_again_at_once(status: int, to
 
     client = TestClient(server._retried_soon(Starlette(routes=[Route("/", answer)])))  # nothing else shows it
     assert client.get("/").headers.get("retry-after") == told
+
+
+def test_who_keeps_meeting_a_busy_database_is_told_to_wait_longer_until_one_is_answered() -> None:
+    statuses = iter([503, 503, 503, 503, 503, 200, 503])
+
+    def answer(_request: Request) -> PlainTextResponse:
+        return PlainTextResponse("", next(statuses))
+
+    client = TestClient(server._retried_soon(Starlette(routes=[Route("/{path:path}", answer)])))
+    told = [client.get("/slots").headers.get("retry-after") for _ in range(7)]
+    assert told == ["0.05", "0.2", "0.8", "3.2", "3.2", None, "0.05"]
