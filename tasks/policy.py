@@ -16,7 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed
 
-from modelworks.errors import Unavailable
+from modelworks.errors import Overtaken, Unavailable
 from modelworks.faults import fault_point
 from modelworks.locks import locked
 from modelworks.plan import Stage
@@ -130,4 +130,5 @@ def _alone(run: Run, stage: Stage) -> AbstractContextManager[None]:
 
 
 def _may_help(_task: Task[..., Any], _task_run: TaskRun, state: State[Any]) -> bool:
-    return isinstance(state.result(raise_on_failure=False), Unavailable)
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, Unavailable) and not isinstance(error, Overtaken)

@@ -246,6 +246,13 @@ GUARDS = (
         ("tests/data/test_data_versions.py",),
     ),
     Guard(
+        "data replaced while it is used",
+        "tasks/evaluate.py",
+        "packed.confirm(trained.report.dataset.folder, trained.report.dataset.digest)",
+        "pass",
+        ("tests/faults/test_faults_meanwhile.py",),
+    ),
+    Guard(
         "secrets out of errors",
         "src/modelworks/errors.py",
         "self.message, self.hint = redacted(message), redacted(hint)",

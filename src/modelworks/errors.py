@@ -4,6 +4,7 @@ ModelworksError          1  our own bug, should never be seen
 ├── BadInput             2  config, data or arguments are wrong: change them
 ├── Refused              3  a check or the gate said no: the system works as intended
 ├── Unavailable          4  a service, lock or disk cannot be had now: a retry may help
+│   └── Overtaken        4  another run changed what this one stands on: a new run helps, no retry
 ├── Corrupt              5  stored bytes are not the bytes that were written
 └── Interrupted    130/143  stopped from outside: the next run resumes
 """
@@ -14,7 +15,7 @@ import signal
 
 from modelworks.secrets import redacted
 
-__all__ = ["BadInput", "Corrupt", "Interrupted", "ModelworksError", "Refused", "Unavailable"]
+__all__ = ["BadInput", "Corrupt", "Interrupted", "ModelworksError", "Overtaken", "Refused", "Unavailable"]
 
 
 class ModelworksError(Exception):
@@ -49,6 +50,10 @@ class Unavailable(ModelworksError):
     """A service, a lock, a child process or the disk is not there now."""
 
     exit_code = 4
+
+
+class Overtaken(Unavailable):
+    """What the run stands on is another by now."""
 
 
 class Corrupt(ModelworksError):

@@ -12,7 +12,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from modelworks.data import objects
-from modelworks.errors import BadInput, Corrupt, Unavailable
+from modelworks.errors import BadInput, Corrupt, Overtaken
 from modelworks.store import write_json
 
 if TYPE_CHECKING:
@@ -105,14 +105,14 @@ def confirm(folder: Path, digest: str) -> None:
     """Make sure that what was just read of a data set was that version.
 
     Raises:
-        Unavailable: the data set is another by now.
+        Overtaken: the data set is another by now.
     """
     try:
         found = objects.listing_digest(objects.subtree(folder))
     except FileNotFoundError:  # it is being replaced
         found = ""
     if found != digest:
-        raise Unavailable(
+        raise Overtaken(
             f"{folder} is no longer the version that this run began with",
             "another run has brought a newer one, or its files were changed: run again",
         )

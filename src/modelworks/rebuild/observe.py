@@ -12,7 +12,7 @@ from modelworks import git
 from modelworks.data import objects, pins
 from modelworks.data.remotes import remotes
 from modelworks.digest import file_digest
-from modelworks.errors import Unavailable
+from modelworks.errors import Overtaken
 from modelworks.making import Code, Machine, Making, Pin
 from modelworks.secrets import redacted
 from modelworks.stages import changed_sources
@@ -39,7 +39,7 @@ def observe(project: Project, config: RunConfig, plan: Plan, dataset: DatasetVer
     """What a version that is registered now depends on.
 
     Raises:
-        Unavailable: data.dvc is not any more what the run began with.
+        Overtaken: data.dvc is not any more what the run began with.
     """
     root, made_of = git.code_root(), ingredients(plan)
     changed = sorted({name for each in made_of.values() for name in changed_sources(each)})
@@ -111,7 +111,7 @@ def _pin(project: Project, dataset: DatasetVersion) -> Pin:
     default, addresses = remotes(project)
     listed = pins.files(project, dataset.name)
     if listed is not None and objects.listing_digest(listed) != dataset.digest:
-        raise Unavailable(
+        raise Overtaken(
             f"{path} no longer pins the version of {dataset.name} that this run began with",
             "another run has brought a newer one, or the file was changed: run again",
         )
