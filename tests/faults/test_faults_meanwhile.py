@@ -41,7 +41,7 @@ def run_with_a_pause(ground: Ground, folder: Path, place: str, meanwhile: Callab
     """A run that passes that place and goes on when `meanwhile` is done."""
     trace, go, started = folder / "trace", folder / "go", time.monotonic()
     (folder / "sitecustomize.py").write_text(PAUSE.format((str(trace), place, str(go))))
-    ground.environment["PYTHONPATH"] = os.pathsep.join([str(folder), *os.environ.get("PYTHONPATH", "").split()])
+    ground.environment["PYTHONPATH"] = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     with ground.running(trace=trace) as process:
         while not (trace.exists() and trace.read_text().splitlines()[-1:] == [place]):
             assert process.poll() is None, "it ended before"
