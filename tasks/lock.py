@@ -82,7 +82,7 @@ class PrefectLimit:
             with self._taken(limit, purpose):
                 try:
                     yield
-                except BaseException as error:
+                except BaseException as error:  # to tell it from what becomes of the limit
                     failure = error
                     raise
         except (CancelledError, HTTPError) as error:

@@ -6,25 +6,15 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from runs import DATASET
 
 from modelworks import config as configuration
 from modelworks.plan import make_plan
 from modelworks.project import Project
 from modelworks.rebuild import causes
 from modelworks.rebuild.observe import ingredients
-from modelworks.records import DatasetVersion
 
 DIGITS = Path(__file__).parents[2] / "configs" / "digits_cnn.yaml"
-DATASET = DatasetVersion(
-    name="digits",
-    folder=Path("data/digits"),
-    digest="0123456789abcdef0123456789abcdef.dir",
-    modality="image",
-    classes=("0", "1"),
-    rows=10,
-    source={},
-    licence="",
-)
 
 
 def parts(project: Project, *overrides: str, digest: str = DATASET.digest) -> dict[str, dict[str, str]]:

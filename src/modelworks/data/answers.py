@@ -69,7 +69,7 @@ def _said(repository: Repo) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except Exception as error:
+    except Exception as error:  # each remote's library has classes of its own
         if isinstance(error, OSError) and error.errno in DISK:
             raise
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__

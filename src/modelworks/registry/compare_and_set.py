@@ -88,7 +88,7 @@ def compare_and_set(client: MlflowClient, chosen: Registered, intent: Intent, lo
                 {**intent.evidence, **shown},
                 overridden=intent.overridden or OTHER_LIBRARIES in shown,
             )
-    except Exception as error:
+    except Exception as error:  # whatever it was, the intent does not stay open; it goes on to who asked
         # What has moved although the journal could not be told, the next command settles.
         if not moving or versions.production(client, name) != after:
             journal.abandon(client, entry, str(error))
@@ -113,7 +113,7 @@ def _point(client: MlflowClient, name: str, version: int) -> None:
     """Set the alias. An answer that was lost is no failure: while we hold the lock, nobody else sets it there."""
     try:
         client.set_registered_model_alias(name, PRODUCTION, str(version))
-    except Exception:
+    except Exception:  # whatever it was: where the alias stands says whether it failed
         if versions.production(client, name) != version:
             raise
 

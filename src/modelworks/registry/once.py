@@ -48,7 +48,7 @@ def created(client: MlflowClient, create: Callable[[], R], find: Callable[[], R 
         try:
             with _sent_once():
                 return create()
-        except Exception as error:
+        except Exception as error:  # only what may have lost an answer is kept
             if not (isinstance(error, RequestException) or is_outage(error, client.tracking_uri)):
                 raise
             found = find()

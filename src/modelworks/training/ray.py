@@ -141,7 +141,7 @@ def _share(config: Mapping[str, Any]) -> None:
     try:
         with disk_errors(job.work):
             train(job, events, world, _StopFile(job.work / "stop"))
-    except Exception as error:
+    except Exception as error:  # our own bugs too: without a note of them Ray would only try again
         if not _lost_another(error) and (world.leads or not note.exists()):
             write_json(note, _failure(error))
         if not isinstance(error, Interrupted):  # which all of them are: but else the others may be waiting for this one
