@@ -41,7 +41,9 @@ def texts(rows: Rows) -> list[dict[str, Any]]:
 
 
 def as_usual(network: nn.Module) -> nn.Module:
-    """The network in the memory format that torch gives by itself: channels last is a trick of ours."""
+    """The network as its library computes it: channels last and the narrow last layer are tricks of ours."""
+    for module in network.modules():
+        module._forward_pre_hooks.clear()  # noqa: SLF001  # torch takes back only hooks whose handle was kept
     return network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload,no-any-return]  # torch's stubs lack memory_format alone
 
 

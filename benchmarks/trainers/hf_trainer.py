@@ -50,7 +50,7 @@ def train(job: Job, rows: Rows, network: nn.Module, watch: Stopwatch, sampling: 
     else:
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=rows.data.input.tokenizer, pad_token="[PAD]")  # type: ignore[attr-defined]  # of texts
         trainer = Trainer(
-            network.encoder,
+            as_usual(network).encoder,
             arguments,
             data_collator=DataCollatorWithPadding(tokenizer),
             train_dataset=texts(rows),

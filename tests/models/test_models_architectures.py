@@ -234,6 +234,31 @@ def test_more_tokens_than_a_checkpoint_has_positions_are_refused(tmp_path: Path)
         pretrained.configure({"max_tokens": 600, "dropout": None}, checkpoint)
 
 
+@pytest.mark.parametrize("kind", [*sorted(pretrained.FIRST), "distilbert"])
+def test_the_last_layer_computes_what_the_head_reads_and_nothing_is_lost(tmp_path: Path, kind: str) -> None:
+    small = {"model_type": kind, "hidden_size": 8, "dim": 8, "num_attention_heads": 2, "n_heads": 2, "vocab_size": 9}
+    (tmp_path / "config.json").write_text(json.dumps({**small, "num_hidden_layers": 2, "n_layers": 2}))
+    torch.manual_seed(0)
+    network = pretrained.build(pretrained.configure({"max_tokens": 8, "dropout": None}, tmp_path), {"padding": 0}, 3)
+    network.double().eval()
+    whole = type(network.encoder)(network.encoder.config).double().eval()
+    whole.load_state_dict(network.encoder.state_dict())
+    tokens = torch.randint(2, 9, (4, 6))
+    mask = torch.arange(6) < torch.tensor([[6], [4], [1], [5]])
+    tokens[~mask] = 0
+
+    logits, expected = network(tokens, mask), whole(input_ids=tokens, attention_mask=mask.long()).logits
+    assert torch.allclose(logits, expected, rtol=0, atol=1e-12)
+    for each in (logits, expected):
+        each.square().sum().backward()
+    gradients = {name: each.grad for name, each in whole.named_parameters()}
+    for name, each in network.encoder.named_parameters():
+        if gradients[name] is not None:
+            assert torch.allclose(each.grad, gradients[name], rtol=0, atol=1e-12), name
+    hidden = network.encoder.base_model(input_ids=tokens, attention_mask=mask.long()).last_hidden_state
+    assert hidden.shape == (4, 1 if kind in pretrained.FIRST else 6, 8)
+
+
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta"])
 @pytest.mark.parametrize("share", [None, 0.0, 0.3])
 def test_dropout_of_a_checkpoint_is_its_own_or_the_configs_everywhere(
