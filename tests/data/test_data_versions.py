@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -203,6 +204,47 @@ def test_a_file_that_is_not_ours_is_never_lost(project: Project, place: str) -> 
     assert notes.read_text() == "written nowhere else"
     notes.rename(project.root / "notes.txt")
     assert ingest(project, DIGITS)[1] == "ran"
+
+
+CHECKOUT = """
+import os, signal, sys
+from pathlib import Path
+from modelworks.data.ingest import ingest
+from modelworks.data.sources import Digits
+from modelworks.project import Project
+
+def hook(event, arguments):
+    if event == "os.rename" and "/data/" in str(arguments[1]) and str(arguments[0]).endswith(".tmp"):
+        os.truncate(arguments[0], 10)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(hook)
+ingest(Project(Path(sys.argv[1])), Digits(kind="digits"))
+"""
+
+
+def test_what_a_killed_checkout_was_writing_is_in_nobodys_way(project: Project) -> None:
+    before = objects.subtree(project.data)
+    shutil.rmtree(project.data)
+    done = subprocess.run([sys.executable, "-c", CHECKOUT, str(project.root)], timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert list(project.data.rglob(".*.tmp"))
+    assert ingest(project, DIGITS)[1] == "ran"
+    assert objects.subtree(project.data) == before
+
+
+def test_a_file_that_an_earlier_pin_has_makes_way_for_one_that_has_it_not(project: Project) -> None:
+    earlier, before = (project.root / "data.dvc").read_text(), objects.subtree(project.data)
+    (project.data / "extra").mkdir()
+    (project.data / "extra" / "notes.txt").write_text("DVC has them")
+    versions.record(project)
+    later = (project.root / "data.dvc").read_text()
+    (project.root / "data.dvc").write_text(earlier)
+    assert versions.fetch(project)
+    assert objects.subtree(project.data) == before
+    (project.root / "data.dvc").write_text(later)
+    assert versions.fetch(project)
+    assert (project.data / "extra" / "notes.txt").read_text() == "DVC has them"
 
 
 def test_a_file_in_the_way_of_a_new_data_set_is_not_lost(tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ def _bring(project: Project, source: Source) -> bool:
     known = _remembered(project, source) == state
     for leftover in project.state.glob(".ingest-*"):  # of a killed run
         shutil.rmtree(leftover)
+    versions.clear_leftovers(project)
     with tempfile.TemporaryDirectory(prefix=".ingest-", dir=project.state) as name:
         worked, built = _follow_pin(project, source, Path(name))
         if not built and not (folder.is_dir() and known):

@@ -12,7 +12,18 @@ if TYPE_CHECKING:
 
     from modelworks.project import Project
 
-__all__ = ["arrived", "cache", "complete", "damaged", "drop_listing", "lacking", "listing", "listing_digest", "subtree"]
+__all__ = [
+    "arrived",
+    "cache",
+    "complete",
+    "damaged",
+    "drop_listing",
+    "holds",
+    "lacking",
+    "listing",
+    "listing_digest",
+    "subtree",
+]
 
 
 def cache(project: Project) -> Path:
@@ -53,6 +64,12 @@ def arrived(objects: Path, digest: str) -> bool:
     return files is not None and all(_object(objects, md5).is_file() for md5 in set(files.values()))
 
 
+def holds(objects: Path, name: str) -> bool:
+    """Whether a folder of objects has that one, undamaged."""
+    path = _object(objects, name)
+    return path.is_file() and _md5(path) == name
+
+
 def drop_listing(objects: Path, digest: str) -> None:
     """Forget what a pin lists, if it is known."""
     _object(objects, digest).unlink(missing_ok=True)
@@ -62,8 +79,7 @@ def lacking(objects: Path, digest: str) -> Iterator[str]:
     """Names of objects below a pin that a folder of objects does not hold undamaged."""
     files = listing(objects, digest)
     for name in [digest] if files is None else sorted(set(files.values())):
-        path = _object(objects, name)
-        if files is None or not path.is_file() or _md5(path) != name:
+        if files is None or not holds(objects, name):
             yield name
 
 

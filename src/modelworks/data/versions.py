@@ -6,6 +6,7 @@ its cache are read as files; DVC itself is imported only when something must be 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from modelworks.data import answers, objects, packed, pins
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
     from modelworks.project import Project
 
-__all__ = ["bring", "fetch", "observe", "record"]
+__all__ = ["bring", "clear_leftovers", "fetch", "observe", "record"]
+
+LEFTOVER = re.compile(r"\.[\w-]{22}\.tmp")
+"""What DVC calls a file while it writes it."""
 
 
 def observe(project: Project, name: str) -> DatasetVersion:
@@ -80,8 +84,8 @@ def fetch(project: Project, lent: Mapping[str, Any] | None = None) -> bool:
         if not objects.complete(cache, digest):
             return False
         listing = objects.listing(cache, digest) or {}
-        others = [path for path, md5 in objects.subtree(project.data).items() if listing.get(path) != md5]
-        packed.refuse_strangers(project.data, others)
+        others = {path: md5 for path, md5 in objects.subtree(project.data).items() if listing.get(path) != md5}
+        packed.refuse_strangers(project.data, [path for path, md5 in others.items() if not objects.holds(cache, md5)])
         # A file that changed without a trace in size and time is what DVC thinks it is: it would be left as it is.
         for path in others:
             (project.data / path).unlink()
@@ -113,6 +117,13 @@ def bring(project: Project, pinned: str, target: Project) -> bool:
         default = {name: value for name, value in own.config["core"].items() if name == "remote"}
         lent = {"core": default, "remote": own.config["remote"]}
     return fetch(target, lent)
+
+
+def clear_leftovers(project: Project) -> None:
+    """Delete what DVC was writing into data/ when it was killed. Call where nobody else ingests."""
+    for path in project.data.rglob(".*.tmp"):
+        if LEFTOVER.fullmatch(path.name):
+            path.unlink()
 
 
 def _check_cached(project: Project) -> None:
