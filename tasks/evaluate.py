@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modelworks.data import packed
 from modelworks.plan import Stage
 from modelworks.records import Evaluation, TrainedModel
-from tasks.policy import reuse_or_make, stage_task
+from tasks.policy import reuse_or_make, same_ground, stage_task
 from tasks.run import Run
 
 __all__ = ["evaluate"]
@@ -22,9 +21,8 @@ def evaluate(run: Run, stage: Stage, trained: TrainedModel) -> Evaluation:
     run.call_witness()  # for a training that was done before
 
     def make(aside: Path, final: Path) -> Evaluation:
-        evaluation = library(trained, run.config.evaluate, aside, final, stage.key)
-        packed.confirm(trained.report.dataset.folder, trained.report.dataset.digest)
-        return evaluation
+        with same_ground(stage, trained.report.dataset):
+            return library(trained, run.config.evaluate, aside, final, stage.key)
 
     judged_by = dict.fromkeys([*run.config.gate.minimums, run.config.gate.compare])
     return reuse_or_make(

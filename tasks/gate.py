@@ -6,10 +6,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from modelworks.data import packed
 from modelworks.plan import Stage
 from modelworks.records import ModelVersion, Verdict
-from tasks.policy import cached, stage_task
+from tasks.policy import cached, same_ground, stage_task
 from tasks.run import Run
 
 __all__ = ["gate"]
@@ -31,14 +30,13 @@ def gate(run: Run, stage: Stage, version: ModelVersion) -> Verdict:
         verdict = recorded_verdict(known, version, stage.key)
         return cached(run, "gate", verdict, started, verdict.decision)
     with run.display.working("gate"), tempfile.TemporaryDirectory() as folder:
-        opponent = None
-        if production and production != version.version:
-            saved = proof.model_folder(run.client, run.project, version.name, production)
-            opponent = score_opponent(production, saved, version.evaluation)
-        judgement = decide(version, run.config.gate, opponent, stage.key)
-        verdict_report.write(Path(folder), judgement, run.config.gate.confidence)
-        dataset = version.evaluation.trained.report.dataset
-        packed.confirm(dataset.folder, dataset.digest)
+        with same_ground(stage, version.evaluation.trained.report.dataset):
+            opponent = None
+            if production and production != version.version:
+                saved = proof.model_folder(run.client, run.project, version.name, production)
+                opponent = score_opponent(production, saved, version.evaluation)
+            judgement = decide(version, run.config.gate, opponent, stage.key)
+            verdict_report.write(Path(folder), judgement, run.config.gate.confidence)
         # Before the verdict itself: where that stands, its report stands.
         verdicts.log(run.client, version.run_id, Path(folder))
         registration.record_verdict(run.client, judgement.verdict)

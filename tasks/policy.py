@@ -16,18 +16,21 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed
 
+from modelworks.confirmed import confirmed
+from modelworks.data import packed
 from modelworks.errors import Overtaken, Unavailable
 from modelworks.faults import fault_point
 from modelworks.locks import locked
 from modelworks.plan import Stage
-from modelworks.records import from_json, to_json
+from modelworks.records import DatasetVersion, from_json, to_json
+from modelworks.stages import confirm_sources
 from modelworks.store import StageStore, damage, write_json
 from tasks.run import Run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["cached", "reuse_or_make", "stage_task"]
+__all__ = ["cached", "reuse_or_make", "same_ground", "stage_task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -117,6 +120,16 @@ def cached(run: Run, name: str, record: R, started: float, detail: str) -> R:
     """Say that a stage had nothing to do. Prefect shows the state and hands the record on as the task's result."""
     run.finished(name, "cached", time.monotonic() - started, detail)
     return cast(R, Completed(name="Cached", message="same key, output intact", data=record))
+
+
+def same_ground(stage: Stage, dataset: DatasetVersion) -> AbstractContextManager[None]:
+    """What a block reads and imports is the data and the code that the stage's key tells of, or the run ends there.
+
+    Raises:
+        BadInput: code was edited since the run began.
+        Overtaken: the data set is another by now.
+    """
+    return confirmed(lambda: confirm_sources(stage.ingredients), lambda: packed.confirm(dataset.folder, dataset.digest))
 
 
 def _alone(run: Run, stage: Stage) -> AbstractContextManager[None]:

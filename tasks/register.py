@@ -7,6 +7,7 @@ import time
 from modelworks.plan import Plan
 from modelworks.rebuild.observe import observe
 from modelworks.records import Evaluation, ModelVersion
+from modelworks.stages import confirm_sources
 from tasks.lock import choose_lock
 from tasks.policy import cached, stage_task
 from tasks.run import Run
@@ -22,6 +23,7 @@ def register(run: Run, plan: Plan, evaluation: Evaluation) -> ModelVersion:
     started = time.monotonic()
     name, key = run.config.name, plan.register.key
     known = versions.find(run.client, name, key)
+    confirm_sources(plan.register.ingredients)  # all of which is imported by now
     with run.display.working("register"):
         version = registration.register(
             run.client,

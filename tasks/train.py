@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelworks.errors import BadInput, ModelworksError
-from modelworks.plan import Plan, Stage, training_job, work_folder
+from modelworks.errors import ModelworksError
+from modelworks.plan import Plan, training_job, work_folder
 from modelworks.records import TrainedModel, ValidationReport
-from modelworks.stages import changed_sources
+from modelworks.stages import confirm_sources
 from modelworks.training.events import all_events
 from modelworks.training.launch import launch
 from tasks.policy import reuse_or_make, stage_task
@@ -36,7 +36,7 @@ def train(run: Run, plan: Plan, report: ValidationReport) -> TrainedModel:
     def make(aside: Path, final: Path) -> TrainedModel:
         nonlocal live
         live = True
-        _confirm_sources(plan.train)
+        confirm_sources(plan.train.ingredients)  # which the trainer imports now: later edits do not reach it
         # The trainer spends its first seconds importing, on one core: so does this process, for the next stage.
         threading.Thread(target=evaluation.preload, daemon=True).start()
         with system_metrics(run.client, run.run_id), _curves(run) as add:
@@ -60,16 +60,6 @@ def train(run: Run, plan: Plan, report: ValidationReport) -> TrainedModel:
         describe=_describe,
         work=work_folder(run.project, plan),
     )
-
-
-def _confirm_sources(stage: Stage) -> None:
-    """Make sure that what the trainer is about to import is what the stage's key tells of.
-
-    Raises:
-        BadInput: it is something else by now.
-    """
-    if changed := changed_sources(stage.ingredients):
-        raise BadInput(f"the source of {changed[0]} was changed since this run began", "run again")
 
 
 def _describe(trained: TrainedModel) -> str:

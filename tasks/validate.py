@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modelworks.data import packed
 from modelworks.plan import Stage
 from modelworks.records import DatasetVersion, ValidationReport
-from tasks.policy import reuse_or_make, stage_task
+from tasks.policy import reuse_or_make, same_ground, stage_task
 from tasks.run import Run
 
 __all__ = ["validate"]
@@ -22,9 +21,8 @@ def validate(run: Run, stage: Stage, dataset: DatasetVersion) -> ValidationRepor
     config = run.config
 
     def make(aside: Path, final: Path) -> ValidationReport:
-        report = library.validate(dataset, config.split, config.checks, key=stage.key, folder=final, aside=aside)
-        packed.confirm(dataset.folder, dataset.digest)
-        return report
+        with same_ground(stage, dataset):
+            return library.validate(dataset, config.split, config.checks, key=stage.key, folder=final, aside=aside)
 
     return reuse_or_make(
         run,

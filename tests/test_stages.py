@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import modelworks
-from modelworks.stages import differences, ingredients, key_of, library_versions, settings
+from modelworks.errors import BadInput
+from modelworks.stages import confirm_sources, differences, ingredients, key_of, library_versions, settings, sources
 
 PACKAGE = Path(modelworks.__file__).parent
 
@@ -185,3 +186,10 @@ def test_differences_are_said_in_words() -> None:
 
 def test_pythons_version_is_always_among_the_libraries() -> None:
     assert library_versions([]) == {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+
+
+def test_code_that_is_not_what_the_ingredients_tell_of_is_named() -> None:
+    told = {f"source of {name}": digest for name, digest in sources(["modelworks.models.cnn"]).items()}
+    confirm_sources({**told, "train.epochs": "8"})
+    with pytest.raises(BadInput, match=r"source of modelworks\.models\.cnn was changed since"):
+        confirm_sources({**told, "source of modelworks.models.cnn": "of before the edit"})

@@ -16,8 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from modelworks.digest import canonical_json, json_digest, text_digest
+from modelworks.errors import BadInput
 
-__all__ = ["changed_sources", "differences", "ingredients", "key_of", "library_versions", "settings", "sources"]
+__all__ = [
+    "changed_sources",
+    "confirm_sources",
+    "differences",
+    "ingredients",
+    "key_of",
+    "library_versions",
+    "settings",
+    "sources",
+]
 
 
 def key_of(ingredients: Mapping[str, str]) -> str:
@@ -75,6 +85,16 @@ def changed_sources(ingredients: Mapping[str, str]) -> tuple[str, ...]:
     """The modules whose source is not any more what these ingredients say."""
     modules = {name: name.removeprefix("source of ") for name in sorted(ingredients) if name.startswith("source of ")}
     return tuple(module for name, module in modules.items() if _digest_now(module) != ingredients[name])
+
+
+def confirm_sources(ingredients: Mapping[str, str]) -> None:
+    """Make sure that code which was imported, or is about to be, is what these ingredients tell of.
+
+    Raises:
+        BadInput: it is something else by now.
+    """
+    if changed := changed_sources(ingredients):
+        raise BadInput(f"the source of {changed[0]} was changed since this run began", "run again")
 
 
 def library_versions(libraries: Iterable[str]) -> dict[str, str]:

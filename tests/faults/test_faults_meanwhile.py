@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,12 @@ import pytest
 from commands import DEADLINE, Outcome
 from faults.projects import PIPELINES, Ground
 
+import modelworks
 from modelworks import config as configuration
 from modelworks.data.ingest import ingest
+from modelworks.training.events import all_events
+
+SOURCE = Path(modelworks.__file__).parent
 
 PAUSE = """
 import os, sys, time
@@ -52,23 +57,68 @@ def run_with_a_pause(ground: Ground, folder: Path, place: str, meanwhile: Callab
     return Outcome(process.returncode, stdout, stderr, time.monotonic() - started)
 
 
+def one_more(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{"opinion": "good", "words": "a row that was not there before, the very first"}, *rows]
+
+
+def a_few(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    return rows[:20]
+
+
+def of_other_classes(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{**row, "opinion": row["opinion"].replace("good", "great")} for row in rows]
+
+
 @pytest.mark.parametrize(
-    ("place", "untouched"), [("stage.after[train]", "evaluate"), ("ingest.after_remember", "validate")]
+    ("place", "change", "untouched"),
+    [
+        ("ingest.after_remember", one_more, "validate"),
+        ("stage.before[train]", of_other_classes, "train"),
+        ("stage.after[train]", one_more, "evaluate"),
+        ("stage.after[train]", a_few, "evaluate"),
+    ],
 )
 def test_data_that_another_run_replaces_meanwhile_are_not_taken_for_those_of_this_run(
-    place: str, untouched: str, server_url: str, tmp_path: Path
+    place: str,
+    change: Callable[[list[dict[str, str]]], list[dict[str, str]]],
+    untouched: str,
+    server_url: str,
+    tmp_path: Path,
 ) -> None:
     ground = Ground(tmp_path, PIPELINES["transformer"], server_url)
     ground.clear()
     project, source = ground.project, configuration.load(ground.root / ground.pipeline.config, []).source
 
     def bring_other_data() -> None:
-        rows = (ground.root / "opinions.jsonl").read_text()
-        first = json.dumps({"opinion": "good", "words": "a row that was not there before, the very first"})
-        (ground.root / "opinions.jsonl").write_text(f"{first}\n{rows}")
+        path = ground.root / "opinions.jsonl"
+        rows = change([json.loads(line) for line in path.read_text().splitlines()])
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         assert ingest(project, source)[1] == "ran"
 
     outcome = run_with_a_pause(ground, tmp_path, place, bring_other_data)
     assert outcome.code == 4, outcome.stderr
     assert "data/opinions is no longer the version that this run began with" in outcome.stderr
     assert not list((project.stages / untouched).glob("[!.]*"))
+    told = [event for path in project.state.glob("training/*/events.jsonl") for event in all_events(path)]
+    assert len([event for event in told if event["type"] == "failed"]) == (untouched == "train"), "it was tried again"
+
+
+def test_code_that_is_edited_meanwhile_makes_nothing_under_the_key_of_what_it_was(
+    server_url: str, tmp_path: Path
+) -> None:
+    ground = Ground(tmp_path, PIPELINES["transformer"], server_url)
+    ground.clear()
+    edited = tmp_path / "modelworks" / "evaluation" / "predict.py"
+    shutil.copytree(SOURCE, tmp_path / "modelworks", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def turn_the_answers_around() -> None:
+        source = edited.read_text()
+        edited.write_text(
+            source.replace("model.probabilities(rows.contents)", "model.probabilities(rows.contents)[:, ::-1]")
+        )
+        assert edited.read_text() != source
+
+    outcome = run_with_a_pause(ground, tmp_path, "stage.after[train]", turn_the_answers_around)
+    assert outcome.code == 2, outcome.stderr
+    assert "the source of modelworks.evaluation.predict was changed since this run began" in outcome.stderr
+    assert not list((ground.project.stages / "evaluate").glob("[!.]*"))

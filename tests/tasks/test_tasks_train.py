@@ -1,22 +1,18 @@
-"""What happens around a training takes no model away, and a training is of the code that its key names."""
+"""What happens around a training takes no model away."""
 
 # ruff: noqa: F811  # fixtures are imported, and then asked for by name
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from registry.conftest import _quiet, empty_store, project  # noqa: F401  # fixtures
-from runs import CONFIG, DATASET
+from runs import CONFIG
 
-from modelworks.errors import BadInput
-from modelworks.plan import make_plan
 from modelworks.project import Project
 from modelworks.registry import runs, store
 from tasks.display import PlainDisplay
 from tasks.run import Run
-from tasks.train import _confirm_sources, _curves
+from tasks.train import _curves
 
 
 def test_a_run_that_somebody_deletes_costs_its_curves_and_not_the_model(
@@ -32,11 +28,3 @@ def test_a_run_that_somebody_deletes_costs_its_curves_and_not_the_model(
     said = capsys.readouterr().err
     assert "was deleted" in said
     assert "the curves in MLflow are incomplete, events.jsonl is whole" in said
-
-
-def test_code_that_was_changed_since_the_plan_is_not_trained_under_its_key(project: Project) -> None:
-    stage = make_plan(project, CONFIG, DATASET).train
-    _confirm_sources(stage)
-    edited = replace(stage, ingredients={**stage.ingredients, "source of modelworks.models.cnn": "of before the edit"})
-    with pytest.raises(BadInput, match=r"source of modelworks\.models\.cnn was changed since"):
-        _confirm_sources(edited)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from modelworks.confirmed import confirmed
 from modelworks.data import packed
 from modelworks.data.packed import TRAIN, VALIDATION
 from modelworks.data.rows import FileRows
@@ -113,9 +114,8 @@ def decoded(
             logging.getLogger(__name__).warning("%s: %s: the rows are decoded again", folder, damage(folder))
         if state != "intact":
             decodings.clear_leftovers("decoded")
-            with decodings.write("decoded", key, {}) as aside:
+            with decodings.write("decoded", key, {}) as aside, confirmed(lambda: packed.confirm(dataset, digest)):
                 _make(aside, dataset, splits, classes, fit)
-                packed.confirm(dataset, digest)
     arrays, mappings, files = {}, [], {}
     for name, (kind, shape) in json.loads((folder / ARRAYS).read_text()).items():
         path = folder / f"{name}.bin"

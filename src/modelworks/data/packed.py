@@ -102,7 +102,7 @@ def refuse_strangers(data: Path, paths: Iterable[str]) -> None:
 
 
 def confirm(folder: Path, digest: str) -> None:
-    """Make sure that what was just read of a data set was that version.
+    """Make sure that a data set is that version: what was just read of it then was, too.
 
     Raises:
         Overtaken: the data set is another by now.

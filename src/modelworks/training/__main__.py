@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from modelworks.errors import Interrupted, ModelworksError, Unavailable
 from modelworks.process import die_with_parent, spare_imported_garbage
 from modelworks.store import disk_errors
-from modelworks.training.events import EventLog
+from modelworks.training.events import EventLog, failure
 from modelworks.training.job import Job, events_name
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def main() -> int:
                 fit(job, events)
     except ModelworksError as error:
         with suppress(OSError):  # a disk that is full takes no event either; the exit code speaks for itself
-            events.write("failed", exit_code=error.exit_code, message=error.message, hint=error.hint)
+            events.write("failed", **failure(error))
         return error.exit_code
     return 0
 

@@ -8,7 +8,7 @@
     memory       parts, examples: it did not suffice, so batches are computed in that many parts of so many examples
     early_stop   step, epoch, best_step
     diverged     step, learning_rate, ids (first 16 hex digits of the id of each row of the batch)
-    failed       exit_code, message, hint
+    failed       exit_code, message, hint, overtaken (whether the data were replaced meanwhile)
     done         step, seconds, examples_per_second, parameters
 
 Each also has `type` and `time` (Unix time in seconds). `loss` is the mean since the step event before, `seconds` wall
@@ -24,11 +24,23 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from modelworks.errors import ModelworksError, Overtaken
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["EventLog", "EventTail", "all_events"]
+__all__ = ["EventLog", "EventTail", "all_events", "failure"]
+
+
+def failure(error: ModelworksError) -> dict[str, Any]:
+    """What a `failed` event says of an error."""
+    return {
+        "exit_code": error.exit_code,
+        "message": error.message,
+        "hint": error.hint,
+        "overtaken": isinstance(error, Overtaken),
+    }
 
 
 class EventLog:

@@ -13,7 +13,7 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from modelworks.errors import BadInput, Corrupt, Interrupted, ModelworksError, Refused, Unavailable
+from modelworks.errors import BadInput, Corrupt, Interrupted, ModelworksError, Overtaken, Refused, Unavailable
 from modelworks.faults import fault_point
 from modelworks.records import TrainedModel, ValidationReport
 from modelworks.training.events import EventTail
@@ -209,7 +209,8 @@ def _cause_first(failure: tuple[int, int]) -> tuple[bool, bool, int]:
 
 def _failure(code: int, last: dict[str, Any], work: Path) -> ModelworksError:
     if last.get("type") == "failed" and code in _ERRORS:
-        return _ERRORS[code](last["message"], last["hint"])
+        kind = Overtaken if last["overtaken"] else _ERRORS[code]
+        return kind(last["message"], last["hint"])
     if code in (128 + signal.SIGTERM, -signal.SIGTERM):  # the latter before the trainer could answer it
         return Interrupted(signal.SIGTERM)
     if code < 0:

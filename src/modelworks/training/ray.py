@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import BadInput, Interrupted, ModelworksError, Unavailable
 from modelworks.store import disk_errors, write_json
-from modelworks.training.events import EventLog
+from modelworks.training.events import EventLog, failure
 from modelworks.training.hardware import environment
 from modelworks.training.job import Job, events_name
 from modelworks.training.loop import Stop
@@ -81,10 +81,10 @@ def fit(job: Job, events: EventLog) -> None:
     finally:
         ray.shutdown()
     if note.exists():
-        failure = json.loads(note.read_text())
-        events.write("failed", **failure)
-        sys.stderr.write(f"{failure['message']}\n")  # the last line of its log
-        sys.exit(failure["exit_code"])
+        found = json.loads(note.read_text())
+        events.write("failed", **found)
+        sys.stderr.write(f"{found['message']}\n")  # the last line of its log
+        sys.exit(found["exit_code"])
 
 
 class _StopFile(Stop):
@@ -159,6 +159,6 @@ def _lost_another(error: Exception) -> bool:
 def _failure(error: Exception) -> dict[str, Any]:
     """What the process that asked for workers ends with, and says."""
     if isinstance(error, ModelworksError):
-        return {"exit_code": error.exit_code, "message": error.message, "hint": error.hint}
+        return failure(error)
     (line, *_) = str(error).splitlines() or [""]
-    return {"exit_code": ModelworksError.exit_code, "message": f"{type(error).__name__}: {line}", "hint": ""}
+    return failure(ModelworksError(f"{type(error).__name__}: {line}"))
