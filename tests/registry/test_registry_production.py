@@ -4,7 +4,8 @@ import importlib.metadata
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from modelworks.digest import file_digest
-from modelworks.errors import BadInput, Corrupt, Refused
+from modelworks.errors import BadInput, Corrupt, Refused, Unavailable
 from modelworks.records import ModelVersion
 from modelworks.registry import contents, journal, lineage, moved, packing, probe, production, proof, versions
 from modelworks.registry.owner import Owner
@@ -501,6 +502,33 @@ def test_of_two_promotions_at_once_exactly_one_wins(
     assert versions.production(client, "small") == winner
     done = [move for move in journal.history(client, "small") if move.state == "done"]
     assert [(move.before, move.after) for move in done] == [(1, winner), (0, 1)]
+
+
+class GivenUp:
+    """A lock that lets somebody else in before it says that it was lost, as a lease that nobody renewed."""
+
+    kind = "a lease"
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        self.meanwhile = meanwhile
+
+    @contextmanager
+    def hold(self, name: str, purpose: str) -> Iterator[None]:
+        yield
+        self.meanwhile()
+        raise Unavailable(f"the lock {name} was lost while {purpose}")
+
+
+def test_a_move_that_was_done_stays_done_though_its_lock_was_lost(
+    client: MlflowClient, register: Register, promote: Promote, rollback: Callable[[], int]
+) -> None:
+    for seed in range(2):
+        register(seed)
+    with pytest.raises(Unavailable, match="was lost"):
+        promote(1, lock=GivenUp(lambda: promote(2)))
+    moves = [(move.before, move.after, move.state) for move in journal.history(client, "small")]
+    assert moves == [(1, 2, "done"), (0, 1, "done")]
+    assert rollback() == 1
 
 
 def test_the_saved_model_of_a_version_is_fetched_once_and_mended_when_damaged(

@@ -120,7 +120,9 @@ def done(client: MlflowClient, name: str, move: str, evidence: Mapping[str, Any]
 
 @said_clearly
 def abandon(client: MlflowClient, move: str, because: str) -> None:
-    """The alias was not moved."""
+    """The alias was not moved; a move that somebody has ended meanwhile stays as it is."""
+    if read(client.get_run(move)).state != "intent":
+        return
     fault_point("journal.before_abandoned")
     tags = {lineage.MOVE_BECAUSE: because[: lineage.LONGEST], lineage.MOVE_WHEN: datetime.now(UTC).isoformat()}
     _end(client, move, "abandoned", tags)

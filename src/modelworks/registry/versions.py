@@ -56,8 +56,8 @@ class Registered:
 
     @property
     def decision(self) -> str:
-        """What the gate said; empty while it has not spoken."""
-        return self.tags.get(lineage.DECISION, "")
+        """What the gate said; empty while it has not spoken to the end."""
+        return self._said(lineage.DECISION)
 
     @property
     def gate_key(self) -> str:
@@ -67,12 +67,16 @@ class Registered:
     @property
     def verdict(self) -> str:
         """The verdict as JSON; empty likewise."""
-        return self.tags.get(lineage.VERDICT, "")
+        return self._said(lineage.VERDICT)
 
     @property
     def promoted_by(self) -> str:
         """The key of the gate whose verdict made it production; empty when none did."""
         return self.tags.get(lineage.PROMOTED_BY, "")
+
+    def _said(self, tag: str) -> str:
+        # An empty key stands there while one verdict is replaced by another: what can be read is of both.
+        return "" if self.tags.get(lineage.GATE_KEY) == "" else self.tags.get(tag, "")
 
 
 @said_clearly
