@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
+from flows.direct import ask
 from flows.orphans import mark
 from modelworks.errors import Unavailable
 from modelworks.project import Project
@@ -66,7 +67,7 @@ def serving_address(project: Project) -> str | None:
         Unavailable: PREFECT_API_URL is set and nothing answers there.
     """
     if project.prefect_url:
-        if not answers(project.prefect_url):
+        if not answers(project.prefect_url, ours=False):
             raise Unavailable(
                 f"PREFECT_API_URL: nothing answers at {project.prefect_url}", "start that server, or unset it"
             )
@@ -116,10 +117,11 @@ def up_notice(project: Project) -> Path:
     return project.prefect_home / "up.json"
 
 
-def answers(url: str) -> bool:
-    """Whether a Prefect API answers there."""
+def answers(url: str, *, ours: bool = True) -> bool:
+    """Whether a Prefect API answers there; a server that is not ours may stand behind the user's proxy."""
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=5) as response:  # noqa: S310  # the address is ours or the user's
+        health = f"{url}/health"
+        with ask(health, 5) if ours else urllib.request.urlopen(health, timeout=5) as response:  # noqa: S310
             return bool(response.status == 200)
     except (OSError, ValueError, HTTPException):  # the last: an address with a password in it is none to urllib
         return False

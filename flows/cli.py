@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -190,11 +191,13 @@ def doctor(
 
 def main() -> None:
     """Run the command line; turn every error of ours, and what stops it, into a message and an exit code."""
+    from flows.direct import spare_this_machine
     from modelworks.errors import Interrupted, ModelworksError
     from modelworks.process import spare_imported_garbage
 
     signal.signal(signal.SIGTERM, _stop)
     spare_imported_garbage()
+    spare_this_machine(os.environ)
     # What our own code has to say meanwhile; Prefect keeps the rest from the console.
     logging.getLogger("modelworks").addHandler(logging.StreamHandler())
     try:

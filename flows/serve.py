@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from flows.access import Access
+from flows.direct import ask
 from flows.orphans import mark
 from flows.output import print_json
 from modelworks.errors import BadInput, Unavailable
@@ -99,7 +100,7 @@ def _wait(process: subprocess.Popen[bytes], address: str, token: str, log: Path,
     deadline = time.monotonic() + START_SECONDS
     while not stopped and process.poll() is None and time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(request, timeout=5):  # noqa: S310
+            with ask(request, 5):
                 return
         except urllib.error.HTTPError as error:
             raise Unavailable(f"the server does not serve: {error.code} {error.reason}", f"see {log}") from None

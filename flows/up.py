@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from flows import child
 from flows.access import Access
 from flows.api import Server, serving_address, start_server, up_notice
+from flows.direct import ask
 from flows.output import print_json
 from flows.schedules import scheduled
 from modelworks.errors import BadInput, Unavailable
@@ -164,7 +164,7 @@ def _wait_for(
     deadline = time.monotonic() + START_SECONDS
     while not stopping.is_set() and time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(address, timeout=5):  # noqa: S310  # our own server
+            with ask(address, 5):
                 return
         except OSError:
             time.sleep(0.1)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from flows.api import serving_address, start_server
+from flows.direct import ask
 from flows.health.finding import Finding, sick, well
 from modelworks.embedded import reading
 from modelworks.project import Project
@@ -80,7 +81,7 @@ def _crash(project: Project, flows: list[str], tasks: list[str]) -> None:
                     json.dumps({"state": state, "force": True}).encode(),
                     {"Content-Type": "application/json"},
                 )
-                with urllib.request.urlopen(request, timeout=30):  # noqa: S310
+                with ask(request, 30):
                     pass
     finally:
         if server:
