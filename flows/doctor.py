@@ -12,7 +12,7 @@ from types import ModuleType
 from flows.health import databases, folders, installation, orchestration, servers, tracking
 from flows.health.finding import Finding, State, ill
 from flows.output import print_json
-from modelworks.errors import ModelworksError, Refused
+from modelworks.errors import Interrupted, ModelworksError, Refused
 from modelworks.project import Project
 from modelworks.secrets import redacted
 
@@ -61,6 +61,8 @@ def _found(room: ModuleType, project: Project) -> Iterator[Finding]:
     """What a room finds; where it cannot look on, that is a finding too."""
     try:
         yield from room.examine(project)
+    except Interrupted:
+        raise
     except (ModelworksError, OSError) as error:
         yield ill(room.__name__.rpartition(".")[2], _told(error))
 
@@ -73,6 +75,8 @@ def _said(finding: Finding, *, dry_run: bool) -> Said:
         return Said(finding.what, "would mend", finding.detail)
     try:
         return Said(finding.what, "mended", f"{finding.detail}: {finding.remedy()}")
+    except Interrupted:
+        raise
     except (ModelworksError, OSError) as error:
         return Said(finding.what, "ill", f"{finding.detail}: {_told(error)}")
 

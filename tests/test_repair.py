@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sqlite3
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from modelworks.embedded import keep_empty
-from modelworks.errors import Corrupt, Unavailable
+from modelworks.errors import Corrupt, Interrupted, Unavailable
 from modelworks.repair import Library, fault_of, mend
 
 NAME = "filelock"
@@ -140,6 +142,18 @@ def test_rows_that_do_not_fit_leave_it_as_it_is(path: Path) -> None:
     with pytest.raises(Corrupt, match="do not fit"):
         mend(path, LIBRARY)
     assert path.read_bytes() == before
+
+
+def test_a_signal_while_it_is_migrated_leaves_it_as_it_is(path: Path) -> None:
+    def stop(_: Path) -> None:
+        raise Interrupted(signal.SIGTERM)
+
+    run(path, "CREATE TABLE models (name TEXT NOT NULL)", "INSERT INTO models VALUES ('old')")
+    before = path.read_bytes()
+    with pytest.raises(Interrupted):
+        mend(path, replace(LIBRARY, upgrade=stop))
+    assert path.read_bytes() == before
+    assert not list(path.parent.glob(".some.db-*"))
 
 
 def test_a_damaged_file_is_not_touched(path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from flows import server
 from flows.health.finding import Finding, ill, sick, well
 from modelworks import repair
-from modelworks.errors import ModelworksError
+from modelworks.errors import Interrupted, ModelworksError
 from modelworks.project import Project
 from modelworks.registry import store
 
@@ -39,6 +39,8 @@ def _database(what: str, path: Path, library: repair.Library) -> Finding:
         return well(what, "not made yet")
     try:
         fault = repair.fault_of(path, library)
+    except Interrupted:
+        raise
     except ModelworksError as error:
         return ill(what, f"{error.message}: {error.hint}")
     return sick(what, f"{path}: {fault}", partial(repair.mend, path, library)) if fault else well(what, str(path))

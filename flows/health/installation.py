@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 
 from flows.health.finding import Finding, ill, well
+from modelworks.errors import Interrupted
 from modelworks.project import Project
 
 __all__ = ["examine"]
@@ -60,6 +61,8 @@ def _library(name: str) -> Finding:
     distribution = name.partition(".")[0].replace("_", "-")
     try:
         importlib.import_module(name)
+    except Interrupted:
+        raise
     except Exception as error:  # whatever a broken library raises is the finding
         return ill(f"import {name}", f"{type(error).__name__}: {error}: {ANEW}")
     return well(f"import {name}", importlib.metadata.version(distribution))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from flows.health.finding import Finding, ill, sick, well
-from modelworks.errors import ModelworksError
+from modelworks.errors import Interrupted, ModelworksError
 from modelworks.project import Project
 from tasks.lock import choose_lock, warning
 
@@ -27,6 +27,8 @@ def examine(project: Project) -> Iterator[Finding]:
             yield well("MLflow's store", "not made yet")
             return
         client = connect(project)
+    except Interrupted:
+        raise
     except ModelworksError as error:
         if path is None:  # what is wrong with a database of our own is said of it already
             yield ill("MLflow's store", f"{error.message}: {error.hint}")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelworks.embedded import build_whole, empty_database, reading
-from modelworks.errors import Corrupt, Unavailable
+from modelworks.errors import Corrupt, Interrupted, Unavailable
 from modelworks.faults import fault_point
 from modelworks.locks import locked
 from modelworks.store import disk_errors, sync
@@ -173,6 +173,8 @@ def _migrate(kept: Path, aside: Path, model: Path, library: Library) -> bool:
     shutil.copyfile(kept, started)
     try:
         library.upgrade(started)
+    except Interrupted:
+        raise
     except Exception:  # whatever a migration raises on a schema that it does not know: there is the other way
         return False
     with contextlib.closing(sqlite3.connect(started)) as connection:

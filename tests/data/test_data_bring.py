@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
+from dvc_objects.fs import generic
 
 from modelworks.data import objects, versions
 from modelworks.data.ingest import ingest
 from modelworks.data.remotes import remotes
 from modelworks.data.sources import Table
-from modelworks.errors import Corrupt
+from modelworks.errors import Corrupt, Interrupted
 from modelworks.project import Project
 
 # DVC uses what pygtrie, its library, is about to drop.
@@ -105,6 +110,46 @@ def test_what_nobody_has_is_said_not_to_be_there(project: Project, first: str, b
     for folder in (project.root / ".dvc" / "cache", project.state / "dvc-remote"):
         damage(folder, Path.unlink)
     assert not versions.bring(project, first, beside)
+
+
+@pytest.fixture
+def stopped_by_signals() -> Iterator[None]:
+    """As the command line: SIGTERM raises one of our errors, wherever it comes."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    yield
+    assert signal.getsignal(signal.SIGTERM) is stop
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("stopped_by_signals")
+@pytest.mark.parametrize("place", ["/data/rows/", "/.dvc/cache/"])
+def test_a_signal_while_objects_are_copied_is_no_outage(
+    project: Project, first: str, beside: Project, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    if place == "/.dvc/cache/":
+        shutil.rmtree(project.root / ".dvc" / "cache")
+    copied, came = generic._try_links, []
+
+    def interrupted(links: list[str], from_fs: Any, from_path: str, to_fs: Any, to_path: str, **options: Any) -> None:
+        if place in to_path and not came:
+            came.append(to_path)
+            os.kill(os.getpid(), signal.SIGTERM)
+        copied(links, from_fs, from_path, to_fs, to_path, **options)
+
+    monkeypatch.setattr(generic, "_try_links", interrupted)
+    with pytest.raises(Interrupted) as caught:
+        versions.bring(project, first, beside)
+    assert caught.value.exit_code == 143
+    assert came
+    shutil.rmtree(beside.root)
+    beside.root.mkdir()
+    beside.make_private_folders()
+    assert versions.bring(project, first, beside)
+    assert versions.observe(beside, "rows").rows == 20
 
 
 def test_remotes_are_named_without_passwords(project: Project) -> None:

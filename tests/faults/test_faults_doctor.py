@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import signal
@@ -23,13 +24,15 @@ from faults.invariants import Aftermath, nothing_is_left_open
 from faults.invariants import Reference as Undisturbed
 from faults.projects import PIPELINES, Ground
 
+from flows import cli, orphans
 from flows import doctor as verb
-from flows import orphans
 from flows.api import up_notice
-from flows.health import databases
+from flows.health import databases, folders, installation, tracking
+from flows.health.finding import Finding, well
+from flows.health.finding import sick as sick_finding
 from modelworks import repair
 from modelworks.data import objects
-from modelworks.errors import Refused
+from modelworks.errors import Interrupted, Refused
 from modelworks.project import Project
 from modelworks.registry.store import connect
 from modelworks.store import GRACE_SECONDS
@@ -308,6 +311,65 @@ def test_where_the_doctor_cannot_look_is_said_and_it_looks_everywhere_else(
     said = {each["what"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
     assert "opinions.holder" in said["folders"]["detail"]
     assert said["MLflow's database"]["state"] == "well"
+
+
+def _when_looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    def examine(_: Project) -> Iterator[Finding]:
+        yield well("the first", "look")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(folders, "examine", examine)
+
+
+def _when_mending(monkeypatch: pytest.MonkeyPatch) -> None:
+    def remedy() -> str:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return "mended"
+
+    monkeypatch.setattr(folders, "examine", lambda _: [sick_finding("the first", "to be mended", remedy)])
+
+
+def _when_importing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(_: str) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(importlib, "import_module", load)
+    monkeypatch.setattr(verb, "ROOMS", (installation, *verb.ROOMS))
+
+
+def _when_asking_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(repair, "fault_of", look)
+
+
+def _when_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(tracking, "choose_lock", look)
+
+
+@pytest.mark.parametrize(
+    "comes", [_when_looking, _when_mending, _when_importing, _when_asking_a_database, _when_connecting]
+)
+def test_a_signal_stops_the_doctor_and_is_no_finding(
+    made: Project,
+    ask: Callable[..., dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    comes: Callable[[pytest.MonkeyPatch], None],
+) -> None:
+    comes(monkeypatch)
+    before = signal.signal(signal.SIGTERM, cli._stop)  # as the command does
+    try:
+        with pytest.raises(Interrupted) as caught:
+            ask(made)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert caught.value.exit_code == 143
+    assert capsys.readouterr().out == ""
 
 
 def test_a_note_that_its_run_takes_away_meanwhile_is_nothing_to_mend(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from security.hostile import ATTACKS
 
 from modelworks.digest import folder_digests, json_digest
-from modelworks.errors import BadInput, Corrupt
+from modelworks.errors import BadInput, Corrupt, Interrupted
 from modelworks.project import Project
 from modelworks.registry import contents, lineage, proof, signature, versions
 from modelworks.store import write_json
@@ -178,6 +179,35 @@ def test_a_key_that_is_none_is_a_mistake_that_is_named_and_costs_no_copy(
     assert copy.stat().st_ino == was
     with pytest.raises(BadInput, match=f"^{PRIVATE}: {private}: "):
         register(1)
+
+
+@pytest.mark.parametrize("step", ["verify", "use_elliptic_key_verifier"])
+def test_a_signal_while_a_signature_is_verified_is_no_corruption(
+    client: MlflowClient, project: Project, signed: Any, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    from model_signing import verifying
+
+    def stopped(*_: object, **__: object) -> None:
+        raise Interrupted(signal.SIGTERM)  # as the command's handler does, wherever it finds itself
+
+    monkeypatch.setattr(verifying.Config, step, stopped)
+    with pytest.raises(Interrupted) as caught:
+        proof.model_folder(client, project, NAME, 1)
+    assert caught.value.exit_code == 143
+
+
+def test_a_signal_while_the_key_to_sign_with_is_read_is_no_mistake(
+    register: Callable[..., Any], keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from model_signing import signing
+
+    def stopped(*_: object, **__: object) -> None:
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(signing.Config, "use_elliptic_key_signer", stopped)
+    monkeypatch.setenv(PRIVATE, str(keys[0]))
+    with pytest.raises(Interrupted):
+        register()
 
 
 def test_a_machine_that_may_only_verify_registers_nothing(

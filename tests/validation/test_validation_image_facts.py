@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import struct
 import zlib
 from collections.abc import Callable
@@ -9,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
+from modelworks.errors import Interrupted
 from modelworks.validation.image_facts import MOST_PIXELS, image_facts
 
 
@@ -90,3 +93,14 @@ def test_chunks_make_no_difference() -> None:
     images = [b"P5\n1 1\n255\n" + bytes([level]) for level in range(4)]
     parts = pa.chunked_array([pa.array(images[:1]), pa.array(images[1:])])
     assert image_facts(parts)["mean"].tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_a_signal_while_an_image_is_decoded_is_no_fact_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(_: Image.Image) -> None:
+        raise Interrupted(signal.SIGTERM)
+
+    png = encoded(Image.new("L", (3, 3)), "PNG")
+    assert facts_of(png)[0]["decodes"]
+    monkeypatch.setattr(PngImageFile, "load", stop)
+    with pytest.raises(Interrupted):
+        facts_of(png)

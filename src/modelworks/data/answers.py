@@ -10,7 +10,7 @@ import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from modelworks.errors import BadInput, Corrupt, Unavailable
+from modelworks.errors import BadInput, Corrupt, ModelworksError, Unavailable
 from modelworks.secrets import without_password
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _said(repository: Repo) -> Iterator[None]:
     """Turn what DVC's file systems raise, each its own, into our errors."""
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, ModelworksError):  # the latter is a signal's
         raise
     except Exception as error:  # each remote's library has classes of its own
         if isinstance(error, OSError) and error.errno in DISK:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from modelworks.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from types import FrameType
 
     from dvc.repo import Repo
 
@@ -55,7 +58,7 @@ def opened(project: Project, lent: Mapping[str, Any] | None = None) -> Iterator[
     core = {"no_scm": True, "analytics": False, "check_update": False}
     options: dict[str, Any] = {**(lent or {}), "core": {**(lent or {}).get("core", {}), **core}}
     try:
-        with Repo(str(project.root), config=options) as repository:
+        with _stops(), Repo(str(project.root), config=options) as repository:
             yield repository
     except LockError as error:
         raise Unavailable("another process holds DVC's lock", "wait for it, or run modelworks doctor") from error
@@ -63,6 +66,30 @@ def opened(project: Project, lent: Mapping[str, Any] | None = None) -> Iterator[
         raise Unavailable(f"DVC: {error}", "run modelworks doctor: it removes that file") from error
     except DvcException as error:
         raise Unavailable(f"DVC: {error}", "see dvc doctor and dvc status") from error
+
+
+@contextlib.contextmanager
+def _stops() -> Iterator[None]:
+    """Stop at the end, if not before, when a SIGTERM came: DVC takes what its handler raises for a file that failed."""
+    handler, raised = signal.getsignal(signal.SIGTERM), list[BaseException]()
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        try:
+            handler(number, frame)
+        except BaseException as error:  # Prefect's is no Exception
+            raised.append(error)
+            raise
+
+    signal.signal(signal.SIGTERM, hear)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+        if raised:
+            raise raised[0]
 
 
 def local_remote(repository: Repo, project: Project) -> Path | None:

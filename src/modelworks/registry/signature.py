@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelworks.errors import BadInput, Corrupt
+from modelworks.errors import BadInput, Corrupt, ModelworksError
 from modelworks.project import signing_keys
 from modelworks.registry.contents import WAY_OUT
 
@@ -75,6 +75,8 @@ def demand_signature(folder: Path, signature: Path) -> None:
             verifier = configured.use_elliptic_key_verifier(public_key=_public(keys, Path(name)))
         try:
             verifier.verify(folder, signature)
+        except ModelworksError:  # a signal's, which may come in the middle
+            raise
         except Exception as error:  # the library names no class of its own: whatever it was, it is not verified
             raise Corrupt(
                 f"{signature.name} does not sign these bytes with this key: {_first_line(error)}", WAY_OUT
@@ -110,6 +112,8 @@ def _read_as_key(variable: str, path: Path | None) -> Iterator[None]:
     """
     try:
         yield
+    except ModelworksError:  # a signal's
+        raise
     except Exception as error:  # of many classes: no PEM, a password, another kind of key
         raise BadInput(f"{variable}: {path}: {_first_line(error)}", "name an elliptic-curve key in PEM") from None
 

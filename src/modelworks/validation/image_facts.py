@@ -7,6 +7,8 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from modelworks.errors import Interrupted
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -87,6 +89,8 @@ def _decode(content: bytes) -> _Image:
             channels = 3 if image.mode == "P" else len(image.getbands())
             histogram = image.convert("L" if image.mode in _GREY else "RGB").histogram()
             width, height = image.size
+    except Interrupted:
+        raise
     except Exception as error:  # Pillow's decoders raise whatever broken bytes lead them to: it is a fact of the row
         return _unusable(_reason(error))
     return _Image(True, width, height, channels, *_moments(np.array(histogram).reshape(-1, 256).sum(axis=0)), None)
