@@ -12,7 +12,7 @@ from typing import Any
 from flows.output import print_json, print_summary
 from modelworks import config as configuration
 from modelworks.current import outlook
-from modelworks.errors import Refused, Unavailable
+from modelworks.errors import BadInput, Refused, Unavailable
 from modelworks.evaluation import evaluate
 from modelworks.plan import STAGES
 from modelworks.project import Project
@@ -22,6 +22,10 @@ from tasks.display import make_display
 from tasks.summary import summarise
 
 __all__ = ["run"]
+
+FORBIDDEN = (401, 403)
+BUSY = (408, 429)
+"""Statuses of HTTP that are below 500, and yet say nothing against the request."""
 
 
 def run(config: Path, overrides: Sequence[str], *, as_json: bool) -> None:
@@ -63,7 +67,8 @@ def _flow(
     """Run the flow in this process, against the server that is there or one of our own.
 
     Raises:
-        Unavailable: that server fails, for longer than Prefect's client repeats its requests.
+        BadInput: that server refuses our credentials.
+        Unavailable: it fails, for longer than Prefect's client repeats its requests.
     """
     from flows.api import answers, serving_address, start_server
 
@@ -85,7 +90,7 @@ def _flow(
             if reasons["evaluate"] and not answers(server.url):
                 evaluate.preload()
             server.wait()
-    from httpx import HTTPError
+    from httpx import HTTPError, HTTPStatusError
     from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
     try:
@@ -93,6 +98,15 @@ def _flow(
     except (HTTPError, ConcurrencySlotAcquisitionError) as error:
         place = without_password(os.environ["PREFECT_API_URL"])
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        answer = error if isinstance(error, HTTPStatusError) else error.__cause__
+        status = answer.response.status_code if isinstance(answer, HTTPStatusError) else None
+        if status in FORBIDDEN:
+            raise BadInput(
+                f"Prefect's server {place} refuses: {reason}",
+                "set PREFECT_API_AUTH_STRING or PREFECT_API_KEY, or ask for the right",
+            ) from error
+        if status is not None and status < 500 and status not in BUSY:
+            raise  # what we asked was wrong: our own bug
         raise Unavailable(
             f"Prefect's server {place} fails: {reason}", "see its log, then run again: what is done stays done"
         ) from error

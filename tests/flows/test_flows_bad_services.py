@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 DIGITS = "configs/digits_cnn.yaml"
 BOUND = 40.0
 """Seconds: ours is 15 on a quiet machine."""
+LABELS, SLOT = r"PATCH .*/labels", r"POST .*/increment"
+"""Requests of every run."""
 
 
 def dead_address() -> str:
@@ -60,7 +62,7 @@ def test_a_dead_prefect_server_is_found_before_training(workspace: Workspace) ->
 def test_a_prefect_server_that_fails_in_the_middle_is_said_and_the_next_run_goes_on(workspace: Workspace) -> None:
     proxy = LossyProxy(workspace.environment["PREFECT_API_URL"].removesuffix("/api"))
     try:
-        proxy.broken[r"POST .*/increment"] = 503
+        proxy.broken[SLOT] = 503
         beyond = workspace.with_environment(PREFECT_API_URL=f"{proxy.address}/api", PREFECT_CLIENT_MAX_RETRIES="0")
         outcome = beyond.run("run", DIGITS, "--json")
         assert_clear(outcome, 4, f"Prefect's server {proxy.address}/api fails: ")
@@ -68,6 +70,42 @@ def test_a_prefect_server_that_fails_in_the_middle_is_said_and_the_next_run_goes
         assert proxy.faults
         proxy.mend()
         assert beyond.run("run", DIGITS, "--json").code == 0
+    finally:
+        proxy.close()
+
+
+@pytest.mark.parametrize("status", [408, 429])
+def test_a_prefect_server_that_asks_for_patience_is_one_that_fails(workspace: Workspace, status: int) -> None:
+    outcome = _answered(workspace, status)
+    assert outcome.code == 4, outcome.stderr
+    assert "fails: " in outcome.complaint[0]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_prefect_server_that_refuses_us_is_not_said_to_fail(workspace: Workspace, status: int) -> None:
+    outcome = _answered(workspace, status)
+    assert outcome.code == 2, outcome.stderr
+    assert "refuses: " in outcome.complaint[0]
+    assert "PREFECT_API_AUTH_STRING" in outcome.complaint[1]
+
+
+@pytest.mark.parametrize(("status", "request_"), [(409, LABELS), (422, LABELS), (422, SLOT)])
+def test_a_request_that_prefect_calls_wrong_is_our_own_bug(workspace: Workspace, status: int, request_: str) -> None:
+    outcome = _answered(workspace, status, request_)
+    assert outcome.code == 1, outcome.stderr
+    assert outcome.complaint == []
+    assert f"error '{status} " in outcome.stderr
+
+
+def _answered(workspace: Workspace, status: int, request: str = LABELS) -> Outcome:
+    """A run of which Prefect's server answers one request so."""
+    proxy = LossyProxy(workspace.environment["PREFECT_API_URL"].removesuffix("/api"))
+    try:
+        proxy.broken[request] = status
+        beyond = workspace.with_environment(PREFECT_API_URL=f"{proxy.address}/api", PREFECT_CLIENT_MAX_RETRIES="0")
+        outcome = beyond.run("run", DIGITS, "--json")
+        assert proxy.faults
+        return outcome
     finally:
         proxy.close()
 
