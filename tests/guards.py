@@ -267,6 +267,20 @@ GUARDS = (
         ("tests/registry/test_registry_production.py",),
     ),
     Guard(
+        "a signal that DVC takes for a failure",
+        "src/modelworks/data/repository.py",
+        "raise raised[0]",
+        "pass",
+        ("tests/data/test_data_bring.py",),
+    ),
+    Guard(
+        "tokens past the proxy",
+        "flows/direct.py",
+        "build_opener(ProxyHandler({}))",
+        "build_opener(ProxyHandler())",
+        ("tests/flows/test_flows_direct.py::test_a_token_is_shown_to_our_server_and_to_no_proxy",),
+    ),
+    Guard(
         "secrets out of errors",
         "src/modelworks/errors.py",
         "self.message, self.hint = redacted(message), redacted(hint)",
