@@ -69,7 +69,9 @@ def test_a_prefect_server_that_fails_in_the_middle_is_said_and_the_next_run_goes
         assert "run again" in outcome.complaint[1]
         assert proxy.faults
         proxy.mend()
-        assert beyond.run("run", DIGITS, "--json").code == 0
+        # With the client's patience again: a server on a busy machine has a 503 of its own now and then.
+        patient = workspace.with_environment(PREFECT_API_URL=f"{proxy.address}/api")
+        assert patient.run("run", DIGITS, "--json").code == 0
     finally:
         proxy.close()
 
