@@ -16,6 +16,8 @@ from faults.projects import PIPELINES, Ground
 import modelworks
 from modelworks import config as configuration
 from modelworks.data.ingest import ingest
+from modelworks.registry.store import connect
+from modelworks.registry.versions import registered
 from modelworks.training.events import all_events
 
 SOURCE = Path(modelworks.__file__).parent
@@ -103,22 +105,28 @@ def test_data_that_another_run_replaces_meanwhile_are_not_taken_for_those_of_thi
     assert len([event for event in told if event["type"] == "failed"]) == (untouched == "train"), "it was tried again"
 
 
+@pytest.mark.parametrize(
+    ("done", "module", "kept"),
+    [
+        ("validate", "models.transformer", (0, 0, "")),
+        ("train", "evaluation.predict", (0, 0, "")),
+        ("evaluate", "registry.packing", (1, 0, "")),
+        ("register", "evaluation.compare", (1, 1, "")),
+    ],
+)
 def test_code_that_is_edited_meanwhile_makes_nothing_under_the_key_of_what_it_was(
-    server_url: str, tmp_path: Path
+    done: str, module: str, kept: tuple[int, int, str], server_url: str, tmp_path: Path
 ) -> None:
     ground = Ground(tmp_path, PIPELINES["transformer"], server_url)
     ground.clear()
-    edited = tmp_path / "modelworks" / "evaluation" / "predict.py"
     shutil.copytree(SOURCE, tmp_path / "modelworks", ignore=shutil.ignore_patterns("__pycache__"))
+    edited = tmp_path.joinpath("modelworks", *module.split(".")).with_suffix(".py")
 
-    def turn_the_answers_around() -> None:
-        source = edited.read_text()
-        edited.write_text(
-            source.replace("model.probabilities(rows.contents)", "model.probabilities(rows.contents)[:, ::-1]")
-        )
-        assert edited.read_text() != source
-
-    outcome = run_with_a_pause(ground, tmp_path, "stage.after[train]", turn_the_answers_around)
+    outcome = run_with_a_pause(
+        ground, tmp_path, f"stage.after[{done}]", lambda: edited.write_text(f"{edited.read_text()}\nEDITED = True\n")
+    )
     assert outcome.code == 2, outcome.stderr
-    assert "the source of modelworks.evaluation.predict was changed since this run began" in outcome.stderr
-    assert not list((ground.project.stages / "evaluate").glob("[!.]*"))
+    assert f"the source of modelworks.{module} was changed since this run began" in outcome.stderr
+    evaluations = list((ground.project.stages / "evaluate").glob("[!.]*"))
+    found = [registered(each) for each in connect(ground.project).search_model_versions("name = 'opinions'")]
+    assert (len(evaluations), len(found), "".join(each.decision for each in found)) == kept
