@@ -30,7 +30,7 @@ $(STAMP):
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --require-hashes -r requirements.lock \
 	    || $(PIP) --no-deps --require-hashes -r requirements.lock
 	@$(PIP) --no-deps --no-build-isolation -e .
-	@$(BIN)/python -m flows.setup
+	@$(BIN)/python -m modelworks.cli.setup
 	@touch $@
 
 run: $(STAMP)  ## bring a pipeline up to date, from its data to production: make run CONFIG=configs/digits_cnn.yaml

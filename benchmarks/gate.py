@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.measure import Comparison, alternately
-from modelworks.evaluation.compare import compare
+from modelworks.evaluation.statistics.paired_comparison import compare
 
 __all__ = ["measure"]
 

@@ -16,7 +16,7 @@ from benchmarks.measure import ROOT, Comparison, alternately, environment, run
 from benchmarks.trainers import jobs
 from benchmarks.trainers.ours import command
 from modelworks.training import hardware
-from modelworks.training.events import EventTail
+from modelworks.training.monitoring.events import EventTail
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
-from modelworks import config as configuration
-from modelworks.config import ScheduleConfig
+from modelworks.config import run_config as configuration
+from modelworks.config.run_config import ScheduleConfig
 from modelworks.project import Project
 
 __all__ = ["Scheduled", "scheduled"]

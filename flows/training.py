@@ -9,19 +9,19 @@ from uuid import UUID
 from prefect import flow, runtime
 from prefect.client.orchestration import get_client
 
-from modelworks import config as configuration
-from modelworks.faults import fault_point
-from modelworks.plan import make_plan, remember
+from modelworks.config import run_config as configuration
+from modelworks.fault_injection import fault_point
+from modelworks.pipeline.plan import make_plan, remember
 from modelworks.project import Project
-from modelworks.registry.lineage import OWNER
-from modelworks.registry.owner import Owner
+from modelworks.registry.tracking.process_identity import Owner
+from modelworks.registry.tracking.tags import OWNER
+from tasks.artifacts import conclude, track
+from tasks.context import open_run
 from tasks.evaluate import evaluate
 from tasks.gate import gate
 from tasks.ingest import ingest
 from tasks.promote import promote
-from tasks.publish import conclude, track
 from tasks.register import register
-from tasks.run import open_run
 from tasks.train import train
 from tasks.validate import validate
 

@@ -35,7 +35,7 @@ class Display(Protocol):
         """A stage is at work."""
 
     def training(self, event: Mapping[str, Any]) -> None:
-        """An event of the trainer (see modelworks.training.events)."""
+        """An event of the trainer (see modelworks.training.monitoring.events)."""
 
     def say(self, text: str) -> None:
         """Anything else worth a line."""

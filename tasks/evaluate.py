@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modelworks.plan import Stage
+from modelworks.pipeline.plan import Stage
 from modelworks.records import Evaluation, TrainedModel
-from tasks.policy import reuse_or_make, same_ground, stage_task
-from tasks.run import Run
+from tasks.context import RunContext
+from tasks.stage_task import reuse_or_make, same_ground, stage_task
 
 __all__ = ["evaluate"]
 
 
 @stage_task("evaluate")
-def evaluate(run: Run, stage: Stage, trained: TrainedModel) -> Evaluation:
+def evaluate(run: RunContext, stage: Stage, trained: TrainedModel) -> Evaluation:
     """What the model is worth on rows it has never seen."""
     from modelworks.evaluation.evaluate import evaluate as library
-    from modelworks.registry.runs import log_evaluation
+    from modelworks.registry.tracking.runs import log_evaluation
 
     run.call_witness()  # for a training that was done before
 

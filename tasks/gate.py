@@ -6,26 +6,28 @@ import tempfile
 import time
 from pathlib import Path
 
-from modelworks.plan import Stage
+from modelworks.pipeline.plan import Stage
 from modelworks.records import ModelVersion, Verdict
-from tasks.policy import cached, same_ground, stage_task
-from tasks.run import Run
+from tasks.context import RunContext
+from tasks.stage_task import cached, same_ground, stage_task
 
 __all__ = ["gate"]
 
 
 @stage_task("gate")
-def gate(run: Run, stage: Stage, version: ModelVersion) -> Verdict:
+def gate(run: RunContext, stage: Stage, version: ModelVersion) -> Verdict:
     """The verdict on a version, given once per gate and kept in the registry with what it was found from."""
-    from modelworks.current import recorded_verdict, verdict_stands
-    from modelworks.evaluation import verdict_report
-    from modelworks.evaluation.gate import decide
-    from modelworks.evaluation.opponent import score_opponent
-    from modelworks.registry import proof, registration, verdicts, versions
+    from modelworks.evaluation.gate.decision import decide
+    from modelworks.evaluation.gate.production_baseline import score_baseline
+    from modelworks.evaluation.reports import gate_report
+    from modelworks.pipeline.status import recorded_verdict, verdict_stands
+    from modelworks.registry.tracking import gate_artifacts
+    from modelworks.registry.verification import verify_version
+    from modelworks.registry.versions import queries, registration
 
     started = time.monotonic()
-    known = versions.get(run.client, version.name, version.version)
-    production = versions.production(run.client, version.name)
+    known = queries.get(run.client, version.name, version.version)
+    production = queries.production(run.client, version.name)
     if verdict_stands(known, stage.key, production):
         verdict = recorded_verdict(known, version, stage.key)
         return cached(run, "gate", verdict, started, verdict.decision)
@@ -33,12 +35,12 @@ def gate(run: Run, stage: Stage, version: ModelVersion) -> Verdict:
         with same_ground(stage, version.evaluation.trained.report.dataset):
             opponent = None
             if production and production != version.version:
-                saved = proof.model_folder(run.client, run.project, version.name, production)
-                opponent = score_opponent(production, saved, version.evaluation)
+                saved = verify_version.model_folder(run.client, run.project, version.name, production)
+                opponent = score_baseline(production, saved, version.evaluation)
             judgement = decide(version, run.config.gate, opponent, stage.key)
-            verdict_report.write(Path(folder), judgement, run.config.gate.confidence)
+            gate_report.write(Path(folder), judgement, run.config.gate.confidence)
         # Before the verdict itself: where that stands, its report stands.
-        verdicts.log(run.client, version.run_id, Path(folder))
+        gate_artifacts.log(run.client, version.run_id, Path(folder))
         registration.record_verdict(run.client, judgement.verdict)
     run.finished("gate", "ran", time.monotonic() - started, judgement.verdict.decision)
     return judgement.verdict

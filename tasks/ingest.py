@@ -6,20 +6,20 @@ import time
 
 from modelworks.data import ingest as library
 from modelworks.records import DatasetVersion
-from tasks.policy import stage_task
-from tasks.run import Run
+from tasks.context import RunContext
+from tasks.stage_task import stage_task
 
 __all__ = ["ingest"]
 
 
 @stage_task("ingest")
-def ingest(run: Run) -> DatasetVersion:
+def ingest(run: RunContext) -> DatasetVersion:
     """The data version that this run stands on, which has what the gate is to cut it by: training takes hours."""
-    from modelworks.current import outlook
-    from modelworks.evaluation.slices import demand_columns
+    from modelworks.evaluation.gate.slices import demand_columns
+    from modelworks.pipeline.status import pipeline_status
 
     started = time.monotonic()
-    if outlook(run.project, run.config).reasons["train"]:
+    if pipeline_status(run.project, run.config).reasons["train"]:
         run.call_trainer()
     with run.display.working("ingest"):
         dataset, outcome = library.ingest(run.project, run.config.source)

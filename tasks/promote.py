@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 from modelworks.records import Promotion, Verdict
-from tasks.lock import choose_lock, warning
-from tasks.policy import cached, stage_task
-from tasks.run import Run
+from tasks.context import RunContext
+from tasks.prefect_lock import choose_lock, warning
+from tasks.stage_task import cached, stage_task
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -18,20 +18,23 @@ __all__ = ["promote"]
 
 
 @stage_task("promote")
-def promote(run: Run, verdict: Verdict) -> Promotion:
+def promote(run: RunContext, verdict: Verdict) -> Promotion:
     """What production is after this run; a verdict is followed once."""
-    from modelworks.registry import moved, production, proof, registration, versions
+    from modelworks.registry.production import alias_drift
+    from modelworks.registry.production import promotion as production
+    from modelworks.registry.verification import verify_version
+    from modelworks.registry.versions import queries, registration
 
     started = time.monotonic()
     version = verdict.version
     lock = choose_lock(run.project)
     production.settle(run.client, run.project, version.name, lock=lock)
-    stray = moved.unexplained(run.client, version.name)
+    stray = alias_drift.unexplained(run.client, version.name)
     if stray is not None:
         run.display.say(f"warning: {stray.message}. {stray.way_out}")
-    known = versions.get(run.client, version.name, version.version)
+    known = queries.get(run.client, version.name, version.version)
     if verdict.decision != "promote" or known.promoted_by == verdict.key:
-        promotion = Promotion(verdict=verdict, moved=False, production=versions.production(run.client, version.name))
+        promotion = Promotion(verdict=verdict, moved=False, production=queries.production(run.client, version.name))
         run.track(_note, promotion)
         if run.outcomes["gate"] == "cached":
             return cached(run, "promote", promotion, started, _detail(promotion))
@@ -50,7 +53,7 @@ def promote(run: Run, verdict: Verdict) -> Promotion:
             who=f"modelworks run, {getpass.getuser()}",
             evidence={"verdict": list(verdict.reasons), "run": version.run_id},
             lock=lock,
-            proof=lambda client, chosen: proof.prove(client, chosen, witness),
+            proof=lambda client, chosen: verify_version.prove(client, chosen, witness),
         )
         registration.record_promotion(run.client, verdict)
     promotion = Promotion(verdict=verdict, moved=True, production=version.version)
@@ -60,7 +63,7 @@ def promote(run: Run, verdict: Verdict) -> Promotion:
 
 
 def _note(client: MlflowClient, run_id: str, promotion: Promotion) -> None:
-    from modelworks.registry.runs import log_note
+    from modelworks.registry.tracking.runs import log_note
 
     log_note(client, run_id, promotion.verdict, promotion.production)
 

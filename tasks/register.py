@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import time
 
-from modelworks.plan import Plan
-from modelworks.rebuild.observe import observe
+from modelworks.pipeline.cache_keys import confirm_sources
+from modelworks.pipeline.plan import Plan
 from modelworks.records import Evaluation, ModelVersion
-from modelworks.stages import confirm_sources
-from tasks.lock import choose_lock
-from tasks.policy import cached, stage_task
-from tasks.run import Run
+from modelworks.reproduce.capture import observe
+from tasks.context import RunContext
+from tasks.prefect_lock import choose_lock
+from tasks.stage_task import cached, stage_task
 
 __all__ = ["register"]
 
 
 @stage_task("register")
-def register(run: Run, plan: Plan, evaluation: Evaluation) -> ModelVersion:
+def register(run: RunContext, plan: Plan, evaluation: Evaluation) -> ModelVersion:
     """The version; the one that is there already when this key was registered before."""
-    from modelworks.registry import registration, versions
+    from modelworks.registry.versions import queries, registration
 
     started = time.monotonic()
     name, key = run.config.name, plan.register.key
-    known = versions.find(run.client, name, key)
+    known = queries.find(run.client, name, key)
     confirm_sources(plan.register.ingredients)  # all of which is imported by now
     with run.display.working("register"):
         version = registration.register(

@@ -9,27 +9,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import ModelworksError
-from modelworks.plan import Plan, training_job, work_folder
+from modelworks.pipeline.cache_keys import confirm_sources
+from modelworks.pipeline.plan import Plan, training_job, work_folder
 from modelworks.records import TrainedModel, ValidationReport
-from modelworks.stages import confirm_sources
-from modelworks.training.events import all_events
-from modelworks.training.launch import launch
-from tasks.policy import reuse_or_make, stage_task
-from tasks.run import Run
+from modelworks.training.launchers.local import launch
+from modelworks.training.monitoring.events import all_events
+from tasks.context import RunContext
+from tasks.stage_task import reuse_or_make, stage_task
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from modelworks.registry.curves import MetricStream
+    from modelworks.registry.tracking.metric_stream import MetricStream
 
 __all__ = ["train"]
 
 
 @stage_task("train")
-def train(run: Run, plan: Plan, report: ValidationReport) -> TrainedModel:
+def train(run: RunContext, plan: Plan, report: ValidationReport) -> TrainedModel:
     """The trained model; a training that was cut off goes on from its last checkpoint."""
     from modelworks.evaluation import evaluate as evaluation
-    from modelworks.registry.runs import log_training, system_metrics
+    from modelworks.registry.tracking.runs import log_training, system_metrics
 
     live = False
 
@@ -70,7 +70,7 @@ def _describe(trained: TrainedModel) -> str:
 
 
 @contextmanager
-def _curves(run: Run) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+def _curves(run: RunContext) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """Where events of a training at work go: the display at once, MLflow in batches."""
     with _stream(run) as stream:
 
@@ -86,9 +86,9 @@ def _curves(run: Run) -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
 
 @contextmanager
-def _stream(run: Run) -> Iterator[MetricStream]:
+def _stream(run: RunContext) -> Iterator[MetricStream]:
     """The way of events to MLflow; whatever becomes of it there, a training goes on and its model is kept."""
-    from modelworks.registry.curves import MetricStream
+    from modelworks.registry.tracking.metric_stream import MetricStream
 
     stream = MetricStream(run.client, run.run_id)
     try:

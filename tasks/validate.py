@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modelworks.plan import Stage
+from modelworks.pipeline.plan import Stage
 from modelworks.records import DatasetVersion, ValidationReport
-from tasks.policy import reuse_or_make, same_ground, stage_task
-from tasks.run import Run
+from tasks.context import RunContext
+from tasks.stage_task import reuse_or_make, same_ground, stage_task
 
 __all__ = ["validate"]
 
 
 @stage_task("validate")
-def validate(run: Run, stage: Stage, dataset: DatasetVersion) -> ValidationReport:
+def validate(run: RunContext, stage: Stage, dataset: DatasetVersion) -> ValidationReport:
     """The report on the data; a failed check stops the run."""
-    from modelworks.registry.runs import log_validation
-    from modelworks.validation import stage as library
+    from modelworks.registry.tracking.runs import log_validation
+    from modelworks.validation import validate as library
 
     config = run.config
 

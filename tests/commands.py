@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelworks.project import QUIET
+from modelworks.settings import QUIET
 
 __all__ = ["COMMAND", "DEADLINE", "REPOSITORY", "Outcome", "environment_at"]
 

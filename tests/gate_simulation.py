@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from modelworks.evaluation.compare import Comparison, compare
-from modelworks.evaluation.gate import outcome
-from modelworks.evaluation.power import rows_needed
+from modelworks.evaluation.gate.decision import outcome
+from modelworks.evaluation.statistics.paired_comparison import Comparison, compare
+from modelworks.evaluation.statistics.sample_size import rows_needed
 from modelworks.records import Interval
 
 if TYPE_CHECKING:

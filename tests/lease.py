@@ -10,14 +10,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from flows.api import start_server
-from modelworks.project import QUIET, Project
-from tasks.lock import LEASE
+from modelworks.project import Project
+from modelworks.servers.prefect_client import start_server
+from modelworks.settings import QUIET
+from tasks.prefect_lock import LEASE
 
 HOLD = """
 import sys
 
-from tasks.lock import PrefectLimit
+from tasks.prefect_lock import PrefectLimit
 
 with PrefectLimit(sys.argv[1], 180).hold("lease", "testing"):
     print("held", flush=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from modelworks.making import Code, Machine, Making, Pin
+from modelworks.provenance import Code, DataPin, Machine, Provenance
 
-MAKING = Making(
+MAKING = Provenance(
     code=Code(commit="", folder="", patch="", missing="the code that ran was not in a git repository"),
-    data=Pin(
+    data=DataPin(
         dataset="image",
         digest="0123456789abcdef0123456789abcdef.dir",
         pin="outs:\n- md5: 0123456789abcdef0123456789abcdef.dir\n  path: data\n",

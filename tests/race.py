@@ -26,13 +26,17 @@ from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import Refused, Unavailable
 from modelworks.locks import Lock
-from modelworks.project import QUIET, Project
-from modelworks.registry import journal, lineage, production, store, versions
-from modelworks.registry.advisory import AdvisoryLock
-from modelworks.registry.guard import machine_lock
+from modelworks.project import Project
+from modelworks.registry.backend import tracking_store
+from modelworks.registry.locks.machine import machine_lock
+from modelworks.registry.locks.postgres_advisory import AdvisoryLock
+from modelworks.registry.production import audit_log, promotion
+from modelworks.registry.tracking import tags
+from modelworks.registry.versions import queries
+from modelworks.settings import QUIET
 
 if TYPE_CHECKING:
-    from modelworks.registry.journal import Move
+    from modelworks.registry.production.audit_log import Move
 
 NAME, VERSIONS = "raced", (1, 2, 3, 4)
 ONE_ROLLBACK_IN = 100
@@ -94,9 +98,9 @@ def race(project: Project, processes: int, attempts: int, kind: str) -> dict[str
         answer = json.loads(_answer(project, number).read_text())
         outcomes.update(answer["outcomes"])
         reported += [(before, after) for before, after in answer["moves"]]
-    client = store.connect(project)
-    moves = journal.history(client, NAME)
-    found = violations(moves, versions.production(client, NAME), reported)
+    client = tracking_store.connect(project)
+    moves = audit_log.history(client, NAME)
+    found = violations(moves, queries.production(client, NAME), reported)
     if outcomes["collided"]:  # two wrote at once, which a lock is there to prevent
         found.append(f"{outcomes['collided']} attempts met another in the store, which refused them")
     return {
@@ -133,32 +137,32 @@ def violations(moves: Sequence[Move], alias: int, reported: Sequence[tuple[int, 
 
 def _prepare(project: Project) -> None:
     """A store with a model whose versions all have a good verdict."""
-    client = store.connect(project)
+    client = tracking_store.connect(project)
     client.create_registered_model(NAME)
     for _ in VERSIONS:
-        client.create_model_version(NAME, "file:///nowhere", tags={lineage.DECISION: "promote"})
+        client.create_model_version(NAME, "file:///nowhere", tags={tags.DECISION: "promote"})
 
 
 def _work(project: Project, attempts: int, lock: Lock, number: int, ready: int, gate: tuple[int, int]) -> None:
     """One process's attempts, when the gate opens."""
     from mlflow.exceptions import MlflowException
 
-    draw, client = random.Random(number), store.connect(project)
+    draw, client = random.Random(number), tracking_store.connect(project)
     outcomes: Counter[str] = Counter()
     moves: list[tuple[int, int]] = []
     named: dict[str, Any] = {"reason": "race", "who": f"process {number}", "lock": lock, "proof": lambda *_: {}}
-    versions.production(client, NAME)
+    queries.production(client, NAME)
     os.close(gate[1])
     os.write(ready, b".")
     os.read(gate[0], 1)
     for _ in range(attempts):
         try:
-            before = versions.production(client, NAME)
+            before = queries.production(client, NAME)
             if before and not draw.randrange(ONE_ROLLBACK_IN):
-                move = production.rollback(client, project, NAME, **named)
+                move = promotion.rollback(client, project, NAME, **named)
             else:
                 target = draw.choice([version for version in VERSIONS if version != before])
-                move = production.promote(client, project, NAME, target, expected=before, evidence={}, **named)
+                move = promotion.promote(client, project, NAME, target, expected=before, evidence={}, **named)
         except Refused as error:
             outcomes["changed meanwhile" if "changed meanwhile" in error.message else "nothing to do"] += 1
         except Unavailable:

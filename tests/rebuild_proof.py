@@ -21,7 +21,7 @@ from typing import Any
 from clones import make_clone, other_version, running_from
 
 from modelworks.data.sources import Tweets
-from modelworks.project import QUIET
+from modelworks.settings import QUIET
 
 TWEETS = """
 name: %(name)s

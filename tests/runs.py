@@ -6,7 +6,7 @@ from pathlib import Path
 
 from commands import REPOSITORY
 
-from modelworks import config as configuration
+from modelworks.config import run_config as configuration
 from modelworks.records import DatasetVersion
 
 __all__ = ["CONFIG", "DATASET"]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from modelworks.errors import BadInput
-from modelworks.project import QUIET, Project
+from modelworks.project import Project
+from modelworks.settings import QUIET
 
 
 def test_the_nearest_folder_with_configs_is_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

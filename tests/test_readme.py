@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from modelworks import config as configuration
-from modelworks.project import QUIET
+from modelworks.config import run_config as configuration
+from modelworks.settings import QUIET
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()
@@ -160,9 +160,9 @@ def digit(made: Path) -> Iterator[str]:
     """A PNG of a nine, drawn from the rows, where the README's curl expects one; its label."""
     from PIL import Image
 
-    from modelworks.data import packed
+    from modelworks.data import dataset_format
 
-    row = packed.read(made / "data" / "mnist5k", ["image", "label"]).slice(4999, 1).to_pylist()[0]
+    row = dataset_format.read(made / "data" / "mnist5k", ["image", "label"]).slice(4999, 1).to_pylist()[0]
     with Image.open(io.BytesIO(row["image"])) as image:
         image.save(made / "digit.png")
     yield row["label"]

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from modelworks.data.batches import Schedule
-from modelworks.training.optimization import learning_rate
+from modelworks.preprocessing.batch_sampler import BatchSampler
+from modelworks.training.optimization.lr_schedule import learning_rate
 
 if TYPE_CHECKING:
     from benchmarks.trainers.outcome import Stopwatch
@@ -30,7 +30,7 @@ def train(job: Job, rows: Rows, network: nn.Module, watch: Stopwatch) -> None:
     torch.set_deterministic_debug_mode("error")
     optimizer = torch.optim.AdamW(decay_groups(network, config), lr=config.learning_rate, fused=True)
     parameters = list(network.parameters())
-    schedule = Schedule(
+    schedule = BatchSampler(
         np.arange(len(rows)), rows.lengths, epochs=config.epochs, batch_size=config.batch_size, seed=config.seed
     )
     rate_of = learning_rate(config, schedule.num_steps)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from modelworks.training.optimization import learning_rate
+from modelworks.training.optimization.lr_schedule import learning_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

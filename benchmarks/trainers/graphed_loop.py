@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from benchmarks.trainers.bare_loop import decay_groups
 from benchmarks.trainers.outcome import WARM_UP
-from modelworks.data.batches import Schedule
-from modelworks.training.optimization import learning_rate
+from modelworks.preprocessing.batch_sampler import BatchSampler
+from modelworks.training.optimization.lr_schedule import learning_rate
 
 if TYPE_CHECKING:
     from benchmarks.trainers.outcome import Stopwatch
@@ -45,7 +45,7 @@ def train(job: Job, rows: Rows, network: nn.Module, watch: Stopwatch) -> None:
     network.train()
     replay = _captured(step, network, optimizer)
     indices = torch.arange(len(rows)).numpy()
-    schedule = Schedule(indices, None, epochs=config.epochs, batch_size=config.batch_size, seed=config.seed)
+    schedule = BatchSampler(indices, None, epochs=config.epochs, batch_size=config.batch_size, seed=config.seed)
     rate_of = learning_rate(config, schedule.num_steps)
     rates = torch.tensor([rate_of(each) for each in range(schedule.num_steps)], device=device)
     watch.start()

@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from modelworks.data import objects, packed
-from modelworks.data.config import SplitConfig
-from modelworks.data.packed import QUARANTINED, TEST, TRAIN
+from modelworks.data import dataset_format
+from modelworks.data.dvc_storage import object_cache
 from modelworks.data.sources import Examples, Fashion, Tweets
-from modelworks.models.checkpoints import locate
+from modelworks.data.splits import QUARANTINED, TEST, TRAIN, SplitConfig, assign_splits
 from modelworks.models.config import Cnn, ModelConfig, Pretrained
+from modelworks.models.pretrained_weights import locate
 from modelworks.training.config import ComputeConfig, TrainConfig
 from modelworks.training.hardware import resolve
 from modelworks.training.job import Job
@@ -126,18 +126,18 @@ def _job(
 
     dataset = folder / "dataset"
     dataset.mkdir(parents=True)
-    packed.write(dataset, "benchmark", {"kind": "benchmark"}, examples)
-    columns = packed.read(dataset, ["id", "split"]).to_pydict()
-    splits = packed.assign_splits(columns["id"], columns.get("split"), SplitConfig(validation=0))
+    dataset_format.write(dataset, "benchmark", {"kind": "benchmark"}, examples)
+    columns = dataset_format.read(dataset, ["id", "split"]).to_pydict()
+    splits = assign_splits(columns["id"], columns.get("split"), SplitConfig(validation=0))
     for code, wanted in ((TRAIN, rows), (TEST, test_rows)):
         _keep(splits, code, wanted)
     np.save(folder / "splits.npy", splits)
     return Job(
         key="benchmark",
         dataset=dataset,
-        dataset_digest=objects.listing_digest(objects.subtree(dataset)),
+        dataset_digest=object_cache.listing_digest(object_cache.subtree(dataset)),
         splits=folder / "splits.npy",
-        classes=tuple(packed.describe(dataset)["classes"]),
+        classes=tuple(dataset_format.describe(dataset)["classes"]),
         decoded=folder,
         decoded_key="benchmark",
         checkpoint=locate(model, folder),

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.trainers.outcome import WARM_UP, Outcome, score
-from modelworks.training.events import EventTail
-from modelworks.training.launch import POLL_SECONDS
+from modelworks.training.launchers.local import POLL_SECONDS
+from modelworks.training.monitoring.events import EventTail
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,11 +51,11 @@ def train(job: Job) -> Outcome:
 
     # Only now: while it trains, this process takes no more of the machine than the pipeline's does.
     from benchmarks.trainers.rows import load, test_rows
-    from modelworks.models import saved
+    from modelworks.models import serialization
 
     rows = load(job)
     contents, labels = test_rows(job)
-    predicted = saved.load(job.work / "model").probabilities(contents).argmax(-1)
+    predicted = serialization.load(job.work / "model").probabilities(contents).argmax(-1)
     accuracy, macro_f1 = score(np.asarray(predicted), labels, len(job.classes))
     return Outcome(
         seconds=ended - begun,

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from benchmarks.trainers.outcome import score
-from modelworks.data import packed
-from modelworks.data.batches import in_order
-from modelworks.data.decoded import DecodedSet, decoded
-from modelworks.data.packed import TEST
+from modelworks.data import dataset_format
+from modelworks.data.splits import TEST
+from modelworks.preprocessing.batch_sampler import in_order
+from modelworks.preprocessing.preprocessed import PreprocessedDataset, preprocessed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,7 @@ TEST_BATCH = 256
 class Rows:
     """The training rows."""
 
-    data: DecodedSet
+    data: PreprocessedDataset
     labels: torch.Tensor
     """int64 (n,)"""
 
@@ -62,7 +62,7 @@ class Rows:
 def load(job: Job) -> Rows:
     """The training rows of a job, from its decoded set."""
     architecture, modality = _modules(job)
-    data = decoded(
+    data = preprocessed(
         job.decoded,
         job.decoded_key,
         job.dataset,
@@ -91,7 +91,7 @@ def test_rows(job: Job) -> tuple[list[Any], np.ndarray]:
     """Contents of the test rows, and the indices of their classes (n,)."""
     content = job.model.modality
     chosen = np.flatnonzero(np.load(job.splits) == TEST)
-    columns = packed.read(job.dataset, [content, "label"]).take(chosen).to_pydict()
+    columns = dataset_format.read(job.dataset, [content, "label"]).take(chosen).to_pydict()
     index_of = {label: index for index, label in enumerate(job.classes)}
     return columns[content], np.array([index_of[label] for label in columns["label"]])
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import signal
 
-from modelworks.secrets import redacted
+from modelworks.redaction import redacted
 
 __all__ = ["BadInput", "Corrupt", "Interrupted", "ModelworksError", "Overtaken", "Refused", "Unavailable"]
 

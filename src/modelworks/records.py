@@ -79,7 +79,7 @@ class ValidationReport:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedModel:
-    """A saved model (see `models/saved.py`) in `folder/model`, and `events.jsonl` of how it came about."""
+    """A saved model (see `models/serialization.py`) in `folder/model`, and `events.jsonl` of how it came about."""
 
     report: ValidationReport
     key: str

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from dvc_objects.fs import generic
 
-from modelworks.data import objects, versions
+from modelworks.data import versioning
+from modelworks.data.dvc_storage import object_cache
+from modelworks.data.dvc_storage.remotes import remotes
 from modelworks.data.ingest import ingest
-from modelworks.data.remotes import remotes
 from modelworks.data.sources import Table
 from modelworks.errors import Corrupt, Interrupted
 from modelworks.project import Project
@@ -76,12 +77,12 @@ def flip(path: Path) -> None:
 def test_an_old_version_comes_from_the_cache_and_data_stays_as_it_is(
     project: Project, first: str, beside: Project
 ) -> None:
-    before = objects.subtree(project.root)
+    before = object_cache.subtree(project.root)
     shutil.rmtree(project.state / "dvc-remote")
-    assert versions.bring(project, first, beside)
-    assert versions.observe(beside, "rows").rows == 20
+    assert versioning.bring(project, first, beside)
+    assert versioning.observe(beside, "rows").rows == 20
     shutil.rmtree(beside.root)
-    after = objects.subtree(project.root)
+    after = object_cache.subtree(project.root)
     assert {name: md5 for name, md5 in after.items() if not name.startswith(".dvc/tmp")} == {
         name: md5 for name, md5 in before.items() if not name.startswith((".dvc/tmp", ".modelworks/dvc-remote"))
     }
@@ -89,27 +90,27 @@ def test_an_old_version_comes_from_the_cache_and_data_stays_as_it_is(
 
 def test_what_the_cache_lost_comes_from_the_remote(project: Project, first: str, beside: Project) -> None:
     shutil.rmtree(project.root / ".dvc" / "cache")
-    assert versions.bring(project, first, beside)
-    assert versions.observe(beside, "rows").rows == 20
+    assert versioning.bring(project, first, beside)
+    assert versioning.observe(beside, "rows").rows == 20
 
 
 def test_one_changed_byte_in_the_cache_is_mended_from_the_remote(project: Project, first: str, beside: Project) -> None:
     damage(project.root / ".dvc" / "cache", flip)
-    assert versions.bring(project, first, beside)
-    assert versions.observe(beside, "rows").rows == 20
+    assert versioning.bring(project, first, beside)
+    assert versioning.observe(beside, "rows").rows == 20
 
 
 def test_one_changed_byte_in_both_is_refused(project: Project, first: str, beside: Project) -> None:
     damage(project.root / ".dvc" / "cache", flip)
     damage(project.state / "dvc-remote", flip)
     with pytest.raises(Corrupt, match="is not what its name says"):
-        versions.bring(project, first, beside)
+        versioning.bring(project, first, beside)
 
 
 def test_what_nobody_has_is_said_not_to_be_there(project: Project, first: str, beside: Project) -> None:
     for folder in (project.root / ".dvc" / "cache", project.state / "dvc-remote"):
         damage(folder, Path.unlink)
-    assert not versions.bring(project, first, beside)
+    assert not versioning.bring(project, first, beside)
 
 
 @pytest.fixture
@@ -142,14 +143,14 @@ def test_a_signal_while_objects_are_copied_is_no_outage(
 
     monkeypatch.setattr(generic, "_try_links", interrupted)
     with pytest.raises(Interrupted) as caught:
-        versions.bring(project, first, beside)
+        versioning.bring(project, first, beside)
     assert caught.value.exit_code == 143
     assert came
     shutil.rmtree(beside.root)
     beside.root.mkdir()
     beside.make_private_folders()
-    assert versions.bring(project, first, beside)
-    assert versions.observe(beside, "rows").rows == 20
+    assert versioning.bring(project, first, beside)
+    assert versioning.observe(beside, "rows").rows == 20
 
 
 def test_remotes_are_named_without_passwords(project: Project) -> None:

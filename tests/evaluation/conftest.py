@@ -11,11 +11,12 @@ import pyarrow as pa
 import pytest
 import torch
 
-from modelworks.data import packed
+from modelworks.data import dataset_format
 from modelworks.data.sources.base import Examples
+from modelworks.data.splits import QUARANTINED, TEST, TRAIN
 from modelworks.modalities.image import Input as ImageInput
 from modelworks.modalities.text import Input as TextInput
-from modelworks.models import cnn, saved, transformer
+from modelworks.models import cnn, serialization, transformer
 from modelworks.records import DatasetVersion, TrainedModel, ValidationReport
 
 if TYPE_CHECKING:
@@ -31,9 +32,11 @@ def validated(tmp_path: Path) -> Callable[..., ValidationReport]:
         folder.mkdir()
         stage.mkdir()
         columns = {modality: pa.array(contents), "label": pa.array(labels)}
-        packed.write(folder, "small", {}, Examples(modality=modality, columns=columns, licence="", source_digest=""))
-        splits = np.full(len(labels), packed.TEST, dtype=np.int8)
-        splits[:2], splits[-1] = packed.TRAIN, packed.QUARANTINED
+        dataset_format.write(
+            folder, "small", {}, Examples(modality=modality, columns=columns, licence="", source_digest="")
+        )
+        splits = np.full(len(labels), TEST, dtype=np.int8)
+        splits[:2], splits[-1] = TRAIN, QUARANTINED
         np.save(stage / "splits.npy", splits)
         dataset = DatasetVersion(
             name="small",
@@ -63,7 +66,7 @@ def save_model(
     else:
         inputs = TextInput.fit(contents, {"vocabulary": 80, "max_tokens": 16}, {})
         architecture, settings = transformer, {"width": 8, "layers": 1, "heads": 2, "dropout": 0.0}
-    saved.save(
+    serialization.save(
         folder,
         description={
             "kind": architecture.__name__.rpartition(".")[2],
@@ -74,7 +77,7 @@ def save_model(
         },
         network=architecture.build(settings, inputs.shape, len(classes)),
         inputs=inputs,
-        sources=saved.sources(architecture, sys.modules[type(inputs).__module__]),
+        sources=serialization.sources(architecture, sys.modules[type(inputs).__module__]),
         training_ids=np.sort(np.array([int(each[:16], 16) for each in seen], dtype=np.uint64)),
     )
 
@@ -90,7 +93,7 @@ def trained(tmp_path: Path, validated: Callable[..., ValidationReport]) -> Calla
 
     def make(modality: str, contents: Sequence[Any], labels: Sequence[str]) -> TrainedModel:
         report = validated(modality, contents, labels)
-        ids = packed.read(report.dataset.folder, ["id"])["id"].to_pylist()
+        ids = dataset_format.read(report.dataset.folder, ["id"])["id"].to_pylist()
         save_model(tmp_path / "train" / "model", modality, contents, report.dataset.classes, ids[:2])
         return TrainedModel(
             report=report,

@@ -7,11 +7,11 @@ import numpy.typing as npt
 import pytest
 from scipy.stats import binomtest
 
-from modelworks.evaluation import bootstrap
-from modelworks.evaluation.bootstrap import CHUNK, intervals, kinds, resample, wilson
-from modelworks.evaluation.compare import compare
 from modelworks.evaluation.config import METRICS, EvaluateConfig
-from modelworks.evaluation.metrics import Tally, figure
+from modelworks.evaluation.metrics.classification import ClassCounts, metric_value
+from modelworks.evaluation.statistics import bootstrap
+from modelworks.evaluation.statistics.bootstrap import CHUNK, intervals, kinds, resample, wilson
+from modelworks.evaluation.statistics.paired_comparison import compare
 
 CONFIG = EvaluateConfig(resamples=400)
 
@@ -41,7 +41,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_claim(
     errors = np.full((classes, classes), (1 - right) / (classes - 1))
     np.fill_diagonal(errors, right)
     joint = np.array(prior)[:, None] * errors
-    exact = Tally(hits=np.diag(joint).copy(), actual=joint.sum(1), predicted=joint.sum(0))
+    exact = ClassCounts(hits=np.diag(joint).copy(), actual=joint.sum(1), predicted=joint.sum(0))
     rng = np.random.default_rng(0)
     covered = dict.fromkeys(METRICS, 0)
     for _ in range(150):
@@ -49,7 +49,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_claim(
         labels, predicted = cells // classes, cells % classes
         found = intervals(labels, predicted, one_hot(predicted, classes), CONFIG)
         for metric in METRICS:
-            covered[metric] += found[metric].low <= figure(metric, exact) <= found[metric].high
+            covered[metric] += found[metric].low <= metric_value(metric, exact) <= found[metric].high
     # Four standard deviations of 150 draws below 95 % is 88 %.
     assert min(covered.values()) / 150 >= 0.88, covered
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelworks.config import load
+from modelworks.config.run_config import load
 from modelworks.errors import BadInput
 from modelworks.evaluation.config import BudgetConfig, GateConfig, SliceConfig
 

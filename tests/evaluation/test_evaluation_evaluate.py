@@ -14,14 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from modelworks.data import packed
+from modelworks.data import dataset_format
 from modelworks.errors import Corrupt, Refused
-from modelworks.evaluation import budgets, pictures, predict, report
+from modelworks.evaluation import inference
 from modelworks.evaluation.config import METRICS, BudgetConfig, EvaluateConfig
 from modelworks.evaluation.evaluate import evaluate
-from modelworks.evaluation.near_duplicates import NearDuplicates, Pair
-from modelworks.evaluation.opponent import score_opponent
-from modelworks.models import saved
+from modelworks.evaluation.gate import resource_budgets
+from modelworks.evaluation.gate.production_baseline import score_baseline
+from modelworks.evaluation.near_duplicates.search import NearDuplicates, Pair
+from modelworks.evaluation.reports import evaluation_report, plots
+from modelworks.models import serialization
 from modelworks.records import DatasetVersion, Evaluation, Interval, TrainedModel, from_json, to_json
 
 if TYPE_CHECKING:
@@ -70,10 +72,10 @@ def test_every_test_row_and_no_other_is_scored_and_kept(
     assert evaluation.rows == len(rows)
     classes = model.report.dataset.classes
     assert [classes[label] for label in table["label"].to_pylist()] == labels[2:-1]
-    ids = packed.read(model.report.dataset.folder, ["id"])["id"].to_pylist()
+    ids = dataset_format.read(model.report.dataset.folder, ["id"])["id"].to_pylist()
     assert table["id"].to_pylist() == ids[2:-1]
-    expected = saved.load(model.model_folder).probabilities(contents[2:-1])
-    np.testing.assert_array_equal(predict.read(tmp_path / "out").probabilities, expected)
+    expected = serialization.load(model.model_folder).probabilities(contents[2:-1])
+    np.testing.assert_array_equal(inference.read(tmp_path / "out").probabilities, expected)
     assert table["predicted"].to_pylist() == expected.argmax(1).tolist()
 
 
@@ -114,10 +116,10 @@ def test_report_on_texts_escapes_and_cuts_them(trained: Train, tmp_path: Path) -
     assert all(row["label"] != row["predicted"] and row["label"] in MOODS for row in rows)
 
 
-def artificial(labels: np.ndarray, predicted: np.ndarray, classes: int) -> predict.Predictions:
+def artificial(labels: np.ndarray, predicted: np.ndarray, classes: int) -> inference.Predictions:
     probabilities = np.full((len(labels), classes), 0.1 / max(classes - 1, 1), dtype=np.float32)
     probabilities[np.arange(len(labels)), predicted] = 0.9
-    return predict.Predictions(
+    return inference.Predictions(
         rows=np.arange(len(labels)),
         ids=tuple(f"{row:064x}" for row in range(len(labels))),
         labels=labels.astype(np.int16),
@@ -126,15 +128,15 @@ def artificial(labels: np.ndarray, predicted: np.ndarray, classes: int) -> predi
     )
 
 
-def write_report(folder: Path, predictions: predict.Predictions, contents: list[str]) -> None:
+def write_report(folder: Path, predictions: inference.Predictions, contents: list[str]) -> None:
     dataset = DatasetVersion(
         name="notes", folder=folder, digest="", modality="text", classes=("no", "yes"), rows=1, source={}, licence=""
     )
-    rows = predict.HeldOut(rows=predictions.rows, ids=predictions.ids, labels=predictions.labels, contents=contents)
+    rows = inference.TestSet(rows=predictions.rows, ids=predictions.ids, labels=predictions.labels, contents=contents)
     metrics = {"accuracy": Interval(value=0.5, low=0.25, high=0.75, confidence=0.95)}
     alike = Pair(test="a" * 64, train="b" * 64, likeness=0.9912)
     repeated = NearDuplicates(tested=2, rows=1, examples=(alike,), metrics={}, without={"macro_f1": 0.25})
-    report.write(folder, dataset, rows, predictions, metrics, repeated, CONFIG)
+    evaluation_report.write(folder, dataset, rows, predictions, metrics, repeated, CONFIG)
 
 
 def test_a_long_text_is_cut_at_280_characters(tmp_path: Path) -> None:
@@ -175,7 +177,7 @@ def test_per_class_table_says_what_the_metrics_say(tmp_path: Path) -> None:
 def test_confusion_matrix_is_drawn_for_few_and_many_classes_of_any_name(classes: int, tmp_path: Path) -> None:
     labels, predicted = np.random.default_rng(0).integers(classes, size=(2, 2000))
     names = ["a $very$ long _name_ that goes on and on", "猫", *(f"class {index}" for index in range(2, classes))]
-    pictures.confusion(artificial(labels, predicted, classes), names, tmp_path / "matrix.png")
+    plots.confusion(artificial(labels, predicted, classes), names, tmp_path / "matrix.png")
     with Image.open(tmp_path / "matrix.png") as image:
         image.load()
         assert 400 <= min(image.size) <= max(image.size) <= 2400
@@ -192,19 +194,19 @@ def test_damaged_model_is_reported_as_corrupt(trained: Train, tmp_path: Path) ->
 
 
 def test_damaged_predictions_are_reported_as_corrupt(tmp_path: Path) -> None:
-    predict.write(artificial(np.array([0, 1]), np.array([0, 1]), 2), tmp_path)
+    inference.write(artificial(np.array([0, 1]), np.array([0, 1]), 2), tmp_path)
     path = tmp_path / "predictions.parquet"
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(Corrupt, match=re.escape("predictions.parquet")):
-        predict.read(tmp_path)
+        inference.read(tmp_path)
 
 
 def test_a_diverged_model_is_refused(trained: Train, tmp_path: Path) -> None:
     model = trained("image", PICTURES, LIGHTS)
-    loaded = saved.load(model.model_folder)
+    loaded = serialization.load(model.model_folder)
     next(loaded.network.parameters()).data.fill_(float("nan"))
     with pytest.raises(Refused, match="not finite on 37 of 37 test rows"):
-        predict.probabilities(loaded, predict.held_out(model.report))
+        inference.probabilities(loaded, inference.held_out(model.report))
 
 
 def test_opponent_answers_the_candidates_rows_and_admits_those_it_learned_from(
@@ -212,11 +214,11 @@ def test_opponent_answers_the_candidates_rows_and_admits_those_it_learned_from(
 ) -> None:
     model = trained("image", PICTURES, LIGHTS)
     evaluation = run(model, tmp_path / "out")
-    ids = packed.read(model.report.dataset.folder, ["id"])["id"].to_pylist()
+    ids = dataset_format.read(model.report.dataset.folder, ["id"])["id"].to_pylist()
     save_model(tmp_path / "old", "image", PICTURES, ("bright", "dark"), [*ids[:1], ids[5], ids[9]], seed=1)
-    opponent = score_opponent(3, tmp_path / "old", evaluation)
+    opponent = score_baseline(3, tmp_path / "old", evaluation)
     assert opponent.version == 3
-    expected = saved.load(tmp_path / "old").probabilities(PICTURES[2:-1])
+    expected = serialization.load(tmp_path / "old").probabilities(PICTURES[2:-1])
     np.testing.assert_array_equal(opponent.probabilities, expected)
     np.testing.assert_array_equal(opponent.predicted, expected.argmax(1))
     assert opponent.trained_on == (ids[5], ids[9])
@@ -231,7 +233,7 @@ def test_opponent_of_another_task_is_not_asked(
         save_model(tmp_path / "old", "image", PICTURES, ("bright", "dark", "grey"), ())
     else:
         save_model(tmp_path / "old", "text", TEXTS, ("bright", "dark"), ())
-    opponent = score_opponent(3, tmp_path / "old", evaluation)
+    opponent = score_baseline(3, tmp_path / "old", evaluation)
     assert len(opponent.predicted) == 0
     assert (opponent.classes, opponent.modality) != (("bright", "dark"), "image")
 
@@ -247,10 +249,12 @@ def test_record_names_the_final_folder_while_the_files_are_written_aside(trained
 
 def test_latency_is_that_of_single_rows(trained: Train, tmp_path: Path) -> None:
     model = trained("image", PICTURES, LIGHTS)
-    found = {finding.name: finding for finding in budgets.judge(model, BudgetConfig(latency_ms=1e-6, size_mb=1e3))}
+    found = {
+        finding.name: finding for finding in resource_budgets.judge(model, BudgetConfig(latency_ms=1e-6, size_mb=1e3))
+    }
     assert (found["latency"].decision, found["size"].decision) == ("keep", "promote")
     (taken, *_) = found["latency"].found.partition(" ms a row, the median of 50")
     assert 0.01 < float(taken) < 1000
-    assert budgets.size_mb(model.model_folder) == pytest.approx(
+    assert resource_budgets.size_mb(model.model_folder) == pytest.approx(
         sum(len(path.read_bytes()) for path in model.model_folder.iterdir()) / 1e6
     )

@@ -14,12 +14,13 @@ import pytest
 from scipy.stats import binomtest
 
 from modelworks.errors import BadInput, Corrupt
-from modelworks.evaluation import near_duplicates, predict
-from modelworks.evaluation.bootstrap import intervals
+from modelworks.evaluation import inference
 from modelworks.evaluation.config import METRICS, BudgetConfig, EvaluateConfig, GateConfig, SliceConfig
-from modelworks.evaluation.gate import decide
-from modelworks.evaluation.opponent import Opponent
-from modelworks.evaluation.slices import demand_columns
+from modelworks.evaluation.gate.decision import decide
+from modelworks.evaluation.gate.production_baseline import Baseline
+from modelworks.evaluation.gate.slices import demand_columns
+from modelworks.evaluation.near_duplicates import search
+from modelworks.evaluation.statistics.bootstrap import intervals
 from modelworks.records import Check, DatasetVersion, Evaluation, ModelVersion, TrainedModel, ValidationReport, Verdict
 
 if TYPE_CHECKING:
@@ -64,16 +65,16 @@ def candidate(tmp_path: Path) -> Callable[..., ModelVersion]:
         trained.model_folder.mkdir()
         learned = np.array([int(each[:16], 16) for each in learned_from], dtype=np.uint64)
         np.save(trained.model_folder / "training_ids.npy", np.sort(learned))
-        predictions = predict.Predictions(
+        predictions = inference.Predictions(
             rows=np.arange(ROWS),
             ids=IDS,
             labels=LABELS.astype(np.int16),
             predicted=predicted,
             probabilities=np.eye(3, dtype=np.float32)[predicted],
         )
-        predict.write(predictions, tmp_path)
-        nothing = near_duplicates.NearDuplicates(tested=ROWS, rows=0, examples=(), metrics={}, without={})
-        near_duplicates.write(nothing, tmp_path)
+        inference.write(predictions, tmp_path)
+        nothing = search.NearDuplicates(tested=ROWS, rows=0, examples=(), metrics={}, without={})
+        search.write(nothing, tmp_path)
         metrics = intervals(predictions.labels, predicted, predictions.probabilities, CONFIG)
         evaluation = Evaluation(trained=trained, key="e", folder=tmp_path, rows=ROWS, metrics=metrics)
         return ModelVersion(
@@ -83,12 +84,12 @@ def candidate(tmp_path: Path) -> Callable[..., ModelVersion]:
     return make
 
 
-def production(predictions: np.ndarray) -> Opponent:
+def production(predictions: np.ndarray) -> Baseline:
     probabilities = np.eye(3, dtype=np.float32)[predictions]
-    return Opponent(version=3, modality="image", classes=CLASSES, probabilities=probabilities, trained_on=())
+    return Baseline(version=3, modality="image", classes=CLASSES, probabilities=probabilities, trained_on=())
 
 
-def judged(version: ModelVersion, opponent: Opponent | None = None, gate: GateConfig = GATE) -> Verdict:
+def judged(version: ModelVersion, opponent: Baseline | None = None, gate: GateConfig = GATE) -> Verdict:
     return decide(version, gate, opponent, "g").verdict
 
 
@@ -177,10 +178,10 @@ def test_not_enough_evidence_comes_with_the_rows_that_would_be_enough(candidate:
 def test_near_duplicates_of_training_rows_are_remarked_on(candidate: Callable[..., ModelVersion]) -> None:
     version = candidate(answers(0, 40))
     figures = dict.fromkeys(METRICS, 0.9)
-    found = near_duplicates.NearDuplicates(
+    found = search.NearDuplicates(
         tested=400, rows=12, examples=(), metrics=figures, without={**figures, "accuracy": 0.8933}
     )
-    near_duplicates.write(found, version.evaluation.folder)
+    search.write(found, version.evaluation.folder)
     verdict = judged(version)
     assert verdict.decision == "promote"
     assert verdict.remarks == (

@@ -7,7 +7,7 @@ import pytest
 import sklearn.metrics as reference
 
 from modelworks.evaluation.config import METRICS, Metric
-from modelworks.evaluation.metrics import confusion_matrix, figure, log_losses, tally
+from modelworks.evaluation.metrics.classification import confusion_matrix, log_losses, metric_value, tally
 
 REFERENCE = {
     "accuracy": reference.accuracy_score,
@@ -38,7 +38,7 @@ def draw(case: str) -> tuple[np.ndarray, np.ndarray, int]:
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")  # scikit-learn's remark on sparse rows
 def test_metric_equals_scikit_learn(metric: Metric, case: str) -> None:
     labels, predicted, classes = draw(case)
-    assert figure(metric, tally(labels, predicted, classes)) == pytest.approx(
+    assert metric_value(metric, tally(labels, predicted, classes)) == pytest.approx(
         REFERENCE[metric](labels, predicted), abs=1e-12
     )
 
@@ -48,7 +48,7 @@ def test_metric_equals_scikit_learn(metric: Metric, case: str) -> None:
 def test_metric_of_counted_rows_is_that_of_rows_written_out(metric: Metric) -> None:
     labels, predicted, classes = draw("sparse")
     counts = np.random.default_rng(0).multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=20)
-    found = figure(metric, tally(labels, predicted, classes, counts.astype(float)))
+    found = metric_value(metric, tally(labels, predicted, classes, counts.astype(float)))
     expected = [REFERENCE[metric](np.repeat(labels, each), np.repeat(predicted, each)) for each in counts]
     np.testing.assert_allclose(found, expected, atol=1e-12)
 

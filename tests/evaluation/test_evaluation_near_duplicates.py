@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
-from modelworks.data import packed
+from modelworks.data import dataset_format
 from modelworks.errors import Corrupt
-from modelworks.evaluation import near_duplicates, perceptual, predict, shingles
-from modelworks.evaluation.neighbours import neighbours
+from modelworks.evaluation import inference
+from modelworks.evaluation.near_duplicates import minhash, phash, search
+from modelworks.evaluation.near_duplicates.lsh import neighbours
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,16 +58,16 @@ ALTERATIONS: dict[str, Callable[[Image.Image], bytes]] = {
 
 @pytest.mark.parametrize("alter", ALTERATIONS.values(), ids=ALTERATIONS.keys())
 def test_an_altered_picture_is_found_among_others(alter: Callable[[Image.Image], bytes]) -> None:
-    train = perceptual.thumbnails([encoded(scene(seed)) for seed in range(200)])
-    test = perceptual.thumbnails([encoded(scene(999)), alter(scene(42)), encoded(scene(998))])
-    ours, theirs, likeness = perceptual.alike(test, train)
+    train = phash.thumbnails([encoded(scene(seed)) for seed in range(200)])
+    test = phash.thumbnails([encoded(scene(999)), alter(scene(42)), encoded(scene(998))])
+    ours, theirs, likeness = phash.alike(test, train)
     assert (ours.tolist(), theirs.tolist()) == ([1], [42])
     assert likeness[0] > 0.985
 
 
 def test_pictures_of_one_shade_repeat_nothing() -> None:
-    blank = perceptual.thumbnails([encoded(Image.new("L", (20, 20), shade)) for shade in (0, 90, 91, 255)])
-    assert len(perceptual.alike(blank[:2], blank[2:])[0]) == 0
+    blank = phash.thumbnails([encoded(Image.new("L", (20, 20), shade)) for shade in (0, 90, 91, 255)])
+    assert len(phash.alike(blank[:2], blank[2:])[0]) == 0
 
 
 @pytest.mark.parametrize(
@@ -84,14 +85,14 @@ def test_an_altered_text_is_found_among_others(alter: Callable[[str], str]) -> N
     generator = np.random.default_rng(0)
     train = [" ".join(generator.choice(WORDS, size=12)) for _ in range(500)]
     test = ["something else altogether, about nothing", alter(train[77])]
-    ours, theirs, shared = shingles.alike(test, train)
+    ours, theirs, shared = minhash.alike(test, train)
     assert (ours.tolist(), theirs.tolist()) == ([1], [77])
-    assert shared[0] == pytest.approx(shingles.similarity(test[1], train[77]))
+    assert shared[0] == pytest.approx(minhash.similarity(test[1], train[77]))
     assert shared[0] >= 0.8
 
 
 def test_texts_too_short_for_a_sequence_are_compared_whole() -> None:
-    ours, theirs, _ = shingles.alike(["ok", "no"], ["yes", "OK ", "", "nope"])
+    ours, theirs, _ = minhash.alike(["ok", "no"], ["yes", "OK ", "", "nope"])
     assert list(zip(ours.tolist(), theirs.tolist(), strict=True)) == [(0, 1)]
 
 
@@ -102,16 +103,16 @@ def test_minhashes_agree_as_often_as_texts_have_sequences_in_common() -> None:
         other = np.where(generator.random(4000) < kept, one, generator.choice(WORDS, size=4000))
         # Long, disjoint words: letters as numbers.
         texts = [" ".join(f"{word}{place:05d}" for place, word in enumerate(words)) for words in (one, other)]
-        left, right = shingles.minhashes(texts)
-        expected = shingles.similarity(*texts)
-        assert (left == right).mean() == pytest.approx(expected, abs=3.5 * np.sqrt(0.25 / shingles.HASHES))
+        left, right = minhash.minhashes(texts)
+        expected = minhash.similarity(*texts)
+        assert (left == right).mean() == pytest.approx(expected, abs=3.5 * np.sqrt(0.25 / minhash.HASHES))
 
 
 def test_chunks_of_texts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [" ".join(WORDS[index : index + 5]) for index in range(20)]
-    whole = shingles.minhashes(texts)
-    monkeypatch.setattr(shingles, "AT_ONCE", 50)
-    np.testing.assert_array_equal(shingles.minhashes(texts), whole)
+    whole = minhash.minhashes(texts)
+    monkeypatch.setattr(minhash, "AT_ONCE", 50)
+    np.testing.assert_array_equal(minhash.minhashes(texts), whole)
 
 
 def test_neighbours_are_those_of_an_exhaustive_search_in_chunks_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +121,7 @@ def test_neighbours_are_those_of_an_exhaustive_search_in_chunks_of_any_size(monk
     apart = (ours[:, None] != theirs[None]).sum(axis=2)
     bands = [np.packbits(rows, axis=1) for rows in (ours, theirs)]  # two bands: what differs in one bit shares one
     expected = {(int(one), int(other)) for one, other in np.argwhere(apart <= 1)}
-    monkeypatch.setattr("modelworks.evaluation.neighbours.AT_ONCE", 100)
+    monkeypatch.setattr("modelworks.evaluation.near_duplicates.lsh.AT_ONCE", 100)
     left, right = neighbours(*bands, lambda one, other: apart[one, other], limit=1, most=99)
     assert set(zip(left.tolist(), right.tolist(), strict=True)) == expected
     assert len(expected) > 3
@@ -128,12 +129,12 @@ def test_neighbours_are_those_of_an_exhaustive_search_in_chunks_of_any_size(monk
     assert np.bincount(nearest).max() == 2
 
 
-def predictions(report: ValidationReport, wrong: int) -> predict.Predictions:
+def predictions(report: ValidationReport, wrong: int) -> inference.Predictions:
     """Right but for the first few test rows."""
-    rows = predict.held_out(report)
+    rows = inference.held_out(report)
     predicted = rows.labels.copy()
     predicted[:wrong] = 1 - predicted[:wrong]
-    return predict.Predictions(
+    return inference.Predictions(
         rows=rows.rows,
         ids=rows.ids,
         labels=rows.labels,
@@ -154,17 +155,17 @@ def test_test_rows_are_compared_with_training_rows(
         contents = [" ".join(np.random.default_rng(seed).choice(WORDS, size=10)) for seed in range(30)]
         contents[10], contents[-1] = contents[1] + "...", ""
     report = validated(modality, contents, ["a" if row % 2 else "b" for row in range(30)])
-    found = near_duplicates.find(report, predictions(report, wrong=9))
-    ids = packed.read(report.dataset.folder, ["id"])["id"].to_pylist()
+    found = search.find(report, predictions(report, wrong=9))
+    ids = dataset_format.read(report.dataset.folder, ["id"])["id"].to_pylist()
     assert (found.tested, found.rows) == (27, 1)
     assert [(pair.test, pair.train) for pair in found.examples] == [(ids[10], ids[1])]
     # The ninth test row is the one, and one of nine mistakes.
     assert found.metrics["accuracy"] == pytest.approx(18 / 27)
     assert found.without["accuracy"] == pytest.approx(18 / 26)
 
-    near_duplicates.write(found, tmp_path)
-    assert near_duplicates.read(tmp_path) == found
-    assert near_duplicates.remark(found, "accuracy") == (
+    search.write(found, tmp_path)
+    assert search.read(tmp_path) == found
+    assert search.remark(found, "accuracy") == (
         "1 of 27 test rows nearly repeat training rows; without them accuracy is 0.6923 rather than 0.6667"
     )
 
@@ -172,11 +173,11 @@ def test_test_rows_are_compared_with_training_rows(
 def test_nothing_found_is_nothing_said(validated: Callable[..., ValidationReport], tmp_path: Path) -> None:
     contents = [encoded(scene(seed)) for seed in range(12)]
     report = validated("image", contents, ["a", "b"] * 6)
-    found = near_duplicates.find(report, predictions(report, wrong=0))
+    found = search.find(report, predictions(report, wrong=0))
     assert (found.rows, found.examples, found.without) == (0, (), {})
-    assert near_duplicates.remark(found, "accuracy") == ""
+    assert search.remark(found, "accuracy") == ""
     with pytest.raises(Corrupt, match=r"near_duplicates\.json"):
-        near_duplicates.read(tmp_path)
+        search.read(tmp_path)
 
 
 def test_five_thousand_pictures_take_no_more_than_two_seconds() -> None:
@@ -184,6 +185,6 @@ def test_five_thousand_pictures_take_no_more_than_two_seconds() -> None:
     pixels = generator.integers(0, 256, (5000, 28, 28), dtype=np.uint8)
     contents = [encoded(Image.fromarray(each)) for each in pixels]
     started = time.process_time()
-    images = perceptual.thumbnails(contents)
-    perceptual.alike(images[:1000], images[1000:])
+    images = phash.thumbnails(contents)
+    phash.alike(images[:1000], images[1000:])
     assert time.process_time() - started < 2.0

@@ -25,8 +25,9 @@ from faults.disks import small_disk
 from faults.invariants import Aftermath, Reference, reference, violations
 from faults.projects import PIPELINES, Ground, Pipeline
 
-from flows.api import start_server
-from modelworks.project import QUIET, Project
+from modelworks.project import Project
+from modelworks.servers.prefect_client import start_server
+from modelworks.settings import QUIET
 
 LONG = {"train.epochs": "12", "train.checkpoint_steps": "10"}
 """Enough checkpoints for something to happen between two of them."""

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.api import start_server
-from modelworks.project import QUIET, Project
+from modelworks.project import Project
+from modelworks.servers.prefect_client import start_server
+from modelworks.settings import QUIET
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -32,7 +33,7 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def made(tmp_path: Path) -> Project:
     """A project with a tracking store, in which nothing has run."""
-    from modelworks.registry.store import connect
+    from modelworks.registry.backend.tracking_store import connect
 
     project = Project(tmp_path / "project")
     (project.root / "configs").mkdir(parents=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelworks.registry import journal
+from modelworks.registry.production import audit_log
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -76,7 +76,7 @@ def small_disk(folder: Path, *, megabytes: int = 8, files: int = 2000) -> Iterat
 
 def intend(client: MlflowClient) -> str:
     """Write an intent of some size into the journal."""
-    return journal.intend(
+    return audit_log.intend(
         client,
         MODEL,
         kind="promotion",

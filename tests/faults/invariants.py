@@ -20,11 +20,12 @@ from urllib.parse import unquote, urlparse
 from commands import Outcome
 from faults.projects import SECRETS, Ground
 
-from modelworks.data import objects, pins
+from modelworks.data.dvc_storage import dvc_file, object_cache
 from modelworks.digest import folder_digests, json_digest
-from modelworks.models import saved
-from modelworks.registry import journal, lineage
-from modelworks.registry.contents import EVIDENCE, FILES
+from modelworks.models import serialization
+from modelworks.registry.packaging.integrity import EVIDENCE, FILES
+from modelworks.registry.production import audit_log
+from modelworks.registry.tracking import tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -77,7 +78,7 @@ def reference(ground: Ground, outcome: Outcome) -> Reference:
 
 def one_version_per_key(found: Aftermath) -> Iterator[str]:
     """I1: at most one version per idempotency key."""
-    for key, number in Counter(each.tags.get(lineage.PIPELINE_KEY, "none") for each in found.versions).items():
+    for key, number in Counter(each.tags.get(tags.PIPELINE_KEY, "none") for each in found.versions).items():
         if number > 1:
             yield f"I1: {number} versions of the key {key[:12]}"
 
@@ -101,22 +102,22 @@ def production_is_whole(found: Aftermath) -> Iterator[str]:
         return
     folder = _folder(version.source)
     listing = json.loads((_artifacts(found, version) / EVIDENCE / FILES).read_text())
-    if json_digest(listing) != version.tags[lineage.DIGEST]:
+    if json_digest(listing) != version.tags[tags.DIGEST]:
         yield "I3: the listing of the package is not the one whose digest is in the version's tag"
     if folder_digests(folder) != listing:
         yield "I3: the package is not what its listing says"
         return
     try:
-        saved.load(folder / "artifacts" / "model")
+        serialization.load(folder / "artifacts" / "model")
     except Exception as error:  # likewise
         yield f"I3: production does not load: {error}"
 
 
 def every_move_is_blessed_and_journalled_once(found: Aftermath) -> Iterator[str]:
     """I4: the alias moves only to blessed versions, and each move has exactly one finished entry."""
-    moves = list(reversed(journal.history(found.client, found.ground.pipeline.model)))
+    moves = list(reversed(audit_log.history(found.client, found.ground.pipeline.model)))
     done = [move for move in moves if move.state == "done"]
-    decisions = {int(each.version): each.tags.get(lineage.DECISION) for each in found.versions}
+    decisions = {int(each.version): each.tags.get(tags.DECISION) for each in found.versions}
     if open_ones := [move for move in moves if move.state == "intent"]:
         yield f"I4: {len(open_ones)} moves are neither done nor abandoned"
     if len(done) != found.expected_moves:
@@ -157,18 +158,18 @@ def the_result_is_that_of_an_undisturbed_run(found: Aftermath) -> Iterator[str]:
 def the_data_is_what_was_recorded(found: Aftermath) -> Iterator[str]:
     """I7: the data version that is recorded is that of the bytes there, pinned by DVC and copied to its remote."""
     project, name = found.ground.project, found.ground.pipeline.dataset
-    read = objects.listing_digest(objects.subtree(project.data / name))
+    read = object_cache.listing_digest(object_cache.subtree(project.data / name))
     for version in found.versions:
-        if version.tags[lineage.DATA_VERSION] != read:
-            yield f"I7: version {version.version} names data {version.tags[lineage.DATA_VERSION]}, there is {read}"
+        if version.tags[tags.DATA_VERSION] != read:
+            yield f"I7: version {version.version} names data {version.tags[tags.DATA_VERSION]}, there is {read}"
         (used,) = found.client.get_run(version.run_id).inputs.dataset_inputs
         if used.dataset.digest != read:
             yield f"I7: its run names data {used.dataset.digest}"
-    pin = pins.read(project)
-    if pin != objects.listing_digest(objects.subtree(project.data)):
+    pin = dvc_file.read(project)
+    if pin != object_cache.listing_digest(object_cache.subtree(project.data)):
         yield f"I7: data.dvc pins {pin}"
     remote = project.state / "dvc-remote" / "files" / "md5"
-    for md5 in (pin or "", *objects.subtree(project.data).values()):
+    for md5 in (pin or "", *object_cache.subtree(project.data).values()):
         if not (remote / md5[:2] / md5[2:]).is_file():
             yield f"I7: DVC's remote lacks {md5}"
 

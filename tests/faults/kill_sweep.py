@@ -20,11 +20,11 @@ from commands import REPOSITORY, Outcome
 from faults.invariants import Aftermath, Reference, reference, violations
 from faults.projects import PIPELINES, Ground, Pipeline, passed
 
-from flows.api import start_server
-from modelworks.data import packed
-from modelworks.faults import points
-from modelworks.plan import STAGES
+from modelworks.data import dataset_format
+from modelworks.fault_injection import points
+from modelworks.pipeline.plan import STAGES
 from modelworks.project import Project
+from modelworks.servers.prefect_client import start_server
 
 SOURCES = [REPOSITORY / "src" / "modelworks", REPOSITORY / "tasks", REPOSITORY / "flows"]
 ELSEWHERE = {
@@ -188,7 +188,7 @@ def _printed(rows: Iterator[Row]) -> list[Row]:
 
 
 def _some_row(ground: Ground) -> str:
-    return str(packed.read(ground.project.data / ground.pipeline.dataset, ["id"])["id"][0])
+    return str(dataset_format.read(ground.project.data / ground.pipeline.dataset, ["id"])["id"][0])
 
 
 def never_passed(seen: set[str]) -> list[str]:

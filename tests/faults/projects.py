@@ -18,9 +18,9 @@ import psutil
 from commands import COMMAND, DEADLINE, REPOSITORY, Outcome, environment_at
 from faults.warm import Warm
 
-from flows import orphans
-from modelworks.faults import TRACE, VARIABLE
+from modelworks.fault_injection import TRACE, VARIABLE
 from modelworks.project import Project
+from modelworks.servers import orphans
 
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "wJalrCanaryEMIK7MDENGbPxRfiCYzq",

@@ -20,8 +20,8 @@ from commands import DEADLINE, Outcome
 from faults.invariants import Aftermath, reference, violations
 from faults.projects import PIPELINES, Ground
 
-from flows.api import start_server
 from modelworks.project import Project
+from modelworks.servers.prefect_client import start_server
 
 MOST_IN_A_ROW = 6
 """Kills before a run is let through: with more of them, most would meet a run that has only begun."""

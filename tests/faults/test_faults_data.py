@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from modelworks.data import objects, pins
-from modelworks.data.forgotten import forgotten
+from modelworks.data.dvc_storage import dvc_file, object_cache
+from modelworks.data.erasure import forgotten
 from modelworks.errors import Corrupt
-from modelworks.faults import VARIABLE
+from modelworks.fault_injection import VARIABLE
 from modelworks.project import Project
 
 KILLS = 12
@@ -26,7 +26,8 @@ import json, os, random, signal, sys
 from pathlib import Path
 
 from dvc.repo import Repo  # before the forks, which then cost little
-from modelworks.data import pins, versions
+from modelworks.data.dvc_storage import dvc_file
+from modelworks.data import versioning
 from modelworks.project import Project
 
 project, chosen = Project(Path(sys.argv[1])), json.loads(sys.argv[2])
@@ -47,10 +48,10 @@ def attempt(moment, place):
                 os.kill(os.getpid(), signal.SIGKILL)
     if moment or place:
         sys.addaudithook(hook)
-    versions.record(project)
+    versioning.record(project)
     os._exit(0)
 
-print(json.dumps([[attempt(moment, place), pins.read(project)] for moment, place in chosen]))
+print(json.dumps([[attempt(moment, place), dvc_file.read(project)] for moment, place in chosen]))
 """
 
 
@@ -69,7 +70,7 @@ def write(project: Project, content: str) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(5):
         (folder / f"{number}.txt").write_text(f"{content} {number}")
-    return objects.listing_digest(objects.subtree(project.data))
+    return object_cache.listing_digest(object_cache.subtree(project.data))
 
 
 def record(project: Project, attempts: list[tuple[int, str]]) -> list[tuple[int, str | None]]:
@@ -98,7 +99,7 @@ def test_killed_at_many_moments_of_a_pin_and_a_push_the_next_one_pins_and_pushes
     assert {pin for _, pin in ends} <= {old, new}
     assert ends[-1] == (0, new)
     remote = project.state / "dvc-remote" / "files" / "md5"
-    for md5 in (new, *objects.subtree(project.data).values()):
+    for md5 in (new, *object_cache.subtree(project.data).values()):
         assert (remote / md5[:2] / md5[2:]).is_file()
 
 
@@ -118,13 +119,13 @@ def test_a_kill_while_dvc_writes_the_pin_in_place_leaves_the_pin_before(project:
 def test_a_pin_that_nobody_was_writing_is_said_to_be_torn(project: Project, torn: str) -> None:
     (project.root / "data.dvc").write_text(torn)
     with pytest.raises(Corrupt, match=r"data\.dvc is not what DVC writes"):
-        pins.read(project)
+        dvc_file.read(project)
 
 
 FORGET = """
 import sys
 from pathlib import Path
-from modelworks.data.forgotten import Forgotten, add
+from modelworks.data.erasure import Forgotten, add
 from modelworks.project import Project
 
 add(Project(Path(sys.argv[1])), [Forgotten(id=sys.argv[2] * 64, when="2026-11-22T14:00:00+00:00", who="me", reason="asked")])

@@ -35,11 +35,13 @@ from faults.invariants import (
 from faults.projects import Ground
 from torch import nn
 
-from modelworks.data import objects, versions
+from modelworks.atomic_files import disk_errors
+from modelworks.data import versioning
+from modelworks.data.dvc_storage import object_cache
 from modelworks.errors import Unavailable
+from modelworks.pipeline.stage_store import StageStore
 from modelworks.project import Project
-from modelworks.registry import journal
-from modelworks.store import StageStore, disk_errors
+from modelworks.registry.production import audit_log
 from modelworks.training.checkpoint import Checkpoints
 
 if TYPE_CHECKING:
@@ -147,7 +149,7 @@ def test_a_checkpoint_whose_sync_fails_is_none(tmp_path: Path, monkeypatch: pyte
 @pytest.fixture
 def small_store(tmp_path: Path) -> Iterator[tuple[Project, MlflowClient, SmallDisk]]:
     """A project whose tracking store has a disk of its own."""
-    from modelworks.registry.store import connect
+    from modelworks.registry.backend.tracking_store import connect
 
     project = Project(tmp_path / "project")
     with small_disk(project.mlflow, megabytes=4) as disk:
@@ -156,7 +158,7 @@ def small_store(tmp_path: Path) -> Iterator[tuple[Project, MlflowClient, SmallDi
 
 @pytest.fixture
 def lasting_store(made: Project) -> tuple[Project, MlflowClient]:
-    from modelworks.registry.store import connect
+    from modelworks.registry.backend.tracking_store import connect
 
     return made, connect(made)
 
@@ -168,7 +170,7 @@ def assert_whole(project: Project) -> None:
 
 
 def intents(client: MlflowClient) -> set[str]:
-    return {move.id for move in journal.history(client, MODEL)}
+    return {move.id for move in audit_log.history(client, MODEL)}
 
 
 def test_a_journal_without_room_keeps_every_move_it_reported_and_no_half_of_another(
@@ -202,7 +204,7 @@ import sys
 from pathlib import Path
 from modelworks.errors import ModelworksError
 from modelworks.project import Project
-from modelworks.registry.store import connect
+from modelworks.registry.backend.tracking_store import connect
 sys.path.insert(0, sys.argv[2])
 from faults.disks import intend
 
@@ -343,17 +345,17 @@ def test_data_that_dvc_has_no_room_for_is_said_and_is_whole_when_there_is_room(
         disk.give_back(files or 900_000)
         complaint = r"no (inodes|space) left while writing .*/project/\.|could not write all of .*/data into "
         with pytest.raises(Unavailable, match=complaint) as caught, disk_errors(pinnable.data):
-            versions.record(pinnable)
+            versioning.record(pinnable)
         assert "run again" in caught.value.hint
-        for folder in (objects.cache(pinnable), pinnable.state / "dvc-remote" / "files" / "md5"):
+        for folder in (object_cache.cache(pinnable), pinnable.state / "dvc-remote" / "files" / "md5"):
             for path in folder.glob("??/*"):
                 if not path.name.startswith("."):
-                    assert objects._md5(path) == f"{path.parent.name}{path.name}".removesuffix(".dir"), path
+                    assert object_cache._md5(path) == f"{path.parent.name}{path.name}".removesuffix(".dir"), path
         disk.make_room()
-        versions.record(pinnable)
-        digest = objects.listing_digest(objects.subtree(pinnable.data))
-        assert objects.complete(objects.cache(pinnable), digest)
-        assert objects.complete(pinnable.state / "dvc-remote" / "files" / "md5", digest)
+        versioning.record(pinnable)
+        digest = object_cache.listing_digest(object_cache.subtree(pinnable.data))
+        assert object_cache.complete(object_cache.cache(pinnable), digest)
+        assert object_cache.complete(pinnable.state / "dvc-remote" / "files" / "md5", digest)
 
 
 def test_a_run_whose_disk_fills_up_says_so_and_the_next_one_goes_on(tmp_path: Path, server_url: str) -> None:

@@ -24,24 +24,25 @@ from faults.invariants import Aftermath, nothing_is_left_open
 from faults.invariants import Reference as Undisturbed
 from faults.projects import PIPELINES, Ground
 
-from flows import cli, orphans
-from flows import doctor as verb
-from flows.api import up_notice
-from flows.health import databases, folders, installation, tracking
-from flows.health.finding import Finding, well
-from flows.health.finding import sick as sick_finding
-from modelworks import repair
-from modelworks.data import objects
+from modelworks.cli import main
+from modelworks.cli.doctor import databases, folders, installation, tracking
+from modelworks.cli.doctor import doctor as verb
+from modelworks.cli.doctor.finding import Finding, well
+from modelworks.cli.doctor.finding import sick as sick_finding
+from modelworks.data.dvc_storage import object_cache
 from modelworks.errors import Interrupted, Refused
+from modelworks.pipeline.stage_store import GRACE_SECONDS
 from modelworks.project import Project
-from modelworks.registry.store import connect
-from modelworks.store import GRACE_SECONDS
+from modelworks.registry.backend.tracking_store import connect
+from modelworks.servers import orphans
+from modelworks.servers.prefect_client import up_notice
+from modelworks.sqlite import repair
 
 SERVER = """
 import json, os, sys
-from flows import child
+from modelworks.servers import child_process
 
-served = child.start(
+served = child_process.start(
     [sys.executable, "-c", "import time; time.sleep(3600)"],
     log=os.devnull, environment=dict(os.environ), directory="/",
 )
@@ -53,13 +54,13 @@ HALF = {
     "mlflow": """
 import sys
 from pathlib import Path
-from modelworks.registry.store import build_schema
+from modelworks.registry.backend.tracking_store import build_schema
 build_schema(Path(sys.argv[1]))
 """,
     "prefect": """
 import sys
 from pathlib import Path
-from flows.server import _migrate
+from modelworks.servers.prefect_server import _migrate
 _migrate(Path(sys.argv[1]))
 """,
 }
@@ -93,7 +94,7 @@ def sick(crashed: Ground) -> Iterator[Ground]:
         folder.mkdir(parents=True)
         (folder / "half").write_text("half")
         os.utime(folder, (folder.stat().st_mtime - 2 * GRACE_SECONDS,) * 2)
-    (half := objects.cache(crashed.project) / "ab" / ".copying.tmp").parent.mkdir(parents=True, exist_ok=True)
+    (half := object_cache.cache(crashed.project) / "ab" / ".copying.tmp").parent.mkdir(parents=True, exist_ok=True)
     half.write_text("half")
     os.utime(half, (half.stat().st_mtime - 2 * GRACE_SECONDS,) * 2)
     (crashed.project.mlflow / ".mlflow.db-killed").mkdir()
@@ -248,8 +249,8 @@ def test_a_doctor_that_is_killed_while_mending_leaves_a_store_for_the_next(made:
     program = """
 import sys
 from pathlib import Path
-from flows.health.databases import MLFLOW
-from modelworks.repair import mend
+from modelworks.cli.doctor.databases import MLFLOW
+from modelworks.sqlite.repair import mend
 mend(Path(sys.argv[1]), MLFLOW)
 """
     command = [sys.executable, "-c", program, str(path)]
@@ -362,7 +363,7 @@ def test_a_signal_stops_the_doctor_and_is_no_finding(
     comes: Callable[[pytest.MonkeyPatch], None],
 ) -> None:
     comes(monkeypatch)
-    before = signal.signal(signal.SIGTERM, cli._stop)  # as the command does
+    before = signal.signal(signal.SIGTERM, main._stop)  # as the command does
     try:
         with pytest.raises(Interrupted) as caught:
             ask(made)

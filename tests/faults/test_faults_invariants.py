@@ -14,7 +14,7 @@ from faults import invariants
 from faults.invariants import Aftermath, Reference, reference, violations
 from faults.projects import PIPELINES, SECRETS, Ground
 
-from modelworks.registry import lineage
+from modelworks.registry.tracking import tags as lineage
 
 SPOILED: dict[str, Callable[[Aftermath], Any]] = {}
 

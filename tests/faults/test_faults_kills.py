@@ -76,11 +76,11 @@ def test_all_ten_invariants_hold_after_the_next_run(chain: Chain) -> None:
 
 
 def test_there_is_one_version_and_one_entry_in_the_journal(chain: Chain) -> None:
-    from modelworks.registry import journal
+    from modelworks.registry.production import audit_log
 
     found = Aftermath(chain.ground, [chain.last], chain.reference)
     assert [int(each.version) for each in found.versions] == [1]
-    done, meant = journal.history(found.client, "digits-cnn")
+    done, meant = audit_log.history(found.client, "digits-cnn")
     assert (done.state, done.before, done.after) == ("done", 0, 1)
     assert meant.state == "abandoned"
 

@@ -14,11 +14,11 @@ from commands import DEADLINE, Outcome
 from faults.projects import PIPELINES, Ground
 
 import modelworks
-from modelworks import config as configuration
+from modelworks.config import run_config as configuration
 from modelworks.data.ingest import ingest
-from modelworks.registry.store import connect
-from modelworks.registry.versions import registered
-from modelworks.training.events import all_events
+from modelworks.registry.backend.tracking_store import connect
+from modelworks.registry.versions.queries import registered
+from modelworks.training.monitoring.events import all_events
 
 SOURCE = Path(modelworks.__file__).parent
 
@@ -109,9 +109,9 @@ def test_data_that_another_run_replaces_meanwhile_are_not_taken_for_those_of_thi
     ("done", "module", "kept"),
     [
         ("validate", "models.transformer", (0, 0, "")),
-        ("train", "evaluation.predict", (0, 0, "")),
-        ("evaluate", "registry.packing", (1, 0, "")),
-        ("register", "evaluation.compare", (1, 1, "")),
+        ("train", "evaluation.inference", (0, 0, "")),
+        ("evaluate", "registry.packaging.build", (1, 0, "")),
+        ("register", "evaluation.statistics.paired_comparison", (1, 1, "")),
     ],
 )
 def test_code_that_is_edited_meanwhile_makes_nothing_under_the_key_of_what_it_was(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from faults.kill_sweep import SOURCES
 
-from modelworks.faults import TRACE, VARIABLE, points
+from modelworks.fault_injection import TRACE, VARIABLE, points
 
 EFFECTS = {
     "add",
@@ -55,7 +55,9 @@ WITHOUT = {
 
 
 def test_dying_at_a_place_is_dying_by_kill_9(tmp_path: Path) -> None:
-    program = "from modelworks.faults import fault_point; fault_point('a'); fault_point('b', 'c'); print('alive')"
+    program = (
+        "from modelworks.fault_injection import fault_point; fault_point('a'); fault_point('b', 'c'); print('alive')"
+    )
     trace = tmp_path / "trace"
     for place, code, seen in (("b", 0, "a b[c]"), ("b[c]", -signal.SIGKILL, "a b[c]"), ("a", -signal.SIGKILL, "a")):
         done = subprocess.run(
@@ -71,7 +73,7 @@ def test_dying_at_a_place_is_dying_by_kill_9(tmp_path: Path) -> None:
 
 def test_a_place_does_nothing_when_nobody_asks(tmp_path: Path) -> None:
     clean = {name: value for name, value in os.environ.items() if name not in (VARIABLE, TRACE)}
-    program = "from modelworks.faults import fault_point; fault_point('anywhere', 'else'); print('alive')"
+    program = "from modelworks.fault_injection import fault_point; fault_point('anywhere', 'else'); print('alive')"
     done = subprocess.run([sys.executable, "-c", program], env=clean, cwd=tmp_path, capture_output=True, check=True)
     assert (done.stdout, done.stderr, list(tmp_path.iterdir())) == (b"alive\n", b"", [])
 

@@ -17,7 +17,8 @@ from dvc_http.spec import HTTPFileSystem
 from faults.object_server import Fault, ObjectServer, object_server
 from faults.projects import PIPELINES, Ground
 
-from modelworks.data import objects, versions
+from modelworks.data import versioning
+from modelworks.data.dvc_storage import object_cache
 from modelworks.data.ingest import ingest
 from modelworks.data.sources import Table
 from modelworks.errors import BadInput, Corrupt, ModelworksError, Unavailable
@@ -89,12 +90,12 @@ def path_of(md5: str) -> str:
 
 def listing_path(project: Project) -> str:
     """Where a remote keeps the listing of what is in data/: DVC writes it last."""
-    return path_of(objects.listing_digest(objects.subtree(project.data)))
+    return path_of(object_cache.listing_digest(object_cache.subtree(project.data)))
 
 
 def assert_complete(project: Project, remote: ObjectServer) -> None:
     """The remote has all of data/, and every object is what its name says."""
-    wanted = {path_of(md5) for md5 in objects.subtree(project.data).values()} | {listing_path(project)}
+    wanted = {path_of(md5) for md5 in object_cache.subtree(project.data).values()} | {listing_path(project)}
     assert wanted <= remote.objects.keys()
     for path, content in remote.objects.items():
         md5 = "".join(path.split("/")[-2:]).removesuffix(".dir")
@@ -179,7 +180,7 @@ def test_a_remote_that_gives_nothing_good_is_named_and_nothing_of_it_is_used(
     project: Project, remote: ObjectServer, whose: str, fault: Fault, kind: type[ModelworksError], said: str
 ) -> None:
     ingest(project, REVIEWS)
-    listing, whole = listing_path(project), objects.subtree(project.data)
+    listing, whole = listing_path(project), object_cache.subtree(project.data)
     lose_data(project)
     remote.answered.clear()
     remote.broken["GET"] = fault
@@ -191,24 +192,26 @@ def test_a_remote_that_gives_nothing_good_is_named_and_nothing_of_it_is_used(
     assert said in caught.value.message
     assert not project.data.exists()
     assert (
-        next(objects.damaged(project.root / ".dvc" / "cache" / "files" / "md5", listing[-38:].replace("/", "")), "")
+        next(
+            object_cache.damaged(project.root / ".dvc" / "cache" / "files" / "md5", listing[-38:].replace("/", "")), ""
+        )
         == ""
     )
     if kind is BadInput:
         assert remote.answered["GET", int(fault)] <= 10, "what was refused is not tried again"
     remote.mend()
     ingest(project, REVIEWS)
-    assert objects.subtree(project.data) == whole
+    assert object_cache.subtree(project.data) == whole
 
 
 @pytest.mark.parametrize("fault", [500, 503])
 def test_a_burst_of_errors_is_waited_out(project: Project, remote: ObjectServer, fault: Fault) -> None:
     ingest(project, REVIEWS)
-    whole = objects.subtree(project.data)
+    whole = object_cache.subtree(project.data)
     lose_data(project)
     remote.next["GET"] = [fault] * 3
-    assert versions.fetch(project)
-    assert objects.subtree(project.data) == whole
+    assert versioning.fetch(project)
+    assert object_cache.subtree(project.data) == whole
 
 
 def test_a_remote_that_hangs_is_given_up(project: Project, remote: ObjectServer) -> None:

@@ -28,13 +28,16 @@ from postgres import binaries, postgres
 from registry.conftest import _quiet, empty_store, evaluate, judge, project, proxy, server  # noqa: F401  # fixtures
 from tracking_server import Fault, LossyProxy
 
-from flows.api import start_server
 from modelworks.errors import BadInput, Unavailable
 from modelworks.project import Project
 from modelworks.records import to_json
-from modelworks.registry import journal, production, registration, runs, store, versions
-from modelworks.registry.advisory import AdvisoryLock
-from modelworks.registry.proof import package_folder
+from modelworks.registry.backend import tracking_store
+from modelworks.registry.locks.postgres_advisory import AdvisoryLock
+from modelworks.registry.production import audit_log, promotion
+from modelworks.registry.tracking import runs
+from modelworks.registry.verification.verify_version import package_folder
+from modelworks.registry.versions import queries, registration
+from modelworks.servers.prefect_client import start_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -96,26 +99,26 @@ def test_bursts_of_errors_are_waited_out_and_nothing_is_made_twice(
     evaluate: Callable[..., Evaluation],
     judge: Callable[..., Verdict],
 ) -> None:
-    client, evaluation = store.connect(shared), evaluate()
+    client, evaluation = tracking_store.connect(shared), evaluate()
     proxy.stumbling = {".": status}  # each kind of request is refused once
     run_id = persistently(lambda: begin(client, shared, name))
     version = persistently(lambda: register(client, shared, evaluation, name, run_id))
     persistently(lambda: registration.record_verdict(client, judge(version)))
     named = {"reason": "r", "who": "w", "evidence": {}, "proof": lambda *_: {}}
-    persistently(lambda: production.promote(client, shared, name, 1, expected=None, **named))
+    persistently(lambda: promotion.promote(client, shared, name, 1, expected=None, **named))
     persistently(lambda: runs.finish(client, run_id, "FINISHED"))
 
     assert len(proxy.faults) > 20
     assert numbers(client, name) == [1]
-    assert versions.production(client, name) == 1
-    done = [move for move in journal.history(client, name) if move.state == "done"]
+    assert queries.production(client, name) == 1
+    done = [move for move in audit_log.history(client, name) if move.state == "done"]
     assert [(move.number, move.before, move.after) for move in done] == [(1, 0, 1)]
     experiment = client.get_experiment_by_name(name)
     assert [run.info.run_id for run in client.search_runs([experiment.experiment_id])] == [run_id]
 
 
 def test_a_run_whose_reply_was_lost_is_not_begun_twice(shared: Project, proxy: LossyProxy, name: str) -> None:
-    client = store.connect(shared)
+    client = tracking_store.connect(shared)
     proxy.lose("runs/create")
     run_id = begin(client, shared, name)
     assert proxy.lost["runs/create"] == 1
@@ -135,7 +138,7 @@ def test_a_refusal_is_said_and_not_tried_again(
     status: Fault,
     evaluate: Callable[..., Evaluation],
 ) -> None:
-    client, evaluation = store.connect(shared), evaluate()
+    client, evaluation = tracking_store.connect(shared), evaluate()
     proxy.broken = {request_line: status}
     with pytest.raises(BadInput, match=f"{proxy.address} refuses: .*{status}") as caught:
         register(client, shared, evaluation, name, begin(client, shared, name))
@@ -149,7 +152,7 @@ def test_a_refusal_is_said_and_not_tried_again(
 def test_a_server_that_refuses_us_is_not_called_dead(shared: Project, proxy: LossyProxy, status: Fault) -> None:
     proxy.broken = {".": status}
     with pytest.raises(BadInput, match=f"{proxy.address} refuses: .*{status}") as caught:
-        store.connect(shared)
+        tracking_store.connect(shared)
     assert "MLFLOW_TRACKING_USERNAME" in caught.value.hint
     assert sum(proxy.faults.values()) == 1
 
@@ -157,7 +160,7 @@ def test_a_server_that_refuses_us_is_not_called_dead(shared: Project, proxy: Los
 def test_an_upload_that_is_reset_in_the_middle_is_sent_again(
     shared: Project, proxy: LossyProxy, name: str, evaluate: Callable[..., Evaluation]
 ) -> None:
-    client, evaluation = store.connect(shared), evaluate()
+    client, evaluation = tracking_store.connect(shared), evaluate()
     proxy.stumbling = {"PUT ": "reset"}
     version = register(client, shared, evaluation, name, begin(client, shared, name))
     assert len(proxy.faults) > 10
@@ -170,7 +173,7 @@ def test_an_upload_that_is_reset_in_the_middle_is_sent_again(
 def test_a_package_that_does_not_get_through_whole_is_no_version(
     shared: Project, proxy: LossyProxy, name: str, whose: str, fault: Fault, evaluate: Callable[..., Evaluation]
 ) -> None:
-    client, evaluation = store.connect(shared), evaluate()
+    client, evaluation = tracking_store.connect(shared), evaluate()
     run_id = begin(client, shared, name)
     proxy.broken = {whose: fault}
     with pytest.raises(Unavailable, match=proxy.address):
@@ -188,20 +191,23 @@ import json, os, sys
 from pathlib import Path
 
 from makings import MAKING
-from modelworks.project import QUIET, Project
+from modelworks.settings import QUIET
+from modelworks.project import Project
 from modelworks.records import Evaluation, from_json
 
 os.environ.update(QUIET)
 import mlflow  # before the forks, which then cost little
 import mlflow.pyfunc
-from modelworks.registry import registration, runs, store
+from modelworks.registry.versions import registration
+from modelworks.registry.tracking import runs
+from modelworks.registry.backend import tracking_store
 
 root, processes, uri = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 project = Project(root, mlflow_uri=uri or None)
 evaluation = from_json(Evaluation, json.loads(sys.stdin.read()), root)
 
 def work(number):
-    client, name = store.connect(project), "common" if number % 2 else f"own-{number}"
+    client, name = tracking_store.connect(project), "common" if number % 2 else f"own-{number}"
     run_id = runs.start(client, project, experiment=name, parameters={}, prefect_flow_run_id="", prefect_url="")
     version = registration.register(
         client, project, evaluation, making=MAKING, name=name, key=f"key-{number}", run_id=run_id
@@ -240,7 +246,7 @@ def test_processes_that_register_at_once_in_one_store_all_get_a_version_of_their
     assert done.returncode == 0, done.stderr
     told = [line.split() for line in done.stdout.splitlines()]
     assert len(told) == len({run for _, _, run in told}) == 6
-    client = store.connect(project)
+    client = tracking_store.connect(project)
     assert {model.name for model in client.search_registered_models()} == {name for name, _, _ in told}
     for number in range(0, 6, 2):
         assert numbers(client, f"own-{number}") == [1]
@@ -253,7 +259,7 @@ HOLD = """
 import sys
 
 from modelworks.errors import Unavailable
-from modelworks.registry.advisory import AdvisoryLock
+from modelworks.registry.locks.postgres_advisory import AdvisoryLock
 
 try:
     with AdvisoryLock(sys.argv[1], 60).hold("small", "testing"):

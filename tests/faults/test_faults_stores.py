@@ -19,9 +19,9 @@ HEADS = {"mlflow": mlflow_head, "prefect": prefect_head}
 MAKE = """
 import os, sys, time
 from pathlib import Path
-from flows.health.databases import MLFLOW, PREFECT
-from modelworks.embedded import make_database
-from modelworks.project import QUIET
+from modelworks.cli.doctor.databases import MLFLOW, PREFECT
+from modelworks.sqlite.databases import make_database
+from modelworks.settings import QUIET
 
 os.environ |= QUIET
 path, library, how = Path(sys.argv[1]), {"mlflow": MLFLOW, "prefect": PREFECT}[sys.argv[2]], sys.argv[3]
@@ -36,8 +36,8 @@ make_database(path, library.name, library.build, lambda aside: library.settle(as
 AT_ANY_MOMENT = """
 import os, signal, sys
 from pathlib import Path
-from flows.health.databases import MLFLOW
-from modelworks.embedded import make_database
+from modelworks.cli.doctor.databases import MLFLOW
+from modelworks.sqlite.databases import make_database
 
 path = Path(sys.argv[1])
 import filelock, sqlite3, tempfile  # what is imported on the way is no moment of the making

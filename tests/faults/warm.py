@@ -63,15 +63,17 @@ def _import() -> None:
     import mlflow.pyfunc
     import torch
 
-    import flows.cli
-    import flows.run
     import flows.training
+    import modelworks.cli.main
+    import modelworks.cli.run
     from modelworks.evaluation import evaluate
-    from modelworks.validation import suite
+    from modelworks.validation import expectation_suite
 
-    assert all((dvc.repo, great_expectations, matplotlib.figure, mlflow.pyfunc, torch, flows.cli, flows.run))
+    assert all(
+        (dvc.repo, great_expectations, matplotlib.figure, mlflow.pyfunc, torch, modelworks.cli.main, modelworks.cli.run)
+    )
     assert flows.training
-    suite.preload()
+    expectation_suite.preload()
     evaluate.preload()
 
 
@@ -85,7 +87,7 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str], outp
     for number, path in enumerate(output, 1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
     sys.argv = ["modelworks", *arguments]
-    from flows.cli import main
+    from modelworks.cli.main import main
 
     main()
     sys.exit(0)

@@ -20,8 +20,8 @@ import pytest
 from commands import COMMAND, DEADLINE, REPOSITORY, Outcome, environment_at
 from filelock import FileLock
 
-from flows.api import start_server
 from modelworks.project import Project
+from modelworks.servers.prefect_client import start_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -231,7 +231,7 @@ def bare(made_once: Callable[..., Path]) -> Path:
     """A project in which nothing has run; only the tracking store, whose schema takes seconds, is there."""
 
     def make(workspace: Workspace) -> None:
-        from modelworks.registry.store import connect
+        from modelworks.registry.backend.tracking_store import connect
 
         connect(workspace.project)
 

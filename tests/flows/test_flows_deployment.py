@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
-from modelworks import config as configuration
-from modelworks.plan import STAGES
+from modelworks.config import run_config as configuration
+from modelworks.pipeline.plan import STAGES
 
 if TYPE_CHECKING:
     from conftest import Workspace

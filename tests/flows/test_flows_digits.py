@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.api import start_server
-from modelworks.plan import STAGES
+from modelworks.pipeline.plan import STAGES
 from modelworks.project import Project
+from modelworks.servers.prefect_client import start_server
 
 if TYPE_CHECKING:
     from conftest import Workspace
@@ -75,10 +75,15 @@ def test_a_first_run_does_every_stage_and_ends_in_production(summary: dict[str, 
 
 
 def test_the_data_version_is_what_dvc_pins(finished: Workspace, summary: dict[str, Any]) -> None:
-    from modelworks.data import objects
+    from modelworks.data.dvc_storage import object_cache
 
-    assert summary["data_version"] == objects.listing_digest(objects.subtree(finished.root / "data" / "digits"))
-    assert objects.listing_digest(objects.subtree(finished.root / "data")) in (finished.root / "data.dvc").read_text()
+    assert summary["data_version"] == object_cache.listing_digest(
+        object_cache.subtree(finished.root / "data" / "digits")
+    )
+    assert (
+        object_cache.listing_digest(object_cache.subtree(finished.root / "data"))
+        in (finished.root / "data.dvc").read_text()
+    )
 
 
 def test_the_run_in_mlflow_shows_the_config_as_parameters(run: Run) -> None:

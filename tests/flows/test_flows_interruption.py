@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from modelworks.registry import witness
-from modelworks.training.launch import TERM_SECONDS
+from modelworks.registry.verification import isolated_process
+from modelworks.training.launchers.local import TERM_SECONDS
 
 if TYPE_CHECKING:
     from conftest import Workspace
 
-TRAINER, SERVER = "modelworks.training", "flows.server"
-WITNESS = str(Path(witness.__file__).with_name("ask.py"))
+TRAINER, SERVER = "modelworks.training", "modelworks.servers.prefect_server"
+WITNESS = str(Path(isolated_process.__file__).with_name("isolated_main.py"))
 LONG = ["run", "configs/digits_cnn.yaml", "--json"]
 """Many steps and many checkpoints: no machine is so fast that the training is over when the signal comes."""
 for _change in (

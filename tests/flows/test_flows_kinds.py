@@ -17,7 +17,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from modelworks.plan import STAGES
+from modelworks.pipeline.plan import STAGES
 
 if TYPE_CHECKING:
     from conftest import Workspace
@@ -191,5 +191,5 @@ def test_a_run_from_nothing_needs_no_network_and_asks_for_none(
     assert not attempts.exists(), attempts.read_text()
     assert_in_production(offline, summary)
     guarded = Path(guard["NETWORK_GUARDED"]).read_text()
-    for program in ("modelworks', 'run'", "flows.server", "modelworks.training"):
+    for program in ("modelworks', 'run'", "modelworks.servers.prefect_server", "modelworks.training"):
         assert program in guarded

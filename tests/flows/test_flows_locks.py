@@ -15,9 +15,10 @@ from tracking_server import LossyProxy
 
 from modelworks.errors import BadInput
 from modelworks.locks import MachineLock
-from modelworks.project import QUIET, Project
-from modelworks.registry.advisory import AdvisoryLock
-from tasks.lock import PrefectLimit, choose_lock, warning
+from modelworks.project import Project
+from modelworks.registry.locks.postgres_advisory import AdvisoryLock
+from modelworks.settings import QUIET
+from tasks.prefect_lock import PrefectLimit, choose_lock, warning
 
 HOLD = """
 import sys
@@ -25,7 +26,7 @@ import time
 
 from httpx import ReadError
 
-from tasks.lock import PrefectLimit
+from tasks.prefect_lock import PrefectLimit
 
 name, seconds, work = sys.argv[1], float(sys.argv[2]), sys.argv[3]
 try:

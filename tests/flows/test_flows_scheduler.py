@@ -12,9 +12,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
 
 from flows import scheduler
-from flows.api import start_server
 from flows.schedules import scheduled
 from modelworks.project import Project
+from modelworks.servers.prefect_client import start_server
 
 PAGE = 3
 

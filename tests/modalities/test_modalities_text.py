@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from modelworks.modalities.text import TOKENIZER, Input
-from modelworks.models.checkpoints import locate
 from modelworks.models.config import Pretrained
 from modelworks.models.pretrained import assets
+from modelworks.models.pretrained_weights import locate
 
 TEXTS = [
     f"The {animal} number {number} is {mood}!"

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from modelworks.models import cnn, pretrained, saved, transformer
-from modelworks.models.checkpoints import locate
+from modelworks.models import cnn, pretrained, serialization, transformer
 from modelworks.models.config import Cnn, ModelConfig, Pretrained, Transformer
+from modelworks.models.pretrained_weights import locate
 
 LABELS = ["no", "yes"]
 IMAGES = [b"P6\n7 5\n255\n" + bytes([40 + 150 * (number % 2)] * 105) for number in range(20)]
@@ -43,7 +43,7 @@ class Made:
 
     def save(self, folder: Path) -> str:
         ids = np.arange(20, dtype=np.uint64)
-        return saved.save(
+        return serialization.save(
             folder,
             description=self.description,
             network=self.network,
@@ -79,7 +79,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ModelConfig], Ma
                 "architecture": configuration,
                 "shape": inputs.shape,
             },
-            sources=saved.sources(architecture, modality),
+            sources=serialization.sources(architecture, modality),
             contents=contents,
         )
         return made[section.kind]
@@ -148,14 +148,14 @@ def test_saved_models_answer_the_same_in_a_process_without_this_package(
     )
     answers = json.loads(done.stdout)
     for section in SECTIONS:
-        model = saved.load(folders[section.kind])
+        model = serialization.load(folders[section.kind])
         here = model.probabilities(make(section).contents, batch_size=7)
         assert model.labels == ("no", "yes")
         assert here.dtype == np.float32
         assert here.sum(1) == pytest.approx(1, abs=1e-5)
         assert np.float32(answers[section.kind]).tolist() == here.tolist()
         assert not list(folders[section.kind].rglob("__pycache__"))
-        saved.verify(folders[section.kind])
+        serialization.verify(folders[section.kind])
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.kind)
@@ -164,7 +164,7 @@ def test_an_answer_does_not_depend_on_its_company(
 ) -> None:
     made = make(section)
     made.save(tmp_path / "model")
-    model = saved.load(tmp_path / "model")
+    model = serialization.load(tmp_path / "model")
     together = model.probabilities(made.contents)
     alone = np.concatenate([model.probabilities([content]) for content in made.contents[:4]])
     assert alone == pytest.approx(together[:4], abs=1e-5)

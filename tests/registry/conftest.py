@@ -17,13 +17,14 @@ import torch
 from makings import MAKING
 from tracking_server import LossyProxy, tracking_server
 
-from modelworks.data import packed
+from modelworks.data import dataset_format
 from modelworks.data.sources.base import Examples
-from modelworks.evaluation import predict
+from modelworks.data.splits import TEST, TRAIN
+from modelworks.evaluation import inference
 from modelworks.modalities.image import Input as ImageInput
 from modelworks.modalities.text import Input as TextInput
-from modelworks.models import cnn, saved, transformer
-from modelworks.project import QUIET, Project
+from modelworks.models import cnn, serialization, transformer
+from modelworks.project import Project
 from modelworks.records import (
     Check,
     DatasetVersion,
@@ -34,8 +35,11 @@ from modelworks.records import (
     ValidationReport,
     Verdict,
 )
-from modelworks.registry import registration, runs, store
-from modelworks.registry.witness import Witness
+from modelworks.registry.backend import tracking_store
+from modelworks.registry.tracking import runs
+from modelworks.registry.verification.isolated_process import IsolatedModel
+from modelworks.registry.versions import registration
+from modelworks.settings import QUIET
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,7 +57,7 @@ def _quiet() -> None:
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of a store without experiments of ours: copied by tests that are not about its creation."""
     folder = tmp_path_factory.mktemp("store")
-    store.connect(Project(folder))
+    tracking_store.connect(Project(folder))
     return folder / "mlflow" / "mlflow.db"
 
 
@@ -84,13 +88,13 @@ def project(tmp_path: Path, empty_store: Path) -> Project:
 
 @pytest.fixture
 def client(project: Project) -> MlflowClient:
-    return store.connect(project)
+    return tracking_store.connect(project)
 
 
 @pytest.fixture(scope="session")
-def witness() -> Iterator[Witness]:
+def witness() -> Iterator[IsolatedModel]:
     """One fresh process for all tests that do not ask for their own."""
-    with Witness() as process:
+    with IsolatedModel() as process:
         yield process
 
 
@@ -102,14 +106,14 @@ def evaluate(project: Project) -> Callable[..., Evaluation]:
         report = _validated(project, modality)
         folder = project.stages / "train" / f"{modality}-{seed}"
         torch.manual_seed(seed)
-        contents = packed.read(report.dataset.folder)[modality].to_pylist()
+        contents = dataset_format.read(report.dataset.folder)[modality].to_pylist()
         if modality == "image":
             inputs: ImageInput | TextInput = ImageInput.fit(contents, {}, {})
             architecture, section = cnn, {"hidden": 4, "dropout": 0.0}
         else:
             inputs = TextInput.fit(contents, {"vocabulary": 64, "max_tokens": 8}, {})
             architecture, section = transformer, {"width": 8, "layers": 1, "heads": 2, "dropout": 0.0}
-        saved.save(
+        serialization.save(
             folder / "model",
             description={
                 "kind": architecture.__name__.rpartition(".")[2],
@@ -120,7 +124,7 @@ def evaluate(project: Project) -> Callable[..., Evaluation]:
             },
             network=architecture.build(section, inputs.shape, len(report.dataset.classes)),
             inputs=inputs,
-            sources=saved.sources(architecture, sys.modules[type(inputs).__module__]),
+            sources=serialization.sources(architecture, sys.modules[type(inputs).__module__]),
             training_ids=np.zeros(0, dtype=np.uint64),
         )
         trained = TrainedModel(
@@ -140,8 +144,8 @@ def evaluate(project: Project) -> Callable[..., Evaluation]:
         stage = project.stages / "evaluate" / f"{modality}-{seed}"
         (stage / "report").mkdir(parents=True)
         (stage / "report" / "confusion.md").write_text("# Confusion\n")
-        rows = predict.held_out(report)
-        predict.write(predict.score(trained.model_folder, rows), stage)
+        rows = inference.held_out(report)
+        inference.write(inference.score(trained.model_folder, rows), stage)
         metrics = {"accuracy": Interval(value=0.91, low=0.85, high=0.95, confidence=0.95)}
         return Evaluation(trained=trained, key=f"evaluate-{seed}", folder=stage, rows=len(rows.rows), metrics=metrics)
 
@@ -229,6 +233,8 @@ def _validated(project: Project, modality: str) -> ValidationReport:
     else:
         contents = pa.array([f"{label} as number {row}" for row, label in enumerate(labels)])
     columns = {modality: contents, "label": pa.array(labels)}
-    packed.write(folder, modality, {}, Examples(modality=modality, columns=columns, licence="CC0", source_digest="a"))  # type: ignore[arg-type]
-    np.save(stage / "splits.npy", np.array([packed.TRAIN] * 20 + [packed.TEST] * 40, dtype=np.int8))
+    dataset_format.write(
+        folder, modality, {}, Examples(modality=modality, columns=columns, licence="CC0", source_digest="a")
+    )  # type: ignore[arg-type]
+    np.save(stage / "splits.npy", np.array([TRAIN] * 20 + [TEST] * 40, dtype=np.int8))
     return report

@@ -9,7 +9,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from modelworks.project import Project
-from modelworks.registry import store
+from modelworks.registry.backend import tracking_store
 
 def die_at(statement):
     seen = 0

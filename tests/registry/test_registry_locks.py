@@ -16,15 +16,15 @@ from postgres import binaries, postgres
 from modelworks.errors import BadInput, Unavailable
 from modelworks.locks import Lock, MachineLock
 from modelworks.project import Project
-from modelworks.registry.advisory import AdvisoryLock
-from modelworks.registry.guard import is_local, machine_lock
+from modelworks.registry.locks.machine import is_local, machine_lock
+from modelworks.registry.locks.postgres_advisory import AdvisoryLock
 
 HOLDER = """
 import sys
 from pathlib import Path
 
 from modelworks.locks import MachineLock
-from modelworks.registry.advisory import AdvisoryLock
+from modelworks.registry.locks.postgres_advisory import AdvisoryLock
 
 place = sys.argv[1]
 lock = AdvisoryLock(place) if place.startswith("postgresql") else MachineLock(Path(place))

@@ -18,40 +18,44 @@ import pytest
 from modelworks.digest import file_digest
 from modelworks.errors import BadInput, Corrupt, Refused, Unavailable
 from modelworks.records import ModelVersion
-from modelworks.registry import contents, journal, lineage, moved, packing, probe, production, proof, versions
-from modelworks.registry.owner import Owner
-from modelworks.registry.proof import prove
+from modelworks.registry.packaging import build, integrity
+from modelworks.registry.production import alias_drift, audit_log, promotion
+from modelworks.registry.tracking import tags
+from modelworks.registry.tracking.process_identity import Owner
+from modelworks.registry.verification import golden_predictions, verify_version
+from modelworks.registry.verification.verify_version import prove
+from modelworks.registry.versions import queries
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from modelworks.project import Project
-    from modelworks.registry.witness import Witness
+    from modelworks.registry.verification.isolated_process import IsolatedModel
 
 Register = Callable[..., ModelVersion]
-Promote = Callable[..., "journal.Move | None"]
+Promote = Callable[..., "audit_log.Move | None"]
 
 
 @pytest.fixture
-def promote(client: MlflowClient, project: Project, witness: Witness) -> Promote:
+def promote(client: MlflowClient, project: Project, witness: IsolatedModel) -> Promote:
     """Promote with everything that a test does not care about filled in."""
 
     def call(version: int, expected: int | None = None, **named: Any) -> int:
         given: dict[str, Any] = {"reason": "the gate's verdict", "who": "a test", "evidence": {"why": 1}} | named
         proof = partial(prove, witness=witness, other_libraries=given.get("override", False))
-        return production.promote(client, project, "small", version, expected=expected, **{"proof": proof, **given})
+        return promotion.promote(client, project, "small", version, expected=expected, **{"proof": proof, **given})
 
     return call
 
 
 @pytest.fixture
-def rollback(client: MlflowClient, project: Project, witness: Witness) -> Callable[[], int]:
+def rollback(client: MlflowClient, project: Project, witness: IsolatedModel) -> Callable[[], int]:
     """Roll back; returns what is production then."""
 
     def call() -> int:
         proof = partial(prove, witness=witness)
-        production.rollback(client, project, "small", reason="worse in the shop", who="a test", proof=proof)
-        return versions.production(client, "small")
+        promotion.rollback(client, project, "small", reason="worse in the shop", who="a test", proof=proof)
+        return queries.production(client, "small")
 
     return call
 
@@ -66,9 +70,9 @@ def test_a_promotion_proves_moves_and_writes_it_down(
 ) -> None:
     version = register()
     # With a fresh process of its own, as a person's promotion has.
-    made = production.promote(client, project, "small", 1, expected=0, reason="first", who="ann", evidence={"f1": 0.9})
-    assert versions.production(client, "small") == 1
-    (move,) = journal.history(client, "small")
+    made = promotion.promote(client, project, "small", 1, expected=0, reason="first", who="ann", evidence={"f1": 0.9})
+    assert queries.production(client, "small") == 1
+    (move,) = audit_log.history(client, "small")
     assert move == made
     assert (move.number, move.kind, move.before, move.after, move.who, move.why, move.verdict, move.state) == (
         *(1, "promote", 0, 1, "ann", "first", "promote", "done"),
@@ -77,8 +81,8 @@ def test_a_promotion_proves_moves_and_writes_it_down(
     assert move.lock == "flock, among the processes of this machine"
     assert move.evidence["f1"] == 0.9
     assert move.evidence["digest"] == version.digest
-    assert move.evidence["probe_rows"] == probe.ROWS
-    assert move.evidence["largest_difference"] <= probe.TOLERANCE
+    assert move.evidence["probe_rows"] == golden_predictions.ROWS
+    assert move.evidence["largest_difference"] <= golden_predictions.TOLERANCE
     run = client.get_run(move.id)
     assert run.info.status == "FINISHED"
     assert client.get_experiment(run.info.experiment_id).name == "small/production"
@@ -90,7 +94,7 @@ def test_promoting_what_is_production_already_changes_nothing(
     register()
     assert promote(1) is not None
     assert promote(1) is promote(1, expected=0) is None
-    assert len(journal.history(client, "small")) == 1
+    assert len(audit_log.history(client, "small")) == 1
 
 
 def test_production_that_changed_meanwhile_is_not_overwritten(
@@ -103,7 +107,7 @@ def test_production_that_changed_meanwhile_is_not_overwritten(
     said = "expected version 1, found version 2, moved there by bob at 20..-..-.. ..:..:.. UTC: promote, better"
     with pytest.raises(Refused, match=said):
         promote(3, expected=1)
-    assert versions.production(client, "small") == 2
+    assert queries.production(client, "small") == 2
 
 
 def test_what_moves_while_the_model_is_proven_is_not_overwritten(
@@ -120,14 +124,14 @@ def test_what_moves_while_the_model_is_proven_is_not_overwritten(
     said = "expected version 1, found version 3, moved there by something outside the journal"
     with pytest.raises(Refused, match=said):
         promote(2, proof=meanwhile)
-    assert versions.production(client, "small") == 3
-    assert journal.history(client, "small")[0].state == "abandoned"
+    assert queries.production(client, "small") == 3
+    assert audit_log.history(client, "small")[0].state == "abandoned"
 
 
 def test_a_version_of_other_libraries_is_only_promoted_by_override(
     client: MlflowClient, register: Register, promote: Promote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "_requirements", lambda _saved: ["numpy==1.0.0", "mlflow==9.9", "no-such-thing==1"])
+    monkeypatch.setattr(build, "_requirements", lambda _saved: ["numpy==1.0.0", "mlflow==9.9", "no-such-thing==1"])
     register()
     installed = importlib.metadata.version("numpy")
     with pytest.raises(Refused, match=r"evaluated with other libraries: .*numpy 1\.0\.0 was logged") as caught:
@@ -135,7 +139,7 @@ def test_a_version_of_other_libraries_is_only_promoted_by_override(
     assert f"{installed} is installed" in caught.value.message
     assert "no-such-thing 1 was logged, none is installed" in caught.value.message
     assert promote(1, override=True, reason="urgent") is not None
-    move = journal.history(client, "small")[0]
+    move = audit_log.history(client, "small")[0]
     assert move.overridden
     assert len(move.evidence["other_libraries"]) == 3
 
@@ -149,7 +153,7 @@ def test_a_refused_version_is_only_promoted_by_override_with_a_reason(
     with pytest.raises(BadInput, match="needs a --reason"):
         promote(1, override=True, reason=" ")
     promote(1, override=True, reason="the shop cannot wait")
-    (move,) = journal.history(client, "small")
+    (move,) = audit_log.history(client, "small")
     assert move.overridden
     assert move.verdict == "not enough evidence"
     assert move.why == "the shop cannot wait"
@@ -157,7 +161,7 @@ def test_a_refused_version_is_only_promoted_by_override_with_a_reason(
 
 def test_a_version_without_a_verdict_is_refused(client: MlflowClient, register: Register, promote: Promote) -> None:
     register()
-    client.delete_model_version_tag("small", "1", lineage.DECISION)
+    client.delete_model_version_tag("small", "1", tags.DECISION)
     with pytest.raises(Refused, match="not given yet"):
         promote(1)
 
@@ -175,8 +179,8 @@ def test_one_flipped_byte_stops_a_promotion(
     path.write_bytes(raw)
     with pytest.raises(Corrupt, match=f"{file} was changed"):
         promote(2)
-    assert versions.production(client, "small") == 1
-    newest, _ = journal.history(client, "small")
+    assert queries.production(client, "small") == 1
+    newest, _ = audit_log.history(client, "small")
     assert newest.state == "abandoned"
     assert file in client.get_run(newest.id).data.tags["modelworks.move.because"]
 
@@ -187,7 +191,7 @@ def test_a_package_that_is_gone_stops_a_promotion(client: MlflowClient, register
     folder.rename(folder.with_name("elsewhere"))
     with pytest.raises(Corrupt, match="MLmodel is missing"):
         promote(1)
-    assert versions.production(client, "small") == 0
+    assert queries.production(client, "small") == 0
 
 
 def test_a_model_that_does_not_say_what_its_evaluation_said_is_refused(
@@ -195,7 +199,7 @@ def test_a_model_that_does_not_say_what_its_evaluation_said_is_refused(
 ) -> None:
     version = register()
     artifacts = Path(client.get_run(version.run_id).info.artifact_uri.removeprefix("file://"))
-    path = artifacts / contents.EVIDENCE / probe.FILE
+    path = artifacts / integrity.EVIDENCE / golden_predictions.FILE
     rows = pq.read_table(path)
     swapped = [
         [(label, value) for (label, _), (_, value) in zip(row, row[::-1], strict=True)]
@@ -206,7 +210,7 @@ def test_a_model_that_does_not_say_what_its_evaluation_said_is_refused(
     with pytest.raises(Corrupt, match="test rows kept with small version 1"):
         promote(1)
     # Whoever can write the tag as well is past the digests, but not past the question.
-    client.set_model_version_tag("small", "1", lineage.PROBE, file_digest(path))
+    client.set_model_version_tag("small", "1", tags.PROBE, file_digest(path))
     with pytest.raises(Refused, match="does not say what it said"):
         promote(1)
 
@@ -236,8 +240,8 @@ def test_rollbacks_go_back_one_production_version_each_and_stop_at_the_first(
     assert rollback() == 1
     with pytest.raises(Refused, match="the first production version"):
         rollback()
-    assert versions.production(client, "small") == 1
-    moves = journal.history(client, "small")
+    assert queries.production(client, "small") == 1
+    moves = audit_log.history(client, "small")
     assert [(move.kind, move.before, move.after) for move in moves] == [
         ("rollback", 2, 1),
         ("rollback", 3, 2),
@@ -255,11 +259,11 @@ def test_the_journal_knows_what_was_production_at_a_time(
     before = datetime.now(UTC) - timedelta(seconds=1)
     promote(1)
     promote(2)
-    newest, oldest = journal.history(client, "small")
-    assert journal.at(client, "small", before) is None
-    assert journal.at(client, "small", oldest.when) == oldest
-    assert journal.at(client, "small", newest.when) == newest
-    assert journal.at(client, "another", newest.when) is None
+    newest, oldest = audit_log.history(client, "small")
+    assert audit_log.at(client, "small", before) is None
+    assert audit_log.at(client, "small", oldest.when) == oldest
+    assert audit_log.at(client, "small", newest.when) == newest
+    assert audit_log.at(client, "another", newest.when) is None
 
 
 def test_a_rollback_needs_a_model_a_production_version_and_a_journal_that_knows_it(
@@ -285,14 +289,14 @@ def test_what_a_killed_promotion_left_is_settled_by_the_alias(
     killed = intend(client, 1, 2)
     if alias_moved:
         client.set_registered_model_alias("small", "production", "2")
-    assert production.settle(client, project, "small") == (), "this process lives: the intent is its own business"
-    assert moved.unexplained(client, "small") is None, "a move under way explains itself"
+    assert promotion.settle(client, project, "small") == (), "this process lives: the intent is its own business"
+    assert alias_drift.unexplained(client, "small") is None, "a move under way explains itself"
     die(client, killed)
-    assert [move.id for move in production.settle(client, project, "small")] == [killed]
-    newest = journal.history(client, "small")[0]
+    assert [move.id for move in promotion.settle(client, project, "small")] == [killed]
+    newest = audit_log.history(client, "small")[0]
     assert (newest.id, newest.state) == (killed, state)
-    assert versions.production(client, "small") == (2 if alias_moved else 1)
-    assert production.settle(client, project, "small") == ()
+    assert queries.production(client, "small") == (2 if alias_moved else 1)
+    assert promotion.settle(client, project, "small") == ()
 
 
 @pytest.mark.parametrize("host", ["", "another"])
@@ -311,7 +315,7 @@ def test_whoever_takes_the_lock_first_finishes_what_a_killed_holder_had_moved(
 
     with pytest.raises(Refused, match="found version 3, moved there by a test at"):
         promote(2, proof=meanwhile)
-    refused, killed, _ = sorted(journal.history(client, "small"), key=lambda move: move.state)
+    refused, killed, _ = sorted(audit_log.history(client, "small"), key=lambda move: move.state)
     assert (refused.state, killed.state, killed.number) == ("abandoned", "done", 2)
 
 
@@ -322,8 +326,8 @@ def test_what_another_machine_intends_is_left_to_it(
     register(1)
     promote(1)
     die(client, intend(client, 1, 2), "another")
-    assert production.settle(client, project, "small") == ()
-    assert [move.state for move in journal.unfinished(client, "small")] == ["intent"]
+    assert promotion.settle(client, project, "small") == ()
+    assert [move.state for move in audit_log.unfinished(client, "small")] == ["intent"]
 
 
 def test_a_rollback_that_was_killed_after_it_moved_is_not_done_twice(
@@ -336,7 +340,7 @@ def test_a_rollback_that_was_killed_after_it_moved_is_not_done_twice(
     client.set_registered_model_alias("small", "production", "2")
     die(client, killed)
     assert rollback() == 2
-    newest, *_ = journal.history(client, "small")
+    newest, *_ = audit_log.history(client, "small")
     assert (newest.id, newest.kind, newest.state) == (killed, "rollback", "done")
     assert rollback() == 1
 
@@ -346,12 +350,12 @@ def test_production_moved_behind_our_back_is_found_and_adopted_or_put_back(
 ) -> None:
     for seed in range(3):
         register(seed)
-    assert moved.moved_behind_our_back(client) == []
+    assert alias_drift.moved_behind_our_back(client) == []
     promote(1)
     promote(2)
-    assert moved.moved_behind_our_back(client) == []
+    assert alias_drift.moved_behind_our_back(client) == []
     client.set_registered_model_alias("small", "production", "3")
-    (stray,) = moved.moved_behind_our_back(client)
+    (stray,) = alias_drift.moved_behind_our_back(client)
     assert (stray.name, stray.left, stray.found) == ("small", 2, 3)
     assert "production of small is version 3, but the journal left it on version 2" in stray.message
     with pytest.raises(Refused, match="something else moved the alias"):
@@ -360,18 +364,18 @@ def test_production_moved_behind_our_back_is_found_and_adopted_or_put_back(
     adopted = promote(3)
     assert adopted is not None
     assert (adopted.number, adopted.kind, adopted.before, adopted.after) == (3, "adopt", 2, 3)
-    assert moved.unexplained(client, "small") is None
+    assert alias_drift.unexplained(client, "small") is None
     assert rollback() == 2
 
     client.set_registered_model_alias("small", "production", "1")
     put_back = promote(2)
     assert put_back is not None
     assert (put_back.kind, put_back.before, put_back.after) == ("promote", 1, 2)
-    assert moved.unexplained(client, "small") is None
+    assert alias_drift.unexplained(client, "small") is None
     assert rollback() == 1
 
     client.delete_registered_model_alias("small", "production")
-    stray = moved.unexplained(client, "small")
+    stray = alias_drift.unexplained(client, "small")
     assert stray is not None
     assert "production of small is none" in stray.message
     assert stray.way_out == "modelworks promote small 1 --reason TEXT puts it back"
@@ -392,14 +396,14 @@ def test_a_clock_that_was_set_back_does_not_turn_history_around(
     register(0)
     register(1)
     promote(1)
-    (first,) = journal.history(client, "small")
+    (first,) = audit_log.history(client, "small")
     tomorrow = first.when + timedelta(days=1)
     client.set_tag(first.id, "modelworks.move.when", tomorrow.isoformat())
     promote(2)
-    newest, oldest = journal.history(client, "small")
+    newest, oldest = audit_log.history(client, "small")
     assert (newest.number, newest.after, oldest.after) == (2, 2, 1)
     assert newest.when == oldest.when == tomorrow
-    assert journal.at(client, "small", tomorrow) == newest
+    assert audit_log.at(client, "small", tomorrow) == newest
 
 
 def test_evidence_that_a_tag_cannot_hold_is_shortened(
@@ -407,7 +411,7 @@ def test_evidence_that_a_tag_cannot_hold_is_shortened(
 ) -> None:
     register()
     promote(1, evidence={"verdict": ["passed: " + "x" * 100] * 200, "text": "y" * 9000})
-    (move,) = journal.history(client, "small")
+    (move,) = audit_log.history(client, "small")
     assert move.evidence["verdict"][-1] == "and more"
     assert "text" not in move.evidence
     assert "digest" in move.evidence
@@ -419,12 +423,12 @@ def test_a_run_that_somebody_else_puts_into_the_journal_does_not_change_it(
     register()
     promote(1)
     client.create_run(client.get_experiment_by_name("small/production").experiment_id)
-    assert len(journal.history(client, "small")) == 1
+    assert len(audit_log.history(client, "small")) == 1
 
 
-def intend(client: MlflowClient, before: int, after: int, kind: journal.Kind = "promote") -> str:
+def intend(client: MlflowClient, before: int, after: int, kind: audit_log.Kind = "promote") -> str:
     """What a process writes down before it moves production."""
-    return journal.intend(
+    return audit_log.intend(
         client,
         "small",
         kind=kind,
@@ -456,9 +460,10 @@ import mlflow
 
 from modelworks.errors import Refused
 from modelworks.project import Project
-from modelworks.registry import production, store
-from modelworks.registry.proof import prove
-from modelworks.registry.witness import Witness
+from modelworks.registry.production import promotion
+from modelworks.registry.backend import tracking_store
+from modelworks.registry.verification.verify_version import prove
+from modelworks.registry.verification.isolated_process import IsolatedModel
 
 project = Project(Path(sys.argv[1]))
 ready, go = os.pipe(), os.pipe()
@@ -466,13 +471,13 @@ children = []
 for version in (2, 3):
     child = os.fork()
     if not child:
-        client = store.connect(project)
-        with Witness() as witness:
+        client = tracking_store.connect(project)
+        with IsolatedModel() as witness:
             os.write(ready[1], b".")
             os.read(go[0], 1)
             try:
                 named = {"expected": 1, "reason": "r", "who": "w", "evidence": {}, "proof": partial(prove, witness=witness)}
-                production.promote(client, project, "small", version, **named)
+                promotion.promote(client, project, "small", version, **named)
             except Refused as error:
                 os._exit(3 if "changed meanwhile" in str(error) else 1)
         os._exit(0)
@@ -499,8 +504,8 @@ def test_of_two_promotions_at_once_exactly_one_wins(
     codes = json.loads(out)
     assert sorted(codes) == [0, 3]
     winner = 2 + codes.index(0)
-    assert versions.production(client, "small") == winner
-    done = [move for move in journal.history(client, "small") if move.state == "done"]
+    assert queries.production(client, "small") == winner
+    done = [move for move in audit_log.history(client, "small") if move.state == "done"]
     assert [(move.before, move.after) for move in done] == [(1, winner), (0, 1)]
 
 
@@ -526,7 +531,7 @@ def test_a_move_that_was_done_stays_done_though_its_lock_was_lost(
         register(seed)
     with pytest.raises(Unavailable, match="was lost"):
         promote(1, lock=GivenUp(lambda: promote(2)))
-    moves = [(move.before, move.after, move.state) for move in journal.history(client, "small")]
+    moves = [(move.before, move.after, move.state) for move in audit_log.history(client, "small")]
     assert moves == [(1, 2, "done"), (0, 1, "done")]
     assert rollback() == 1
 
@@ -535,12 +540,12 @@ def test_the_saved_model_of_a_version_is_fetched_once_and_mended_when_damaged(
     client: MlflowClient, project: Project, register: Register
 ) -> None:
     version = register()
-    folder = proof.model_folder(client, project, "small", 1)
+    folder = verify_version.model_folder(client, project, "small", 1)
     original = (version.evaluation.trained.model_folder / "model.safetensors").read_bytes()
     assert (folder / "model.safetensors").read_bytes() == original
     inode = (folder / "model.json").stat().st_ino
-    assert proof.model_folder(client, project, "small", 1) == folder
+    assert verify_version.model_folder(client, project, "small", 1) == folder
     assert (folder / "model.json").stat().st_ino == inode
     (folder / "model.safetensors").write_bytes(b"damaged")
-    assert proof.model_folder(client, project, "small", 1) == folder
+    assert verify_version.model_folder(client, project, "small", 1) == folder
     assert (folder / "model.safetensors").read_bytes() == original

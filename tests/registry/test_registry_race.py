@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from race import violations
 
-from modelworks.registry.journal import Move
+from modelworks.registry.production.audit_log import Move
 
 RACE = Path(__file__).parents[1] / "race.py"
 

@@ -11,7 +11,7 @@ import pytest
 
 from modelworks.project import Project
 from modelworks.records import Evaluation, ModelVersion, Verdict
-from modelworks.registry import lineage, runs
+from modelworks.registry.tracking import runs, tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,7 +37,7 @@ def test_a_run_carries_its_parameters_its_process_and_the_way_to_prefect(
     assert data.tags["modelworks.pipeline"] == "small"
     assert data.tags["modelworks.prefect_flow_run_id"] == "flow-id"
     assert data.tags["modelworks.prefect_url"].endswith("/runs/flow-run/flow-id")
-    owner = lineage.owner_of(data.tags)
+    owner = tags.owner_of(data.tags)
     assert owner is not None
     assert owner.is_here
     assert not owner.is_dead

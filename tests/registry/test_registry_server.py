@@ -16,16 +16,19 @@ from tracking_server import tracking_server
 
 from modelworks.errors import Unavailable
 from modelworks.project import Project
-from modelworks.registry import journal, production, registration, runs, store, versions
-from modelworks.registry.curves import MetricStream
-from modelworks.registry.glance import Glance, glance
-from modelworks.registry.proof import prove
+from modelworks.registry.backend import tracking_store
+from modelworks.registry.backend.sqlite_fast_path import Glance, glance
+from modelworks.registry.production import audit_log, promotion
+from modelworks.registry.tracking import runs
+from modelworks.registry.tracking.metric_stream import MetricStream
+from modelworks.registry.verification.verify_version import prove
+from modelworks.registry.versions import queries, registration
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from modelworks.records import Evaluation, Verdict
-    from modelworks.registry.witness import Witness
+    from modelworks.registry.verification.isolated_process import IsolatedModel
 
 
 @pytest.fixture
@@ -41,12 +44,12 @@ def test_a_server_serves_registration_promotion_and_curves_and_its_outages_are_s
     server: tuple[str, subprocess.Popen[bytes]],
     evaluate: Callable[..., Evaluation],
     judge: Callable[..., Verdict],
-    witness: Witness,
+    witness: IsolatedModel,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     address, process = server
     shared = Project(project.root, mlflow_uri=address)
-    client = store.connect(shared)
+    client = tracking_store.connect(shared)
     run_id = runs.start(
         client, shared, experiment="small", parameters={"a": "1"}, prefect_flow_run_id="", prefect_url=""
     )
@@ -63,9 +66,9 @@ def test_a_server_serves_registration_promotion_and_curves_and_its_outages_are_s
     registration.record_verdict(client, judge(version))
     monkeypatch.setenv("HOME", str(tmp_path))  # there the lock of a server lies
     named = {"reason": "r", "who": "w", "evidence": {}, "proof": partial(prove, witness=witness)}
-    assert production.promote(client, shared, "small", 1, expected=0, **named) is not None
-    assert [move.state for move in journal.history(client, "small")] == ["done"]
-    assert glance(shared, "small", "a") == Glance(version=versions.get(client, "small", 1), production=1)
+    assert promotion.promote(client, shared, "small", 1, expected=0, **named) is not None
+    assert [move.state for move in audit_log.history(client, "small")] == ["done"]
+    assert glance(shared, "small", "a") == Glance(version=queries.get(client, "small", 1), production=1)
 
     # The server hangs: nothing is raised while training, a new start says so, and nothing is lost when it is back.
     stream = MetricStream(client, run_id, seconds=0.01)
@@ -74,7 +77,7 @@ def test_a_server_serves_registration_promotion_and_curves_and_its_outages_are_s
         stream.add({"type": "step", "step": step, "time": 1000.0 + step, "loss": 0.5})
     started = time.monotonic()
     with pytest.raises(Unavailable, match=address):
-        store.connect(shared)
+        tracking_store.connect(shared)
     assert time.monotonic() - started < 15
     os.killpg(process.pid, signal.SIGCONT)
     stream.close()
@@ -83,5 +86,5 @@ def test_a_server_serves_registration_promotion_and_curves_and_its_outages_are_s
 
     os.killpg(process.pid, signal.SIGKILL)
     with pytest.raises(Unavailable, match=address) as caught:
-        versions.production(client, "small")
+        queries.production(client, "small")
     assert "start the server" in caught.value.hint

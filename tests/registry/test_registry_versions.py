@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from makings import MAKING
 
-from modelworks.current import verdict_stands
 from modelworks.errors import BadInput, Refused
+from modelworks.pipeline.status import verdict_stands
 from modelworks.records import Check, Evaluation, ModelVersion, Verdict
-from modelworks.registry import lineage, registration, versions
+from modelworks.registry.tracking import tags
+from modelworks.registry.versions import queries, registration
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -62,15 +63,15 @@ def test_a_version_carries_its_evidence_from_the_start(
     assert entry.tags["modelworks.data_version"].endswith(".dir")
     assert json.loads(entry.tags["modelworks.metrics"]) == {"accuracy": [0.91, 0.85, 0.95]}
     assert "accuracy 0.9100 [0.8500, 0.9500]" in entry.description
-    found = versions.find(client, "small", "a")
+    found = queries.find(client, "small", "a")
     assert found is not None
     assert found.decision == ""
 
 
 def test_no_version_under_an_unknown_key(client: MlflowClient, register: Register) -> None:
-    assert versions.find(client, "small", "key-0") is None
+    assert queries.find(client, "small", "key-0") is None
     register()
-    assert versions.find(client, "small", "another") is None
+    assert queries.find(client, "small", "another") is None
 
 
 def test_a_verdict_is_kept_whole_and_may_be_written_again(
@@ -104,21 +105,21 @@ def test_a_verdict_that_was_cut_off_while_it_replaced_another_does_not_stand(
             with pytest.raises(ConnectionError):
                 registration.record_verdict(client, second)
         # Version 4 is production now: the first verdict was against another, the second is not whole.
-        found = versions.get(client, "small", 1)
+        found = queries.get(client, "small", 1)
         assert not verdict_stands(found, "gate-key", 4), written
         if written:  # nor is half of one, half of the other anything to promote by
             assert (found.decision, found.verdict) == ("", ""), written
             with pytest.raises(Refused, match="accepted no version"):
-                versions.newest_accepted(client, "small")
+                queries.newest_accepted(client, "small")
     registration.record_verdict(client, second)
-    assert verdict_stands(versions.get(client, "small", 1), "gate-key", 4)
+    assert verdict_stands(queries.get(client, "small", 1), "gate-key", 4)
 
 
 def test_a_verdict_too_long_for_a_tag_keeps_the_failed_checks(register: Register) -> None:
     checks = [Check(name=f"check {n}", passed=n != 199, found="x" * 20, demanded="y" * 20) for n in range(200)]
     verdict = Verdict(version=register(), key="k", decision="keep", checks=tuple(checks), opponent=0)
-    text = lineage.verdict_tags(verdict)["modelworks.verdict_json"]
-    assert len(text) < lineage.LONGEST
+    text = tags.verdict_tags(verdict)["modelworks.verdict_json"]
+    assert len(text) < tags.LONGEST
     kept = json.loads(text)
     assert kept["checks"][0]["name"] == "check 199"
     assert len(kept["checks"]) + kept["left_out"] == 200
@@ -126,13 +127,13 @@ def test_a_verdict_too_long_for_a_tag_keeps_the_failed_checks(register: Register
 
 def test_what_is_not_there_is_said_with_what_is(client: MlflowClient, register: Register) -> None:
     with pytest.raises(BadInput, match="no registered model 'small'"):
-        versions.get(client, "small", 1)
+        queries.get(client, "small", 1)
     register()
     with pytest.raises(BadInput, match="small has no version 7") as caught:
-        versions.get(client, "small", 7)
+        queries.get(client, "small", 7)
     assert "1" in caught.value.hint
     with pytest.raises(BadInput, match="no registered model 'smal'") as caught:
-        versions.all_of(client, "smal")
+        queries.all_of(client, "smal")
     assert "small" in caught.value.hint
 
 
@@ -141,15 +142,15 @@ def test_the_newest_accepted_version_is_the_last_the_gate_said_promote_to(
 ) -> None:
     register(0, decision="keep")
     with pytest.raises(Refused, match="accepted no version"):
-        versions.newest_accepted(client, "small")
+        queries.newest_accepted(client, "small")
     register(1)
     register(2, decision="not enough evidence")
-    assert versions.newest_accepted(client, "small") == 2
+    assert queries.newest_accepted(client, "small") == 2
 
 
 def test_production_is_none_until_the_alias_is_set(client: MlflowClient, register: Register) -> None:
-    assert versions.production(client, "small") == 0
+    assert queries.production(client, "small") == 0
     register()
-    assert versions.production(client, "small") == 0
+    assert queries.production(client, "small") == 0
     client.set_registered_model_alias("small", "production", "1")
-    assert versions.production(client, "small") == 1
+    assert queries.production(client, "small") == 1

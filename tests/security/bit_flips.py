@@ -22,15 +22,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelworks import config as configuration
-from modelworks.data import objects, pins
+from modelworks.config import run_config as configuration
+from modelworks.data.dvc_storage import dvc_file, object_cache
 from modelworks.data.ingest import reason_to_work
 from modelworks.errors import Corrupt
-from modelworks.evaluation import predict
-from modelworks.project import QUIET, Project
-from modelworks.registry import contents, proof, record
-from modelworks.registry import versions as registered
-from modelworks.store import StageStore, damage
+from modelworks.evaluation import inference
+from modelworks.pipeline.stage_store import StageStore, damage
+from modelworks.project import Project
+from modelworks.registry.packaging import integrity
+from modelworks.registry.verification import verify_version
+from modelworks.registry.versions import provenance_record
+from modelworks.registry.versions import queries as registered
+from modelworks.settings import QUIET
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -73,9 +76,9 @@ def kinds(project: Project, client: MlflowClient, scratch: Path) -> list[Kind]:
     stages = {path.name: next(path.glob("[!.]*")) for path in project.stages.glob("[!.]*")}
     run = Path(client.get_run(version.run_id).info.artifact_uri.removeprefix("file://"))
     stored = Path(str(client.get_model_version(NAME, "1").source).removeprefix("file://"))
-    fetched = proof.package_folder(client, project, NAME, 1).parent
+    fetched = verify_version.package_folder(client, project, NAME, 1).parent
     config = configuration.load(project.root / CONFIG)
-    pin = pins.read(project)
+    pin = dvc_file.read(project)
     assert pin is not None
     cache = project.root / ".dvc" / "cache" / "files" / "md5"
     remote = project.state / "dvc-remote" / "files" / "md5"
@@ -86,32 +89,35 @@ def kinds(project: Project, client: MlflowClient, scratch: Path) -> list[Kind]:
         return lambda _: damage(folder) if store.state(name, folder.name) == "damaged" else ""
 
     def model(_: Path) -> str:
-        return _refusal(lambda: predict.load(stages["train"] / "model"))
+        return _refusal(lambda: inference.load(stages["train"] / "model"))
 
     def fresh(_: Path) -> str:
         with tempfile.TemporaryDirectory(dir=scratch) as name:
-            return _refusal(lambda: proof._fetch(client, version, Path(name)))
+            return _refusal(lambda: verify_version._fetch(client, version, Path(name)))
 
     def again(path: Path) -> str:
         with _words() as said:
-            proof.model_folder(client, project, NAME, 1)
+            verify_version.model_folder(client, project, NAME, 1)
         return " ".join(said) if path.is_file() else ""
 
     def recorded(_: Path) -> str:
         with tempfile.TemporaryDirectory(dir=scratch) as name:
-            return _refusal(lambda: record.read_all(client, version, Path(name)))
+            return _refusal(lambda: provenance_record.read_all(client, version, Path(name)))
 
     def dataset(_: Path) -> str:
         return reason_to_work(project, config.source) or ""
 
     def object_in(folder: Path) -> Callable[[Path], str]:
-        return lambda _: " ".join(str(each) for each in objects.damaged(folder, pin))
+        return lambda _: " ".join(str(each) for each in object_cache.damaged(folder, pin))
 
     checkpoint, restore = _checkpoints(scratch)
-    lineage_files = [run / record.FOLDER / each for each in (record.RECORD, record.TRAINING_IDS, record.PREDICTIONS)]
+    lineage_files = [
+        run / provenance_record.FOLDER / each
+        for each in (provenance_record.RECORD, provenance_record.TRAINING_IDS, provenance_record.PREDICTIONS)
+    ]
     return [
         Kind("package in the artifact store", "exit 5", _files(stored), fresh),
-        Kind("listing and probe of a version", "exit 5", _files(run / contents.EVIDENCE), fresh),
+        Kind("listing and probe of a version", "exit 5", _files(run / integrity.EVIDENCE), fresh),
         Kind("record of a version", "exit 5", tuple(lineage_files), recorded),
         Kind("version fetched before", "said, fetched again", _files(fetched), again),
         Kind("saved model of a stage", "exit 5; run makes it again", _files(stages["train"] / "model"), model),
@@ -196,7 +202,7 @@ def _checkpoints(scratch: Path) -> tuple[tuple[Path, ...], Callable[[Path], str]
     import torch
 
     from modelworks.training.checkpoint import Checkpoints, random_states
-    from modelworks.training.world import World
+    from modelworks.training.distributed.context import World
 
     torch.manual_seed(0)
     network = torch.nn.Linear(8, 8)
@@ -250,7 +256,7 @@ def main() -> int:
     flips = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     os.environ |= QUIET
-    from modelworks.registry.store import connect
+    from modelworks.registry.backend.tracking_store import connect
 
     with tempfile.TemporaryDirectory() as name:
         project = make_project(Path(name) / "project")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from flows.access import Access, guarded
 from modelworks.errors import BadInput
-from modelworks.project import Exposure
+from modelworks.servers.host_origin_check import Access, guarded
+from modelworks.settings import Exposure
 
 TOKEN = "a token of more than twenty characters"
 WHOLE = {

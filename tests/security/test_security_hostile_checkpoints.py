@@ -15,9 +15,9 @@ from safetensors.numpy import load_file, save_file
 from security.hostile import OVERLAPPING, code, pickled
 
 from modelworks.errors import BadInput, Corrupt
-from modelworks.models import checkpoints, pretrained
-from modelworks.models.checkpoints import identity, locate
+from modelworks.models import pretrained, pretrained_weights
 from modelworks.models.config import Pretrained
+from modelworks.models.pretrained_weights import identity, locate
 
 CONFIG = {
     "model_type": "bert",
@@ -129,7 +129,7 @@ def test_weights_of_other_shapes_are_refused(given: Path) -> None:
         pretrained.initialise(network, folder)
 
 
-@pytest.mark.parametrize("name", checkpoints.FILES)
+@pytest.mark.parametrize("name", pretrained_weights.FILES)
 def test_a_file_that_is_not_what_the_hub_has_is_named(given: Path, tmp_path: Path, name: str) -> None:
     """The hub's cache: a snapshot's files are links to blobs, which are named by their digests."""
     revision = "0" * 40
@@ -137,9 +137,11 @@ def test_a_file_that_is_not_what_the_hub_has_is_named(given: Path, tmp_path: Pat
     snapshot = cache / "snapshots" / revision
     snapshot.mkdir(parents=True)
     (cache / "blobs").mkdir()
-    for each in checkpoints.FILES:
+    for each in pretrained_weights.FILES:
         digest = (
-            checkpoints.file_digest(given / each) if each.endswith("tensors") else checkpoints._git_digest(given / each)
+            pretrained_weights.file_digest(given / each)
+            if each.endswith("tensors")
+            else pretrained_weights._git_digest(given / each)
         )
         (given / each).rename(cache / "blobs" / digest)
         (snapshot / each).symlink_to(cache / "blobs" / digest)
@@ -152,7 +154,7 @@ def test_a_file_that_is_not_what_the_hub_has_is_named(given: Path, tmp_path: Pat
         locate(section, tmp_path)
 
 
-@pytest.mark.parametrize("name", checkpoints.FILES)
+@pytest.mark.parametrize("name", pretrained_weights.FILES)
 def test_a_file_that_is_not_what_the_package_brought_is_named(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,16 +17,20 @@ import numpy as np
 import pytest
 from security.hostile import ATTACKS, FORGED, code, pickled
 
+from modelworks.atomic_files import write_json
 from modelworks.digest import folder_digests, json_digest
 from modelworks.errors import Corrupt, Refused
 from modelworks.project import Project
-from modelworks.registry import contents, lineage, production, proof, versions
-from modelworks.store import write_json
+from modelworks.registry.packaging import integrity
+from modelworks.registry.production import promotion
+from modelworks.registry.tracking import tags
+from modelworks.registry.verification import verify_version
+from modelworks.registry.versions import queries
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from modelworks.registry.witness import Witness
+    from modelworks.registry.verification.isolated_process import IsolatedModel
 
 NAME = "small"
 
@@ -51,16 +55,16 @@ class Registry:
         for folder in (self.package, self.evidence):
             shutil.rmtree(folder)
             shutil.copytree(self.pristine / folder.name, folder)
-        listing = contents.read_listing(self.evidence / contents.FILES)
-        self.client.set_model_version_tag(NAME, "1", lineage.DIGEST, json_digest(listing))
+        listing = integrity.read_listing(self.evidence / integrity.FILES)
+        self.client.set_model_version_tag(NAME, "1", tags.DIGEST, json_digest(listing))
         for outside in self.package.parent.parent.glob("outside*"):
             shutil.rmtree(outside) if outside.is_dir() else outside.unlink()
 
     def forge(self) -> None:
         """What an attacker can do who may write the registry's tags as well."""
         files = folder_digests(self.package)
-        write_json(self.evidence / contents.FILES, files)
-        self.client.set_model_version_tag(NAME, "1", lineage.DIGEST, json_digest(files))
+        write_json(self.evidence / integrity.FILES, files)
+        self.client.set_model_version_tag(NAME, "1", tags.DIGEST, json_digest(files))
 
 
 @pytest.fixture
@@ -69,7 +73,7 @@ def registry(client: MlflowClient, project: Project, register: Callable[..., Any
     source = client.get_model_version(NAME, "1").source
     run = client.get_run(version.run_id)
     stored = Path(str(source).removeprefix("file://"))
-    evidence = Path(run.info.artifact_uri.removeprefix("file://")) / contents.EVIDENCE
+    evidence = Path(run.info.artifact_uri.removeprefix("file://")) / integrity.EVIDENCE
     for folder in (stored, evidence):
         shutil.copytree(folder, tmp_path / "pristine" / folder.name)
     return Registry(client, project, stored, evidence, tmp_path / "pristine")
@@ -91,31 +95,33 @@ def test_the_mark_is_left_when_hostile_code_does_run(tmp_path: Path) -> None:
 
 
 def test_a_package_that_was_changed_in_the_store_is_refused_by_every_verb(
-    registry: Registry, witness: Witness, canary: Path
+    registry: Registry, witness: IsolatedModel, canary: Path
 ) -> None:
     assert len(ATTACKS) >= 20
     accepted = []
     for name in ATTACKS:
         with registry.attacked(name, canary):
-            version = versions.get(registry.client, NAME, 1)
+            version = queries.get(registry.client, NAME, 1)
             # Promotion and rollback; the gate's opponent, serving and rebuilding.
-            if not _refuses(lambda: proof.prove(registry.client, version, witness), (Corrupt,)):  # noqa: B023  # called at once
+            if not _refuses(lambda: verify_version.prove(registry.client, version, witness), (Corrupt,)):  # noqa: B023  # called at once
                 accepted.append(f"proving: {name}")
-            if not _refuses(lambda: proof.model_folder(registry.client, registry.project, NAME, 1), (Corrupt,)):
+            if not _refuses(
+                lambda: verify_version.model_folder(registry.client, registry.project, NAME, 1), (Corrupt,)
+            ):
                 accepted.append(f"fetching: {name}")
             assert not canary.exists(), name
     assert accepted == []
-    assert proof.prove(registry.client, versions.get(registry.client, NAME, 1), witness)["probe_rows"] > 0
+    assert verify_version.prove(registry.client, queries.get(registry.client, NAME, 1), witness)["probe_rows"] > 0
 
 
 def test_a_package_that_breaks_the_form_is_refused_though_every_digest_fits(
-    registry: Registry, witness: Witness, canary: Path
+    registry: Registry, witness: IsolatedModel, canary: Path
 ) -> None:
     accepted = []
     for name in FORGED:
         with registry.attacked(name, canary, forged=True):
-            version = versions.get(registry.client, NAME, 1)
-            if not _refuses(lambda: proof.prove(registry.client, version, witness, other_libraries=True)):  # noqa: B023
+            version = queries.get(registry.client, NAME, 1)
+            if not _refuses(lambda: verify_version.prove(registry.client, version, witness, other_libraries=True)):  # noqa: B023
                 accepted.append(f"proving: {name}")
             if not _refuses(lambda: _ask(registry)):
                 accepted.append(f"asking: {name}")
@@ -131,29 +137,29 @@ def test_names_that_lead_outside_are_refused(registry: Registry, canary: Path) -
         "artifacts//serving.py",
         "a\\b.py",
     ):
-        listing = contents.read_listing(registry.evidence / contents.FILES)
+        listing = integrity.read_listing(registry.evidence / integrity.FILES)
         listing[name] = {"size": 1, "sha256": "0" * 64}
-        write_json(registry.evidence / contents.FILES, listing)
-        registry.client.set_model_version_tag(NAME, "1", lineage.DIGEST, json_digest(listing))
+        write_json(registry.evidence / integrity.FILES, listing)
+        registry.client.set_model_version_tag(NAME, "1", tags.DIGEST, json_digest(listing))
         with pytest.raises(Corrupt, match=r"names a file outside|no package has"):
-            proof.model_folder(registry.client, registry.project, NAME, 1)
+            verify_version.model_folder(registry.client, registry.project, NAME, 1)
         del listing[name]
-        write_json(registry.evidence / contents.FILES, listing)
+        write_json(registry.evidence / integrity.FILES, listing)
 
 
 def test_a_digest_that_is_a_path_is_refused(registry: Registry) -> None:
-    registry.client.set_model_version_tag(NAME, "1", lineage.DIGEST, "../../outside")
+    registry.client.set_model_version_tag(NAME, "1", tags.DIGEST, "../../outside")
     with pytest.raises(Corrupt, match="its digest is none"):
-        proof.model_folder(registry.client, registry.project, NAME, 1)
+        verify_version.model_folder(registry.client, registry.project, NAME, 1)
 
 
 def test_a_refused_promotion_moves_nothing_and_is_written_down(registry: Registry, canary: Path) -> None:
     ATTACKS["a planted serving.py"](registry.package, canary)
     with pytest.raises(Corrupt, match=r"serving\.py was changed"):
-        production.promote(
+        promotion.promote(
             registry.client, registry.project, NAME, 1, expected=0, reason="a test", who="a test", evidence={}
         )
-    assert versions.production(registry.client, NAME) == 0
+    assert queries.production(registry.client, NAME) == 0
 
 
 LOADED_BY_HAND = """
@@ -198,10 +204,10 @@ def _refuses(use: Callable[[], object], kinds: tuple[type[Exception], ...] = (Co
 
 def _ask(registry: Registry) -> Any:
     """As the gate asks an opponent."""
-    from modelworks.data import packed
-    from modelworks.evaluation import predict
+    from modelworks.data import dataset_format
+    from modelworks.evaluation import inference
 
-    model = predict.load(proof.model_folder(registry.client, registry.project, NAME, 1))
-    contents = packed.read(registry.project.data / "image")["image"].to_pylist()[:4]
-    rows = predict.HeldOut(rows=np.arange(4), ids=("0",) * 4, labels=np.zeros(4, np.int16), contents=contents)
-    return predict.probabilities(model, rows)
+    model = inference.load(verify_version.model_folder(registry.client, registry.project, NAME, 1))
+    contents = dataset_format.read(registry.project.data / "image")["image"].to_pylist()[:4]
+    rows = inference.TestSet(rows=np.arange(4), ids=("0",) * 4, labels=np.zeros(4, np.int16), contents=contents)
+    return inference.probabilities(model, rows)

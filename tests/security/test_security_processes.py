@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from modelworks.project import ENFORCED, Project
-from modelworks.registry.witness import Witness
+from modelworks.project import Project
+from modelworks.registry.verification.isolated_process import IsolatedModel
+from modelworks.settings import ENFORCED
 
 if TYPE_CHECKING:
     from fixtures_of_flows import Workspace
@@ -41,7 +42,7 @@ def test_entering_a_project_overrules_the_user_where_it_must(tmp_path: Path) -> 
 
 def test_the_witness_reads_none() -> None:
     os.environ[PICKLE] = "true"
-    with Witness() as witness:
+    with IsolatedModel() as witness:
         witness.installed([])  # an answer: the kernel has its environment for certain
         assert psutil.Process(witness._child.pid).environ()[PICKLE] == "false"
 
@@ -58,7 +59,7 @@ def test_no_process_of_a_run_reads_any(workspace: Workspace) -> None:
                     except (psutil.NoSuchProcess, psutil.ZombieProcess):
                         continue
                     # Between fork and exec a child is still a copy of the command.
-                    if found is not None and ("modelworks.training" in command or "ask.py" in command):
+                    if found is not None and ("modelworks.training" in command or "isolated_main.py" in command):
                         seen[command] = found
             with suppress(subprocess.TimeoutExpired):
                 run.process.wait(0.1)  # until the next look

@@ -13,16 +13,19 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from security.hostile import ATTACKS
 
+from modelworks.atomic_files import write_json
 from modelworks.digest import folder_digests, json_digest
 from modelworks.errors import BadInput, Corrupt, Interrupted
 from modelworks.project import Project
-from modelworks.registry import contents, lineage, proof, signature, versions
-from modelworks.store import write_json
+from modelworks.registry.packaging import integrity, signing
+from modelworks.registry.tracking import tags
+from modelworks.registry.verification import verify_version
+from modelworks.registry.versions import queries
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from modelworks.registry.witness import Witness
+    from modelworks.registry.verification.isolated_process import IsolatedModel
 
 pytest.importorskip("model_signing", reason="the extra `signing` is not installed")
 NAME = "small"
@@ -61,19 +64,19 @@ def signed(keys: tuple[Path, Path], register: Callable[..., Any], monkeypatch: p
 def _forge(client: MlflowClient, run_id: str) -> tuple[Path, Path]:
     """The package and its evidence in the store, every digest made to fit what is there now."""
     stored = Path(str(client.get_model_version(NAME, "1").source).removeprefix("file://"))
-    evidence = Path(client.get_run(run_id).info.artifact_uri.removeprefix("file://")) / contents.EVIDENCE
+    evidence = Path(client.get_run(run_id).info.artifact_uri.removeprefix("file://")) / integrity.EVIDENCE
     files = folder_digests(stored)
-    write_json(evidence / contents.FILES, files)
-    client.set_model_version_tag(NAME, "1", lineage.DIGEST, json_digest(files))
+    write_json(evidence / integrity.FILES, files)
+    client.set_model_version_tag(NAME, "1", tags.DIGEST, json_digest(files))
     return stored, evidence
 
 
 def test_a_signed_version_is_proven_and_the_proof_says_so(
-    client: MlflowClient, project: Project, signed: Any, witness: Witness
+    client: MlflowClient, project: Project, signed: Any, witness: IsolatedModel
 ) -> None:
-    found = proof.prove(client, versions.get(client, NAME, 1), witness)
+    found = verify_version.prove(client, queries.get(client, NAME, 1), witness)
     assert found["signature"] == "verified"
-    assert proof.model_folder(client, project, NAME, 1).is_dir()
+    assert verify_version.model_folder(client, project, NAME, 1).is_dir()
 
 
 def test_the_private_key_alone_is_enough_to_verify(
@@ -81,20 +84,20 @@ def test_the_private_key_alone_is_enough_to_verify(
 ) -> None:
     monkeypatch.delenv(PUBLIC)
     monkeypatch.setenv(PRIVATE, str(keys[0]))
-    assert proof.model_folder(client, project, NAME, 1).is_dir()
+    assert verify_version.model_folder(client, project, NAME, 1).is_dir()
 
 
 @pytest.mark.parametrize("attack", ["a planted serving.py", "a planted architecture.py", "swapped weights"])
 def test_code_and_weights_that_were_forged_with_every_digest_are_found(
-    client: MlflowClient, project: Project, signed: Any, witness: Witness, tmp_path: Path, attack: str
+    client: MlflowClient, project: Project, signed: Any, witness: IsolatedModel, tmp_path: Path, attack: str
 ) -> None:
     stored, _ = _forge(client, signed.run_id)
     ATTACKS[attack](stored, tmp_path / "canary")
     _forge(client, signed.run_id)
     with pytest.raises(Corrupt, match=r"signature\.json does not sign these bytes"):
-        proof.prove(client, versions.get(client, NAME, 1), witness)
+        verify_version.prove(client, queries.get(client, NAME, 1), witness)
     with pytest.raises(Corrupt, match=r"signature\.json does not sign these bytes"):
-        proof.model_folder(client, project, NAME, 1)
+        verify_version.model_folder(client, project, NAME, 1)
     assert not (tmp_path / "canary").exists()
 
 
@@ -106,15 +109,15 @@ def test_a_signature_that_is_missing_or_of_another_key_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _, evidence = _forge(client, signed.run_id)
-    kept = evidence / signature.FILE
+    kept = evidence / signing.FILE
     shutil.copyfile(kept, tmp_path / "kept")
     kept.unlink()
     with pytest.raises(Corrupt, match=r"signature\.json is missing"):
-        proof.model_folder(client, project, NAME, 1)
+        verify_version.model_folder(client, project, NAME, 1)
     shutil.copyfile(tmp_path / "kept", kept)
     monkeypatch.setenv(PUBLIC, str(_make_key(tmp_path / "other")[1]))
     with pytest.raises(Corrupt, match=r"signature\.json does not sign these bytes with this key"):
-        proof.model_folder(client, project, NAME, 1)
+        verify_version.model_folder(client, project, NAME, 1)
 
 
 def test_a_copy_that_was_fetched_before_is_not_used_without_its_signature(
@@ -125,10 +128,10 @@ def test_a_copy_that_was_fetched_before_is_not_used_without_its_signature(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     register()  # without a key
-    assert proof.model_folder(client, project, NAME, 1).is_dir()
+    assert verify_version.model_folder(client, project, NAME, 1).is_dir()
     monkeypatch.setenv(PUBLIC, str(keys[1]))
     with pytest.raises(Corrupt, match=r"signature\.json is missing"):
-        proof.model_folder(client, project, NAME, 1)
+        verify_version.model_folder(client, project, NAME, 1)
 
 
 def test_a_key_that_is_not_there_is_a_mistake_that_is_named(
@@ -164,18 +167,18 @@ def test_a_key_that_is_none_is_a_mistake_that_is_named_and_costs_no_copy(
     monkeypatch: pytest.MonkeyPatch,
     spoil: Callable[[Path, Path], None],
 ) -> None:
-    copy = proof.model_folder(client, project, NAME, 1)
+    copy = verify_version.model_folder(client, project, NAME, 1)
     was = copy.stat().st_ino
     public, private = tmp_path / "public.pem", tmp_path / "private.pem"
     spoil(public, private)
     monkeypatch.setenv(PUBLIC, str(public))
     with pytest.raises(BadInput, match=f"^{PUBLIC}: {public}: ") as caught:
-        proof.model_folder(client, project, NAME, 1)
+        verify_version.model_folder(client, project, NAME, 1)
     assert caught.value.hint == "name an elliptic-curve key in PEM"
     monkeypatch.delenv(PUBLIC)
     monkeypatch.setenv(PRIVATE, str(private))
     with pytest.raises(BadInput, match=f"^{PRIVATE}: {private}: "):
-        proof.model_folder(client, project, NAME, 1)
+        verify_version.model_folder(client, project, NAME, 1)
     assert copy.stat().st_ino == was
     with pytest.raises(BadInput, match=f"^{PRIVATE}: {private}: "):
         register(1)
@@ -192,7 +195,7 @@ def test_a_signal_while_a_signature_is_verified_is_no_corruption(
 
     monkeypatch.setattr(verifying.Config, step, stopped)
     with pytest.raises(Interrupted) as caught:
-        proof.model_folder(client, project, NAME, 1)
+        verify_version.model_folder(client, project, NAME, 1)
     assert caught.value.exit_code == 143
 
 

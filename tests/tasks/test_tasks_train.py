@@ -9,16 +9,17 @@ from registry.conftest import _quiet, empty_store, project  # noqa: F401  # fixt
 from runs import CONFIG
 
 from modelworks.project import Project
-from modelworks.registry import runs, store
+from modelworks.registry.backend import tracking_store
+from modelworks.registry.tracking import runs
+from tasks.context import RunContext
 from tasks.display import PlainDisplay
-from tasks.run import Run
 from tasks.train import _curves
 
 
 def test_a_run_that_somebody_deletes_costs_its_curves_and_not_the_model(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = Run(project, CONFIG, store.connect(project), PlainDisplay())
+    run = RunContext(project, CONFIG, tracking_store.connect(project), PlainDisplay())
     run.run_id = runs.start(
         run.client, project, experiment="small", parameters={}, prefect_flow_run_id="", prefect_url=""
     )

@@ -13,24 +13,24 @@ import torch
 from torch import nn
 from trainings import CPU
 
-from modelworks.data import objects, packed
-from modelworks.data.config import SplitConfig
-from modelworks.data.decoded import DecodedSet
-from modelworks.data.packed import TRAIN, VALIDATION
+from modelworks.data import dataset_format
+from modelworks.data.dvc_storage import object_cache
 from modelworks.data.sources import Digits
+from modelworks.data.splits import TRAIN, VALIDATION, SplitConfig, assign_splits
 from modelworks.modalities.image import Input
 from modelworks.models import cnn
 from modelworks.models.config import Cnn
+from modelworks.preprocessing.preprocessed import PreprocessedDataset
 from modelworks.training.checkpoint import Checkpoints
 from modelworks.training.config import TrainConfig
-from modelworks.training.events import EventLog
 from modelworks.training.hardware import Hardware
 from modelworks.training.job import Job
 from modelworks.training.loop import Stop, Trained, train
+from modelworks.training.monitoring.events import EventLog
 
 
 @pytest.fixture
-def pictures() -> DecodedSet:
+def pictures() -> PreprocessedDataset:
     """Bright and dark pictures of 6x6, a few of them for validation."""
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 2, 200)
@@ -38,20 +38,20 @@ def pictures() -> DecodedSet:
     spec = {"height": 6, "width": 6, "channels": 1, "mean": [100.0], "std": [60.0]}
     splits = np.where(np.arange(200) < 160, TRAIN, VALIDATION).astype(np.int8)
     ids = np.arange(200, dtype=np.uint64)
-    return DecodedSet(
+    return PreprocessedDataset(
         arrays={"pixels": torch.from_numpy(pixels)}, labels=labels, splits=splits, ids=ids, input=Input(spec)
     )
 
 
 @pytest.fixture
-def fit(pictures: DecodedSet, tmp_path: Path) -> Iterator[Callable[..., tuple[nn.Module, Trained]]]:
+def fit(pictures: PreprocessedDataset, tmp_path: Path) -> Iterator[Callable[..., tuple[nn.Module, Trained]]]:
     """`fit(folder, **settings)` trains a fresh network; its events are in `tmp_path/folder/events.jsonl`."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
 
     def run(
         folder: str = "work",
-        data: DecodedSet = pictures,
+        data: PreprocessedDataset = pictures,
         hardware: Hardware = CPU,
         stop: Stop | None = None,
         network: Callable[[], nn.Module] | None = None,
@@ -78,9 +78,9 @@ def fit(pictures: DecodedSet, tmp_path: Path) -> Iterator[Callable[..., tuple[nn
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the digits, packed, and their splits.npy."""
     folder = tmp_path_factory.mktemp("digits")
-    packed.write(folder, "digits", {"kind": "digits"}, Digits(kind="digits").read(folder))
-    ids = packed.read(folder, ["id"])["id"].to_pylist()
-    np.save(folder / "splits.npy", packed.assign_splits(ids, None, SplitConfig()))
+    dataset_format.write(folder, "digits", {"kind": "digits"}, Digits(kind="digits").read(folder))
+    ids = dataset_format.read(folder, ["id"])["id"].to_pylist()
+    np.save(folder / "splits.npy", assign_splits(ids, None, SplitConfig()))
     return folder
 
 
@@ -98,9 +98,9 @@ def make_job(digits: Path, decodings: Path) -> Callable[..., Job]:
         return Job(
             key="key",
             dataset=digits,
-            dataset_digest=objects.listing_digest(objects.subtree(digits)),
+            dataset_digest=object_cache.listing_digest(object_cache.subtree(digits)),
             splits=digits / "splits.npy",
-            classes=tuple(packed.describe(digits)["classes"]),
+            classes=tuple(dataset_format.describe(digits)["classes"]),
             decoded=decodings,
             decoded_key="key",
             checkpoint=None,

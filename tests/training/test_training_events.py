@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modelworks.training.events import EventLog, EventTail, all_events
+from modelworks.training.monitoring.events import EventLog, EventTail, all_events
 
 
 def test_a_reader_sees_events_as_they_are_written(tmp_path: Path) -> None:

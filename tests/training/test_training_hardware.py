@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from modelworks.errors import BadInput
-from modelworks.models.checkpoints import locate
 from modelworks.models.config import Cnn, Pretrained, Transformer
+from modelworks.models.pretrained_weights import locate
 from modelworks.training.config import ComputeConfig
 from modelworks.training.hardware import Hardware, resolve
 from modelworks.training.job import Job

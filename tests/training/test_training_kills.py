@@ -15,8 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from modelworks.data import objects, packed
+from modelworks.data import dataset_format
+from modelworks.data.dvc_storage import object_cache
 from modelworks.data.sources.base import Examples
+from modelworks.data.splits import TRAIN, VALIDATION
 from modelworks.models.config import Cnn, ModelConfig, Pretrained, Transformer
 from modelworks.training.config import AugmentConfig, TrainConfig
 from modelworks.training.hardware import Hardware
@@ -40,9 +42,10 @@ PROGRAM = """
 import json, os, shutil, signal, sys
 from pathlib import Path
 
-from modelworks import store
-from modelworks.training import checkpoint, fit, stepper  # before the forks, which then cost little
-from modelworks.training.events import EventLog
+from modelworks.pipeline import stage_store
+from modelworks.training import checkpoint, fit
+from modelworks.training.optimization import train_step  # before the forks, which then cost little
+from modelworks.training.monitoring.events import EventLog
 from modelworks.training.job import Job
 
 if sys.argv[1] == "pretrained":
@@ -55,10 +58,10 @@ def die(*arguments, **named):
 def kill_at(what, number):
     seen = 0
     places = {
-        "step": (stepper.Stepper, "step"),
+        "step": (train_step.Stepper, "step"),
         "write": (checkpoint, "_save"),
-        "manifest": (store, "publish"),
-        "rename": (store.Path, "rename"),
+        "manifest": (stage_store, "publish"),
+        "rename": (stage_store.Path, "rename"),
         "prune": (checkpoint.shutil, "rmtree"),
     }
     owner, name = places[what]
@@ -103,8 +106,8 @@ def sentences(folder: Path) -> Path:
     words = ("the", "cat", "sat", "on", "a", "mat", "and", "so", "did", "dog")
     texts = [f"{' '.join(draw.choice(words, draw.integers(1, 12)))} {number}" for number in range(120)]
     columns = {"text": pa.array(texts), "label": pa.array([("a", "b")["cat" in text] for text in texts])}
-    packed.write(folder, "set", {}, Examples(modality="text", columns=columns, licence="", source_digest=""))  # type: ignore[arg-type]
-    codes = np.where(np.arange(120) < 96, packed.TRAIN, packed.VALIDATION).astype(np.int8)
+    dataset_format.write(folder, "set", {}, Examples(modality="text", columns=columns, licence="", source_digest=""))  # type: ignore[arg-type]
+    codes = np.where(np.arange(120) < 96, TRAIN, VALIDATION).astype(np.int8)
     np.save(folder / "splits.npy", codes)
     return folder
 
@@ -158,7 +161,7 @@ def swept(
             **{
                 **vars(digits),
                 "dataset": folder,
-                "dataset_digest": objects.listing_digest(objects.subtree(folder)),
+                "dataset_digest": object_cache.listing_digest(object_cache.subtree(folder)),
                 "splits": folder / "splits.npy",
                 "classes": digits.classes if images else ("a", "b"),
                 "decoded": root,

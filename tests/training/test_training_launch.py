@@ -19,13 +19,14 @@ import psutil
 import pytest
 
 import modelworks
-from modelworks.data import packed
+from modelworks.data import dataset_format
+from modelworks.data.splits import TRAIN, VALIDATION
 from modelworks.errors import BadInput, Interrupted, Refused, Unavailable
-from modelworks.models import saved
+from modelworks.models import serialization
+from modelworks.pipeline.stage_store import StageStore
 from modelworks.records import DatasetVersion, TrainedModel, ValidationReport
-from modelworks.store import StageStore
 from modelworks.training.job import Job
-from modelworks.training.launch import Trainer, launch
+from modelworks.training.launchers.local import Trainer, launch
 
 Event = dict[str, Any]
 
@@ -108,7 +109,7 @@ def test_the_record_tells_what_was_trained_and_the_work_folder_is_left_to_the_ca
     job = make_job(tmp_path / "work", epochs=2)
     events: list[Event] = []
     trained, folder = run(job, events.append)
-    rows = int((np.load(job.splits) == packed.TRAIN).sum())
+    rows = int((np.load(job.splits) == TRAIN).sum())
     steps = 2 * -(-rows // 32)
     assert (trained.num_steps, trained.device, trained.precision, trained.threads) == (steps, "cpu", "fp32", 1)
     assert trained.key == job.key
@@ -254,7 +255,7 @@ import dataclasses, os, sys
 from pathlib import Path
 import psutil
 from modelworks.training.job import Job
-from modelworks.training.launch import launch
+from modelworks.training.launchers.local import launch
 
 job = dataclasses.replace(Job.read(Path(sys.argv[1])), parent=os.getpid())
 
@@ -326,7 +327,11 @@ def test_the_code_that_is_saved_is_what_was_trained_whatever_happens_to_its_file
     package = Path(modelworks.__file__).parent
     copy = shutil.copytree(package, tmp_path / "modelworks", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    code = {"architecture.py": "models/cnn.py", "modality.py": "modalities/image.py", "saved.py": "models/saved.py"}
+    code = {
+        "architecture.py": "models/cnn.py",
+        "modality.py": "modalities/image.py",
+        "saved.py": "models/serialization.py",
+    }
 
     def edit(event: Event) -> None:
         if event["type"] == "start":
@@ -339,9 +344,9 @@ def test_the_code_that_is_saved_is_what_was_trained_whatever_happens_to_its_file
 
 
 def test_the_saved_model_scores_what_the_trainer_saw(undisturbed: Path, digits: Path) -> None:
-    table = packed.read(digits)
-    rows = np.flatnonzero(np.load(digits / "splits.npy") == packed.VALIDATION)
-    model = saved.load(undisturbed / "model")
+    table = dataset_format.read(digits)
+    rows = np.flatnonzero(np.load(digits / "splits.npy") == VALIDATION)
+    model = serialization.load(undisturbed / "model")
     contents = table["image"].take(rows).to_pylist()
     labels = [model.labels.index(label) for label in table["label"].take(rows).to_pylist()]
     probabilities = model.probabilities(contents)
@@ -350,7 +355,7 @@ def test_the_saved_model_scores_what_the_trainer_saw(undisturbed: Path, digits: 
 
 
 def test_the_model_remembers_which_rows_it_was_trained_on(undisturbed: Path, digits: Path) -> None:
-    ids = packed.read(digits, ["id"])["id"].to_pylist()
-    train = np.load(digits / "splits.npy") == packed.TRAIN
+    ids = dataset_format.read(digits, ["id"])["id"].to_pylist()
+    train = np.load(digits / "splits.npy") == TRAIN
     expected = sorted(int(each[:16], 16) for each, kept in zip(ids, train, strict=True) if kept)
     assert np.load(undisturbed / "model" / "training_ids.npy").tolist() == expected

@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from trainings import StopAt, equal, events
 
-from modelworks.data.decoded import DecodedSet
-from modelworks.data.packed import TRAIN, VALIDATION
-from modelworks.data.rows import FileRows
+from modelworks.data.random_access import FileRows
+from modelworks.data.splits import TRAIN, VALIDATION
+from modelworks.preprocessing.preprocessed import PreprocessedDataset
 from modelworks.training.loop import Stopped, Trained
-from modelworks.training.meter import Diverged
+from modelworks.training.monitoring.progress import Diverged
 
 
 def test_it_learns(fit: Callable[..., tuple[nn.Module, Trained]], tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_events_tell_the_whole_story(fit: Callable[..., tuple[nn.Module, Trained
 
 
 def test_rows_read_from_a_file_give_the_same_weights(
-    fit: Callable[..., tuple[nn.Module, Trained]], pictures: DecodedSet, tmp_path: Path
+    fit: Callable[..., tuple[nn.Module, Trained]], pictures: PreprocessedDataset, tmp_path: Path
 ) -> None:
     pixels = pictures.arrays["pixels"].numpy()
     pixels.tofile(tmp_path / "pixels.bin")
@@ -68,7 +68,7 @@ def test_rows_read_from_a_file_give_the_same_weights(
 
 
 def test_without_validation_rows_an_epoch_has_no_figures(
-    fit: Callable[..., tuple[nn.Module, Trained]], pictures: DecodedSet, tmp_path: Path
+    fit: Callable[..., tuple[nn.Module, Trained]], pictures: PreprocessedDataset, tmp_path: Path
 ) -> None:
     fit(data=dataclasses.replace(pictures, splits=np.full(200, TRAIN, np.int8)), epochs=1)
     assert events(tmp_path / "work")[-1].keys() == {"type", "time", "step", "epoch"}
@@ -91,7 +91,7 @@ def test_a_stop_at_any_step_and_a_resume_end_in_the_same_bits(
 
 
 def test_no_number_is_noticed_at_its_step_with_its_batch_and_never_kept(
-    fit: Callable[..., tuple[nn.Module, Trained]], pictures: DecodedSet, tmp_path: Path
+    fit: Callable[..., tuple[nn.Module, Trained]], pictures: PreprocessedDataset, tmp_path: Path
 ) -> None:
     with pytest.raises(Diverged, match=r"the loss is (nan|inf) at step") as caught:
         fit(learning_rate=1e30, optimizer="sgd", schedule="constant", checkpoint_steps=3)
@@ -124,7 +124,7 @@ def test_a_checkpoint_of_weights_that_are_no_numbers_is_not_written(
 
 
 def test_the_last_batch_may_be_of_one_example(
-    fit: Callable[..., tuple[nn.Module, Trained]], pictures: DecodedSet
+    fit: Callable[..., tuple[nn.Module, Trained]], pictures: PreprocessedDataset
 ) -> None:
     odd = np.where(np.arange(200) < 33, TRAIN, VALIDATION).astype(np.int8)
     _, trained = fit(data=dataclasses.replace(pictures, splits=odd), epochs=2)

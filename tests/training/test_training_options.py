@@ -13,16 +13,16 @@ import torch
 from torch import nn
 from trainings import CPU, StopAt, equal, events
 
-from modelworks.data.decoded import DecodedSet
-from modelworks.data.packed import TRAIN, VALIDATION
+from modelworks.data.splits import TRAIN, VALIDATION
 from modelworks.errors import BadInput
+from modelworks.preprocessing.preprocessed import PreprocessedDataset
 from modelworks.training.augmentation import augment
 from modelworks.training.config import AugmentConfig, TrainConfig
-from modelworks.training.events import EventLog
+from modelworks.training.distributed.context import World
 from modelworks.training.loop import Stopped, Trained
-from modelworks.training.optimization import make_optimizer
-from modelworks.training.stepper import Stepper
-from modelworks.training.world import World
+from modelworks.training.monitoring.events import EventLog
+from modelworks.training.optimization.optimizers import make_optimizer
+from modelworks.training.optimization.train_step import Stepper
 
 Fit = Callable[..., tuple[nn.Module, Trained]]
 
@@ -87,7 +87,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(fit: Fit, accumulate: in
     assert distance(whole, parts) < 1e-5
 
 
-def test_rare_classes_weigh_more(fit: Fit, pictures: DecodedSet) -> None:
+def test_rare_classes_weigh_more(fit: Fit, pictures: PreprocessedDataset) -> None:
     rows = np.flatnonzero((pictures.labels == 1) & (pictures.splits == TRAIN))[5:]
     splits = pictures.splits.copy()
     splits[rows] = VALIDATION

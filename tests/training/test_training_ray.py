@@ -19,8 +19,8 @@ from trainings import events
 
 from modelworks.errors import BadInput, Interrupted, ModelworksError, Refused, Unavailable
 from modelworks.training.job import Job
-from modelworks.training.launch import launch
-from modelworks.training.ray import NOTE
+from modelworks.training.launchers.local import launch
+from modelworks.training.launchers.ray_train import NOTE
 
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="the extra `ray` is not installed")
 
@@ -139,7 +139,7 @@ def test_our_own_bug_is_told_and_not_tried_again(job: Callable[..., Job], cluste
 WORKER = """
 import sys
 import torch.distributed as dist
-from modelworks.training.ray import _share
+from modelworks.training.launchers.ray_train import _share
 
 dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
 _share({"job": sys.argv[1]})

@@ -21,15 +21,15 @@ import pytest
 from safetensors.torch import load_file
 from trainings import events
 
-from modelworks.data import objects, packed
-from modelworks.data.config import SplitConfig
-from modelworks.data.packed import TRAIN
+from modelworks.data import dataset_format
+from modelworks.data.dvc_storage import object_cache
 from modelworks.data.sources.base import Examples
+from modelworks.data.splits import TRAIN, SplitConfig, assign_splits
 from modelworks.errors import BadInput, Interrupted, Unavailable
 from modelworks.models.config import Cnn, Transformer
 from modelworks.training.config import ComputeConfig
 from modelworks.training.job import Job
-from modelworks.training.launch import launch
+from modelworks.training.launchers.local import launch
 
 Event = dict[str, Any]
 
@@ -43,9 +43,11 @@ def sentences(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels = [str(label) for label in draw.choice(list(words), 300)]
     texts = [f"{' '.join(draw.choice(words[label], draw.integers(2, 12)))} {row}" for row, label in enumerate(labels)]
     columns = {"text": pa.array(texts), "label": pa.array(labels)}
-    packed.write(folder, "sentences", {}, Examples(modality="text", columns=columns, licence="", source_digest=""))
-    ids = packed.read(folder, ["id"])["id"].to_pylist()
-    np.save(folder / "splits.npy", packed.assign_splits(ids, None, SplitConfig()))
+    dataset_format.write(
+        folder, "sentences", {}, Examples(modality="text", columns=columns, licence="", source_digest="")
+    )
+    ids = dataset_format.read(folder, ["id"])["id"].to_pylist()
+    np.save(folder / "splits.npy", assign_splits(ids, None, SplitConfig()))
     return folder
 
 
@@ -79,9 +81,9 @@ def texts(
         return dataclasses.replace(
             job,
             dataset=sentences,
-            dataset_digest=objects.listing_digest(objects.subtree(sentences)),
+            dataset_digest=object_cache.listing_digest(object_cache.subtree(sentences)),
             splits=sentences / "splits.npy",
-            classes=tuple(packed.describe(sentences)["classes"]),
+            classes=tuple(dataset_format.describe(sentences)["classes"]),
             decoded=decodings,
             model=Transformer(kind="transformer", vocabulary=300, width=16, layers=3, heads=2, dropout=dropout),
             hardware=dataclasses.replace(job.hardware, processes=processes, shard=shard),
@@ -232,7 +234,7 @@ import dataclasses, os, sys
 from pathlib import Path
 import psutil
 from modelworks.training.job import Job
-from modelworks.training.launch import launch
+from modelworks.training.launchers.local import launch
 
 job = dataclasses.replace(Job.read(Path(sys.argv[1])), parent=os.getpid())
 

@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from modelworks.data import packed
-from modelworks.data.config import SplitConfig
+from modelworks.data import dataset_format
 from modelworks.data.sources import Examples
+from modelworks.data.splits import SplitConfig
+from modelworks.pipeline.stage_store import StageStore
 from modelworks.records import DatasetVersion, ValidationReport
-from modelworks.store import StageStore
 from modelworks.validation.config import ChecksConfig
-from modelworks.validation.stage import validate
+from modelworks.validation.validate import validate
 
 Validate = Callable[..., ValidationReport]
 Png = Callable[..., bytes]
@@ -60,8 +60,8 @@ def pack(tmp_path: Path) -> Callable[..., DatasetVersion]:
         folder = tmp_path / "data" / name
         folder.mkdir(parents=True)
         examples = Examples(modality=modality, columns=arrays, licence="own", source_digest="0" * 64)
-        packed.write(folder, name, {"kind": "table"}, examples)
-        described = packed.describe(folder)
+        dataset_format.write(folder, name, {"kind": "table"}, examples)
+        described = dataset_format.describe(folder)
         return DatasetVersion(
             name=name,
             folder=folder,

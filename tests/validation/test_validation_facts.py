@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from modelworks.data.packed import TEST, TRAIN, VALIDATION
+from modelworks.data.splits import TEST, TRAIN, VALIDATION
 from modelworks.validation.facts import class_facts, row_facts
 from modelworks.validation.quarantine import BadRow, bad_rows
 

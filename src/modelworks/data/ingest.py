@@ -10,14 +10,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from modelworks.data import objects, packed, pins, versions
-from modelworks.data.forgotten import forgotten_ids
+from modelworks.atomic_files import disk_errors, write_json
+from modelworks.data import dataset_format, versioning
+from modelworks.data.dvc_storage import dvc_file, object_cache
+from modelworks.data.erasure import forgotten_ids
 from modelworks.data.sources import PINNED, Source
 from modelworks.errors import Corrupt
-from modelworks.faults import fault_point
+from modelworks.fault_injection import fault_point
 from modelworks.locks import locked
-from modelworks.stages import sources
-from modelworks.store import disk_errors, write_json
+from modelworks.pipeline.cache_keys import sources
 
 if TYPE_CHECKING:
     from modelworks.project import Project
@@ -37,7 +38,7 @@ def ingest(project: Project, source: Source) -> tuple[DatasetVersion, Literal["r
     project.make_private_folders()
     with disk_errors(project.data), locked(project.locks / "data.lock", "ingesting", seconds=600):
         worked = reason_to_work(project, source) is not None and _bring(project, source)
-        return versions.observe(project, source.dataset), "ran" if worked else "verified"
+        return versioning.observe(project, source.dataset), "ran" if worked else "verified"
 
 
 def reason_to_work(project: Project, source: Source) -> str | None:
@@ -50,10 +51,10 @@ def reason_to_work(project: Project, source: Source) -> str | None:
     state = _state(project, source)
     if not folder.is_dir():
         return f"data/{source.dataset} is not there"
-    pinned = pins.files(project, source.dataset)
+    pinned = dvc_file.files(project, source.dataset)
     if pinned is None:
         return "DVC's cache does not hold what data.dvc pins"
-    if pinned != objects.subtree(folder):
+    if pinned != object_cache.subtree(folder):
         return f"data/{source.dataset} is not what data.dvc pins"
     remembered = _remembered(project, source)
     if remembered != state:
@@ -69,12 +70,12 @@ def _bring(project: Project, source: Source) -> bool:
     known = _remembered(project, source) == state
     for leftover in project.state.glob(".ingest-*"):  # of a killed run
         shutil.rmtree(leftover)
-    versions.clear_leftovers(project)
+    versioning.clear_leftovers(project)
     with tempfile.TemporaryDirectory(prefix=".ingest-", dir=project.state) as name:
         worked, built = _follow_pin(project, source, Path(name))
         if not built and not (folder.is_dir() and known):
             new = _build(project, source, Path(name))
-            if objects.subtree(folder) != objects.subtree(new):
+            if object_cache.subtree(folder) != object_cache.subtree(new):
                 _replace(folder, new)
                 worked = True
             _record(project, source)  # even of the same bytes: a kill may have come before they were pushed
@@ -88,21 +89,21 @@ def _follow_pin(project: Project, source: Source, builds: Path) -> tuple[bool, b
     Raises:
         Corrupt: neither cache nor remote has the pinned data, and this machine's sources give other data.
     """
-    pin = pins.read(project)
+    pin = dvc_file.read(project)
     if pin is None:
         return False, False
-    standing = objects.subtree(project.data)
-    if objects.listing_digest(standing) == pin:
-        if pins.files(project, source.dataset) is None:
+    standing = object_cache.subtree(project.data)
+    if object_cache.listing_digest(standing) == pin:
+        if dvc_file.files(project, source.dataset) is None:
             _record(project, source)  # the cache was lost
         return False, False
-    if versions.fetch(project):
+    if versioning.fetch(project):
         return True, False
     made = {each.dataset: _listing(_build(project, each, builds)) for each in (*PINNED, source)}
     for number in range(len(made), 0, -1):
         for names in itertools.combinations(made, number):
             files = {path: md5 for name in names for path, md5 in made[name].items()}
-            if pin in (objects.listing_digest(files), objects.listing_digest({**standing, **files})):
+            if pin in (object_cache.listing_digest(files), object_cache.listing_digest({**standing, **files})):
                 for name in names:
                     _replace(project.data / name, builds / name)
                 _record(project, source)
@@ -116,7 +117,7 @@ def _follow_pin(project: Project, source: Source, builds: Path) -> tuple[bool, b
 def _record(project: Project, source: Source) -> None:
     """Pin data/ and push it. A source whose push failed is remembered no more: the next run begins with that push."""
     _memory(project, source).unlink(missing_ok=True)
-    versions.record(project)
+    versioning.record(project)
 
 
 def _build(project: Project, source: Source, builds: Path) -> Path:
@@ -124,18 +125,22 @@ def _build(project: Project, source: Source, builds: Path) -> Path:
     folder = builds / source.dataset
     if not folder.exists():
         folder.mkdir()
-        packed.write(folder, source.dataset, _settings(source), source.read(project.root), forgotten_ids(project))
+        dataset_format.write(
+            folder, source.dataset, _settings(source), source.read(project.root), forgotten_ids(project)
+        )
     return folder
 
 
 def _listing(built: Path) -> dict[str, str]:
-    return {f"{built.name}/{path}": md5 for path, md5 in objects.subtree(built).items()}
+    return {f"{built.name}/{path}": md5 for path, md5 in object_cache.subtree(built).items()}
 
 
 def _replace(folder: Path, built: Path) -> None:
     folder.parent.mkdir(exist_ok=True)
     if folder.exists():
-        packed.refuse_strangers(folder.parent, [f"{folder.name}/{path}" for path in objects.subtree(folder)])
+        dataset_format.refuse_strangers(
+            folder.parent, [f"{folder.name}/{path}" for path in object_cache.subtree(folder)]
+        )
         shutil.rmtree(folder)
     fault_point("ingest.before_move")
     shutil.move(built, folder)
@@ -148,7 +153,7 @@ def _state(project: Project, source: Source) -> dict[str, Any]:
         "source": _settings(source),
         "fingerprint": source.fingerprint(project.root),
         "forgotten": sorted(forgotten_ids(project)),
-        "code": sources([type(source).__module__, packed.__name__]),
+        "code": sources([type(source).__module__, dataset_format.__name__]),
     }
 
 

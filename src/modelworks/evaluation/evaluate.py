@@ -17,7 +17,12 @@ __all__ = ["evaluate", "preload"]
 
 def preload() -> None:
     """Import what an evaluation needs, which takes seconds, for a caller who would only wait meanwhile."""
-    for name in ("torch", "matplotlib.figure", "modelworks.evaluation.bootstrap", "modelworks.evaluation.report"):
+    for name in (
+        "torch",
+        "matplotlib.figure",
+        "modelworks.evaluation.statistics.bootstrap",
+        "modelworks.evaluation.reports.evaluation_report",
+    ):
         importlib.import_module(name)
 
 
@@ -35,13 +40,16 @@ def evaluate(trained: TrainedModel, config: EvaluateConfig, folder: Path, final:
         Corrupt: the model or the data are damaged.
         Refused: the model's answers are not finite numbers.
     """
-    from modelworks.evaluation import bootstrap, near_duplicates, predict, report
+    from modelworks.evaluation import inference
+    from modelworks.evaluation.near_duplicates import search
+    from modelworks.evaluation.reports import evaluation_report
+    from modelworks.evaluation.statistics import bootstrap
 
-    rows = predict.held_out(trained.report)
-    predictions = predict.score(trained.model_folder, rows)
-    predict.write(predictions, folder)
+    rows = inference.held_out(trained.report)
+    predictions = inference.score(trained.model_folder, rows)
+    inference.write(predictions, folder)
     metrics = bootstrap.intervals(predictions.labels, predictions.predicted, predictions.probabilities, config)
-    repeated = near_duplicates.find(trained.report, predictions)
-    near_duplicates.write(repeated, folder)
-    report.write(folder / "report", trained.report.dataset, rows, predictions, metrics, repeated, config)
+    repeated = search.find(trained.report, predictions)
+    search.write(repeated, folder)
+    evaluation_report.write(folder / "report", trained.report.dataset, rows, predictions, metrics, repeated, config)
     return Evaluation(trained=trained, key=key, folder=final, rows=len(predictions.rows), metrics=metrics)

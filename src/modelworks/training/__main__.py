@@ -20,11 +20,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelworks.atomic_files import disk_errors
 from modelworks.errors import Interrupted, ModelworksError, Unavailable
 from modelworks.process import die_with_parent, spare_imported_garbage
-from modelworks.store import disk_errors
-from modelworks.training.events import EventLog, failure
 from modelworks.training.job import Job, events_name
+from modelworks.training.monitoring.events import EventLog, failure
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -52,9 +52,9 @@ def main() -> int:
             _wait_for_the_one_before(job.work)
         with disk_errors(job.work):
             if job.hardware.ray:
-                from modelworks.training import ray
+                from modelworks.training.launchers import ray_train
 
-                ray.fit(job, events)
+                ray_train.fit(job, events)
             else:
                 from modelworks.training.fit import fit  # torch takes seconds: only now
 

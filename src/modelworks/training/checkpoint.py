@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 import numpy as np
 import torch
 
+from modelworks.atomic_files import disk_errors
 from modelworks.errors import Corrupt
-from modelworks.store import StageStore, damage, disk_errors, read_manifest
-from modelworks.training.world import World
+from modelworks.pipeline.stage_store import StageStore, damage, read_manifest
+from modelworks.training.distributed.context import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -58,7 +59,7 @@ class Checkpoints:
         """
         divided = _divided(parts) if self._world.sharded else {}
         states = {name: part.state_dict() for name, part in parts.items() if name not in divided}
-        if self._world.leads:
+        if self._world.is_main:
             store = StageStore(self._folder.parent)
             name, needs = f"step-{step}", _num_bytes(states)
             with (
@@ -77,7 +78,7 @@ class Checkpoints:
 
     def restore(self, parts: Mapping[str, Stateful]) -> int:
         """Load every part from the newest intact checkpoint and return its step; 0 when there is none."""
-        step = self._world.told(self._newest_intact() if self._world.leads else 0)
+        step = self._world.broadcast(self._newest_intact() if self._world.is_main else 0)
         if step:
             self._load(step, parts)
         return step
@@ -112,7 +113,7 @@ class Checkpoints:
         states = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
         divided = _divided(parts) if (folder / SHARDS).exists() else {}
         if divided:
-            from modelworks.training.sharding import read_shards
+            from modelworks.training.distributed.fsdp import read_shards
 
             read_shards(folder / SHARDS, divided)
         for name, part in parts.items():
@@ -122,9 +123,9 @@ class Checkpoints:
     def _save_shards(self, aside: Path, divided: Mapping[str, Stateful]) -> None:
         """Every process writes into the folder that the leading one has made."""
         if divided:
-            from modelworks.training.sharding import write_shards
+            from modelworks.training.distributed.fsdp import write_shards
 
-            write_shards(self._world.told(aside) / SHARDS, divided)
+            write_shards(self._world.broadcast(aside) / SHARDS, divided)
 
     def _is_intact(self, folder: Path) -> bool:
         manifest = read_manifest(folder)
@@ -149,7 +150,7 @@ class _Random:
         self._get, self._put, self._world = get, put, world
 
     def state_dict(self) -> dict[str, Any]:
-        return {"by_rank": self._world.gathered(self._get())}
+        return {"by_rank": self._world.all_gather(self._get())}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         # With more processes than there were, the new ones keep the seeds they began with.
@@ -180,7 +181,7 @@ def _cuda() -> list[torch.Tensor]:
 
 def _divided(parts: Mapping[str, Stateful]) -> dict[str, Stateful]:
     """The parts that are sharded with the model."""
-    from modelworks.training.sharding import DIVIDED
+    from modelworks.training.distributed.fsdp import DIVIDED
 
     return {name: part for name, part in parts.items() if name in DIVIDED}
 

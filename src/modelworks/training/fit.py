@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from modelworks.data.decoded import DecodedSet, decoded
-from modelworks.data.packed import TRAIN, VALIDATION
+from modelworks.data.splits import TRAIN, VALIDATION
 from modelworks.errors import BadInput, Interrupted, Refused
-from modelworks.faults import fault_point
-from modelworks.models import saved
+from modelworks.fault_injection import fault_point
+from modelworks.models import serialization
+from modelworks.preprocessing.preprocessed import PreprocessedDataset, preprocessed
 from modelworks.training.bernoulli import flip_faster
 from modelworks.training.checkpoint import Checkpoints
+from modelworks.training.distributed.context import World, join
 from modelworks.training.loop import Stop, Stopped, train
-from modelworks.training.meter import Diverged
-from modelworks.training.world import World, join
+from modelworks.training.monitoring.progress import Diverged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from modelworks.training.events import EventLog
     from modelworks.training.job import Job
+    from modelworks.training.monitoring.events import EventLog
 
 __all__ = ["fit"]
 
@@ -49,13 +49,13 @@ def fit(job: Job, events: EventLog, world: World | None = None, stop: Stop | Non
     _fix_randomness(job)
     architecture = importlib.import_module(f"modelworks.models.{job.model.kind}")
     modality = importlib.import_module(f"modelworks.modalities.{job.model.modality}")
-    sources = saved.sources(architecture, modality)
+    sources = serialization.sources(architecture, modality)
     data = _rows(job, architecture, modality)
     with _fitting_checkpoint():
         configuration = architecture.configure(vars(job.model), job.checkpoint)
         network = architecture.build(configuration, data.input.shape, len(job.classes))
         architecture.initialise(network, job.checkpoint)
-    if not world.leads:  # each process draws its own dropout and augmentation
+    if not world.is_main:  # each process draws its own dropout and augmentation
         _seed(int(np.random.SeedSequence([job.train.seed, world.rank]).generate_state(1)[0]))
     network.to(job.hardware.device)
     checkpoints = Checkpoints(
@@ -75,14 +75,14 @@ def fit(job: Job, events: EventLog, world: World | None = None, stop: Stop | Non
         ) from None
     num_parameters = sum(each.numel() for each in network.parameters())
     weights = world.whole(network)
-    if not world.leads:
+    if not world.is_main:
         return
     if weights is not None:
         network = architecture.build(configuration, data.input.shape, len(job.classes))
         network.load_state_dict(weights)
     fault_point("train.before_save")
     shutil.rmtree(job.work / "model", ignore_errors=True)
-    saved.save(
+    serialization.save(
         job.work / "model",
         description={
             "kind": job.model.kind,
@@ -128,8 +128,8 @@ def _seed(seed: int) -> None:
     random.seed(seed)
 
 
-def _rows(job: Job, architecture: Any, modality: Any) -> DecodedSet:
-    data = decoded(
+def _rows(job: Job, architecture: Any, modality: Any) -> PreprocessedDataset:
+    data = preprocessed(
         job.decoded,
         job.decoded_key,
         job.dataset,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modelworks.atomic_files import write_json
 from modelworks.bounds import kinds
 from modelworks.models.config import ModelConfig
-from modelworks.store import write_json
 from modelworks.training.config import AugmentConfig, TrainConfig
 from modelworks.training.hardware import Hardware
 

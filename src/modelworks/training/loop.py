@@ -11,25 +11,27 @@ import numpy as np
 import torch
 from torch import nn
 
-from modelworks.data.batches import Schedule
-from modelworks.data.packed import TRAIN
-from modelworks.training.averaging import make_average
+from modelworks.data.splits import TRAIN
+from modelworks.preprocessing.batch_sampler import BatchSampler
 from modelworks.training.checkpoint import Stateful, random_states
-from modelworks.training.feed import Feed
-from modelworks.training.meter import Diverged, Meter
-from modelworks.training.optimization import learning_rate, make_optimizer
-from modelworks.training.stepper import Stepper
-from modelworks.training.watch import Best, validate
-from modelworks.training.world import World
+from modelworks.training.data_loader import Feed
+from modelworks.training.distributed.context import World
+from modelworks.training.monitoring.early_stopping import Best
+from modelworks.training.monitoring.progress import Diverged, Meter
+from modelworks.training.monitoring.validation_loop import validate
+from modelworks.training.optimization.ema import make_average
+from modelworks.training.optimization.lr_schedule import learning_rate
+from modelworks.training.optimization.optimizers import make_optimizer
+from modelworks.training.optimization.train_step import Stepper
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from modelworks.data.decoded import DecodedSet
+    from modelworks.preprocessing.preprocessed import PreprocessedDataset
     from modelworks.training.checkpoint import Checkpoints
     from modelworks.training.config import TrainConfig
-    from modelworks.training.events import EventLog
     from modelworks.training.hardware import Hardware
+    from modelworks.training.monitoring.events import EventLog
 
 __all__ = ["Stop", "Stopped", "Trained", "train"]
 
@@ -67,7 +69,7 @@ class Stop:
 
 def train(
     model: nn.Module,
-    data: DecodedSet,
+    data: PreprocessedDataset,
     config: TrainConfig,
     hardware: Hardware,
     checkpoints: Checkpoints,
@@ -82,7 +84,7 @@ def train(
         Stopped: `stop` was requested; a checkpoint stands at the step reached.
     """
     world = world or World()
-    schedule = Schedule(
+    schedule = BatchSampler(
         np.flatnonzero(data.splits == TRAIN),
         data.input.lengths(data.arrays),
         epochs=config.epochs,
@@ -100,7 +102,7 @@ def train(
     blank = data.input.blank(hardware.device)
     called = world.parallel(model)
     if config.compile:
-        from modelworks.training.compiled import Compiled  # its imports take seconds
+        from modelworks.training.compile import Compiled  # its imports take seconds
 
         called = Compiled(model, data.input.shape, hardware)
     stepper = Stepper(called, optimizer, feed.weights, blank, config, hardware, world, events)
@@ -141,7 +143,7 @@ def train(
         rate, batch = 0.0, np.empty(0, np.int64)
         for batch, (_, inputs, target) in zip(batches, feed.batches(map(world.part, batches)), strict=True):
             rate = rate_of(meter.step)
-            loss = stepper.step(inputs, target, rate, world.least(batch))
+            loss = stepper.step(inputs, target, rate, world.min_rows(batch))
             average.update()
             meter.add(loss, rate, batch)
             steps_due = config.checkpoint_steps and meter.step % config.checkpoint_steps == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelworks.data.packed import SPLIT_NAMES, TEST, TRAIN
+from modelworks.data.splits import SPLIT_NAMES, TEST, TRAIN
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,0 +1,131 @@
+"""Files and folders: locks that a crash left unreadable or behind, and outputs that are not whole."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from modelworks.cli.doctor.finding import Finding, sick, well
+from modelworks.data.dvc_storage import object_cache
+from modelworks.data.dvc_storage.repository import remove_unreadable_lock, unreadable_lock
+from modelworks.locks import locked
+from modelworks.pipeline.stage_store import GRACE_SECONDS, StageStore
+from modelworks.project import Project
+
+__all__ = ["examine"]
+
+
+def examine(project: Project) -> Iterator[Finding]:
+    """What stands below the state folder, the tracking store's, and DVC's."""
+    if unreadable_lock(project):
+        yield sick(
+            "DVC's lock",
+            "its table is unreadable, which blocks DVC for ever",
+            lambda: "an unreadable one was removed" if remove_unreadable_lock(project) else "gone meanwhile",
+        )
+    else:
+        yield well("DVC's lock", "readable")
+    yield _paths("notes of dead runs", _stale_holders(project), _remove_file)
+    yield _paths("leftovers of killed runs", _leftovers(project), _remove_folder)
+    yield _paths("half-made databases", _half_made(project), lambda path: _remove_unfinished(path, project))
+    yield _paths("stage outputs", _damaged(project.stages), _remove_folder, "the next run makes them again")
+    yield _paths("decoded rows", _damaged(project.state, "decoded"), _remove_folder, "the next training makes them")
+    yield _paths("half-brought data", _aside(project.state, ".ingest-*"), _under(project.locks / "data.lock"))
+    yield _paths(
+        "half-fetched versions", _aside(project.state / "versions", ".fetch-*"), _under(project.locks / "versions.lock")
+    )
+    yield _paths("half-written objects", _half_written(project), _under(project.locks / "data.lock", _remove_file))
+
+
+def _paths(what: str, found: Sequence[Path], remove: Callable[[Path], object], then: str = "") -> Finding:
+    if not found:
+        return well(what, "nothing to mend")
+
+    def remedy() -> str:
+        for path in found:
+            remove(path)
+        return f"{len(found)} removed" + (f": {then}" if then else "")
+
+    return sick(what, f"{len(found)} to remove, e.g. {found[0].name}", remedy)
+
+
+def _stale_holders(project: Project) -> list[Path]:
+    """Who holds a pipeline is written beside its lock; a killed run leaves the note, not the lock."""
+    import psutil
+
+    found = []
+    for path in sorted(project.locks.glob("*.holder")):
+        with suppress(FileNotFoundError):  # its run has ended meanwhile
+            named = re.search(r"pid (\d+) on (\S+)", path.read_text(errors="replace"))
+            if named is None or (named[2] == socket.gethostname() and not psutil.pid_exists(int(named[1]))):
+                found.append(path)
+    return found
+
+
+def _leftovers(project: Project) -> list[Path]:
+    folders = [StageStore(project.stages), StageStore(project.state)]
+    return [*folders[0].leftovers(), *folders[1].leftovers("decoded")]
+
+
+def _half_made(project: Project) -> list[Path]:
+    """Folders aside in which a database was being made; a living maker holds the lock."""
+    return [
+        path
+        for home, name in ((project.mlflow, "mlflow.db"), (project.prefect_home, "prefect.db"))
+        for path in sorted(home.glob(f".{name}-*"))
+        if path.is_dir()
+    ]
+
+
+def _remove_unfinished(path: Path, project: Project) -> None:
+    name = path.name[1:].partition("-")[0]
+    with locked(path.with_name(f"{name}.lock"), f"clearing up after {name}"):
+        _remove_folder(path)
+
+
+def _damaged(root: Path, only: str = "[!.]*") -> list[Path]:
+    store = StageStore(root)
+    return [
+        folder
+        for stage in sorted(root.glob(only))
+        for folder in sorted(stage.glob("[!.]*"))
+        if folder.is_dir() and store.state(stage.name, folder.name) == "damaged"
+    ]
+
+
+def _aside(folder: Path, pattern: str) -> list[Path]:
+    """What was on its way when the process was killed."""
+    return sorted(folder.glob(pattern))
+
+
+def _remove_folder(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_file(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _half_written(project: Project) -> list[Path]:
+    """Files that DVC was copying into its cache; one that somebody writes to this minute is no leftover."""
+    found = []
+    for path in sorted(object_cache.cache(project).rglob("*.tmp")):
+        with suppress(FileNotFoundError):  # it has got its name meanwhile
+            if path.stat().st_mtime < time.time() - GRACE_SECONDS:
+                found.append(path)
+    return found
+
+
+def _under(lock: Path, remove: Callable[[Path], None] = _remove_folder) -> Callable[[Path], None]:
+    """Remove while holding the lock that whoever fills such a folder holds."""
+
+    def remove_alone(path: Path) -> None:
+        with locked(lock, "clearing up"):
+            remove(path)
+
+    return remove_alone

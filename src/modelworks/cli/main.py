@@ -1,0 +1,229 @@
+"""The command line. Each verb prints one JSON object with --json and exits with the code of its error."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from modelworks.errors import ModelworksError
+
+__all__ = ["app", "main"]
+
+CTRL_C = 130
+"""The exit code that typer makes of it."""
+
+app = typer.Typer(
+    name="modelworks",
+    help="Versioned data in at one end, a model that earned production out at the other.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # importing what draws boxes around the help would triple its time
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Config = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="a pipeline, e.g. configs/mnist_cnn.yaml", show_default=False)
+]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="override a field, e.g. train.epochs=3")
+]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="a registered model, e.g. mnist-cnn", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object; everything else goes to stderr")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="kept in the journal")]
+Version = Annotated[
+    str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]", help="production by default", show_default=False)
+]
+Number = Annotated[Optional[int], typer.Argument(metavar="[VERSION]", help="by number", show_default=False)]  # noqa: UP045
+Override = Annotated[
+    bool, typer.Option("--override", help="in spite of the gate, or of other libraries; needs --reason, is journalled")
+]
+
+
+@app.command()
+def run(config: Config, overrides: Overrides = [], json: Json = False) -> None:  # noqa: B006  # typer copies it
+    """Bring a pipeline up to date: do only what changed, resume what was cut off."""
+    from modelworks.cli.run import run as verb
+
+    verb(config, overrides, as_json=json)
+
+
+@app.command()
+def why(
+    target: Annotated[str, typer.Argument(metavar="CONFIG|MODEL", help="a config, or a model to explain a verdict")],
+    version: Annotated[Optional[int], typer.Argument(help="of the model; the newest by default")] = None,  # noqa: UP045  # typer reads it
+    overrides: Overrides = [],  # noqa: B006
+    json: Json = False,
+) -> None:
+    """Say what a run would do and which ingredient changed; or why the gate said what it said about a version."""
+    from modelworks.cli.why import why as verb
+
+    verb(target, version, overrides, as_json=json)
+
+
+@app.command()
+def promote(
+    model: Model,
+    version: Annotated[Optional[int], typer.Argument(help="the newest that the gate accepted, by default")] = None,  # noqa: UP045
+    reason: Reason = "",
+    override: Override = False,
+    json: Json = False,
+) -> None:
+    """Make a version production, after it was loaded in a fresh process and said what it said before."""
+    from modelworks.cli.production import promote as verb
+
+    verb(model, version, reason, override=override, as_json=json)
+
+
+@app.command()
+def rollback(model: Model, reason: Reason = "", override: Override = False, json: Json = False) -> None:
+    """Make the production version before the present one production again."""
+    from modelworks.cli.production import rollback as verb
+
+    verb(model, reason, override=override, as_json=json)
+
+
+@app.command()
+def history(
+    model: Model,
+    at: Annotated[
+        str,
+        typer.Option(
+            "--at", metavar="TIME", help="what was production then, e.g. 2026-11-22T14:00: UTC, unless it has a zone"
+        ),
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Every move of production: when, from, to, verdict, who and why."""
+    from modelworks.cli.production import history as verb
+
+    verb(model, at, as_json=json)
+
+
+@app.command()
+def rebuild(
+    model: Version,
+    version: Number = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="refuse at once when the libraries are not those of the record")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Make a version again from its record alone and compare it, tensor by tensor and prediction by prediction."""
+    from modelworks.cli.rebuild import rebuild as verb
+
+    verb(model, version, strict=strict, as_json=json)
+
+
+@app.command()
+def trace(
+    model: Version = "",
+    version: Number = None,
+    row: Annotated[
+        str, typer.Option("--row", metavar="ID", help="instead of a version: who was trained on this row")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Say where a version comes from, from its source to production; or which versions were trained on a row."""
+    from modelworks.cli.trace import trace as verb
+
+    verb(model, version, row, as_json=json)
+
+
+@app.command()
+def forget(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="of rows, or their beginnings", show_default=False)],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="kept in forgotten.json")] = "",
+    json: Json = False,
+) -> None:
+    """Leave rows out of every data version from the next one on."""
+    from modelworks.cli.forget import forget as verb
+
+    verb(ids, reason, as_json=json)
+
+
+@app.command()
+def up(
+    mlflow_port: Annotated[int, typer.Option(help="of MLflow's pages")] = 5000,
+    prefect_port: Annotated[int, typer.Option(help="of Prefect's pages")] = 4200,
+    json: Json = False,
+) -> None:
+    """Serve the MLflow and Prefect pages and run what is scheduled, until Ctrl-C."""
+    from modelworks.servers.up import up as verb
+
+    verb(mlflow_port, prefect_port, as_json=json)
+
+
+@app.command()
+def serve(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]", help="production by default", show_default=False)
+    ],
+    host: Annotated[str, typer.Option(help="beyond loopback only with token, hosts and origins set")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 for any that is free")] = 5001,
+    json: Json = False,
+) -> None:
+    """Serve a version's predictions over HTTP, its bytes verified before, until Ctrl-C."""
+    from modelworks.servers.serve import serve as verb
+
+    verb(model, host, port, as_json=json)
+
+
+@app.command()
+def doctor(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be mended, and change nothing")] = False,
+    json: Json = False,
+) -> None:
+    """Check the installation, the stores and what a crash left behind; mend what is safe to mend."""
+    from modelworks.cli.doctor.doctor import doctor as verb
+
+    verb(dry_run=dry_run, as_json=json)
+
+
+def main() -> None:
+    """Run the command line; turn every error of ours, and what stops it, into a message and an exit code."""
+    from modelworks.errors import Interrupted, ModelworksError
+    from modelworks.process import spare_imported_garbage
+    from modelworks.servers.no_proxy import spare_this_machine
+
+    signal.signal(signal.SIGTERM, _stop)
+    spare_imported_garbage()
+    spare_this_machine(os.environ)
+    # What our own code has to say meanwhile; Prefect keeps the rest from the console.
+    logging.getLogger("modelworks").addHandler(logging.StreamHandler())
+    try:
+        app()
+    except ModelworksError as error:
+        _fail(error)
+    except Exception:  # our own bug: the traceback is for us, and no secret is in it
+        from modelworks.redaction import redacted
+
+        sys.stderr.write(redacted(traceback.format_exc()))
+        sys.exit(1)
+    except SystemExit as end:
+        if end.code == CTRL_C:
+            _fail(Interrupted(signal.SIGINT))
+        raise
+
+
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    """Unwind as from any error. During the flow Prefect answers SIGTERM first, and passes it on to here."""
+    from modelworks.errors import Interrupted
+
+    raise Interrupted(number)
+
+
+def _fail(error: ModelworksError) -> NoReturn:
+    from modelworks.cli.output import print_error
+
+    print_error(error)
+    sys.exit(error.exit_code)

@@ -1,0 +1,119 @@
+"""`modelworks run`: nothing when nothing changed, else the training flow under a Prefect server."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from modelworks.cli.output import print_json, print_summary
+from modelworks.config import run_config as configuration
+from modelworks.errors import BadInput, Refused, Unavailable
+from modelworks.evaluation import evaluate
+from modelworks.pipeline.plan import STAGES
+from modelworks.pipeline.status import pipeline_status
+from modelworks.project import Project
+from modelworks.redaction import without_password
+from modelworks.registry.tracking.stale_runs import close_when_done
+from tasks.display import make_display
+from tasks.summary import summarise
+
+__all__ = ["run"]
+
+FORBIDDEN = (401, 403)
+BUSY = (408, 429)
+"""Statuses of HTTP that are below 500, and yet say nothing against the request."""
+
+
+def run(config: Path, overrides: Sequence[str], *, as_json: bool) -> None:
+    """Bring a pipeline up to date and print what it came to.
+
+    Raises:
+        Refused: the gate did not accept the version; all the rest was done.
+    """
+    started = time.monotonic()
+    project = Project.find()
+    settings = configuration.load(config, overrides)
+    project.enter()
+    project.make_private_folders()
+    found = pipeline_status(project, settings)
+    if found.promotion is not None:
+        outcomes = {"ingest": "verified", **dict.fromkeys(STAGES[1:], "cached")}
+        summary = summarise(found.promotion, outcomes, "", time.monotonic() - started)
+        close_when_done(project, settings.name)
+        print("nothing to do: data, config, code and libraries are those of the version that stands", file=sys.stderr)
+    else:
+        summary = _flow(project, config, overrides, found.reasons)
+    summary["seconds"] = round(time.monotonic() - started, 2)
+    if as_json:
+        print_json(summary)
+    else:
+        print_summary(summary, _links(project, summary))
+    # What a person promoted in spite of the verdict is not refused any more.
+    if summary["verdict"] != "promote" and summary["production"] != summary["version"]:
+        name, version = summary["model"], summary["version"]
+        raise Refused(
+            f"the gate says {summary['verdict']}: {name} version {version} did not become production",
+            f"`modelworks why {name} {version}` says why",
+        )
+
+
+def _flow(
+    project: Project, config: Path, overrides: Sequence[str], reasons: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """Run the flow in this process, against the server that is there or one of our own.
+
+    Raises:
+        BadInput: that server refuses our credentials.
+        Unavailable: it fails, for longer than Prefect's client repeats its requests.
+    """
+    from modelworks.servers.prefect_client import answers, serving_address, start_server
+
+    url = serving_address(project)
+    server = start_server(project) if url is None else None
+    os.environ["PREFECT_API_URL"] = server.url if server else str(url)
+    # The server takes seconds to start; what the stages need is imported meanwhile.
+    with make_display().working("start"):
+        from modelworks.registry.backend.tracking_store import connect
+
+        connect(project)
+        from flows.training import training
+
+        if reasons["validate"]:
+            from modelworks.validation import expectation_suite
+
+            expectation_suite.preload()
+        if server is not None:
+            if reasons["evaluate"] and not answers(server.url):
+                evaluate.preload()
+            server.wait()
+    from httpx import HTTPError, HTTPStatusError
+    from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+
+    try:
+        return training(os.path.relpath(config.resolve(), project.root), list(overrides))
+    except (HTTPError, ConcurrencySlotAcquisitionError) as error:
+        place = without_password(os.environ["PREFECT_API_URL"])
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        answer = error if isinstance(error, HTTPStatusError) else error.__cause__
+        status = answer.response.status_code if isinstance(answer, HTTPStatusError) else None
+        if status in FORBIDDEN:
+            raise BadInput(
+                f"Prefect's server {place} refuses: {reason}",
+                "set PREFECT_API_AUTH_STRING or PREFECT_API_KEY, or ask for the right",
+            ) from error
+        if status is not None and status < 500 and status not in BUSY:
+            raise  # what we asked was wrong: our own bug
+        raise Unavailable(
+            f"Prefect's server {place} fails: {reason}", "see its log, then run again: what is done stays done"
+        ) from error
+
+
+def _links(project: Project, summary: dict[str, Any]) -> dict[str, str]:
+    links = {"MLflow": project.mlflow_page(summary["mlflow_experiment_id"], summary["mlflow_run_id"])}
+    if summary["prefect_flow_run_id"]:
+        links["Prefect"] = project.prefect_page(summary["prefect_flow_run_id"])
+    return {**links, "": "`modelworks up` serves both pages"}

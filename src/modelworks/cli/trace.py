@@ -1,0 +1,127 @@
+"""`modelworks trace`: where a version comes from; or, of a row, which versions were trained on it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from modelworks.cli.output import print_json
+from modelworks.errors import BadInput, Refused
+from modelworks.project import Project
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from modelworks.registry.versions.training_row_index import Holders
+
+__all__ = ["trace"]
+
+SHOWN = 5
+"""Ids that an ambiguous beginning of one is answered with."""
+
+
+def trace(target: str, number: int | None, row: str, *, as_json: bool) -> None:
+    """Print a version's ancestry, or the versions that hold a row.
+
+    Raises:
+        BadInput: neither or both are named, or there is no such version or row.
+        Refused: a production version was trained on a row that is to be forgotten.
+    """
+    from modelworks.registry.backend.tracking_store import connect
+
+    if bool(target) == bool(row):
+        raise BadInput(
+            "trace needs a version or a row, and one of them only",
+            "e.g. modelworks trace mnist-cnn, or modelworks trace --row 1f2e3d",
+        )
+    project = Project.find()
+    project.enter()
+    project.make_private_folders()
+    client = connect(project)
+    if row:
+        _trace_row(client, project, row.lower(), as_json=as_json)
+    else:
+        _trace_version(client, target, number, as_json=as_json)
+
+
+def _trace_version(client: MlflowClient, target: str, number: int | None, *, as_json: bool) -> None:
+    from modelworks.registry.production import audit_queries
+    from modelworks.registry.versions import lineage_graph, provenance_record, queries
+    from modelworks.registry.versions.references import named
+
+    version = named(client, target, number)
+    recorded = provenance_record.read(client, version)
+    production = queries.production(client, version.name)
+    steps = lineage_graph.made(recorded.evaluation, recorded.making)
+    root = lineage_graph.chain(
+        steps, lineage_graph.outcome(version, audit_queries.history(client, version.name), production)
+    )
+    if as_json:
+        print_json(
+            {
+                "model": version.name,
+                "version": version.version,
+                "production": version.version == production,
+                "ancestry": dataclasses.asdict(root),
+                "making": dataclasses.asdict(recorded.making),
+            }
+        )
+    else:
+        print(lineage_graph.tree(root))
+
+
+def _trace_row(client: MlflowClient, project: Project, prefix: str, *, as_json: bool) -> None:
+    from modelworks.data.erasure import forgotten, known
+    from modelworks.registry.versions.training_row_index import trained_on
+
+    here = known(project, prefix)  # refuses what is no id, too
+    found = trained_on(client, project, prefix)
+    marked = {row.id: row for row in forgotten(project) if row.id.startswith(prefix)}
+    row = _the_one(prefix, {*here, *marked}, found)
+    mark = marked.get(row)
+    if as_json:
+        print_json(
+            {
+                "row": row,
+                "data": here.get(row, []),
+                "forgotten": dataclasses.asdict(mark) if mark else None,
+                "versions": [dataclasses.asdict(each) for each in found.holders],
+                "asked": found.asked,
+                "unknown": list(found.unknown),
+            }
+        )
+    else:
+        print("\n".join(_lines(row, here.get(row, []), found)))
+        if mark:
+            print(f"to be forgotten since {mark.when}, by {mark.who}: {mark.reason or 'no reason given'}")
+    holding = [f"{each.model} version {each.version}" for each in found.holders if each.production]
+    if mark and holding:
+        raise Refused(
+            f"{', '.join(holding)} is production and was trained on a row that is to be forgotten",
+            "run its config: the next version is made without the row, and takes its place if the gate accepts it",
+        )
+
+
+def _the_one(prefix: str, full: set[str], found: Holders) -> str:
+    """The row that a prefix means; its first 16 digits when that is all that any version keeps of it.
+
+    Raises:
+        BadInput: there is none, or several.
+    """
+    # What versions keep of an id is the beginning of a full one, or of a row that data/ does not hold any more.
+    rows = sorted(full | {each for each in found.ids if not any(each == known[: len(each)] for known in full)})
+    if len(rows) == 1:
+        return rows[0]
+    if not rows:
+        raise BadInput(f"no row's id begins with {prefix}", "ids are in the column id of data/*/examples.parquet")
+    shown = ", ".join(rows[:SHOWN]) + (", ..." if len(rows) > SHOWN else "")
+    raise BadInput(f"{prefix} is the beginning of {len(rows):,} ids: {shown}", "give more of its digits")
+
+
+def _lines(row: str, data: list[str], found: Holders) -> list[str]:
+    where = f"in data {', '.join(data)}" if data else "in no data set as it stands"
+    lines = [f"row {row}: {where}; {len(found.holders)} of {found.asked} versions were trained on it"]
+    lines += [
+        f"  {each.model} version {each.version}{'  production' if each.production else ''}" for each in found.holders
+    ]
+    return [*lines, *(f"  {each}: not known, modelworks did not register it" for each in found.unknown)]

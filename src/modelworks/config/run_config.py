@@ -1,0 +1,155 @@
+"""One YAML file is one complete pipeline: load it, override it, and say every mistake at once.
+
+Each component keeps its own section class beside its code; this file only composes them.
+`python -m modelworks.config` prints the JSON Schema that editors read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from modelworks.bounds import Bounds, ByKind
+from modelworks.config.error_messages import in_words
+from modelworks.config.yaml_document import Document
+from modelworks.data.sources import SourceConfig
+from modelworks.data.splits import SplitConfig
+from modelworks.errors import BadInput
+from modelworks.evaluation.config import EvaluateConfig, GateConfig
+from modelworks.models.config import ModelConfig
+from modelworks.training.config import AugmentConfig, ComputeConfig, TrainConfig
+from modelworks.validation.config import ChecksConfig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["RunConfig", "ScheduleConfig", "json_schema", "load"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """When `modelworks up` runs this pipeline by itself; runs never overlap."""
+
+    cron: str
+    """Five fields, as in crontab: minute, hour, day of month, month, day of week."""
+    timezone: str = "UTC"
+    """An IANA name. Daylight saving skips or repeats hours: UTC does not."""
+
+    def __post_init__(self) -> None:
+        from datetime import datetime
+        from zoneinfo import ZoneInfo
+
+        from cronsim import CronSim, CronSimError
+
+        try:
+            zone = ZoneInfo(self.timezone)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"timezone {self.timezone!r} is not an IANA name such as UTC or Europe/Berlin") from None
+        try:
+            CronSim(self.cron, datetime.now(zone))
+        except CronSimError as error:
+            raise ValueError(f"cron {self.cron!r}: {str(error).lower()}; five fields, e.g. '0 2 * * *'") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A whole pipeline."""
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = {
+        "extra": "forbid",
+        "allow_inf_nan": False,
+        "use_attribute_docstrings": True,
+    }
+
+    name: Annotated[str, Bounds(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+    """The registered model's name: lower-case words joined by dashes."""
+    source: Annotated[SourceConfig, ByKind()]
+    """Where the data comes from."""
+    split: SplitConfig = field(default_factory=SplitConfig)
+    """Which rows are trained on and which are held back."""
+    checks: ChecksConfig = field(default_factory=ChecksConfig)
+    """What the data must satisfy before anything is trained on it."""
+    model: Annotated[ModelConfig, ByKind()]
+    """The architecture."""
+    train: TrainConfig
+    """How its weights are found."""
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    """What the training runs on."""
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    """How the test rows are scored."""
+    gate: GateConfig
+    """What a version must reach to become production."""
+    schedule: ScheduleConfig | None = None
+    """Leave out for a pipeline that only runs when asked."""
+
+    def __post_init__(self) -> None:
+        held, read = self.source.modality, self.model.modality
+        if held != read:
+            raise ValueError(
+                f"model.kind {self.model.kind} reads {read}s, but source.kind {self.source.kind} holds {held}s"
+            )
+
+        if read != "image" and self.train.augment != AugmentConfig():
+            raise ValueError(f"train.augment varies images, but source.kind {self.source.kind} holds {held}s")
+        if read != "text" and self.train.batch_tokens:
+            raise ValueError(f"train.batch_tokens counts tokens, but source.kind {self.source.kind} holds {held}s")
+        if self.train.compile and max(self.compute.processes, self.compute.workers) > 1:
+            raise ValueError("train.compile is for a training in one process")
+
+    def section(self, *names: str) -> dict[str, Any]:
+        """The named sections as JSON values, under their names."""
+        return {name: _plain(getattr(self, name)) for name in names}
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The pipeline in a YAML file, with `section.key=value` overrides.
+
+    Raises:
+        BadInput: every mistake found, each with its place and a suggestion.
+    """
+    document = Document.read(path)
+    for assignment in overrides:
+        document.override(assignment)
+    return _build(document)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a config file."""
+    from pydantic import TypeAdapter
+
+    schema = TypeAdapter(RunConfig).json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _build(document: Document) -> RunConfig:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        text = json.dumps(document.values, default=str)
+    except (TypeError, ValueError) as error:  # a key that is no text, or an alias inside its own anchor
+        raise BadInput(f"{document.path}: {error}", "write plain keys, and let no alias contain itself") from None
+    errors: Iterable[Mapping[str, Any]] = ()
+    try:
+        # Strict JSON: "8" is no number and 1 is not true, but a list is a tuple and an integer is a float.
+        config = TypeAdapter(RunConfig).validate_json(text, strict=True)
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+    mistakes = in_words(document, RunConfig, errors)
+    if not mistakes:
+        return config
+    if len(mistakes) > 1:
+        mistakes = [f"{document.path}: {len(mistakes)} mistakes", *(f"  {each}" for each in mistakes)]
+    raise BadInput("\n".join(mistakes), "configs/schema.json describes every field")
+
+
+def _plain(value: Any) -> Any:  # a section class or a value in one
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value

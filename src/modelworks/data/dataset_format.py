@@ -1,0 +1,159 @@
+"""The stored form of a data set: plain Parquet, one row per example, the same bytes on every machine.
+
+`examples.parquet` has `id` (SHA-256 of the content, hex), `label` (class name), the content column (`image`:
+encoded bytes, or `text`), an optional official `split`, and whatever else the source knew. `dataset.json` says
+what it is. pandas, DuckDB and Hugging Face datasets open it as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from modelworks.atomic_files import write_json
+from modelworks.data.dvc_storage import object_cache
+from modelworks.errors import BadInput, Corrupt, Overtaken
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from modelworks.data.sources.base import Examples
+
+__all__ = ["confirm", "describe", "read", "refuse_strangers", "stream", "write"]
+
+
+FILES = ("dataset.json", "examples.parquet")
+
+
+def write(
+    folder: Path, name: str, source: dict[str, Any], examples: Examples, forgotten: frozenset[str] = frozenset()
+) -> None:
+    """Pack the examples into a folder, without the rows whose ids are to be forgotten."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    content = examples.columns[examples.modality]
+    table = pa.table({"id": _ids(content), **examples.columns})
+    rows = table.num_rows
+    if forgotten:
+        table = table.filter(pa.array([each not in forgotten for each in table["id"].to_pylist()], pa.bool_()))
+    left_out = rows - table.num_rows
+    # What no codec, thread count or allocator decides: fixed versions, level, row groups and no hidden metadata.
+    pa.parquet.write_table(
+        table.replace_schema_metadata(None),
+        folder / "examples.parquet",
+        compression="zstd",
+        compression_level=9,
+        row_group_size=1000,
+        use_dictionary=False,
+        version="2.6",
+        data_page_version="2.0",
+        write_page_checksum=True,
+        store_schema=False,
+    )
+    counts = {entry["values"]: entry["counts"] for entry in table["label"].value_counts().to_pylist()}
+    counts.pop(None, None)
+    write_json(
+        folder / "dataset.json",
+        {
+            "name": name,
+            "modality": examples.modality,
+            "classes": {label: counts[label] for label in sorted(counts)},
+            "rows": table.num_rows,
+            **({"forgotten": left_out} if left_out else {}),
+            "source": {**source, "sha256": examples.source_digest, **examples.details},
+            "licence": examples.licence,
+        },
+    )
+
+
+def refuse_strangers(data: Path, paths: Iterable[str]) -> None:
+    """Of files below data/ that are to make way, let none be lost that cannot be made again.
+
+    Raises:
+        BadInput: one is not part of a packed data set.
+    """
+    for path in paths:
+        if path.count("/") != 1 or path.partition("/")[2] not in FILES:
+            raise BadInput(
+                f"{data / path} would be lost: it is not what data.dvc pins, and data/ holds nothing else",
+                "move it elsewhere and run again",
+            )
+
+
+def confirm(folder: Path, digest: str) -> None:
+    """Make sure that a data set is that version: what was just read of it then was, too.
+
+    Raises:
+        Overtaken: the data set is another by now.
+    """
+    try:
+        found = object_cache.listing_digest(object_cache.subtree(folder))
+    except FileNotFoundError:  # it is being replaced
+        found = ""
+    if found != digest:
+        raise Overtaken(
+            f"{folder} is no longer the version that this run began with",
+            "another run has brought a newer one, or its files were changed: run again",
+        )
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """The content of dataset.json.
+
+    Raises:
+        Corrupt: it is missing or not what `write` wrote.
+    """
+    try:
+        description = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Corrupt(
+            f"{folder / 'dataset.json'} cannot be read: {error}", "delete the folder and run again"
+        ) from error
+    assert isinstance(description, dict)
+    return description
+
+
+def read(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The examples, page checksums compared; `columns` that the data set does not have are left out.
+
+    Raises:
+        Corrupt: the file is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        with pa.parquet.ParquetFile(folder / "examples.parquet", page_checksum_verification=True) as file:
+            known = set(file.schema_arrow.names)
+            return file.read([name for name in columns if name in known] if columns is not None else None)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise Corrupt(f"{folder / 'examples.parquet'}: {error}", "delete the folder and run again") from error
+
+
+def stream(folder: Path, columns: Sequence[str], rows: int = 4096) -> Iterator[pa.RecordBatch]:
+    """The examples in order, some rows at a time: memory stays flat however many there are.
+
+    Raises:
+        Corrupt: the file is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        with pa.parquet.ParquetFile(folder / "examples.parquet", page_checksum_verification=True) as file:
+            for group in range(file.num_row_groups):  # asked for all of them at once, pyarrow keeps the whole file
+                yield from file.iter_batches(rows, row_groups=[group], columns=list(columns))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise Corrupt(f"{folder / 'examples.parquet'}: {error}", "delete the folder and run again") from error
+
+
+def _ids(content: pa.Array) -> list[str]:
+    values = (value.as_py() for value in content)
+    return [
+        hashlib.sha256(value if isinstance(value, bytes) else (value or "").encode()).hexdigest() for value in values
+    ]

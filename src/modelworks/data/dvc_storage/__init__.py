@@ -1,0 +1,1 @@
+"""Where DVC keeps the data: the cache, the remotes and data.dvc."""

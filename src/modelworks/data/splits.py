@@ -1,0 +1,61 @@
+"""Which rows train, validate and test: the `split:` section of a config, and the split of each row."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from modelworks.bounds import Bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+__all__ = ["QUARANTINED", "SPLIT_NAMES", "TEST", "TRAIN", "VALIDATION", "SplitConfig", "assign_splits"]
+
+TRAIN, VALIDATION, TEST, QUARANTINED = 0, 1, 2, -1
+SPLIT_NAMES = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """Shares of the rows, drawn by a hash of each row's content: stable as the data grows.
+
+    An official `split` column is honoured instead; validation rows are then drawn from its training rows
+    unless it names some itself.
+    """
+
+    validation: Annotated[float, Bounds(ge=0, lt=1)] = 0.05
+    """Watched while training."""
+    test: Annotated[float, Bounds(gt=0, lt=1)] = 0.2
+    """Judged by the gate, never trained on."""
+    salt: str = "modelworks"
+    """Another salt is another draw."""
+
+    def __post_init__(self) -> None:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test together leave nothing to train on")
+
+
+def assign_splits(ids: Sequence[str], official: Sequence[str] | None, split: SplitConfig) -> np.ndarray:
+    """The split of each row, int8: TRAIN, VALIDATION or TEST.
+
+    A function of the content alone: an example keeps its split as the data grows, duplicates fall on one side,
+    and no later version trains on an earlier version's test rows.
+    """
+    import numpy as np
+
+    salt = split.salt.encode()
+    draws = np.frombuffer(
+        b"".join(hashlib.sha256(salt + each.encode()).digest()[:8] for each in ids), dtype=">u8"
+    ).astype(np.float64) / float(2**64)
+    if official is None:
+        return np.select([draws < split.test, draws < split.test + split.validation], [TEST, VALIDATION], TRAIN).astype(
+            np.int8
+        )
+    codes = np.array([SPLIT_NAMES.index(name) for name in official], dtype=np.int8)
+    if not (codes == VALIDATION).any():
+        codes[(codes == TRAIN) & (draws < split.validation)] = VALIDATION
+    return codes

@@ -1,0 +1,1 @@
+"""The gate: findings and the decision."""

@@ -1,0 +1,64 @@
+"""What answering costs: the size of a saved model, and how long one row takes."""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+from typing import TYPE_CHECKING
+
+from modelworks.evaluation.gate.findings import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from modelworks.evaluation.config import BudgetConfig
+    from modelworks.records import TrainedModel
+
+__all__ = ["judge", "latency_ms", "size_mb"]
+
+ROWS, WARM_UP = 50, 5
+
+
+def judge(trained: TrainedModel, budgets: BudgetConfig) -> Iterator[Finding]:
+    """A finding for each budget that is set."""
+    if budgets.size_mb is not None:
+        size = size_mb(trained.model_folder)
+        yield Finding(
+            name="size",
+            found=f"{size:.3g} MB",
+            demanded=f"at most {budgets.size_mb:g} MB",
+            decision="promote" if size <= budgets.size_mb else "keep",
+        )
+    if budgets.latency_ms is not None:
+        latency = latency_ms(trained)
+        yield Finding(
+            name="latency",
+            found=f"{latency:.3g} ms a row, the median of {ROWS} on the CPU",
+            demanded=f"at most {budgets.latency_ms:g} ms",
+            decision="promote" if latency <= budgets.latency_ms else "keep",
+        )
+
+
+def size_mb(folder: Path) -> float:
+    """Megabytes (10^6 bytes) of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+
+def latency_ms(trained: TrainedModel) -> float:
+    """Milliseconds that a saved model takes for one test row on its own, from content to probabilities: the median.
+
+    Raises:
+        Corrupt: the model or its data are damaged.
+    """
+    from modelworks.evaluation import inference
+
+    model = inference.load(trained.model_folder)
+    contents = inference.held_out(trained.report).contents
+    taken = []
+    for turn in range(WARM_UP + ROWS):
+        place = turn % len(contents)
+        started = time.perf_counter()
+        model.probabilities(contents[place : place + 1])
+        taken.append(1000 * (time.perf_counter() - started))
+    return median(taken[WARM_UP:])

@@ -1,0 +1,1 @@
+"""Rows of the test set that resemble rows of the training set."""

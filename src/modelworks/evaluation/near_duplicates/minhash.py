@@ -1,0 +1,115 @@
+"""How many of their letters' sequences two texts share.
+
+A text is the set of its sequences of five bytes, in lower case and with single spaces. MinHash estimates from a few
+numbers how much of two such sets is common (Jaccard index; Broder 1997, doi:10.1109/SEQUEN.1997.666900); texts that
+may share enough are compared exactly.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from modelworks.evaluation.near_duplicates.lsh import neighbours
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["alike", "minhashes", "similarity"]
+
+LENGTH = 5
+HASHES, BANDS = 32, 8
+"""Four hashes a band: of texts that share 80 %, 99 % meet in a band; of those that share 30 %, 6 %."""
+LIKENESS = 0.8
+DIFFERING = 16
+"""Hashes of 32 that may differ before the exact comparison: texts that share 80 % differ in 6 on average."""
+PARTNERS = 3
+AT_ONCE = 1_000_000
+"""Bytes of text worked on together."""
+
+
+def alike(
+    ours: Sequence[str], theirs: Sequence[str]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Pairs of texts that are nearly the same: places in ours, places in theirs, the share that is common."""
+    left_hashes, right_hashes = minhashes(ours), minhashes(theirs)
+
+    def distance(left: npt.NDArray[np.int64], right: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        differing: npt.NDArray[np.int64] = (left_hashes[left] != right_hashes[right]).sum(axis=1)
+        return differing
+
+    left, right = neighbours(_bands(left_hashes), _bands(right_hashes), distance, limit=DIFFERING, most=PARTNERS)
+    likeness = np.array(
+        [similarity(ours[one], theirs[other]) for one, other in zip(left, right, strict=True)], dtype=np.float32
+    )
+    close = likeness >= LIKENESS
+    return left[close], right[close], likeness[close]
+
+
+def similarity(one: str, other: str) -> float:
+    """The share of both texts' sequences that they have in common."""
+    left, right = (
+        {raw[start : start + LENGTH] for start in range(len(raw) - LENGTH + 1)} for raw in map(_plain, (one, other))
+    )
+    return len(left & right) / len(left | right)
+
+
+def minhashes(texts: Sequence[str]) -> npt.NDArray[np.uint32]:
+    """(n, 32): the least of each hash function over a text's sequences."""
+    seeds = np.random.default_rng(0).integers(2**64, size=HASHES, dtype=np.uint64) | np.uint64(1)
+    found = np.empty((len(texts), HASHES), dtype=np.uint32)
+    done = 0
+    for parts in _chunks(texts):
+        lengths = np.array([len(part) for part in parts])
+        starts = np.cumsum(lengths) - lengths
+        hashes = _sequences(np.frombuffer(b"".join(parts), dtype=np.uint8), starts + lengths)
+        for place, seed in enumerate(seeds):
+            # Odd multiples of a number mix upwards: the upper half is the hash.
+            values = ((hashes * seed) >> np.uint64(32)).astype(np.uint32)
+            values[hashes == 0] = np.iinfo(np.uint32).max
+            found[done : done + len(parts), place] = np.minimum.reduceat(values, starts)
+        done += len(parts)
+    return found
+
+
+def _sequences(raw: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    """A hash of the five bytes from each place on; 0 where a text ends before that."""
+    word = np.zeros(len(raw), dtype=np.uint64)
+    for offset in range(LENGTH):
+        word[: len(raw) - offset] |= raw[offset:].astype(np.uint64) << np.uint64(8 * offset)
+    # The finalizer of SplitMix64 (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195).
+    word += np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        word = (word ^ (word >> np.uint64(shift))) * np.uint64(factor)
+    word ^= word >> np.uint64(31)
+    for offset in range(1, LENGTH):
+        word[ends - offset] = 0
+    return word
+
+
+def _bands(hashes: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
+    """(n, 8): one number for each four hashes."""
+    grouped = hashes.astype(np.uint64).reshape(-1, BANDS, HASHES // BANDS)
+    factors = np.random.default_rng(1).integers(2**64, size=HASHES // BANDS, dtype=np.uint64) | np.uint64(1)
+    bands: npt.NDArray[np.uint64] = (grouped * factors).sum(axis=2, dtype=np.uint64)
+    return bands
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[list[bytes]]:
+    parts: list[bytes] = []
+    size = 0
+    for text in texts:
+        parts.append(_plain(text))
+        size += len(parts[-1])
+        if size > AT_ONCE:
+            yield parts
+            parts, size = [], 0
+    if parts:
+        yield parts
+
+
+def _plain(text: str) -> bytes:
+    """Lower case, single spaces, and at least one sequence long."""
+    return " ".join(text.lower().split()).encode().ljust(LENGTH)

@@ -1,0 +1,143 @@
+"""The verdict as one page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from modelworks.evaluation.reports import html
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from modelworks.evaluation.gate.prediction_churn import Broken
+    from modelworks.evaluation.gate.slices import Slice
+    from modelworks.records import Verdict
+
+__all__ = ["render"]
+
+MOST = 40
+"""Slices in the table."""
+
+BODY = """\
+<p style="margin-top: .8rem"><span class="badge {{ colour }}">{{ verdict.decision }}</span></p>
+<h2>Checks</h2>
+<div class="scroll"><table>
+<tr><th></th><th>what</th><th>found</th><th>demanded</th></tr>
+{%- for check in verdict.checks %}
+<tr><td class="{{ "promote" if check.passed else "keep" }}">{{ "passed" if check.passed else "failed" }}</td>
+<td>{{ check.name }}</td><td>{{ check.found }}</td><td>{{ check.demanded }}</td></tr>
+{%- endfor %}
+</table></div>
+{%- if verdict.remarks %}
+<ul>{% for remark in verdict.remarks %}<li>{{ remark }}</li>{% endfor %}</ul>
+{%- endif %}
+{%- if changes %}
+<h2>What changes for users</h2>
+<div class="share">
+{%- for name in ("fixed", "broken", "otherwise") if changes[name] %}
+<i class="{{ name }}" style="width: {{ "%.2f" % (100 * changes[name] / changes.rows) }}%"></i>
+{%- endfor %}
+</div>
+<table>
+<tr><th></th><th class="number">test rows</th><th class="number">share</th></tr>
+{%- for name, words in kinds.items() %}
+<tr><td><span class="key {{ name }}"></span>{{ words }}</td><td class="number">{{ "{:,}".format(changes[name]) }}</td>
+<td class="number">{{ "%.2f" % (100 * changes[name] / changes.rows) }} %</td></tr>
+{%- endfor %}
+<tr><td>answered differently (churn)</td>
+<td class="number">{{ "{:,}".format(changes.fixed + changes.broken + changes.otherwise) }}</td>
+<td class="number">{{ "%.2f" % (100 * changes.churn) }} %</td></tr>
+</table>
+{%- endif %}
+{%- if pictures %}
+<div class="side">
+{%- for name, data in pictures.items() %}
+<img alt="{{ name }}" src="{{ data }}">
+{%- endfor %}
+</div>
+{%- endif %}
+{%- if images %}
+<img alt="Newly wrong" src="{{ images }}">
+{%- endif %}
+{%- for by, slices in columns.items() %}
+<h2>By {{ by }}</h2>
+<div class="scroll"><table>
+<tr><th>{{ by }}</th><th class="number">rows</th><th class="number">right</th>
+{%- if changes %}<th class="number">version {{ verdict.opponent }}</th><th class="number">difference</th>
+<th class="number">interval</th><th class="number">fixed</th><th class="number">broken</th>{% endif %}</tr>
+{%- for each in slices[:most] %}
+<tr><td class="text">{{ each.value }}</td><td class="number">{{ "{:,}".format(each.rows) }}</td>
+<td class="number">{{ "%.4f" % each.accuracy }}</td>
+{%- if changes %}<td class="number">{{ "%.4f" % each.opponent }}</td>
+<td class="number">{{ "%+.4f" % (each.accuracy - each.opponent) }}</td>
+<td class="number">{% if each.difference %}{{ "%+.4f" % each.difference.low }} to {{ "%+.4f" % each.difference.high }}
+{%- else %}too few rows{% endif %}</td>
+<td class="number">{{ each.fixed }}</td><td class="number">{{ each.broken }}</td>{% endif %}</tr>
+{%- endfor %}
+</table></div>
+{%- if slices|length > most %}<p>and {{ "{:,}".format(slices|length - most) }} more in verdict.json</p>{% endif %}
+{%- endfor %}
+{%- if broken %}
+<h2>Newly wrong</h2>
+<div class="scroll"><table>
+<tr><th>row</th><th>text</th><th>is, and was taken for</th><th>now taken for</th>
+<th class="number">sure</th></tr>
+{%- for each in broken %}
+<tr><td><code>{{ each.id[:12] }}</code></td><td class="text">{{ texts[loop.index0] }}</td>
+<td class="right">{{ each.label }}</td><td class="wrong">{{ each.candidate }}</td>
+<td class="number">{{ "%.1f" % (100 * each.sure) }} %</td></tr>
+{%- endfor %}
+</table></div>
+{%- endif %}
+"""
+
+KINDS = {
+    "fixed": "wrong before, right now",
+    "broken": "right before, wrong now",
+    "otherwise": "wrong before and now, in another way",
+}
+COLOURS = {"promote": "promote", "keep": "keep", "not enough evidence": "open"}
+
+
+def render(
+    verdict: Verdict,
+    slices: Sequence[Slice],
+    broken: Sequence[Broken],
+    texts: Sequence[str],
+    images: Path | None,
+    pictures: Mapping[str, Path],
+) -> str:
+    """The page.
+
+    Args:
+        verdict: with its checks, remarks and changes.
+        slices: of every column.
+        broken: texts that are newly wrong, as rows.
+        texts: of each of them.
+        images: a PNG file of the images that are newly wrong.
+        pictures: further PNG files by name. All of them become part of the page.
+    """
+    version = verdict.version
+    columns: dict[str, list[Slice]] = {}
+    for each in slices:
+        columns.setdefault(each.by, []).append(each)
+    against = f"against version {verdict.opponent}, both asked the same" if verdict.opponent else "on its own, over"
+    values: dict[str, Any] = {
+        "verdict": verdict,
+        "colour": COLOURS[verdict.decision],
+        "changes": verdict.changes,
+        "kinds": KINDS,
+        "columns": columns,
+        "most": MOST,
+        "broken": broken,
+        "texts": texts,
+        "images": html.embedded(images) if images else "",
+        "pictures": {name: html.embedded(path) for name, path in pictures.items()},
+    }
+    return html.fill(
+        BODY,
+        title=f"{version.name} version {version.version}: the gate's verdict",
+        subtitle=f"Judged {against} {version.evaluation.rows:,} test rows",
+        **values,
+    )

@@ -1,0 +1,1 @@
+"""Preprocessed arrays, and the batches drawn from them."""

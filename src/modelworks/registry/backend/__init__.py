@@ -1,0 +1,1 @@
+"""The tracking store: connections, schemas, errors, pagination."""

@@ -1,0 +1,1 @@
+"""Locks that keep promotions and registrations apart."""

@@ -1,0 +1,1 @@
+"""Model packages: built, signed, checked, uploaded and served."""

@@ -1,0 +1,146 @@
+"""What a package consists of: its listing, and whether what lies in the store, or was fetched, is that."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelworks.digest import folder_digests, json_digest
+from modelworks.errors import Corrupt, Unavailable
+from modelworks.registry.packaging.allowed_layout import check_names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlflow import MlflowClient
+
+__all__ = [
+    "EVIDENCE",
+    "FILES",
+    "MLFLOW_OWN",
+    "WAY_OUT",
+    "check_evidence_sizes",
+    "check_kept",
+    "check_listing",
+    "check_stored",
+    "read_listing",
+    "verify",
+]
+
+EVIDENCE = "package"
+"""Folder of the run's artifacts: `files.json` (size and SHA-256 of each file of the package) and the probe."""
+FILES = "files.json"
+WAY_OUT = "restore the artifact store from a backup, or promote another version"
+MLFLOW_OWN = "registered_model_meta"
+"""Written by MLflow into whatever it loads by a models:/ address; never executed."""
+LARGEST_EVIDENCE = 2**28
+"""Bytes of a file of evidence: a few test rows, a listing, a signature."""
+
+
+def read_listing(path: Path) -> dict[str, Any]:
+    """The listing that `log` kept.
+
+    Raises:
+        Corrupt: it cannot be read.
+    """
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise Corrupt(f"{path.name}, the listing of the package's files, cannot be read: {error}", WAY_OUT) from error
+
+
+def check_listing(listing: Mapping[str, Any], digest: str) -> None:
+    """Compare a listing with the digest in the version's tag, and refuse names that no package has.
+
+    Raises:
+        Corrupt: it is not the one that the version was registered with.
+    """
+    if json_digest(listing) != digest:
+        raise Corrupt(f"{FILES}, the package's listing, is not the one the version was registered with", WAY_OUT)
+    check_names(listing)
+
+
+def check_evidence_sizes(client: MlflowClient, run_id: str) -> None:
+    """Refuse evidence that is too large to be any: before it is fetched.
+
+    Raises:
+        Corrupt: it is.
+    """
+    for each in client.list_artifacts(run_id, EVIDENCE):
+        if (each.file_size or 0) > LARGEST_EVIDENCE:
+            raise Corrupt(f"{each.path} is larger than any evidence that was kept with a version", WAY_OUT)
+
+
+def check_stored(client: MlflowClient, address: str, listing: Mapping[str, Any]) -> None:
+    """Compare names and sizes of what lies in the artifact store with a listing: before anything is fetched.
+
+    Raises:
+        Corrupt: a file has another size, is missing, or is one too many.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    store = get_artifact_repository(address, tracking_uri=client.tracking_uri)
+    found: dict[str, Any] = {}
+    folders = [""]
+    while folders:
+        for each in store.list_artifacts(folders.pop() or None):
+            if not each.is_dir:
+                # Some stores name no size: then the digest alone will tell.
+                size = each.file_size if each.file_size is not None else listing.get(each.path, {}).get("size")
+                found[each.path] = {"size": size}
+            elif any(name.startswith(f"{each.path}/") for name in listing):
+                folders.append(each.path)
+            else:
+                raise Corrupt(f"the package is not what was registered: {each.path} was never part of it", WAY_OUT)
+    _compare(found, {name: {"size": value["size"]} for name, value in listing.items()})
+
+
+def check_kept(client: MlflowClient, address: str, sent: Path) -> None:
+    """Compare every byte of a folder that was sent to the artifact store with what lies there now.
+
+    Raises:
+        Unavailable: it is not what was sent; sent again, it may be.
+    """
+    from mlflow.artifacts import download_artifacts
+
+    with tempfile.TemporaryDirectory() as aside:
+        kept = Path(download_artifacts(artifact_uri=address, dst_path=aside, tracking_uri=client.tracking_uri))
+        found, wanted = folder_digests(kept), folder_digests(sent)
+        try:
+            _compare({name: found[name] for name in wanted if name in found}, wanted)
+        except Corrupt as error:
+            raise Unavailable(
+                f"{client.tracking_uri} did not keep what it was sent: {error.message}", "run again: it is sent again"
+            ) from error
+
+
+def verify(folder: Path, digest: str, listing: Mapping[str, Any]) -> None:
+    """Compare a fetched package with its listing, and the listing with the digest in the version's tag.
+
+    From outside, before MLflow reads anything in it: a planted compiled file or another serving file would run
+    before any check inside could.
+
+    Raises:
+        Corrupt: a file differs, is missing, or is one too many.
+    """
+    check_listing(listing, digest)
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            raise Corrupt(f"the package holds a symbolic link: {name}", WAY_OUT)
+        if not path.is_dir() and path.stat().st_nlink > 1:
+            raise Corrupt(f"the package holds a hard link, a file with another name elsewhere: {name}", WAY_OUT)
+        if not path.is_dir() and not path.is_file():
+            raise Corrupt(f"the package holds something that is no file: {name}", WAY_OUT)
+    _compare({name: value for name, value in folder_digests(folder).items() if name != MLFLOW_OWN}, listing)
+
+
+def _compare(found: Mapping[str, Any], listing: Mapping[str, Any]) -> None:
+    for name in sorted({*found, *listing}):
+        if found.get(name) != listing.get(name):
+            fault = (
+                "is missing" if name not in found else "was never part of it" if name not in listing else "was changed"
+            )
+            raise Corrupt(f"the package is not what was registered: {name} {fault}", WAY_OUT)

@@ -1,0 +1,102 @@
+"""An evaluated model in the tracking store: its package, the listing of its files, and a probe."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelworks.atomic_files import write_json
+from modelworks.digest import folder_digests, json_digest
+from modelworks.fault_injection import fault_point
+from modelworks.registry.backend.error_mapping import is_remote, said_clearly
+from modelworks.registry.packaging import build, integrity, signing
+from modelworks.registry.packaging.allowed_layout import check_form, check_names
+from modelworks.registry.packaging.integrity import EVIDENCE, FILES
+from modelworks.registry.verification import golden_predictions
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from modelworks.records import Evaluation
+
+__all__ = ["Package", "log"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A package in the tracking store."""
+
+    model_id: str
+    source: str
+    """What a model version names as its origin."""
+    digest: str
+    """SHA-256 of its listing of files."""
+    probe: str
+    """SHA-256 of its probe."""
+
+
+@said_clearly
+def log(client: MlflowClient, run_id: str, evaluation: Evaluation) -> Package:
+    """Store the evaluated model under a run, with the listing of its files and a probe.
+
+    Raises:
+        Corrupt: the saved model, or the rows it was evaluated on, are damaged.
+        Unavailable: the store does not answer, or did not keep what it was sent.
+    """
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+    run = client.get_run(run_id)
+    # The model is pending until it is complete; `reconcile` deletes it if this process dies before.
+    fault_point("package.before_create")
+    model = client.create_logged_model(
+        run.info.experiment_id, name="model", source_run_id=run_id, params=run.data.params, model_type="classifier"
+    )
+    fault_point("package.after_create")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "model"  # beside the evidence, as it will be when it was fetched: both are signed
+        build.write(folder, evaluation.trained.model_folder, model.model_id, run_id)
+        files = folder_digests(folder)
+        check_names(files)
+        check_form(folder)
+        evidence = Path(name) / EVIDENCE
+        evidence.mkdir()
+        write_json(evidence / FILES, files)
+        asked = folder_digests(golden_predictions.write(evaluation, evidence).parent)[golden_predictions.FILE]["sha256"]
+        signing.sign(Path(name), evidence / signing.FILE)
+        fault_point("package.before_upload", "evidence")
+        client.log_artifacts(run_id, str(evidence), EVIDENCE)
+        fault_point("package.after_upload", "evidence")
+        integrity.check_kept(client, f"{run.info.artifact_uri}/{EVIDENCE}", evidence)
+        fault_point("package.before_upload", "model")
+        client.log_model_artifacts(model.model_id, str(folder))
+        fault_point("package.after_upload", "model")
+        integrity.check_kept(client, model.artifact_location, folder)
+    fault_point("package.before_finalise")
+    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    fault_point("package.after_finalise")
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    _log_metrics(client, run_id, model.model_id, evaluation)
+    # A server wants the model's id; the embedded store would look the id up at MLflow's global address, not ours.
+    source = f"models:/{model.model_id}" if is_remote(client.tracking_uri) else model.artifact_location
+    return Package(model_id=model.model_id, source=source, digest=json_digest(files), probe=asked)
+
+
+def _log_metrics(client: MlflowClient, run_id: str, model_id: str, evaluation: Evaluation) -> None:
+    """The evaluation's figures, attached to the model as well as to the run."""
+    from mlflow.entities import Metric
+
+    dataset, now = evaluation.trained.report.dataset, int(time.time() * 1000)
+    metrics = []
+    for name, value in evaluation.metrics.items():
+        # With the time under which the run has it already, or the run would show a second point.
+        known = client.get_metric_history(run_id, name)
+        when = known[-1].timestamp if known else now
+        metrics.append(
+            Metric(
+                name, value.value, when, 0, model_id=model_id, dataset_name=dataset.name, dataset_digest=dataset.digest
+            )
+        )
+    client.log_batch(run_id, metrics=metrics)

@@ -1,0 +1,1 @@
+"""Production: promotion, rollback and the audit log."""

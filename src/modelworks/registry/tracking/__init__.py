@@ -1,0 +1,1 @@
+"""Runs: their tags, metrics, artifacts and owners."""

@@ -1,0 +1,234 @@
+"""One MLflow run per pipeline run: what each stage found, for people to look at."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Literal
+
+from modelworks.digest import canonical_json
+from modelworks.fault_injection import fault_point
+from modelworks.registry.backend.error_mapping import said_clearly
+from modelworks.registry.backend.idempotent_create import created
+from modelworks.registry.backend.tracking_store import ensure_experiment
+from modelworks.registry.tracking import run_description
+from modelworks.registry.tracking import tags as lineage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mlflow import MlflowClient
+
+    from modelworks.project import Project
+    from modelworks.records import DatasetVersion, Evaluation, TrainedModel, ValidationReport, Verdict
+
+__all__ = [
+    "finish",
+    "log_dataset",
+    "log_evaluation",
+    "log_note",
+    "log_stage_keys",
+    "log_training",
+    "log_validation",
+    "start",
+    "system_metrics",
+]
+
+ATTEMPTS = 3
+"""To begin a run."""
+LONGEST_PARAMETER = 6000
+"""Characters; MLflow's limit, as are those below."""
+LONGEST_PROFILE = 60_000
+MOST_PARAMETERS = 100
+
+
+@said_clearly
+def start(
+    client: MlflowClient,
+    project: Project,
+    *,
+    experiment: str,
+    parameters: Mapping[str, str],
+    prefect_flow_run_id: str,
+    prefect_url: str,
+) -> str:
+    """Begin a run; returns its id.
+
+    Args:
+        client: of the store.
+        project: whose git commit is noted.
+        experiment: by name; made when there is none.
+        parameters: the config's leaves. What is longer than MLflow takes is cut and ends in "...".
+        prefect_flow_run_id: empty for none.
+        prefect_url: of the flow run's page; empty for none.
+    """
+    from mlflow.entities import Param
+
+    tags = {
+        **lineage.run_tags(pipeline=experiment, prefect_flow_run_id=prefect_flow_run_id, prefect_url=prefect_url),
+        **lineage.commit_tags(project.root),
+    }
+    experiment_id = ensure_experiment(client, experiment)
+    now = int(time.time() * 1000)
+
+    def create() -> str:
+        return str(client.create_run(experiment_id, start_time=now, tags=tags).info.run_id)
+
+    def find() -> str | None:
+        # One process begins one run at a time, and the tags say which process it is.
+        begun = client.search_runs([experiment_id], f"attributes.start_time = {now}")
+        return next((str(run.info.run_id) for run in begun if tags.items() <= run.data.tags.items()), None)
+
+    fault_point("runs.before_start")
+    run_id = created(client, create, find, attempts=ATTEMPTS)  # a run begun twice is closed by `reconcile`
+    fault_point("runs.after_start")
+    listed = [Param(name, _cut(value, LONGEST_PARAMETER)) for name, value in parameters.items()]
+    for first in range(0, len(listed), MOST_PARAMETERS):
+        client.log_batch(run_id, params=listed[first : first + MOST_PARAMETERS])
+    return run_id
+
+
+@contextmanager
+def system_metrics(client: MlflowClient, run_id: str, *, seconds: float = 2.0) -> Iterator[None]:
+    """Sample processor, memory, disk and network (and GPU, with nvidia-ml-py) of this machine onto a run.
+
+    An outage of the store ends the sampling, not the block.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(run_id, sampling_interval=seconds, tracking_uri=client.tracking_uri)
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()
+        # The last sample, and what came since the last interval: of a short training, all there is.
+        with suppress(MlflowException, OSError):
+            monitor.collect_metrics()
+            monitor.publish_metrics(monitor.aggregate_metrics())
+            monitor.mlflow_logger.flush()
+
+
+@said_clearly
+def log_stage_keys(client: MlflowClient, run_id: str, keys: Mapping[str, str]) -> None:
+    """The key of each stage, as tags."""
+    _set_tags(client, run_id, lineage.stage_tags(keys))
+
+
+@said_clearly
+def log_dataset(client: MlflowClient, run_id: str, dataset: DatasetVersion) -> None:
+    """The data set as the run's input: name, digest, source, schema and profile."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    content = {
+        "type": "binary" if dataset.modality == "image" else "string",
+        "name": dataset.modality,
+        "required": True,
+    }
+    columns = [
+        {"type": "string", "name": "id", "required": True},
+        content,
+        {"type": "string", "name": "label", "required": True},
+    ]
+    profile = {
+        "rows": dataset.rows,
+        "num_classes": len(dataset.classes),
+        "licence": dataset.licence,
+        "classes": list(dataset.classes),
+    }
+    if len(canonical_json(profile)) > LONGEST_PROFILE:
+        del profile["classes"]
+    entity = Dataset(
+        name=dataset.name,
+        digest=dataset.digest,
+        # A kind that mlflow.data.get_source can open again.
+        source_type="local",
+        source=canonical_json({"uri": str(dataset.folder), **dataset.source}),
+        schema=canonical_json({"mlflow_colspec": columns}),
+        profile=canonical_json(profile),
+    )
+    client.log_inputs(run_id, datasets=[DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
+    _set_tags(client, run_id, lineage.dataset_tags(dataset))
+
+
+@said_clearly
+def log_validation(client: MlflowClient, run_id: str, report: ValidationReport) -> None:
+    """The checks as a table, Data Docs and the list of rows left out as files, the usable rows as figures."""
+    fault_point("runs.before_upload", "validation")
+    client.log_table(
+        run_id,
+        {
+            "check": [check.name for check in report.checks],
+            "passed": ["yes" if check.passed else "no" for check in report.checks],
+            "found": [check.found for check in report.checks],
+            "demanded": [check.demanded for check in report.checks],
+        },
+        "validation/checks.json",
+    )
+    client.log_artifacts(run_id, str(report.folder / "data_docs"), "validation/data_docs")
+    for name in ("report.json", "quarantine.json"):
+        if (report.folder / name).is_file():
+            client.log_artifact(run_id, str(report.folder / name), "validation")
+    fault_point("runs.after_upload", "validation")
+    _log_figures(
+        client,
+        run_id,
+        {**{f"rows/{name}": rows for name, rows in report.rows.items()}, "rows/quarantined": report.quarantined},
+    )
+
+
+@said_clearly
+def log_training(client: MlflowClient, run_id: str, trained: TrainedModel) -> None:
+    """Size, speed and hardware; the curves go through `curves.MetricStream`."""
+    figures = {
+        "training/parameters": trained.num_parameters,
+        "training/steps": trained.num_steps,
+        "training/total_seconds": trained.seconds,
+        "training/mean_examples_per_second": trained.examples_per_second,
+    }
+    _log_figures(client, run_id, figures)
+    _set_tags(client, run_id, lineage.hardware_tags(trained))
+
+
+@said_clearly
+def log_evaluation(client: MlflowClient, run_id: str, evaluation: Evaluation) -> None:
+    """Each metric with the ends of its interval as `_low` and `_high`, and what `report/` holds."""
+    figures: dict[str, float] = {}
+    for name, value in evaluation.metrics.items():
+        figures |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+    _log_figures(client, run_id, figures)
+    fault_point("runs.before_upload", "evaluation")
+    client.log_artifacts(run_id, str(evaluation.folder / "report"), "evaluation")
+    fault_point("runs.after_upload", "evaluation")
+
+
+@said_clearly
+def log_note(client: MlflowClient, run_id: str, verdict: Verdict, production: int) -> None:
+    """The run in words, shown as its description: verdict, metrics, data, production."""
+    client.set_tag(run_id, "mlflow.note.content", run_description.write(verdict, production))
+
+
+@said_clearly
+def finish(client: MlflowClient, run_id: str, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
+    """End a run."""
+    fault_point("runs.before_end")
+    client.set_terminated(run_id, status)
+    fault_point("runs.after_end")
+
+
+def _set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
+    from mlflow.entities import RunTag
+
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+
+def _log_figures(client: MlflowClient, run_id: str, figures: Mapping[str, float]) -> None:
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    client.log_batch(run_id, metrics=[Metric(name, float(value), now, 0) for name, value in figures.items()])
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 3] + "..."

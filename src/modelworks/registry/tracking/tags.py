@@ -1,0 +1,238 @@
+"""Ancestry as tags: the one place that spells the names under which runs, versions and moves can be found."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+from typing import TYPE_CHECKING, Any
+
+from modelworks import git
+from modelworks.digest import canonical_json
+from modelworks.registry.tracking.process_identity import Owner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from modelworks.records import Check, DatasetVersion, Evaluation, TrainedModel, Verdict
+
+__all__ = [
+    "DATA_VERSION",
+    "DECISION",
+    "DIGEST",
+    "EXPERIMENT",
+    "GATE_KEY",
+    "HOST",
+    "LONGEST",
+    "METRICS",
+    "MOVE",
+    "MOVE_BECAUSE",
+    "MOVE_KEY",
+    "MOVE_NUMBER",
+    "MOVE_STATE",
+    "MOVE_WHEN",
+    "PIPELINE_KEY",
+    "PROBE",
+    "PROMOTED_BY",
+    "RECORD",
+    "RUN",
+    "TRAINING_IDS",
+    "VERDICT",
+    "commit_tags",
+    "dataset_tags",
+    "hardware_tags",
+    "move_tags",
+    "moved_tags",
+    "owner_of",
+    "owner_tags",
+    "record_tags",
+    "run_tags",
+    "stage_tags",
+    "verdict_tags",
+    "version_tags",
+]
+
+PREFIX = "modelworks."
+PIPELINE = PREFIX + "pipeline"
+DATA = PREFIX + "data"
+DATA_VERSION = PREFIX + "data_version"
+PREFECT_RUN = PREFIX + "prefect_flow_run_id"
+PREFECT_URL = PREFIX + "prefect_url"
+OWNER = PREFIX + "process."
+HOST = OWNER + "host"
+STAGE = PREFIX + "stage."
+PIPELINE_KEY = PREFIX + "pipeline_key"
+DIGEST = PREFIX + "digest"
+PROBE = PREFIX + "probe_digest"
+RUN = PREFIX + "run_id"
+EXPERIMENT = PREFIX + "experiment_id"
+METRICS = PREFIX + "metrics"
+DECISION = PREFIX + "verdict"
+GATE_KEY = PREFIX + "gate_key"
+OPPONENT = PREFIX + "opponent"
+VERDICT = PREFIX + "verdict_json"
+PROMOTED_BY = PREFIX + "promoted_by"
+COMMIT = PREFIX + "git_commit"
+RECORD = PREFIX + "record_digest"
+TRAINING_IDS = PREFIX + "training_ids_digest"
+MOVE = PREFIX + "move."
+MOVE_STATE = MOVE + "state"
+MOVE_NUMBER = MOVE + "number"
+MOVE_KEY = MOVE + "key"
+MOVE_WHEN = MOVE + "when"
+MOVE_BECAUSE = MOVE + "because"
+
+LONGEST = 5000
+"""Characters of a tag's value that every registry backend takes."""
+
+
+def run_tags(*, pipeline: str, prefect_flow_run_id: str, prefect_url: str) -> dict[str, str]:
+    """Of a run: whose it is, which process works on it, and where its Prefect run is."""
+    return {
+        PIPELINE: pipeline,
+        # MLflow's own: its UI shows them as who made the run and with what.
+        "mlflow.user": getpass.getuser(),
+        "mlflow.source.name": "modelworks run",
+        "mlflow.source.type": "LOCAL",
+        **({PREFECT_RUN: prefect_flow_run_id} if prefect_flow_run_id else {}),
+        **({PREFECT_URL: prefect_url} if prefect_url else {}),
+        **owner_tags(),
+    }
+
+
+def owner_tags() -> dict[str, str]:
+    """Of whatever the running process has begun and not ended yet."""
+    return {OWNER + name: value for name, value in Owner.this().written().items()}
+
+
+def owner_of(tags: Mapping[str, str]) -> Owner | None:
+    """The process that `owner_tags` named."""
+    return Owner.read({name.removeprefix(OWNER): value for name, value in tags.items() if name.startswith(OWNER)})
+
+
+def stage_tags(keys: Mapping[str, str]) -> dict[str, str]:
+    """Of a run: the key of each stage it went through."""
+    return {STAGE + name: key for name, key in keys.items()}
+
+
+def dataset_tags(dataset: DatasetVersion) -> dict[str, str]:
+    """Of a run or a version: the data it stands on."""
+    return {DATA: dataset.name, DATA_VERSION: dataset.digest}
+
+
+def hardware_tags(trained: TrainedModel) -> dict[str, str]:
+    """Of a run: what its model was trained on."""
+    return {
+        PREFIX + "device": trained.device,
+        PREFIX + "precision": trained.precision,
+        PREFIX + "threads": str(trained.threads),
+        PREFIX + "processes": str(trained.processes),
+        PREFIX + "shard": str(trained.shard).lower(),
+    }
+
+
+def commit_tags(root: Path) -> dict[str, str]:
+    """The commit that the project stands on, and whether it was changed since; nothing outside git."""
+    commit = git.commit(root)
+    return _commit_tags(commit, changed=git.is_changed(root)) if commit else {}
+
+
+def version_tags(
+    evaluation: Evaluation, *, pipeline_key: str, run_id: str, experiment_id: str, digest: str, probe: str
+) -> dict[str, str]:
+    """Of a model version, complete from the moment it exists."""
+    metrics = {
+        name: [round(figure, 6) for figure in (value.value, value.low, value.high)]
+        for name, value in evaluation.metrics.items()
+    }
+    return {
+        PIPELINE_KEY: pipeline_key,
+        DIGEST: digest,
+        PROBE: probe,
+        RUN: run_id,
+        EXPERIMENT: experiment_id,
+        METRICS: canonical_json(metrics),
+        **dataset_tags(evaluation.trained.report.dataset),
+    }
+
+
+def record_tags(commit: str, *, changed: bool, record: str, training_ids: str) -> dict[str, str]:
+    """Of a model version: the code it was made by, and what vouches for the record of its making (see provenance_record.py).
+
+    Args:
+        commit: of the code; empty outside git.
+        changed: whether the code was not quite that commit's.
+        record: SHA-256 of record.json.
+        training_ids: SHA-256 of the file of them.
+    """
+    code = _commit_tags(commit, changed=changed) if commit else {}
+    return {RECORD: record, TRAINING_IDS: training_ids, **code}
+
+
+def verdict_tags(verdict: Verdict) -> dict[str, str]:
+    """Of a model version, once the gate has spoken. The gate's key comes last: where it stands, all of them stand."""
+    return {
+        DECISION: verdict.decision,
+        OPPONENT: str(verdict.opponent),
+        VERDICT: _verdict_json(verdict),
+        GATE_KEY: verdict.key,
+    }
+
+
+def move_tags(
+    *,
+    key: str,
+    kind: str,
+    before: int,
+    after: int,
+    who: str,
+    why: str,
+    verdict: str,
+    overridden: bool,
+    lock: str,
+    evidence: str,
+) -> dict[str, str]:
+    """Of one move of production, as intended."""
+    return {
+        MOVE_KEY: key,
+        MOVE + "kind": kind,
+        MOVE + "from": str(before),
+        MOVE + "to": str(after),
+        MOVE + "who": who,
+        MOVE + "why": why,
+        MOVE + "verdict": verdict,
+        MOVE + "lock": lock,
+        MOVE_STATE: "intent",
+        **moved_tags(overridden=overridden, evidence=evidence),
+        **owner_tags(),
+    }
+
+
+def moved_tags(*, overridden: bool, evidence: str) -> dict[str, str]:
+    """Of a move, what is known better when it is done."""
+    return {MOVE + "overridden": "yes" if overridden else "no", MOVE + "evidence": evidence}
+
+
+def _verdict_json(verdict: Verdict) -> str:
+    """The verdict whole. Where a tag cannot hold it: without remarks, failed checks first, and the rest counted."""
+    ordered = sorted(verdict.checks, key=lambda check: check.passed)
+    fixed: dict[str, Any] = {"decision": verdict.decision, "opponent": verdict.opponent}
+    if verdict.changes is not None:
+        fixed["changes"] = dataclasses.asdict(verdict.changes)
+    said = {**fixed, "checks": [_check_json(check) for check in verdict.checks], "remarks": list(verdict.remarks)}
+    text = canonical_json(said)
+    for kept in range(len(ordered), -1, -1):
+        if len(text) < LONGEST:
+            break
+        checks = [_check_json(check) for check in ordered[:kept]]
+        text = canonical_json({**fixed, "checks": checks, "left_out": len(ordered) - kept})
+    return text
+
+
+def _check_json(check: Check) -> dict[str, Any]:
+    return {"name": check.name, "passed": check.passed, "found": check.found, "demanded": check.demanded}
+
+
+def _commit_tags(commit: str, *, changed: bool) -> dict[str, str]:
+    # MLflow's own tag as well: its UI shows it as the run's version.
+    return {COMMIT: f"{commit} with changes" if changed else commit, "mlflow.source.git.commit": commit}

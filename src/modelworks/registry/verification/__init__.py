@@ -1,0 +1,1 @@
+"""Verify a registered version: bytes, layout, predictions, libraries."""

@@ -1,0 +1,1 @@
+"""Registered versions: found, registered, traced."""

@@ -1,0 +1,154 @@
+"""The ancestry of a version, from its source to the moves of production: as a tree to read and as a graph to draw."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modelworks.provenance import Provenance
+    from modelworks.registry.production.audit_queries import Move
+    from modelworks.registry.versions.queries import Registered
+
+__all__ = ["Step", "chain", "made", "outcome", "page", "tree"]
+
+SHORT = 12
+"""Characters of a digest that people are shown."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One station of the way, and what came of it."""
+
+    name: str
+    facts: tuple[str, ...]
+    next: tuple[Step, ...] = field(default=())
+
+
+def made(evaluation: Mapping[str, Any], making: Provenance) -> tuple[Step, ...]:
+    """From the source to the evaluation.
+
+    Args:
+        evaluation: the records of the stages, as JSON.
+        making: what the version recorded of its making.
+    """
+    trained = evaluation["trained"]
+    report = trained["report"]
+    dataset = report["dataset"]
+    passed = sum(check["passed"] for check in report["checks"])
+    usable = ", ".join(f"{rows:,} {split}" for split, rows in report["rows"].items())
+    code, machine, data = making.code, making.machine, making.data
+    changed = " with changes" if code.patch or (code.commit and code.missing) else ""
+    return (
+        Step(
+            "source", (str(dataset["source"].get("kind", "")), f"SHA-256 {dataset['source'].get('sha256', '')[:SHORT]}")
+        ),
+        Step(
+            "data",
+            (
+                f"{dataset['name']} {dataset['digest']}",
+                f"{dataset['rows']:,} rows of {len(dataset['classes'])} classes",
+                dataset["licence"],
+                f"DVC remote {data.remote or 'none'} {data.remotes.get(data.remote, '')}".strip(),
+            ),
+        ),
+        Step(
+            "validation",
+            (f"{passed} of {len(report['checks'])} checks passed", usable, f"{report['quarantined']:,} rows left out"),
+        ),
+        Step(
+            "training",
+            (
+                f"{making.config['model']['kind']} of {trained['num_parameters']:,} parameters",
+                f"{trained['num_steps']:,} steps in {trained['seconds']:.1f} s",
+                f"{machine.device} {machine.precision}, {machine.processes} x {machine.threads} threads",
+                f"seed {making.seed}",
+                f"commit {code.commit[:SHORT]}{changed}" if code.commit else "outside git",
+            ),
+        ),
+        Step(
+            "evaluation",
+            (
+                f"{evaluation['rows']:,} test rows",
+                *(f"{name} {each['value']:.4f}" for name, each in evaluation["metrics"].items()),
+            ),
+        ),
+    )
+
+
+def outcome(version: Registered, moves: Sequence[Move], production: int) -> Step:
+    """The version, what the gate said of it, and the moves of production it was in.
+
+    Args:
+        moves: of its model, newest first.
+        production: the version that is production.
+    """
+    verdict = json.loads(version.verdict) if version.verdict else None
+    checks = [] if verdict is None else verdict["checks"]
+    passed = sum(check["passed"] for check in checks)
+    opponent = f"against version {verdict['opponent']}" if verdict and verdict["opponent"] else "without an opponent"
+    said = (version.decision, opponent, f"{passed} of {len(checks)} checks passed") if verdict else ("none yet",)
+    return Step(
+        "version",
+        (
+            f"{version.name} {version.version}",
+            f"package {version.digest[:SHORT]}",
+            *(["production"] if production == version.version else []),
+        ),
+        (
+            Step("verdict", said),
+            *(
+                Step(f"{move.when:%Y-%m-%d %H:%M} {move.kind}", _facts(move))
+                for move in reversed(moves)
+                if version.version in (move.before, move.after) and move.state == "done"
+            ),
+        ),
+    )
+
+
+def chain(steps: Sequence[Step], last: Step) -> Step:
+    """Steps that follow one another, as one tree."""
+    for step in reversed(steps):
+        last = Step(step.name, step.facts, (last,))
+    return last
+
+
+def tree(step: Step) -> str:
+    """Lines for a terminal."""
+    return "\n".join(_lines(step, "", ""))
+
+
+def page(steps: Sequence[Step]) -> str:
+    """A Markdown page with the Mermaid graph of steps; what draws Mermaid (GitHub, GitLab, most editors) draws it."""
+    root = chain(steps[:-1], steps[-1])
+    lines = ["# Ancestry", "", "```mermaid", "flowchart TD"]
+    names = iter(range(1_000_000))
+
+    def draw(step: Step) -> str:
+        name = f"step{next(names)}"
+        text = "<br/>".join(_escaped(each) for each in step.facts)
+        lines.append(f'  {name}["<b>{_escaped(step.name)}</b><br/>{text}"]')
+        lines.extend([f"  {name} --> {child}" for child in map(draw, step.next)])
+        return name
+
+    draw(root)
+    return "\n".join([*lines, "```", ""])
+
+
+def _facts(move: Move) -> tuple[str, ...]:
+    before = f"version {move.before}" if move.before else "none"
+    return (f"{before} -> version {move.after}", f"{move.who}: {move.why}")
+
+
+def _lines(step: Step, first: str, rest: str) -> Iterator[str]:
+    yield f"{first}{step.name}: {'; '.join(step.facts)}"
+    for child in step.next:
+        final = child is step.next[-1]
+        yield from _lines(child, f"{rest}{'└─ ' if final else '├─ '}", f"{rest}{'   ' if final else '│  '}")
+
+
+def _escaped(text: str) -> str:
+    """Mermaid takes HTML's entities, with # for &."""
+    return "".join(f"#{ord(each)};" if each in '"<>#&`' else each for each in text)

@@ -1,0 +1,156 @@
+"""A version is made once per pipeline key, with its evidence on it; later the verdict, and that it was followed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modelworks.fault_injection import fault_point
+from modelworks.records import Evaluation, ModelVersion, Verdict
+from modelworks.registry.backend.error_mapping import said_clearly
+from modelworks.registry.backend.idempotent_create import created
+from modelworks.registry.locks.machine import machine_lock
+from modelworks.registry.packaging import upload
+from modelworks.registry.tracking import tags as lineage
+from modelworks.registry.versions import provenance_record, queries
+from modelworks.registry.versions.queries import Registered, registered
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from modelworks.locks import Lock
+    from modelworks.project import Project
+    from modelworks.provenance import Provenance
+
+__all__ = ["record_promotion", "record_verdict", "register"]
+
+READY_SECONDS = 120
+
+
+@said_clearly
+def register(
+    client: MlflowClient,
+    project: Project,
+    evaluation: Evaluation,
+    *,
+    making: Provenance,
+    name: str,
+    key: str,
+    run_id: str,
+    lock: Lock | None = None,
+) -> ModelVersion:
+    """The version of a model under a pipeline key; stored and created when there is none.
+
+    However often it is called, and wherever an earlier call was cut off, there is one version per key.
+
+    Args:
+        client: of the store.
+        project: whose lock is taken when none is given.
+        evaluation: the evaluated model.
+        making: what it was made from and with, for its record.
+        name: of the registered model.
+        key: the pipeline key.
+        run_id: the run that the package is stored under when it is new.
+        lock: that all who register in this store share; this machine's by default.
+
+    Raises:
+        Corrupt: the saved model or its evaluation's data are damaged.
+        Unavailable: the store does not answer, or another process keeps registering.
+    """
+    with (lock or machine_lock(project)).hold(f"register-{name}", f"registering {name}"):
+        found = queries.find(client, name, key) or _create(client, project, evaluation, making, name, key, run_id)
+    return ModelVersion(
+        evaluation=evaluation,
+        key=key,
+        name=name,
+        version=found.version,
+        run_id=found.run_id,
+        experiment_id=found.experiment_id,
+        digest=found.digest,
+    )
+
+
+@said_clearly
+def record_verdict(client: MlflowClient, verdict: Verdict) -> None:
+    """Write the gate's verdict onto its version, in place of an earlier one: until it is whole, neither stands."""
+    version = verdict.version
+    fault_point("registration.before_verdict")
+    client.set_model_version_tag(version.name, str(version.version), lineage.GATE_KEY, "")
+    for tag, value in lineage.verdict_tags(verdict).items():
+        client.set_model_version_tag(version.name, str(version.version), tag, value)
+        fault_point("registration.after_tag")
+    fault_point("registration.after_verdict")
+    text = "\n".join(
+        [
+            _description(version.evaluation),
+            "",
+            f"Verdict: **{verdict.decision}**",
+            "",
+            *(f"- {each}" for each in verdict.reasons),
+        ]
+    )
+    client.update_model_version(version.name, str(version.version), text[: lineage.LONGEST])
+
+
+@said_clearly
+def record_promotion(client: MlflowClient, verdict: Verdict) -> None:
+    """Note on a version that a verdict was followed: it is followed once, whatever people do to production later."""
+    fault_point("registration.before_followed")
+    client.set_model_version_tag(verdict.version.name, str(verdict.version.version), lineage.PROMOTED_BY, verdict.key)
+    fault_point("registration.after_followed")
+
+
+def _create(
+    client: MlflowClient,
+    project: Project,
+    evaluation: Evaluation,
+    making: Provenance,
+    name: str,
+    key: str,
+    run_id: str,
+) -> Registered:
+    from mlflow.exceptions import MlflowException
+
+    stored = upload.log(client, run_id, evaluation)
+    fault_point("registration.before_model")
+    try:
+        client.create_registered_model(name, description=f"Made by `modelworks run`, config `{name}`.")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    fault_point("registration.after_model")
+    tags = {
+        **lineage.version_tags(
+            evaluation,
+            pipeline_key=key,
+            run_id=run_id,
+            experiment_id=str(client.get_run(run_id).info.experiment_id),
+            digest=stored.digest,
+            probe=stored.probe,
+        ),
+        **provenance_record.store(client, project, evaluation, making, name=name, run_id=run_id),
+    }
+
+    def create() -> Registered:
+        # The tags come with the version: there is no moment at which it exists without its key.
+        return registered(
+            client.create_model_version(
+                name,
+                source=stored.source,
+                run_id=run_id,
+                model_id=stored.model_id,
+                tags=tags,
+                description=_description(evaluation),
+                await_creation_for=READY_SECONDS,
+            )
+        )
+
+    fault_point("registration.before_version")
+    version = created(client, create, lambda: queries.find(client, name, key))
+    fault_point("registration.after_version")
+    return version
+
+
+def _description(evaluation: Evaluation) -> str:
+    dataset = evaluation.trained.report.dataset
+    metrics = (f"- {name} {value}" for name, value in evaluation.metrics.items())
+    return "\n".join([f"Data `{dataset.name}` {dataset.digest}, {evaluation.rows:,} test rows", "", *metrics])

@@ -1,0 +1,133 @@
+"""Which versions were trained on a row: asked of the lists of ids that every version keeps."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelworks.atomic_files import disk_errors
+from modelworks.digest import file_digest
+from modelworks.errors import BadInput
+from modelworks.fault_injection import fault_point
+from modelworks.registry.backend.error_mapping import said_clearly
+from modelworks.registry.backend.pagination import all_pages
+from modelworks.registry.tracking import tags
+from modelworks.registry.verification.verify_version import model_folder
+from modelworks.registry.versions import provenance_record, queries
+
+if TYPE_CHECKING:
+    import numpy as np
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+    from modelworks.project import Project
+    from modelworks.registry.versions.queries import Registered
+
+__all__ = ["Holder", "Holders", "trained_on"]
+
+DIGITS = 16
+"""Hexadecimal digits of an id that a version keeps: its first 8 bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """A version that was trained on the row."""
+
+    model: str
+    version: int
+    production: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holders:
+    """The answer about a row."""
+
+    ids: tuple[str, ...]
+    """The first 16 digits of the training rows that begin as asked; more than one is ambiguous."""
+    holders: tuple[Holder, ...]
+    asked: int
+    """Versions whose lists were read."""
+    unknown: tuple[str, ...]
+    """Versions that keep no list, because modelworks did not register them."""
+
+
+@said_clearly
+def trained_on(client: MlflowClient, project: Project, prefix: str) -> Holders:
+    """The versions of every model whose training rows include one whose id begins like this.
+
+    A version keeps 8 bytes of each id: two rows that share them, one chance in 10^19 for a pair, are told as one.
+
+    Args:
+        client: of the store.
+        project: keeps the lists on this machine, 8 bytes a row, each fetched once and verified each time.
+        prefix: hexadecimal digits in lower case.
+
+    Raises:
+        Corrupt: a list is not what its version was registered with.
+    """
+    import numpy as np
+
+    digits = prefix[:DIGITS]
+    low, high = int(digits.ljust(DIGITS, "0"), 16), int(digits.ljust(DIGITS, "f"), 16)
+    found: set[int] = set()
+    holders: list[Holder] = []
+    unknown: list[str] = []
+    asked = 0
+    for name in _models(client):
+        production = queries.production(client, name)
+        for version in _versions(client, name):
+            if not version.digest:
+                unknown.append(f"{name} version {version.version}")
+                continue
+            ids = _ids(client, project, version)
+            asked += 1
+            # Bounds as numpy's own integers: a Python one above 2^63 would make it compare as floats.
+            start = np.searchsorted(ids, np.uint64(low), "left")
+            end = np.searchsorted(ids, np.uint64(high), "right")
+            if end > start:
+                found |= {int(each) for each in ids[start:end]}
+                holders.append(Holder(model=name, version=version.version, production=version.version == production))
+    return Holders(
+        ids=tuple(f"{each:0{DIGITS}x}" for each in sorted(found)),
+        holders=tuple(holders),
+        asked=asked,
+        unknown=tuple(unknown),
+    )
+
+
+def _ids(client: MlflowClient, project: Project, version: Registered) -> np.ndarray:
+    """Sorted uint64: the first 8 bytes of the ids of a version's training rows."""
+    import numpy as np
+
+    digest = version.tags.get(tags.TRAINING_IDS, "")
+    if not digest:  # registered by an early release: the list is in the package alone
+        folder = model_folder(client, project, version.name, version.version)
+        return np.asarray(np.load(folder / provenance_record.TRAINING_IDS, allow_pickle=False))
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):  # it becomes a file's name
+        raise BadInput(f"{version.name} version {version.version}: its tag {tags.TRAINING_IDS} is no digest")
+    kept = project.state / "training_ids" / f"{digest}.npy"
+    if not kept.is_file() or file_digest(kept) != digest:
+        with disk_errors(kept):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=kept.parent) as aside:
+                path = provenance_record.read_ids(client, version, Path(aside))
+                fault_point("rows.before_keep")
+                shutil.move(path, kept)
+                fault_point("rows.after_keep")
+    return np.asarray(np.load(kept, allow_pickle=False))
+
+
+def _models(client: MlflowClient) -> list[str]:
+    found: list[RegisteredModel] = all_pages(lambda token: client.search_registered_models(page_token=token))
+    return sorted(each.name for each in found)
+
+
+def _versions(client: MlflowClient, name: str) -> list[Registered]:
+    found: list[ModelVersion] = all_pages(
+        lambda token: client.search_model_versions(f"name = '{name}'", page_token=token)
+    )
+    return sorted(map(queries.registered, found), key=lambda each: each.version)

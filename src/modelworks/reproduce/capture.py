@@ -1,0 +1,138 @@
+"""What is true while a version is made: the code, data, config, libraries and machine that its record will name."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelworks import git
+from modelworks.data.dvc_storage import dvc_file, object_cache
+from modelworks.data.dvc_storage.remotes import remotes
+from modelworks.digest import file_digest
+from modelworks.errors import Overtaken
+from modelworks.pipeline.cache_keys import changed_sources
+from modelworks.provenance import Code, DataPin, Machine, Provenance
+from modelworks.redaction import redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from modelworks.config.run_config import RunConfig
+    from modelworks.pipeline.plan import Plan
+    from modelworks.project import Project
+    from modelworks.records import DatasetVersion
+    from modelworks.training.hardware import Hardware
+
+__all__ = ["LARGEST_PATCH", "REMADE", "ingredients", "installed", "machine", "observe"]
+
+LARGEST_PATCH = 1_000_000
+"""Bytes of changes that a version keeps: more than that is no edit but files that belong elsewhere."""
+
+REMADE = ("validate", "train", "evaluate")
+"""The stages that a rebuild runs afresh."""
+
+
+def observe(project: Project, config: RunConfig, plan: Plan, dataset: DatasetVersion) -> Provenance:
+    """What a version that is registered now depends on.
+
+    Raises:
+        Overtaken: data.dvc is not any more what the run began with.
+    """
+    root, made_of = git.code_root(), ingredients(plan)
+    changed = sorted({name for each in made_of.values() for name in changed_sources(each)})
+    lock = root / "requirements.lock" if root else None
+    names = [item.name for item in dataclasses.fields(config)]
+    return Provenance(
+        code=_code(root, changed),
+        data=_pin(project, dataset),
+        config=config.section(*names),
+        lock=file_digest(lock) if lock and lock.is_file() else "",
+        seed=config.train.seed,
+        machine=machine(plan.hardware),
+        python=platform.python_version(),
+        libraries=installed(),
+        ingredients=made_of,
+    )
+
+
+def ingredients(plan: Plan) -> dict[str, Mapping[str, str]]:
+    """The ingredients of the stages that a rebuild runs."""
+    return {stage.name: stage.ingredients for stage in plan.stages if stage.name in REMADE}
+
+
+def installed() -> dict[str, str]:
+    """The version of every distribution that can be imported; the first on the path counts."""
+    from packaging.utils import canonicalize_name
+
+    found: dict[str, str] = {}
+    for each in importlib.metadata.distributions():
+        name = each.metadata["Name"]
+        if name:  # a folder that an uninstall left half has none
+            found.setdefault(canonicalize_name(name), each.version)
+    return dict(sorted(found.items()))
+
+
+def machine(hardware: Hardware) -> Machine:
+    """What this process and its trainer compute with."""
+    import torch
+
+    processor = _processor()
+    if hardware.device == "cuda":
+        processor = f"{processor}, {torch.cuda.get_device_name(0)}"
+    return Machine(
+        device=hardware.device,
+        precision=hardware.precision,
+        threads=hardware.threads,
+        processes=hardware.processes,
+        shard=hardware.shard,
+        scoring_threads=torch.get_num_threads(),
+        processor=processor,
+    )
+
+
+def _code(root: Path | None, changed: Sequence[str] = ()) -> Code:
+    if root is None:
+        return Code(commit="", folder="", patch="", missing="the code that ran was not in a git repository")
+    patch, missing = git.changes(root).decode(errors="surrogateescape"), ""
+    if changed:
+        missing = f"the source of {', '.join(changed)} was changed while it was made"
+    elif len(patch) > LARGEST_PATCH:
+        missing = f"the code differed from its commit by {len(patch):,} bytes, and at most {LARGEST_PATCH:,} are kept"
+    elif redacted(patch) != patch:
+        missing = "what the code differed by from its commit holds a password or key, and was not kept"
+    return Code(commit=git.commit(root), folder=git.place_below(root), patch="" if missing else patch, missing=missing)
+
+
+def _pin(project: Project, dataset: DatasetVersion) -> DataPin:
+    path = project.root / "data.dvc"
+    default, addresses = remotes(project)
+    listed = dvc_file.files(project, dataset.name)
+    if listed is not None and object_cache.listing_digest(listed) != dataset.digest:
+        raise Overtaken(
+            f"{path} no longer pins the version of {dataset.name} that this run began with",
+            "another run has brought a newer one, or the file was changed: run again",
+        )
+    return DataPin(
+        dataset=dataset.name,
+        digest=dataset.digest,
+        pin=path.read_text() if path.is_file() else "",
+        remote=default,
+        remotes=addresses,
+    )
+
+
+def _processor() -> str:
+    """The processor's name, and the instructions that decide which kernels compute on it."""
+    telling = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+    fields: dict[str, str] = {}
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            fields.setdefault(name.strip(), value.strip())
+    except OSError:  # not Linux
+        return f"{platform.machine()} {platform.processor()}".strip()
+    flags = fields.get("flags", "").split()
+    return " ".join([platform.machine(), fields.get("model name", ""), *(each for each in telling if each in flags)])

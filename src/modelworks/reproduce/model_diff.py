@@ -1,0 +1,130 @@
+"""Two saved models side by side: every file, every tensor bit by bit, every prediction."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from modelworks.evaluation import inference
+from modelworks.models import serialization
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Comparison", "TensorDifference", "compare"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorDifference:
+    """One tensor that is not the same."""
+
+    name: str
+    values: int
+    """How many it has; 0 when only one of the models has it in this shape."""
+    changed: int
+    """How many of them differ in any bit."""
+    largest: float
+    """The largest absolute difference; infinite when it cannot be told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What differs between the registered model and the one made again."""
+
+    tensors: int
+    different_tensors: tuple[TensorDifference, ...]
+    """The largest difference first."""
+    predictions: int
+    """Test rows."""
+    different_predictions: int
+    """Rows with any other bit in any probability, or that only one of them has."""
+    flipped: int
+    """Rows with another class."""
+    largest_probability: float
+    """The largest difference of a probability."""
+    different_files: tuple[str, ...]
+    """Of the saved model, the tensors' own left out."""
+
+    @property
+    def identical(self) -> bool:
+        """Whether nothing differs at all."""
+        return not (self.different_tensors or self.different_predictions or self.different_files)
+
+
+def compare(registered: Path, rebuilt: Path, *, said: Path, says: Path) -> Comparison:
+    """Compare two saved models, and what they say of the test rows.
+
+    Args:
+        registered: the saved model that is in the registry.
+        rebuilt: the one made again.
+        said: the folder with the predictions that were recorded.
+        says: with those of the model made again.
+
+    Raises:
+        Corrupt: predictions cannot be read.
+    """
+    names, different = _tensors(registered / "model.safetensors", rebuilt / "model.safetensors")
+    before, after = (json.loads((folder / serialization.MANIFEST).read_text()) for folder in (registered, rebuilt))
+    files = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    rows, changed, flipped, largest = _predictions(said, says)
+    return Comparison(
+        tensors=names,
+        different_tensors=tuple(sorted(different, key=lambda each: -each.largest)),
+        predictions=rows,
+        different_predictions=changed,
+        flipped=flipped,
+        largest_probability=largest,
+        different_files=tuple(name for name in files if name != "model.safetensors"),
+    )
+
+
+def _tensors(registered: Path, rebuilt: Path) -> tuple[int, list[TensorDifference]]:
+    from safetensors import safe_open
+
+    different = []
+    # One tensor at a time: two models need not fit into memory.
+    with safe_open(registered, "np") as before, safe_open(rebuilt, "np") as after:
+        known, found = set(before.keys()), set(after.keys())
+        for name in sorted(known | found):
+            if name not in known or name not in found:
+                different.append(TensorDifference(name=name, values=0, changed=0, largest=float("inf")))
+                continue
+            change = _difference(name, before.get_tensor(name), after.get_tensor(name))
+            if change is not None:
+                different.append(change)
+    return len(known | found), different
+
+
+def _difference(name: str, before: np.ndarray, after: np.ndarray) -> TensorDifference | None:
+    if before.shape != after.shape or before.dtype != after.dtype:
+        return TensorDifference(name=name, values=0, changed=0, largest=float("inf"))
+    if before.tobytes() == after.tobytes():
+        return None
+    # As bits: a NaN equals itself, and -0.0 is not 0.0.
+    changed = (_bits(before) != _bits(after)).any(axis=-1)
+    gap = np.abs(before.reshape(-1)[changed].astype(np.float64) - after.reshape(-1)[changed].astype(np.float64))
+    largest = float(np.nan_to_num(gap, nan=np.inf, posinf=np.inf).max())
+    return TensorDifference(name=name, values=before.size, changed=int(changed.sum()), largest=largest)
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    """uint8 (values, bytes of one)."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    return flat.view(np.uint8).reshape(flat.size, flat.itemsize)
+
+
+def _predictions(said: Path, says: Path) -> tuple[int, int, int, float]:
+    """Rows, rows that differ, rows with another class, the largest difference of a probability."""
+    before, after = inference.read(said), inference.read(says)
+    if before.ids != after.ids or before.probabilities.shape != after.probabilities.shape:
+        shared = len(set(before.ids) & set(after.ids))
+        rows = max(len(before.ids), len(after.ids))
+        return rows, rows - shared or rows, 0, float("inf")
+    same = (_bits(before.probabilities) == _bits(after.probabilities)).all(axis=-1)
+    changed = ~same.reshape(before.probabilities.shape).all(axis=-1) | (before.labels != after.labels)
+    gap = np.abs(before.probabilities - after.probabilities)
+    largest = float(gap.max()) if gap.size else 0.0
+    return len(before.ids), int(changed.sum()), int((before.predicted != after.predicted).sum()), largest

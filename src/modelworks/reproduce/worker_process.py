@@ -1,0 +1,92 @@
+"""The process that makes a version again: another checkout's code, told what to do by a file, heard line by line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelworks.atomic_files import write_json
+from modelworks.errors import BadInput, Corrupt, ModelworksError, Refused, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from modelworks.project import Project
+
+__all__ = ["run"]
+
+TERM_SECONDS = 40.0
+_ERRORS: dict[int, type[ModelworksError]] = {2: BadInput, 3: Refused, 4: Unavailable, 5: Corrupt}
+
+
+def run(
+    code: Path, project: Project, config: Mapping[str, Any], *, threads: int, on_event: Callable[[dict[str, Any]], None]
+) -> Mapping[str, Any]:
+    """Do a config's stages with the code of a checkout; returns what it says of the result (see `__main__.py`).
+
+    Args:
+        code: with src/, flows/ and tasks/.
+        project: made for this, with the data.
+        config: the whole of it.
+        threads: of the process itself, which scores; the training has its own number.
+        on_event: called with each event: `begin` and `end` of a stage, and what the trainer tells in between.
+
+    Raises:
+        ModelworksError: what went wrong there.
+    """
+    log, result = project.root / "log.txt", project.root / "rebuilt.json"
+    job, written = project.root / "job.json", project.root / "config.yaml"
+    write_json(written, config)  # JSON is YAML
+    write_json(
+        job, {"project": str(project.root), "config": str(written), "result": str(result), "parent": os.getpid()}
+    )
+    path = [str(code / "src"), str(code), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {
+        **os.environ,
+        **project.environment(),  # the throwaway's: nothing of this reaches a store that others use
+        "PYTHONPATH": os.pathsep.join(path),
+        "OMP_NUM_THREADS": str(threads),
+    }
+    environment.pop("PREFECT_API_URL", None)
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            # -P: whatever lies in the current folder shadows no library.
+            [sys.executable, "-P", "-m", "modelworks.reproduce", str(job)],
+            cwd=code,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    last: dict[str, Any] = {}
+    with process:
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                last = json.loads(line)
+                on_event(last)
+        except BaseException:  # whatever stops this process, Ctrl-C too, leaves no child
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(TERM_SECONDS)
+            process.kill()
+            raise
+    if process.returncode:
+        raise _failure(process.returncode, last, log)
+    return dict(json.loads(result.read_text()))
+
+
+def _failure(code: int, last: Mapping[str, Any], log: Path) -> ModelworksError:
+    if last.get("type") == "error":
+        return _ERRORS.get(code, ModelworksError)(last["message"], last["hint"])
+    words = log.read_text(errors="replace").strip().splitlines()[-3:]
+    if code < 0:
+        return Unavailable(f"the rebuild was killed by signal {-code}", "run it again")
+    return ModelworksError(f"the code of that version ended with exit code {code}: {' / '.join(words)}")

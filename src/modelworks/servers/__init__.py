@@ -1,0 +1,1 @@
+"""The servers that run beside the pipeline: Prefect, MLflow, scoring; and who may reach them."""

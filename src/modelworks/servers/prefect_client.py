@@ -1,0 +1,142 @@
+"""Prefect's API for one run: the user's server, that of `modelworks up`, or one of our own for as long as it takes."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+from modelworks.errors import Unavailable
+from modelworks.project import Project
+from modelworks.servers.no_proxy import ask
+from modelworks.servers.orphans import mark
+
+__all__ = ["Server", "serving_address", "start_server"]
+
+START_SECONDS = 120.0
+SHUTDOWN_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A Prefect server process of our own. Its address is known before it answers there."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    def wait(self, stopping: threading.Event | None = None) -> str:
+        """Its API's address, once it answers, or nobody waits for it any more.
+
+        Raises:
+            Unavailable: it ended or did not answer in time.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if stopping is not None and stopping.is_set():
+                return self.url
+            if self.process.poll() is not None:
+                raise Unavailable(f"Prefect's server ended with code {self.process.returncode}", f"see {self.log}")
+            if answers(self.url):
+                return self.url
+        raise Unavailable(f"Prefect's server did not answer within {START_SECONDS:.0f} s", f"see {self.log}")
+
+    def stop(self) -> None:
+        """End it; it owns nothing that is not on disk. A second call does nothing."""
+        self.process.terminate()
+        try:
+            self.process.wait(SHUTDOWN_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def serving_address(project: Project) -> str | None:
+    """The API's address when a server runs already: the user's, or that of `modelworks up`.
+
+    Raises:
+        Unavailable: PREFECT_API_URL is set and nothing answers there.
+    """
+    if project.prefect_url:
+        if not answers(project.prefect_url, ours=False):
+            raise Unavailable(
+                f"PREFECT_API_URL: nothing answers at {project.prefect_url}", "start that server, or unset it"
+            )
+        return project.prefect_url
+    url = _written(up_notice(project))
+    return url if url and answers(url) else None
+
+
+def start_server(project: Project, *, port: int = 0, pages: bool = False) -> Server:
+    """Start a server over the project's Prefect database; it ends with this process.
+
+    Call it before Prefect is imported: what is registered first ends last, and Prefect sends its last logs and
+    events at exit.
+
+    Args:
+        project: whose database it serves.
+        port: on loopback; 0 for any free one.
+        pages: whether it serves the UI as well and schedules.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    log = project.prefect_home / "server.log"
+    with socket.socket() as listener, log.open("ab") as stream:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        # Listening from now on: whoever connects early waits for an answer instead of being turned away.
+        listener.listen(128)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+        mode = "pages" if pages else "api"
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "modelworks.servers.prefect_server",
+                str(os.getpid()),
+                str(listener.fileno()),
+                url,
+                mode,
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            env={**os.environ, **project.environment(), **mark()},
+            pass_fds=[listener.fileno()],
+            start_new_session=True,  # Ctrl-C is for the run; the server ends after it
+        )
+    server = Server(process, url, log)
+    atexit.register(server.stop)
+    return server
+
+
+def up_notice(project: Project) -> Path:
+    """Where `modelworks up` writes the address of its server, for runs to find."""
+    return project.prefect_home / "up.json"
+
+
+def answers(url: str, *, ours: bool = True) -> bool:
+    """Whether a Prefect API answers there; a server that is not ours may stand behind the user's proxy."""
+    try:
+        health = f"{url}/health"
+        with ask(health, 5) if ours else urllib.request.urlopen(health, timeout=5) as response:  # noqa: S310
+            return bool(response.status == 200)
+    except (OSError, ValueError, HTTPException):  # the last: an address with a password in it is none to urllib
+        return False
+
+
+def _written(notice: Path) -> str | None:
+    try:
+        return str(json.loads(notice.read_text())["url"])
+    except (OSError, ValueError, KeyError):
+        return None

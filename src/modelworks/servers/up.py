@@ -1,0 +1,218 @@
+"""`modelworks up`: the pages of MLflow and Prefect over the project's stores, and the scheduler, until Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from flows.schedules import scheduled
+from modelworks.cli.output import print_json
+from modelworks.errors import BadInput, Unavailable
+from modelworks.project import Project
+from modelworks.servers import child_process
+from modelworks.servers.host_origin_check import Access
+from modelworks.servers.no_proxy import ask
+from modelworks.servers.prefect_client import Server, serving_address, start_server, up_notice
+
+__all__ = ["up"]
+
+OTHER_SERVERS = ("MLFLOW_UVICORN_OPTS", "MLFLOW_GUNICORN_OPTS", "MLFLOW_WAITRESS_OPTS", "MLFLOW_STATIC_PREFIX")
+"""With these MLflow would listen elsewhere, or run another server, which knows no checks of hosts and origins."""
+START_SECONDS = 120.0
+STOP_SECONDS = 20.0
+
+
+def up(mlflow_port: int, prefect_port: int, *, as_json: bool) -> None:
+    """Serve until interrupted; with --json one object is printed once all of it answers."""
+    project = Project.find()
+    due = scheduled(project)
+    project.enter()
+    project.make_private_folders()
+    with _only_one(project), _stop_signals() as stopping:
+        prefect: Server | None = None
+        if not project.prefect_url:
+            _demand_free(prefect_port, "--prefect-port")
+            prefect = start_server(project, port=prefect_port, pages=True)
+        url = serving_address(project) if project.prefect_url else None
+        children = []
+        try:
+            _say("starting the servers ...", as_json=as_json)
+            experiments = _experiments(project)
+            if not project.mlflow_uri.startswith("http"):
+                _demand_free(mlflow_port, "--mlflow-port")
+                children.append(_start_mlflow(project, mlflow_port))
+                _wait_for(children[-1], f"http://127.0.0.1:{mlflow_port}/health", "MLflow's server", project, stopping)
+            if prefect is not None:
+                url = prefect.wait(stopping)
+                up_notice(project).write_text(json.dumps({"url": url}))
+            assert url is not None
+            if not stopping.is_set():
+                children.append(_start_scheduler(project, url))
+                _print(_notice(project, mlflow_port, prefect_port, experiments, due), as_json=as_json)
+            _watch(children, prefect, stopping)
+        finally:
+            _say("stopping ...", as_json=as_json)
+            for process in reversed(children):
+                process.terminate()
+            for process in children:
+                _end(process)
+            if prefect is not None:
+                up_notice(project).unlink(missing_ok=True)
+                prefect.stop()
+
+
+def _experiments(project: Project) -> dict[str, str]:
+    """Experiment ids by name; makes the store when there is none, so that the servers find it whole."""
+    from modelworks.registry.backend.tracking_store import connect
+
+    client = connect(project)
+    names = {each.name: str(each.experiment_id) for each in client.search_experiments()}
+    return {name: number for name, number in names.items() if "/" not in name and name != "Default"}
+
+
+def _start_mlflow(project: Project, port: int) -> subprocess.Popen[bytes]:
+    access = Access.local(port)
+    command = [sys.executable, "-P", "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += [
+        "--workers",
+        "1",
+        "--default-artifact-root",
+        str(project.mlflow / "artifacts"),
+        # Clients on this machine write files themselves: the server needs no way to take or delete any.
+        "--no-serve-artifacts",
+        # Exact names: MLflow's own list lets every private address pass.
+        "--allowed-hosts",
+        ",".join(sorted(access.hosts)),
+        "--cors-allowed-origins",
+        ",".join(sorted(access.origins)),
+    ]
+    environment = {name: value for name, value in os.environ.items() if name not in OTHER_SERVERS}
+    environment["MLFLOW_BACKEND_STORE_URI"] = project.tracking_uri  # which may hold a password, that `ps` would show
+    return child_process.start(
+        command, log=str(project.state / "mlflow-server.log"), environment=environment, directory=str(project.root)
+    )
+
+
+def _start_scheduler(project: Project, url: str) -> subprocess.Popen[bytes]:
+    return child_process.start(
+        [sys.executable, "-m", "flows.scheduler"],
+        log=str(project.state / "scheduler.log"),
+        environment={**os.environ, "PREFECT_API_URL": url},
+        directory=str(project.root),
+    )
+
+
+def _notice(
+    project: Project, mlflow_port: int, prefect_port: int, experiments: Mapping[str, str], due: tuple[Any, ...]
+) -> dict[str, Any]:
+    return {
+        "mlflow": {name: project.mlflow_page(number, port=mlflow_port) for name, number in sorted(experiments.items())}
+        or {"home": project.mlflow_home(port=mlflow_port)},
+        "prefect": project.prefect_page(port=prefect_port),
+        "scheduled": [
+            {
+                "config": str(item.config),
+                "model": item.name,
+                "cron": item.schedule.cron,
+                "next": item.next_run().isoformat(),
+            }
+            for item in sorted(due, key=lambda item: item.next_run())
+        ],
+    }
+
+
+def _print(notice: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(notice)
+        sys.stdout.flush()
+        return
+    for name, address in notice["mlflow"].items():
+        print(f"MLflow   {name:<20} {address}")
+    print(f"Prefect  {'runs':<20} {notice['prefect']}")
+    if not notice["scheduled"]:
+        print("schedule none of the configs has a schedule")
+    for item in notice["scheduled"]:
+        print(f"next     {item['model']:<20} {item['next']}  ({item['cron']}, {item['config']})")
+    print("Ctrl-C stops all of it", flush=True)
+
+
+def _watch(children: list[subprocess.Popen[bytes]], prefect: Server | None, stopping: threading.Event) -> None:
+    """Until a signal comes, or something that should run does not any more."""
+    processes = [*children, *([prefect.process] if prefect else [])]
+    while not stopping.wait(0.5):
+        for process in processes:
+            if process.poll() is not None:
+                words = [str(part) for part in process.args] if isinstance(process.args, list) else [str(process.args)]
+                raise Unavailable(
+                    f"a server ended with code {process.returncode}: {' '.join(words[-8:])}",
+                    "see the logs in .modelworks",
+                )
+
+
+def _wait_for(
+    process: subprocess.Popen[bytes], address: str, what: str, project: Project, stopping: threading.Event
+) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not stopping.is_set() and time.monotonic() < deadline and process.poll() is None:
+        try:
+            with ask(address, 5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    if not stopping.is_set():
+        raise Unavailable(f"{what} did not start", f"see {project.state / 'mlflow-server.log'}")
+
+
+def _demand_free(port: int, option: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise BadInput(
+                f"{option} {port}: something listens there already", f"name another: {option} {port + 1}"
+            ) from None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Set by Ctrl-C and SIGTERM: the regular way to end this verb."""
+    stopping = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _only_one(project: Project) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(project.locks / "up.lock", timeout=0):
+            yield
+    except Timeout:
+        raise Unavailable("`modelworks up` runs already for this project", "stop that one first") from None
+
+
+def _say(text: str, *, as_json: bool) -> None:
+    print(text, file=sys.stderr if as_json else sys.stdout, flush=True)

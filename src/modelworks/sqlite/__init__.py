@@ -1,0 +1,1 @@
+"""SQLite databases: made complete, read without a lock, repaired."""

@@ -1,0 +1,1 @@
+"""What a training reports: events, progress, validation, and when to stop."""

@@ -1,0 +1,149 @@
+"""One optimizer step: forward and backward over as much of a batch as memory takes at a time, clip, step, average."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from modelworks.errors import BadInput
+from modelworks.training.augmentation import augment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from modelworks.training.config import TrainConfig
+    from modelworks.training.distributed.context import World
+    from modelworks.training.hardware import Hardware
+    from modelworks.training.monitoring.events import EventLog
+
+__all__ = ["Stepper", "autocast"]
+
+
+class Stepper:
+    """Takes steps. A part of every checkpoint: it remembers in how small parts batches must be computed."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        weights: torch.Tensor | None,
+        blank: torch.Tensor | None,
+        config: TrainConfig,
+        hardware: Hardware,
+        world: World,
+        events: EventLog,
+    ) -> None:
+        """
+        Args:
+            weights: of the classes, float32 (classes,); None for equal ones.
+            blank: value per channel of a blank place in an image, after normalisation; None for texts.
+        """
+        self._model, self._optimizer, self._weights, self._blank = model, optimizer, weights, blank
+        self._config, self._hardware, self._world, self._events = config, hardware, world, events
+        self._parameters = list(model.parameters())
+        self._parts = config.accumulate
+
+    def state_dict(self) -> dict[str, Any]:
+        """In how many parts a batch is computed."""
+        return {"parts": self._parts}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Go on with as many parts."""
+        self._parts = state["parts"]
+
+    def step(self, inputs: Mapping[str, torch.Tensor], target: torch.Tensor, rate: float, least: int) -> torch.Tensor:
+        """The mean loss of the batch, detached and still on its device.
+
+        The gradient is that of the whole batch in whatever number of parts it is computed. When memory does not
+        suffice the number is doubled, for good, and the batch tried again.
+
+        Args:
+            inputs: of the model, with one row per example.
+            target: the examples' classes (n,).
+            rate: to learn at.
+            least: examples that the process with fewest has: all compute their share in as many parts as this one.
+
+        Raises:
+            BadInput: memory does not suffice for one example, or the model computes statistics over what it is
+                given at once, so that smaller parts would be another training.
+        """
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        if self._blank is not None:
+            inputs = {**inputs, "pixels": augment(inputs["pixels"], self._config.augment, self._blank)}
+        while True:
+            try:
+                loss = self._gradient(inputs, target, least)
+                break
+            except torch.OutOfMemoryError as error:
+                # Outside of the handler nothing holds the failed attempt's tensors any more.
+                refusal = self._smaller(len(target), error)
+            if refusal:
+                raise refusal
+        if self._config.clip_norm:
+            nn.utils.clip_grad_norm_(self._parameters, self._config.clip_norm)
+        self._optimizer.step()
+        self._forget_gradients()
+        return loss
+
+    def _gradient(self, inputs: Mapping[str, torch.Tensor], target: torch.Tensor, least: int) -> torch.Tensor:
+        whole = self._world.total(
+            torch.full((), float(len(target)), device=target.device)
+            if self._weights is None
+            else self._weights[target].sum()
+        )
+        size = math.ceil(least / self._parts)
+        starts = range(0, least, size)
+        total = torch.zeros((), device=target.device)
+        for start in starts:
+            more = start < starts[-1]
+            part = slice(start, start + size if more else None)
+            with self._world.accumulating(self._model, more):
+                with autocast(self._hardware):
+                    logits = self._model(**{name: each[part] for name, each in inputs.items()})
+                loss = functional.cross_entropy(
+                    logits.float(),
+                    target[part],
+                    self._weights,
+                    reduction="sum",
+                    label_smoothing=self._config.label_smoothing,
+                )
+                loss = loss / whole
+                # Several processes average their gradients: this makes the sum of it.
+                (loss * self._world.size).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            total += loss.detach()
+        return total
+
+    def _forget_gradients(self) -> None:
+        """As zero_grad does, which looks for the parameters anew at every step."""
+        for each in self._parameters:
+            each.grad = None
+
+    def _smaller(self, examples: int, error: Exception) -> BadInput | None:
+        """Halve what is computed at once; or what to tell the user when that cannot be."""
+        self._forget_gradients()
+        message = f"memory does not suffice: {str(error).splitlines()[0]}"
+        if any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in self._model.modules()):  # noqa: SLF001  # torch has no other name for all of them
+            return BadInput(message, "lower train.batch_size: the model's batch norms forbid to compute it in parts")
+        if self._config.compile:  # its gradients lie in a CUDA graph's memory, which the next part's forward takes back
+            return BadInput(
+                message, "lower train.batch_size, or leave out train.compile: it computes no batch in parts"
+            )
+        if self._world.size > 1:  # the others are in the middle of this step and wait for its gradients
+            return BadInput(message, "raise train.accumulate, lower train.batch_size, or take more processes")
+        if self._parts >= examples:
+            return BadInput(message, "even one example is too much: take a smaller model or smaller inputs")
+        self._parts *= 2
+        if self._hardware.device == "cuda":
+            torch.cuda.empty_cache()
+        self._events.write("memory", parts=self._parts, examples=math.ceil(examples / self._parts))
+        return None
+
+
+def autocast(hardware: Hardware) -> torch.autocast:
+    """bf16 for what gains by it, where the hardware computes in it."""
+    return torch.autocast(hardware.device, torch.bfloat16, enabled=hardware.precision == "bf16")

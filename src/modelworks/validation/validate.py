@@ -1,0 +1,139 @@
+"""Validate: examples become facts, bad rows are set aside, and one suite of checks judges the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelworks.atomic_files import write_json
+from modelworks.data import dataset_format
+from modelworks.data.splits import QUARANTINED, SPLIT_NAMES, SplitConfig, assign_splits
+from modelworks.errors import Refused
+from modelworks.records import Check, DatasetVersion, ValidationReport
+from modelworks.validation.checks import configured, mandatory
+from modelworks.validation.config import ChecksConfig
+from modelworks.validation.data_docs import write_data_docs
+from modelworks.validation.data_warnings import remarks
+from modelworks.validation.expectation_suite import CheckResult, ask
+from modelworks.validation.facts import class_facts, content_facts, row_facts
+from modelworks.validation.label_leakage import leaking_features
+from modelworks.validation.quarantine import BadRow, bad_rows
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+__all__ = ["validate"]
+
+SHOWN = 5
+"""Bad rows that a refusal names; quarantine.json would have had them all."""
+
+
+def validate(
+    dataset: DatasetVersion, split: SplitConfig, checks: ChecksConfig, *, key: str, folder: Path, aside: Path
+) -> ValidationReport:
+    """Split and judge a data set.
+
+    Writes `splits.npy` (int8, one code per row of examples.parquet; quarantined rows have one of their own),
+    `quarantine.json`, `report.json` and `data_docs/index.html`.
+
+    Args:
+        key: of this stage's output.
+        folder: where that output will be found.
+        aside: where it is written now; it exists and is empty.
+
+    Raises:
+        BadInput: `checks.expect` is wrong.
+        Corrupt: the examples cannot be read.
+        Refused: checks failed; all of them are listed.
+    """
+    import numpy as np
+
+    examples = dataset_format.read(dataset.folder)
+    official = "split" in examples.column_names
+    splits = assign_splits(examples["id"].to_pylist(), examples["split"].to_pylist() if official else None, split)
+    facts = _facts(examples, splits, dataset.modality)
+    bad = bad_rows(facts, examples)
+    budget = _budget(bad, len(facts), checks)
+    if len(bad) == len(facts):  # there is nothing left to judge
+        raise _refusal(dataset, [budget], bad)
+    usable = facts.drop([each.row for each in bad])
+    usable = usable.join(class_facts(usable))
+    kept = examples.drop_columns(["image"]) if dataset.modality == "image" else examples
+    usable = usable.join(leaking_features(usable, kept, dataset.modality, checks.max_single_auc))
+    questions = (*mandatory(dataset, checks), *configured(checks, list(usable.columns)))
+    answers, outcome = ask(questions, usable, dataset.name)
+    answers = (budget, *answers)
+    if not all(answer.check.passed for answer in answers if answer.demand):
+        raise _refusal(dataset, answers, bad)
+
+    splits[[each.row for each in bad]] = QUARANTINED
+    report = ValidationReport(
+        dataset=dataset,
+        key=key,
+        folder=folder,
+        checks=tuple(answer.check for answer in answers),
+        quarantined=len(bad),
+        warnings=(
+            *(_sentence(answer.check) for answer in answers if not answer.check.passed),
+            *remarks(facts, usable, dataset.modality, official=official),
+        ),
+        rows={name: int((splits == code).sum()) for code, name in enumerate(SPLIT_NAMES)},
+    )
+    np.save(aside / "splits.npy", splits)
+    write_json(aside / "quarantine.json", [dataclasses.asdict(each) for each in bad])
+    write_json(
+        aside / "report.json",
+        {
+            "dataset": dataset.name,
+            "digest": dataset.digest,
+            "rows": report.rows,
+            "quarantined": report.quarantined,
+            "checks": [dataclasses.asdict(check) for check in report.checks],
+            "warnings": report.warnings,
+            "great_expectations": outcome,
+        },
+    )
+    write_data_docs(aside / "data_docs", dataset.name, dataset.digest, outcome)
+    return report
+
+
+def _facts(examples: pa.Table, splits: np.ndarray, modality: str) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.concat([row_facts(examples, splits), content_facts(examples[modality], modality)], axis=1)
+
+
+def _budget(bad: Sequence[BadRow], rows: int, checks: ChecksConfig) -> CheckResult:
+    share = len(bad) / rows
+    allowed = math.ceil(share * 1000) / 1000
+    return CheckResult(
+        check=Check(
+            name="bad rows",
+            passed=share <= checks.max_bad_share,
+            found=f"{len(bad)} of {rows} ({share:.3%})",
+            demanded=f"at most {checks.max_bad_share:.3%}",
+        ),
+        way_out="mend or remove the bad rows" + (f", or set checks.max_bad_share: {allowed:g}" if allowed < 1 else ""),
+    )
+
+
+def _refusal(dataset: DatasetVersion, answers: Sequence[CheckResult], bad: Sequence[BadRow]) -> Refused:
+    """One line per failed check; below that of the bad rows, the first of them."""
+    failed = [answer for answer in answers if answer.demand and not answer.check.passed]
+    lines = [f"the data of {dataset.name} fails {len(failed)} of {len(answers)} checks"]
+    for answer in failed:
+        lines.append(f"  {_sentence(answer.check)}")
+        if answer.check.name == "bad rows":
+            lines += [f"    {each}" for each in bad[:SHOWN]]
+            if len(bad) > SHOWN:
+                lines.append(f"    and {len(bad) - SHOWN} more")
+    return Refused("\n".join(lines), "; ".join(dict.fromkeys(answer.way_out for answer in failed)))
+
+
+def _sentence(check: Check) -> str:
+    return f"{check.name}: found {check.found}, demanded {check.demanded}"

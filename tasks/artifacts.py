@@ -1,0 +1,83 @@
+"""Where people look afterwards: the MLflow run around the stages, and the artifacts on the Prefect flow run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+
+from modelworks.config.run_config import RunConfig
+from modelworks.errors import Interrupted, ModelworksError
+from modelworks.pipeline.cache_keys import settings
+from modelworks.pipeline.plan import Plan
+from modelworks.records import DatasetVersion, Promotion
+from tasks.context import RunContext
+from tasks.summary import summarise
+
+__all__ = ["conclude", "track"]
+
+
+@contextmanager
+def track(run: RunContext, plan: Plan, dataset: DatasetVersion, flow_run_id: str) -> Iterator[None]:
+    """An MLflow run around the stages, unless all of them stand already."""
+    from modelworks.pipeline.status import pipeline_status
+    from modelworks.registry.tracking import runs
+
+    if pipeline_status(run.project, run.config).promotion is not None:
+        yield
+        return
+    run.run_id = runs.start(
+        run.client,
+        run.project,
+        experiment=run.config.name,
+        parameters=_parameters(run.config, plan),
+        prefect_flow_run_id=flow_run_id,
+        prefect_url=run.project.prefect_page(flow_run_id),
+    )
+    run.track(runs.log_dataset, dataset)
+    run.track(runs.log_stage_keys, {stage.name: stage.key for stage in plan.stages})
+    try:
+        yield
+    except BaseException as error:  # Ctrl-C too: no run stays open
+        stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+        try:
+            runs.finish(run.client, run.run_id, "KILLED" if stopped or not isinstance(error, Exception) else "FAILED")
+        except ModelworksError as other:  # the error that ends the run is the one to tell
+            run.display.say(f"  {other.message}: the MLflow run was not closed; the next run closes what is open")
+        raise
+    runs.finish(run.client, run.run_id, "FINISHED")
+
+
+def conclude(run: RunContext, promotion: Promotion, flow_run_id: str, seconds: float) -> dict[str, Any]:
+    """The summary; the verdict and the way to MLflow as artifacts of the flow run."""
+    from modelworks.registry.tracking import run_description
+
+    name = run.config.name
+    create_markdown_artifact(
+        run_description.write(promotion.verdict, promotion.production),
+        key=f"{name}-verdict",
+        description="The gate's verdict",
+    )
+    version = promotion.verdict.version
+    address = run.project.mlflow_page(version.experiment_id, version.run_id)
+    create_link_artifact(
+        address,
+        link_text=f"{name} version {version.version} in MLflow",
+        key=f"{name}-mlflow",
+        description="The MLflow run",
+    )
+    return summarise(promotion, run.outcomes, flow_run_id, seconds)
+
+
+def _parameters(config: RunConfig, plan: Plan) -> dict[str, str]:
+    sections = config.section("source", "split", "model", "train", "evaluate", "gate")
+    hardware = {
+        "device": plan.hardware.device,
+        "precision": plan.hardware.precision,
+        "threads": str(plan.hardware.threads),
+        "processes": str(plan.hardware.processes),
+    }
+    # JSON's quotes around plain words are noise to a reader.
+    return {name: value.strip('"') for name, value in settings({**sections, "compute": hardware}).items()}

@@ -1,0 +1,245 @@
+"""A config is loaded whole or refused with every mistake named: what, where, and the nearest right thing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+from pydantic import TypeAdapter
+from ruamel.yaml import YAML
+
+from modelworks.config.run_config import RunConfig, json_schema, load
+from modelworks.errors import BadInput
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SHIPPED = sorted(CONFIGS.glob("*.yaml"))
+
+PLAIN = """\
+name: my-model
+source:
+  kind: digits
+model:
+  kind: cnn
+train:
+  epochs: 3
+gate:
+  minimums: {accuracy: 0.9}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "plain.yaml"
+    path.write_text(PLAIN)
+    return path
+
+
+def refused(path: Path, *overrides: str) -> str:
+    with pytest.raises(BadInput) as caught:
+        load(path, overrides)
+    return str(caught.value).replace(str(path), path.name)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_config_loads_and_is_of_the_schema(path: Path) -> None:
+    config = load(path)
+    assert config.name == path.stem.replace("_", "-")
+    jsonschema.validate(YAML(typ="safe", pure=True).load(path.read_text()), json.loads(schema_file()))
+
+
+def schema_file() -> str:
+    return (CONFIGS / "schema.json").read_text()
+
+
+def test_the_schema_file_is_current() -> None:
+    program = [sys.executable, "-m", "modelworks.config"]
+    printed = subprocess.run(program, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert schema_file() == printed, "run make schema"
+
+
+def test_the_schema_is_one_and_describes_every_field() -> None:
+    schema = json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    for name, section in {"RunConfig": schema, **schema["$defs"]}.items():
+        for field, description in section["properties"].items():
+            # A field that says the same as its section's class refers to it; a kind is its own name.
+            described = {"description", "$ref", "const"} & description.keys()
+            assert described, f"{name}.{field} has no docstring"
+
+
+def test_the_schema_refuses_what_load_refuses() -> None:
+    values = YAML(typ="safe", pure=True).load(PLAIN)
+    jsonschema.validate(values, json_schema())
+    for wrong in ({"epochs": 0}, {"epochs": 3, "epoch": 3}, {"epochs": "3"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**values, "train": wrong}, json_schema())
+
+
+def test_the_class_itself_can_be_given_to_pydantic(file: Path) -> None:
+    assert TypeAdapter(RunConfig).validate_python(YAML(typ="safe").load(PLAIN)) == load(file)
+
+
+def test_sections_left_out_have_their_defaults(file: Path) -> None:
+    config = load(file)
+    assert config.schedule is None
+    assert config.split.test == 0.2
+    assert config.section("train", "source") == {
+        "train": {**dataclasses.asdict(config.train)},
+        "source": {"kind": "digits"},
+    }
+
+
+def test_values_keep_their_types_and_yaml_1_2_is_read(file: Path) -> None:
+    config = load(file, ["train.learning_rate=1e-3", "split.salt=no", "split.test=0.25"])
+    assert (config.train.learning_rate, config.split.salt, config.split.test) == (0.001, "no", 0.25)
+
+
+def test_an_override_makes_the_sections_it_needs(file: Path) -> None:
+    config = load(file, ["schedule.cron=0 2 * * *", "train.epochs=5"])
+    assert config.schedule is not None
+    assert (config.schedule.cron, config.train.epochs) == ("0 2 * * *", 5)
+
+
+MISTAKES = {
+    "unknown key": ("train:\n", "train:\n  epoch: 3\n", "plain.yaml:7: train.epoch: unknown key; did you mean epochs?"),
+    "unknown section": ("gate:", "schedul: {}\ngate:", "plain.yaml:8: schedul: unknown key; did you mean schedule?"),
+    "section missing": ("train:\n  epochs: 3\n", "", "plain.yaml:1: train: is missing"),
+    "section empty": ("train:\n  epochs: 3\n", "train:\n", "plain.yaml:6: train: should be an object, not null"),
+    "field missing": ("  epochs: 3\n", "  seed: 3\n", "plain.yaml:6: train.epochs: is missing"),
+    "required key misspelt": (
+        "  epochs: 3\n",
+        "  epoch: 3\n",
+        "plain.yaml:7: train.epoch: unknown key; did you mean epochs?",
+    ),
+    "text for number": ("3", "'3'", 'plain.yaml:7: train.epochs: should be a valid integer, not "3"'),
+    "truth for number": ("3", "true", "plain.yaml:7: train.epochs: should be a valid integer, not true"),
+    "negative epochs": ("3", "-3", "plain.yaml:7: train.epochs: should be greater than or equal to 1, not -3"),
+    "empty gate": ("{accuracy: 0.9}", "{}", "plain.yaml:9: gate: minimums is empty"),
+    "unknown metric": (
+        "accuracy",
+        "acuracy",
+        'plain.yaml:9: gate.minimums.acuracy: there is no "acuracy"; did you mean acc',
+    ),
+    "unknown model": ("kind: cnn", "kind: cnnn", 'plain.yaml:5: model.kind: there is no "cnnn"; did you mean cnn?'),
+    "unknown source": ("digits", "cats", 'plain.yaml:3: source.kind: there is no "cats"; there are: digits, mnist5k,'),
+    "model without kind": ("kind: cnn", "hidden: 3", "plain.yaml:4: model.kind: is missing"),
+    "key of another kind": ("cnn", "cnn\n  heads: 2", "plain.yaml:6: model.heads: unknown key; there are: kind, size,"),
+    "key of a union": (
+        "digits",
+        "folder\n  path: x\n  pat: x",
+        "plain.yaml:5: source.pat: unknown key; did you mean path?",
+    ),
+    "field of a union": ("digits", "folder\n  path: 3", "plain.yaml:4: source.path: should be a valid string, not 3"),
+    "kinds that do not fit": ("digits", "tweets", "plain.yaml:5: model.kind cnn reads images, but source.kind tweets"),
+    "name": ("my-model", "My model", 'plain.yaml:1: name: "My model" is not of the form'),
+    "duplicate key": ("  epochs: 3\n", "  epochs: 3\n  epochs: 4\n", "plain.yaml:8: epochs is given twice"),
+    "not yaml": ("{accuracy: 0.9}", "{accuracy: 0.9", "plain.yaml:10: not YAML: "),
+    "a date": ("3", "2026-01-01", "plain.yaml:7: train.epochs: 2026-01-01 is a date to YAML; write it in quotes"),
+    "no finite number": ("0.9", ".nan", "plain.yaml:9: gate.minimums.accuracy: nan is not a finite number"),
+    "alias in itself": ("{accuracy: 0.9}", "&a {accuracy: *a}", "plain.yaml: Circular reference"),
+    "cron": ("gate:", "schedule: {cron: daily}\ngate:", "plain.yaml:8: schedule: cron 'daily': wrong number of fields"),
+    "time zone": (
+        "gate:",
+        "schedule:\n  cron: 0 2 * * *\n  timezone: Mars\ngate:",
+        "plain.yaml:10: schedule: timezone 'Mars' is not an IANA name",
+    ),
+    "expectation": (
+        "gate:",
+        "checks:\n  expect:\n    - expect_column_mean_be_between: {column: mean}\ngate:",
+        "plain.yaml:10: checks.expect.0.expect_column_mean_be_between: there is no such expectation; did you mean e",
+    ),
+    "shares": (
+        "gate:",
+        "split: {validation: 0.5, test: 0.5}\ngate:",
+        "plain.yaml:8: split: validation and test together leave nothing to train on",
+    ),
+}
+
+
+@pytest.mark.parametrize(("good", "bad", "said"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_named_with_its_line_and_the_nearest_right_thing(
+    file: Path, good: str, bad: str, said: str
+) -> None:
+    assert good in PLAIN
+    file.write_text(PLAIN.replace(good, bad))
+    message = refused(file)
+    assert message.startswith(said), message
+
+
+def test_all_mistakes_are_listed_at_once(file: Path) -> None:
+    text = PLAIN.replace("3", "-3").replace("{accuracy: 0.9}", "{}").replace("cnn", "cnnn").replace("my", "MY")
+    file.write_text(text + "evaluate:\n  wurst: 3\nchecks:\n  expect: [{expect_nothing: {}}]\n")
+    lines = refused(file, "train.seed=x", "train.batch_size=0").splitlines()
+    assert lines[0] == "plain.yaml: 8 mistakes"
+    assert [line.split(": ")[1] for line in lines[1:-1]] == [
+        "name",
+        "model.kind",
+        "train.epochs",
+        "gate",
+        "evaluate.wurst",
+        "checks.expect.0.expect_nothing",
+        "train.batch_size",
+        "train.seed",
+    ], "in the order of the file, overrides last"
+
+
+def test_an_overridden_value_has_no_line_but_its_assignment(file: Path) -> None:
+    assert refused(file, "train.epochs=three").startswith(
+        '--set train.epochs=three: train.epochs: should be a valid integer, not "three"'
+    )
+    assert refused(file, "model.kind=cnnn").startswith('--set model.kind=cnnn: model.kind: there is no "cnnn"')
+    assert refused(file, "gate.minimums={}").startswith("--set gate.minimums={}: gate: minimums is empty")
+    assert refused(file, "source.kind=tweets").startswith("plain.yaml:5: model.kind cnn reads images")
+
+
+@pytest.mark.parametrize("assignment", ["train.epochs", "=3", "train..epochs=3", "train.epochs=[", "name.x=3"])
+def test_an_override_that_is_none_is_refused(file: Path, assignment: str) -> None:
+    assert refused(file, assignment).startswith(f"--set {assignment}: ")
+
+
+def test_a_missing_file_suggests_the_nearest(file: Path) -> None:
+    near = file.with_name("plane.yaml")
+    with pytest.raises(BadInput) as caught:
+        load(near)
+    assert caught.value.hint == f"did you mean {file}?"
+    with pytest.raises(BadInput, match="no such config") as caught:
+        load(file.parent / "nowhere" / "plain.yaml")
+
+
+@pytest.mark.parametrize("text", ["", "- 3", "three"])
+def test_a_file_without_keys_is_no_config(file: Path, text: str) -> None:
+    file.write_text(text)
+    assert "not a config" in refused(file)
+
+
+def test_what_is_no_text_is_no_config(file: Path) -> None:
+    file.write_bytes(b"\xff\xfe\x00")
+    assert "cannot be read" in refused(file)
+    assert "cannot be read" in refused(file.parent)
+
+
+def test_loading_imports_nothing_heavy_and_is_quick() -> None:
+    program = (
+        "import sys, time; started = time.process_time()\n"
+        "from pathlib import Path; from modelworks.config.run_config import load\n"
+        f"load(Path({str(CONFIGS / 'mnist_cnn.yaml')!r}))\n"
+        "seconds = time.process_time() - started\n"
+        "heavy = {'torch', 'pandas', 'mlflow', 'dvc', 'pyarrow', 'numpy', 'great_expectations', 'prefect'}\n"
+        "print(seconds, *heavy & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    seconds, *heavy = done.stdout.split()
+    assert heavy == []
+    assert float(seconds) < 2  # 0.4 on a quiet machine; the bound only catches an import gone wrong
+
+
+def test_the_name_of_every_field_is_a_word_of_the_schema() -> None:
+    names = {field.name for field in dataclasses.fields(RunConfig)}
+    assert names == set(json_schema()["properties"])
+    assert all(re.fullmatch(r"[a-z_]+", name) for name in names)

@@ -1,0 +1,153 @@
+"""What a person sees of a verdict, and that it says what is true."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from modelworks.evaluation import inference
+from modelworks.evaluation.config import EvaluateConfig, GateConfig
+from modelworks.evaluation.evaluate import evaluate
+from modelworks.evaluation.gate.decision import decide
+from modelworks.evaluation.gate.prediction_churn import broken, changes
+from modelworks.evaluation.gate.production_baseline import Baseline, score_baseline
+from modelworks.evaluation.metrics.calibration import BINS, reliability
+from modelworks.evaluation.near_duplicates import search
+from modelworks.evaluation.reports import gate_report
+from modelworks.records import ModelVersion, TrainedModel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from modelworks.evaluation.gate.decision import GateResult
+
+GATE = GateConfig(minimums={"accuracy": 0.1}, resamples=1000)
+
+
+def given(predicted: list[int], labels: list[int], sure: float = 0.8) -> inference.Predictions:
+    """Three classes."""
+    found = np.array(predicted)
+    probabilities = np.full((len(found), 3), (1 - sure) / 2, dtype=np.float32)
+    probabilities[np.arange(len(found)), found] = sure
+    return inference.Predictions(
+        rows=np.arange(len(found)),
+        ids=tuple(f"row{row}" for row in range(len(found))),
+        labels=np.array(labels, dtype=np.int16),
+        predicted=found.astype(np.int16),
+        probabilities=probabilities,
+    )
+
+
+def as_opponent(predictions: inference.Predictions) -> Baseline:
+    return Baseline(
+        version=3, modality="text", classes=("a", "b", "c"), probabilities=predictions.probabilities, trained_on=()
+    )
+
+
+def test_flips_are_counted_both_ways_and_between_mistakes() -> None:
+    labels = [0, 0, 0, 0, 0, 0, 0, 0]
+    ours = given([0, 0, 0, 1, 1, 1, 2, 0], labels)
+    theirs = as_opponent(given([0, 1, 1, 0, 0, 2, 2, 1], labels))
+    found = changes(ours, theirs)
+    assert (found.rows, found.fixed, found.broken, found.otherwise) == (8, 3, 2, 1)
+    assert found.churn == 6 / 8
+    assert found.p_value == pytest.approx(1.0)
+    assert [each.id for each in broken(ours, theirs, ("a", "b", "c"), 9)] == ["row3", "row4"]
+    assert len(broken(ours, theirs, ("a", "b", "c"), 1)) == 1
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8, 1.0])
+def test_calibration_error_is_what_is_said_too_much_or_too_little(share: float) -> None:
+    rows = 30_000
+    right = np.random.default_rng(0).random(rows) < share
+    found = given(np.where(right, 0, 1).tolist(), [0] * rows, sure=0.8)
+    measured = reliability(found.probabilities, found.labels)
+    assert measured.error == pytest.approx(abs(share - 0.8), abs=0.01)
+    assert measured.rows.sum() == rows
+    assert np.ptp(measured.rows) <= 1
+    assert len(measured.rows) == BINS
+
+
+def test_fewer_rows_than_bins_leave_no_bin_empty() -> None:
+    measured = reliability(np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([0, 0]))
+    assert measured.rows.tolist() == [1, 1]
+    assert measured.error == pytest.approx((0.6 + 0.1) / 2)
+
+
+@pytest.fixture
+def judgement(
+    trained: Callable[..., TrainedModel], save_model: Callable[..., None], tmp_path: Path
+) -> Callable[..., GateResult]:
+    """Two real models with fresh weights, judged on the same test rows."""
+
+    def make(modality: str, *, alone: bool = False) -> GateResult:
+        generator = np.random.default_rng(0)
+        contents: list[Any] = [f"<i>number</i> {row} is {generator.integers(99)}" for row in range(90)]
+        if modality == "image":
+            contents = [b"P5\n8 8\n255\n" + generator.bytes(64) for _ in range(90)]
+        labels = [("dusk & dawn", "noon")[row % 2] for row in range(90)]
+        model = trained(modality, contents, labels)
+        (tmp_path / "out").mkdir()
+        evaluation = evaluate(model, EvaluateConfig(resamples=100), tmp_path / "out", tmp_path / "out", "e")
+        version = ModelVersion(
+            evaluation=evaluation, key="k", name="times", version=4, run_id="r", experiment_id="1", digest="d"
+        )
+        opponent = None
+        if not alone:
+            save_model(tmp_path / "old", modality, contents, model.report.dataset.classes, (), seed=6)
+            opponent = score_baseline(3, tmp_path / "old", evaluation)
+        return decide(version, GATE, opponent, "gate-key")
+
+    return make
+
+
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_report_has_a_page_with_pictures_and_json_with_everything(
+    judgement: Callable[..., GateResult], tmp_path: Path, modality: str
+) -> None:
+    found = judgement(modality)
+    changed = found.verdict.changes
+    assert changed is not None
+    assert changed.broken > 0  # of two models with random weights
+    folder = tmp_path / "verdict"
+    folder.mkdir()
+    gate_report.write(folder, found, 0.95)
+    drawn = {"differences.png", "calibration.png", *(["newly_wrong.png"] if modality == "image" else [])}
+    assert {path.name for path in folder.iterdir()} == {"verdict.html", "verdict.json", *drawn}
+    for name in drawn:
+        with Image.open(folder / name) as image:
+            image.load()
+            assert 250 <= min(image.size) <= max(image.size) <= 2600
+
+    details = json.loads((folder / "verdict.json").read_text())
+    assert (details["version"], details["opponent"], details["gate_key"]) == (4, 3, "gate-key")
+    assert details["decision"] == found.verdict.decision
+    assert details["changes"]["fixed"] == changed.fixed
+    assert [each["value"] for each in details["slices"]] == ["dusk & dawn", "noon"]
+    assert set(details["reliability"]) == {"version 4", "version 3"}
+    assert sum(part["rows"] for part in details["reliability"]["version 3"]["bins"]) == changed.rows
+
+    html = (folder / "verdict.html").read_text(encoding="utf-8")
+    assert html.count("data:image/png;base64,") == len(drawn)
+    assert "http" not in html
+    assert "dusk &amp; dawn" in html
+    assert ("&lt;i&gt;number&lt;/i&gt;" in html) == (modality == "text")
+    assert "<i>number" not in html
+    assert all(check.found in html for check in found.verdict.checks)
+
+
+def test_a_first_version_has_a_page_without_a_comparison(judgement: Callable[..., GateResult], tmp_path: Path) -> None:
+    folder = tmp_path / "verdict"
+    folder.mkdir()
+    found = judgement("text", alone=True)
+    gate_report.write(folder, found, 0.95)
+    assert {path.name for path in folder.iterdir()} == {"verdict.html", "verdict.json"}
+    html = (folder / "verdict.html").read_text()
+    assert "What changes for users" not in html
+    assert "on its own" in html
+    assert search.read(found.verdict.version.evaluation.folder).tested == 87

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from modelworks.data import dataset_format
+from modelworks.models import serialization
+from modelworks.project import Project
+from modelworks.records import Evaluation
+from modelworks.registry.packaging import upload
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+Register = Callable[..., Any]
+
+
+def load_model(folder: Path) -> Any:
+    import mlflow.pyfunc  # warns of its own code while it is imported, which is only allowed inside a test
+
+    return mlflow.pyfunc.load_model(str(folder))
+
+
+@pytest.fixture
+def load(
+    client: MlflowClient, begin: Callable[[], str], evaluate: Callable[..., Evaluation], tmp_path: Path
+) -> Callable[..., tuple[Any, Evaluation, Path]]:
+    """A loaded package, the evaluation it came from, and its folder."""
+
+    def make(seed: int = 0, modality: str = "image") -> tuple[Any, Evaluation, Path]:
+        evaluation = evaluate(seed, modality)
+        source = upload.log(client, begin(), evaluation).source.removeprefix("file://")
+        folder = Path(shutil.copytree(source, tmp_path / f"package-{seed}"))
+        return load_model(folder), evaluation, folder
+
+    return make
+
+
+def contents_of(evaluation: Evaluation, rows: int = 5) -> list[Any]:
+    dataset = evaluation.trained.report.dataset
+    return list(dataset_format.read(dataset.folder)[dataset.modality].to_pylist()[:rows])
+
+
+def test_images_are_taken_in_every_form_people_have_them_in(load: Callable[..., Any]) -> None:
+    model, evaluation, _ = load()
+    images = contents_of(evaluation)
+    strings = [base64.b64encode(image).decode() for image in images]
+    expected = serialization.load(evaluation.trained.model_folder).probabilities(images)
+    labels = [evaluation.trained.report.dataset.classes[best] for best in expected.argmax(1)]
+    for form in (
+        images,
+        strings,
+        np.array(strings),
+        np.array(images, dtype=object),
+        pd.Series(images),
+        pd.Series(strings),
+        pd.DataFrame({"any name": images}),
+        pd.DataFrame({"any name": strings}),
+    ):
+        answer = model.predict(form)
+        assert list(answer.columns) == ["label", "probability"]
+        assert answer["label"].tolist() == labels
+        assert answer["probability"].to_numpy() == pytest.approx(expected.max(1), abs=1e-6)
+    assert model.predict(strings[0])["label"].tolist() == labels[:1]
+
+
+def test_texts_are_taken_as_strings(load: Callable[..., Any]) -> None:
+    model, evaluation, _ = load(modality="text")
+    texts = contents_of(evaluation)
+    expected = serialization.load(evaluation.trained.model_folder).probabilities(texts)
+    for form in (texts, np.array(texts), pd.Series(texts), pd.DataFrame({"any name": texts})):
+        assert model.predict(form)["probability"].to_numpy() == pytest.approx(expected.max(1), abs=1e-6)
+
+
+def test_top_k_gives_the_most_probable_labels_in_order(load: Callable[..., Any]) -> None:
+    model, evaluation, _ = load()
+    images = contents_of(evaluation)
+    two = model.predict(images, params={"top_k": 2})
+    for row in two.itertuples():
+        assert next(iter(row.probabilities)) == row.label
+        assert list(row.probabilities.values()) == sorted(row.probabilities.values(), reverse=True)
+        assert len(row.probabilities) == 2
+    everything = model.predict(images, params={"top_k": 99})["probabilities"]
+    assert all(sum(each.values()) == pytest.approx(1, abs=1e-5) for each in everything)
+
+
+def test_the_index_of_the_input_is_kept(load: Callable[..., Any]) -> None:
+    model, evaluation, _ = load()
+    frame = pd.DataFrame({"image": contents_of(evaluation, 2)}, index=["a", "b"])
+    assert model.predict(frame).index.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA])
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_a_missing_value_is_refused_by_its_row(load: Callable[..., Any], modality: str, missing: object) -> None:
+    model, evaluation, _ = load(modality=modality)
+    with pytest.raises(Exception, match="row 1 is missing"):
+        model.predict(pd.DataFrame({"content": [*contents_of(evaluation, 1), missing]}))
+
+
+def test_what_is_no_image_and_a_senseless_top_k_are_refused(load: Callable[..., Any]) -> None:
+    model, evaluation, _ = load()
+    with pytest.raises(ValueError, match="row 0 is not an image"):
+        model.predict(["no image!"])
+    with pytest.raises(ValueError, match="top_k is 0"):
+        model.predict(contents_of(evaluation), params={"top_k": 0})
+
+
+def test_two_versions_live_side_by_side_with_the_code_each_was_made_with(load: Callable[..., Any]) -> None:
+    one, evaluation, _ = load(0)
+    _, _, folder = load(1)
+    inside = folder / "artifacts" / "model"
+    # A version whose architecture came from other source: it answers the last class for all that it is asked.
+    source = (inside / "architecture.py").read_text()
+    assert "return self.classifier(" in source
+    (inside / "architecture.py").write_text(
+        source.replace("return self.classifier(", "return torch.tensor([0.0, 0.0, 9.0]) + 0 * self.classifier(")
+    )
+    manifest = json.loads((inside / "manifest.json").read_text())
+    raw = (inside / "architecture.py").read_bytes()
+    manifest["architecture.py"] = {"size": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+    (inside / "manifest.json").write_text(json.dumps(manifest))
+    images = contents_of(evaluation)
+    before = one.predict(images)
+    other = load_model(folder)
+    assert other.predict(images)["label"].tolist() == ["grey"] * len(images)
+    pd.testing.assert_frame_equal(one.predict(images), before)
+
+
+@pytest.mark.parametrize("name", ["saved.py", "model.safetensors", "architecture.py", "surprise.py"])
+def test_a_damaged_package_does_not_load(load: Callable[..., Any], name: str) -> None:
+    _, _, folder = load()
+    with (folder / "artifacts" / "model" / name).open("ab") as stream:
+        stream.write(b"\n")
+    with pytest.raises(RuntimeError, match=r"is not what was saved"):
+        load_model(folder)
+
+
+def test_loading_in_place_neither_leaves_nor_reads_compiled_code(load: Callable[..., Any]) -> None:
+    _, _, folder = load()
+    load_model(folder)
+    assert (folder / "__pycache__").is_file()
+    assert not list(folder.rglob("*.pyc"))
+
+
+LOADED_ELSEWHERE = """
+import importlib.util, json, sys
+assert importlib.util.find_spec("modelworks") is None, "this test needs a process without the project"
+import mlflow.pyfunc
+model = mlflow.pyfunc.load_model("models:/small@production")
+print("ANSWER " + model.predict(json.loads(sys.argv[1]), params={"top_k": 3}).to_json(orient="records"))
+"""
+
+
+def test_production_answers_over_http_and_in_a_process_that_knows_nothing_of_the_project(
+    client: MlflowClient, project: Project, register: Register, tmp_path: Path
+) -> None:
+    version = register()
+    client.set_registered_model_alias("small", "production", str(version.version))
+    images = [base64.b64encode(image).decode() for image in contents_of(version.evaluation, 3)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
+        "MLFLOW_TRACKING_URI": project.tracking_uri
+    }
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    # An editable install puts the project on the path by a .pth file: -S leaves those out.
+    packages = next(path for path in sys.path if path.endswith("site-packages"))
+    script = f"import sys; sys.path.append({packages!r})\n{LOADED_ELSEWHERE}"
+    direct = subprocess.Popen(
+        [sys.executable, "-S", "-c", script, json.dumps(images)],
+        cwd=elsewhere,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    port = free_port()
+    command = ["-m", "mlflow", "models", "serve", "-m", "models:/small@production", "--env-manager", "local"]
+    server = subprocess.Popen(
+        [sys.executable, *command, "--port", str(port)],
+        cwd=elsewhere,
+        env={**environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        out, _ = direct.communicate(timeout=120)
+        answers = json.loads(
+            next(line for line in out.splitlines() if line.startswith("ANSWER")).removeprefix("ANSWER ")
+        )
+        wait_for(port)
+        for body in (
+            {"inputs": images},
+            {"instances": images},
+            {"dataframe_split": {"columns": ["image"], "data": [[image] for image in images]}},
+            {"dataframe_records": [{"image": image} for image in images]},
+        ):
+            served = ask(port, {**body, "params": {"top_k": 3}})
+            assert [each["label"] for each in served] == [each["label"] for each in answers]
+            assert served[0]["probability"] == pytest.approx(answers[0]["probability"], abs=1e-6)
+            assert served[0]["probabilities"] == pytest.approx(answers[0]["probabilities"], abs=1e-6)
+    finally:
+        os.killpg(server.pid, 9)
+        server.wait()
+    assert [each["label"] for each in answers] == [
+        max(each["probabilities"], key=each["probabilities"].get) for each in answers
+    ]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_for(port: int) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+                connection.request("GET", "/ping")
+                if connection.getresponse().status == 200:
+                    return
+        except OSError:
+            assert time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.2)  # between attempts; what is waited for is the answer
+
+
+def ask(port: int, body: dict[str, Any]) -> list[dict[str, Any]]:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request("POST", "/invocations", json.dumps(body), {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        text = response.read().decode()
+    assert response.status == 200, text
+    return list(json.loads(text)["predictions"])

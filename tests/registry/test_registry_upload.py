@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+import pytest
+
+from modelworks.digest import json_digest
+from modelworks.errors import Corrupt
+from modelworks.records import Evaluation
+from modelworks.registry.packaging import integrity, upload
+from modelworks.registry.verification import golden_predictions
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+@pytest.fixture
+def logged(
+    client: MlflowClient, begin: Callable[[], str], evaluate: Callable[..., Evaluation]
+) -> tuple[str, Path, upload.Package]:
+    """The run, the folder in the artifact store and the record of a package."""
+    run_id = begin()
+    stored = upload.log(client, run_id, evaluate())
+    return run_id, Path(stored.source.removeprefix("file://")), stored
+
+
+def test_a_package_holds_no_pickle_and_no_path_of_the_machine_that_made_it(
+    logged: tuple[str, Path, upload.Package], project: object
+) -> None:
+    _, folder, _ = logged
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {"MLmodel", "serving.py", "requirements.txt", "artifacts/model/model.safetensors"} <= names
+    assert not [name for name in names if name.endswith((".pkl", ".pt", ".bin", ".joblib", ".pyc"))]
+    described = (folder / "MLmodel").read_text()
+    assert os.fspath(folder.anchor + "tmp") not in described
+    assert "model_code_path: serving.py" in described
+
+
+def test_what_the_package_imports_is_pinned(logged: tuple[str, Path, upload.Package]) -> None:
+    pins = (logged[1] / "requirements.txt").read_text().split()
+    assert all("==" in pin and "+" not in pin for pin in pins)
+    assert {pin.partition("==")[0] for pin in pins} == {"mlflow", "numpy", "pandas", "pillow", "safetensors", "torch"}
+
+
+def test_the_listing_and_the_digest_are_those_of_what_is_stored(
+    client: MlflowClient, logged: tuple[str, Path, upload.Package]
+) -> None:
+    run_id, folder, stored = logged
+    listing = integrity.read_listing(Path(client.download_artifacts(run_id, f"{integrity.EVIDENCE}/{integrity.FILES}")))
+    assert json_digest(listing) == stored.digest
+    integrity.verify(folder, stored.digest, listing)
+
+
+def test_the_model_is_ready_and_carries_its_metrics_and_data(
+    client: MlflowClient, logged: tuple[str, Path, upload.Package]
+) -> None:
+    run_id, _, stored = logged
+    model = client.get_logged_model(stored.model_id)
+    assert model.status == "READY"
+    assert [(metric.key, metric.value, metric.dataset_name) for metric in model.metrics] == [
+        ("accuracy", 0.91, "image")
+    ]
+    assert [output.model_id for output in client.get_run(run_id).outputs.model_outputs] == [stored.model_id]
+
+
+def test_the_probe_keeps_test_rows_and_what_the_evaluation_said_of_them(
+    client: MlflowClient, logged: tuple[str, Path, upload.Package]
+) -> None:
+    rows = pq.read_table(
+        client.download_artifacts(logged[0], f"{integrity.EVIDENCE}/{golden_predictions.FILE}")
+    ).to_pylist()
+    assert len(rows) == golden_predictions.ROWS
+    for row in rows:
+        assert row["content"].startswith(b"P5")
+        assert [label for label, _ in row["probabilities"]] == ["bright", "dark", "grey"]
+        assert sum(value for _, value in row["probabilities"]) == pytest.approx(1, abs=1e-5)
+
+
+def flip(folder: Path) -> None:
+    raw = bytearray((folder / "artifacts/model/model.safetensors").read_bytes())
+    raw[-1] ^= 1
+    (folder / "artifacts/model/model.safetensors").write_bytes(raw)
+
+
+def plant(folder: Path) -> None:
+    (folder / "artifacts" / "model" / "__pycache__").mkdir()
+    (folder / "artifacts" / "model" / "__pycache__" / "saved.cpython-311.pyc").write_bytes(b"")
+
+
+def plant_beside_serving(folder: Path) -> None:
+    (folder / "__pycache__").unlink()
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "serving.cpython-311.pyc").write_bytes(b"")
+
+
+def link(folder: Path) -> None:
+    (folder / "MLmodel").rename(folder.parent / "MLmodel")
+    (folder / "MLmodel").symlink_to(folder.parent / "MLmodel")
+
+
+def change_serving(folder: Path) -> None:
+    (folder / "serving.py").write_text((folder / "serving.py").read_text() + "\n")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (flip, "artifacts/model/model.safetensors was changed"),
+        (plant, "artifacts/model/__pycache__/saved.cpython-311.pyc was never part of it"),
+        (plant_beside_serving, "__pycache__ is missing"),
+        (link, "symbolic link: MLmodel"),
+        (change_serving, "serving.py was changed"),
+        (lambda folder: (folder / "requirements.txt").unlink(), "requirements.txt is missing"),
+    ],
+)
+def test_any_damage_is_named(
+    client: MlflowClient,
+    tmp_path: Path,
+    logged: tuple[str, Path, upload.Package],
+    damage: Callable[[Path], None],
+    said: str,
+) -> None:
+    run_id, folder, stored = logged
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    listing = json.loads(Path(client.download_artifacts(run_id, f"{integrity.EVIDENCE}/{integrity.FILES}")).read_text())
+    damage(copy)
+    with pytest.raises(Corrupt, match=said):
+        integrity.verify(copy, stored.digest, listing)
+
+
+def test_a_listing_that_was_changed_with_the_files_is_found_by_the_digest(
+    logged: tuple[str, Path, upload.Package],
+) -> None:
+    _, folder, stored = logged
+    with pytest.raises(Corrupt, match="listing"):
+        integrity.verify(folder, stored.digest, {})

@@ -1,0 +1,102 @@
+"""What a record says of code and libraries is what is there, and holds no secret."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from clones import commit, git, other_version
+from runs import DATASET
+
+from modelworks import git as asked
+from modelworks.data.dvc_storage import object_cache
+from modelworks.errors import Unavailable
+from modelworks.project import Project
+from modelworks.reproduce import capture
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository that the code is said to run from."""
+    (tmp_path / "src" / "modelworks").mkdir(parents=True)
+    (tmp_path / "src" / "modelworks" / "one.py").write_text("ONE = 1\n")
+    git(tmp_path, "init", "--quiet")
+    commit(tmp_path, "First")
+    monkeypatch.setattr(asked, "code_root", lambda: tmp_path)
+    return tmp_path
+
+
+def test_clean_code_is_its_commit(root: Path) -> None:
+    code = capture._code(root)
+    assert (code.commit, code.patch, code.missing) == (git(root, "rev-parse", "HEAD"), "", "")
+
+
+def test_changed_code_is_its_commit_and_a_patch(root: Path) -> None:
+    (root / "src" / "modelworks" / "one.py").write_text("ONE = 2\n")
+    code = capture._code(root)
+    assert "+ONE = 2" in code.patch
+    assert not code.missing
+
+
+def test_changes_that_are_too_large_are_not_kept_and_that_is_said(root: Path) -> None:
+    (root / "src" / "modelworks" / "large.py").write_text("# " + "x" * capture.LARGEST_PATCH)
+    code = capture._code(root)
+    assert code.patch == ""
+    assert "at most 1,000,000 are kept" in code.missing
+
+
+def test_changes_with_a_password_are_not_kept_and_that_is_said(root: Path) -> None:
+    (root / "src" / "modelworks" / "one.py").write_text("STORE = 'postgresql://me:canary-77@db.example.org/m'\n")
+    code = capture._code(root)
+    assert code.patch == ""
+    assert "password" in code.missing
+    assert "canary" not in code.missing
+
+
+def test_code_that_was_edited_while_a_version_was_made_is_not_taken_for_what_made_it(root: Path) -> None:
+    (root / "src" / "modelworks" / "one.py").write_text("ONE = 2\n")
+    code = capture._code(root, ["modelworks.one"])
+    assert code.patch == ""
+    assert code.missing == "the source of modelworks.one was changed while it was made"
+
+
+def test_a_pin_that_is_of_another_version_by_now_is_not_recorded(project: Project) -> None:
+    first, second = (pinned(project, content) for content in (b"first", b"second"))
+    assert capture._pin(project, replace(DATASET, digest=second)).pin == (project.root / "data.dvc").read_text()
+    with pytest.raises(Unavailable, match="no longer pins the version of digits that this run began with"):
+        capture._pin(project, replace(DATASET, digest=first))
+
+
+def pinned(project: Project, content: bytes) -> str:
+    """Pin data whose one file has this content, as DVC does; the digest of its data set."""
+    files = {"examples.parquet": hashlib.md5(content).hexdigest()}
+    listing = json.dumps([{"md5": md5, "relpath": f"digits/{name}"} for name, md5 in files.items()])
+    pin = hashlib.md5(listing.encode()).hexdigest() + ".dir"
+    place = object_cache.cache(project) / pin[:2] / pin[2:]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(listing)
+    (project.root / "data.dvc").write_text(f"outs:\n- md5: {pin}\n  path: data\n")
+    return object_cache.listing_digest(files)
+
+
+def test_outside_git_that_is_said() -> None:
+    code = capture._code(None)
+    assert code.commit == ""
+    assert "not in a git repository" in code.missing
+
+
+def test_the_installed_libraries_are_those_that_would_be_imported(tmp_path: Path) -> None:
+    found = capture.installed()
+    assert found["great-expectations"] == importlib.metadata.version("great_expectations")
+    other_version(tmp_path, "ftfy", "99.0")
+    program = "from modelworks.reproduce.capture import installed; print(installed()['ftfy'])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "99.0"

@@ -1,0 +1,107 @@
+"""Two saved models differ when one bit does, and the comparison says where and by how much."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from modelworks.digest import folder_digests
+from modelworks.evaluation import inference
+from modelworks.reproduce.model_diff import Comparison, compare
+
+Tensors = dict[str, np.ndarray]
+TENSORS: Tensors = {
+    "weight": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4),
+    "count": np.array(7, dtype=np.int64),
+    "odd": np.array([np.nan, -0.0, 0.0], dtype=np.float32),
+}
+PROBABILITIES = np.array([[0.9, 0.1], [0.4, 0.6], [0.5, 0.5]], dtype=np.float32)
+
+
+@pytest.fixture
+def against(tmp_path: Path) -> Callable[..., Comparison]:
+    """Compare a model with another one; what is not given is as in the first."""
+
+    def write(name: str, tensors: Tensors, probabilities: np.ndarray, ids: tuple[str, ...], spec: str) -> Path:
+        folder = tmp_path / name / "model"
+        folder.mkdir(parents=True)
+        save_file(tensors, folder / "model.safetensors")
+        (folder / "model.json").write_text(spec)
+        (folder / "manifest.json").write_text(json.dumps(folder_digests(folder)))
+        rows = np.arange(len(ids))
+        inference.write(
+            inference.Predictions(
+                rows=rows,
+                ids=ids,
+                labels=np.zeros(len(ids), np.int16),
+                predicted=probabilities.argmax(axis=1).astype(np.int16),
+                probabilities=probabilities,
+            ),
+            tmp_path / name,
+        )
+        return tmp_path / name
+
+    def make(
+        tensors: Tensors = TENSORS,
+        probabilities: np.ndarray = PROBABILITIES,
+        ids: tuple[str, ...] = ("a", "b", "c"),
+        spec: str = "{}",
+    ) -> Comparison:
+        first = write("first", TENSORS, PROBABILITIES, ("a", "b", "c"), "{}")
+        second = write("second", tensors, probabilities, ids, spec)
+        return compare(first / "model", second / "model", said=first, says=second)
+
+    return make
+
+
+def test_the_same_is_identical_though_a_nan_equals_nothing(against: Callable[..., Comparison]) -> None:
+    found = against()
+    assert found.identical
+    assert (found.tensors, found.predictions) == (3, 3)
+
+
+def test_one_bit_of_one_value_is_told(against: Callable[..., Comparison]) -> None:
+    weight = TENSORS["weight"].copy()
+    weight[1, 2] = np.nextafter(weight[1, 2], np.float32(2))
+    found = against({**TENSORS, "weight": weight})
+    (changed,) = found.different_tensors
+    assert not found.identical
+    assert (changed.name, changed.values, changed.changed) == ("weight", 12, 1)
+    assert 0 < changed.largest < 1e-7
+
+
+def test_a_zero_of_another_sign_is_told(against: Callable[..., Comparison]) -> None:
+    found = against({**TENSORS, "odd": np.array([np.nan, 0.0, 0.0], dtype=np.float32)})
+    assert [(each.name, each.changed, each.largest) for each in found.different_tensors] == [("odd", 1, 0.0)]
+
+
+def test_tensors_that_are_missing_or_of_another_shape_come_first(against: Callable[..., Comparison]) -> None:
+    changed = {"weight": TENSORS["weight"].reshape(4, 3), "odd": TENSORS["odd"], "new": TENSORS["odd"]}
+    found = against(changed)
+    assert {each.name for each in found.different_tensors} == {"weight", "count", "new"}
+    assert all(each.values == 0 for each in found.different_tensors)
+
+
+def test_predictions_are_compared_bit_by_bit(against: Callable[..., Comparison]) -> None:
+    other = PROBABILITIES.copy()
+    other[1] = [0.6, 0.4]
+    other[2, 0] = np.nextafter(other[2, 0], np.float32(1))
+    found = against(probabilities=other)
+    assert not found.identical
+    assert (found.different_predictions, found.flipped) == (2, 1)
+    assert found.largest_probability == pytest.approx(0.2)
+
+
+def test_other_test_rows_are_other_predictions(against: Callable[..., Comparison]) -> None:
+    found = against(ids=("a", "b", "d"))
+    assert (found.identical, found.different_predictions) == (False, 1)
+
+
+def test_other_files_of_the_model_are_named(against: Callable[..., Comparison]) -> None:
+    found = against(spec='{"labels": []}')
+    assert (found.identical, found.different_files) == (False, ("model.json",))

@@ -1,0 +1,156 @@
+"""Servers of our own are asked directly: a proxy that the environment names hears nothing of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from modelworks.cli.doctor import orchestration
+from modelworks.project import Project
+from modelworks.servers import no_proxy, prefect_client, serve, up
+
+if TYPE_CHECKING:
+    from conftest import Workspace
+
+PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
+TOKEN = "a-token-of-many-characters"
+
+
+@dataclass
+class Listener:
+    """A server that answers everything with one status, and what it heard."""
+
+    address: str
+    heard: list[str] = field(default_factory=list)
+    tokens: list[str | None] = field(default_factory=list)
+
+
+@contextmanager
+def listening(status: HTTPStatus) -> Iterator[Listener]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            listener.heard.append(self.path)
+            listener.tokens.append(self.headers["Authorization"])
+            self.rfile.read(int(self.headers["Content-Length"] or 0))
+            self.send_response(status)
+            self.end_headers()
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None:
+            """Nobody reads it."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        listener = Listener(f"http://127.0.0.1:{server.server_port}")
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield listener
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def ours() -> Iterator[Listener]:
+    """A server of ours."""
+    with listening(HTTPStatus.OK) as listener:
+        yield listener
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
+    """A proxy that the environment names, and that reaches nothing."""
+    with listening(HTTPStatus.SERVICE_UNAVAILABLE) as listener:
+        for name in PROXIES:
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("http_proxy", listener.address)
+        monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies that it was made with
+        yield listener
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that lives."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as living:
+        yield living
+
+
+def test_a_token_is_shown_to_our_server_and_to_no_proxy(
+    ours: Listener, proxy: Listener, process: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    serve._wait(process, ours.address, TOKEN, tmp_path / "log", [])  # all before it costs half a minute
+    assert (ours.tokens, proxy.heard) == ([f"Bearer {TOKEN}"], [])
+
+
+def test_mlflows_server_is_waited_for_past_a_proxy(
+    ours: Listener, proxy: Listener, process: subprocess.Popen[bytes], project: Project
+) -> None:
+    up._wait_for(process, f"{ours.address}/health", "MLflow's server", project, threading.Event())  # likewise
+    assert (ours.heard, proxy.heard) == (["/health"], [])
+
+
+def test_prefects_server_is_found_past_a_proxy(ours: Listener, proxy: Listener, project: Project) -> None:
+    project.make_private_folders()
+    prefect_client.up_notice(project).write_text(f'{{"url": "{ours.address}/api"}}')
+    assert prefect_client.serving_address(project) == f"{ours.address}/api"
+    assert (ours.heard, proxy.heard) == (["/api/health"], [])
+
+
+def test_the_doctor_asks_our_server_past_a_proxy(ours: Listener, proxy: Listener, project: Project) -> None:
+    project.make_private_folders()
+    prefect_client.up_notice(project).write_text(f'{{"url": "{ours.address}/api"}}')
+    orchestration._crash(project, ["a-flow-run"], [])  # a killed run's is mended elsewhere
+    assert (ours.heard, proxy.heard) == (["/api/health", "/api/flow_runs/a-flow-run/set_state"], [])
+
+
+@pytest.mark.usefixtures("proxy")
+def test_a_teams_server_is_reached_by_the_proxy_that_leads_there(
+    ours: Listener, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("http_proxy", ours.address)
+    team = "http://prefect.example/api"
+    assert prefect_client.serving_address(Project(tmp_path, prefect_url=team)) == team
+    assert ours.heard == [f"{team}/health"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, "127.0.0.1,localhost"),
+        ({"no_proxy": "example.org"}, "example.org,127.0.0.1,localhost"),
+        ({"NO_PROXY": "example.org"}, "example.org,127.0.0.1,localhost"),
+        ({"no_proxy": "localhost, 127.0.0.1"}, "localhost,127.0.0.1"),
+        ({"no_proxy": "*"}, "*"),
+    ],
+)
+def test_libraries_are_told_to_ask_this_machine_directly(before: dict[str, str], after: str) -> None:
+    environment = dict(before)
+    no_proxy.spare_this_machine(environment)
+    assert environment == {**before, "no_proxy": after}
+
+
+def test_a_run_reaches_its_own_server_in_spite_of_a_dead_proxy(copy: Callable[[Path], Workspace], digits: Path) -> None:
+    workspace = copy(digits).without_environment("PREFECT_API_URL", *PROXIES)
+    behind = workspace.with_environment(http_proxy="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9")
+    outcome = behind.run(
+        "run",
+        "configs/digits_cnn.yaml",
+        "--set",
+        "evaluate.resamples=100",
+        "--set",
+        "gate.max_regression=0.9",
+        "--json",
+    )
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.object["prefect_flow_run_id"]

@@ -1,0 +1,72 @@
+"""`modelworks serve` at every address it may be bound to, and what it says of a server that does not serve."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+import pytest
+
+from modelworks.data import dataset_format
+from modelworks.errors import Unavailable
+from modelworks.servers import serve as verb
+
+if TYPE_CHECKING:
+    from conftest import Workspace
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "::1"])
+def test_it_answers_the_request_that_it_prints_whatever_its_address(
+    copy: Callable[[Path], Workspace], digits: Path, tmp_path: Path, host: str
+) -> None:
+    workspace = copy(digits)
+    said = pq.read_table(workspace.stage_folder("evaluate") / "predictions.parquet").slice(0, 1)
+    image = dataset_format.read(workspace.root / "data" / "digits", ["image"]).take(said["row"])["image"][0].as_py()
+    (tmp_path / "IMAGE.png").write_bytes(image)
+    with workspace.running("serve", "digits-cnn", "--host", host, "--port", "0", "--json") as background:
+        assert background.process.stdout is not None
+        text = ""
+        while not text.endswith("}\n"):
+            line = background.process.stdout.readline()
+            assert line, background.finish()
+            text += line
+        notice = json.loads(text)
+        asked = ["bash", "-c", notice["example"]]
+        answer = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert [int(each["label"]) for each in json.loads(answer)["predictions"]] == said["predicted"].to_pylist()
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """Answers all with a status that no waiting mends."""
+
+    def do_GET(self) -> None:
+        self.send_error(HTTPStatus.FORBIDDEN)
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    """The address of a server that refuses."""
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_that_refuses_us_is_not_waited_for(refusing: str, tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        with pytest.raises(Unavailable, match="403 Forbidden"):
+            verb._wait(process, refusing, "", tmp_path / "serving.log", [])  # the command's own waits for half a minute
+        assert process.poll() is None

@@ -1,0 +1,40 @@
+"""`modelworks up` is stopped at any time, also before what it starts has started."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+from commands import DEADLINE
+
+if TYPE_CHECKING:
+    from conftest import Workspace
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def test_it_stops_at_once_while_its_servers_start(copy: Callable[[Path], Workspace], bare: Path) -> None:
+    ports = ("--mlflow-port", str(free_port()), "--prefect-port", str(free_port()))
+    with copy(bare).running("up", *ports) as background:
+        assert background.process.stdout is not None
+        keeper = background.child("modelworks.servers.child_process")
+        background.wait_until(lambda: any("mlflow" in each.cmdline() for each in keeper.children()))
+        servers = [background.child("modelworks.servers.prefect_server"), *keeper.children()]
+        for each in servers:
+            each.suspend()  # as long as it takes
+        background.signal(signal.SIGINT)
+        said = [background.process.stdout.readline() for _ in range(2)]
+        assert said == ["starting the servers ...\n", "stopping ...\n"], background.finish()
+        for each in servers:
+            each.resume()
+        outcome = background.finish()
+    assert (outcome.code, outcome.stdout) == (0, "")
+    assert psutil.wait_procs(servers, DEADLINE)[1] == []
