@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from modelworks.project import Project
 
-__all__ = ["run"]
+__all__ = ["program_of", "run"]
 
 TERM_SECONDS = 40.0
 _ERRORS: dict[int, type[ModelworksError]] = {2: BadInput, 3: Refused, 4: Unavailable, 5: Corrupt}
@@ -57,7 +57,7 @@ def run(
     with log.open("wb") as errors:
         process = subprocess.Popen(
             # -P: whatever lies in the current folder shadows no library.
-            [sys.executable, "-P", "-m", "modelworks.reproduce", str(job)],
+            [sys.executable, "-P", "-m", program_of(code), str(job)],
             cwd=code,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -81,6 +81,12 @@ def run(
     if process.returncode:
         raise _failure(process.returncode, last, log)
     return dict(json.loads(result.read_text()))
+
+
+def program_of(code: Path) -> str:
+    """Return the module that rebuilds a version in a checkout; it has an older name in older commits."""
+    package = code / "src" / "modelworks" / "reproduce"
+    return "modelworks.reproduce" if package.is_dir() else "modelworks.rebuild"
 
 
 def _failure(code: int, last: Mapping[str, Any], log: Path) -> ModelworksError:
