@@ -1,0 +1,240 @@
+"""One class of several for each row: cross-entropy, and metrics from counts per class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from .base import Columns, Metric, Objective, RowStatistics
+from .figures import Matrix, Table
+from .metrics.calibration import reliability
+from .metrics.class_counts import ClassCounts, count, macro_metric, ratio
+from .metrics.rule_of_three import unseen_cost, unseen_loss
+
+if TYPE_CHECKING:
+    import torch
+
+    from .figures import Figure
+
+__all__ = ["Classification"]
+
+MACRO = ("balanced_accuracy", "macro_f1", "macro_precision", "macro_recall")
+
+
+class Classification(Objective):
+    """Rows have one label. `spec`: classes (sorted names), label_smoothing, and class_weights where they are balanced.
+
+    Encoded targets: `label` int64 (rows,). Predicted columns: `predicted` int16 (rows,), `probabilities` float32
+    (rows, classes).
+    """
+
+    kind = "classification"
+    targets: ClassVar[Mapping[str, str]] = {"label": "label"}
+    answer_columns: ClassVar[Mapping[str, str]] = {"label": "string", "probability": "double"}
+    row_metric = "share of right answers"
+
+    @classmethod
+    def fit(
+        cls,
+        section: Mapping[str, Any],
+        features: Mapping[str, Any],
+        targets: Iterable[Mapping[str, Sequence[Any]]],
+    ) -> Classification:
+        """Take the classes of the data set; weigh them by the training rows if the section asks for it."""
+        spec: dict[str, Any] = {
+            "classes": list(features["label"]["classes"]),
+            "label_smoothing": section["label_smoothing"],
+        }
+        objective = cls(spec)
+        if section["class_weights"] == "balanced":
+            counts = sum(
+                np.bincount(objective.encode(rows)["label"], minlength=objective.num_outputs) for rows in targets
+            )
+            present = np.maximum(np.asarray(counts, dtype=np.float64), 1)
+            weights = np.asarray(counts).sum() / (objective.num_outputs * present)
+            objective.spec["class_weights"] = weights.astype(np.float32).tolist()
+        return objective
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Sorted class names; a label's index is its place here."""
+        return tuple(self.spec["classes"])
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.spec["classes"])
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        return {
+            "macro_f1": Metric(better="max", group="counts"),
+            "accuracy": Metric(better="max", group="hits", form="proportion"),
+            **{name: Metric(better="max", group="counts") for name in MACRO if name != "macro_f1"},
+            "log_loss": Metric(better="min", group="log_loss", form="mean", highest=None),
+        }
+
+    # Training
+
+    def encode(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray[Any, Any]]:
+        index_of = {name: index for index, name in enumerate(self.spec["classes"])}
+        return {"label": np.array([index_of[label] for label in columns["label"]], dtype=np.int64)}
+
+    def weight(self, targets: Mapping[str, torch.Tensor], *, training: bool) -> torch.Tensor:
+        weights = self._class_weights(targets["label"].device) if training else None
+        return super().weight(targets, training=training) if weights is None else weights[targets["label"]].sum()
+
+    def loss(self, outputs: torch.Tensor, targets: Mapping[str, torch.Tensor], *, training: bool) -> torch.Tensor:
+        from torch.nn import functional
+
+        return functional.cross_entropy(
+            outputs,
+            targets["label"],
+            self._class_weights(outputs.device) if training else None,
+            reduction="sum",
+            label_smoothing=self.spec.get("label_smoothing", 0.0) if training else 0.0,
+        )
+
+    def predict(self, outputs: torch.Tensor) -> dict[str, np.ndarray[Any, Any]]:
+        probabilities = outputs.softmax(-1).cpu().numpy()
+        return {"predicted": probabilities.argmax(axis=1).astype(np.int16), "probabilities": probabilities}
+
+    def _class_weights(self, device: torch.device) -> torch.Tensor | None:
+        import torch
+
+        weights = self.spec.get("class_weights")
+        return None if weights is None else torch.tensor(weights, dtype=torch.float32, device=device)
+
+    # Evaluation
+
+    def statistics(self, group: str, predicted: Columns, truth: Columns) -> RowStatistics:
+        labels, answers = truth["label"], predicted["predicted"]
+        if group == "hits":
+            return RowStatistics(values=np.array([[1.0, 1.0], [0.0, 1.0]]), of_row=(labels != answers).astype(np.int64))
+        if group == "counts":
+            return self._count_statistics(labels, answers)
+        return RowStatistics(
+            values=_log_losses(labels, predicted["probabilities"])[:, None], of_row=np.arange(len(labels))
+        )
+
+    def _count_statistics(self, labels: np.ndarray[Any, Any], answers: np.ndarray[Any, Any]) -> RowStatistics:
+        """One kind per pair of true and predicted class; statistics are hits, members and predictions per class."""
+        from scipy.sparse import csr_array
+
+        classes = self.num_outputs
+        pairs, of_row = np.unique(labels.astype(np.int64) * classes + answers, return_inverse=True)
+        label, answer = np.divmod(pairs, classes)
+        hit = np.flatnonzero(label == answer)
+        kinds = np.arange(len(pairs))
+        rows = np.concatenate([hit, kinds, kinds])
+        columns = np.concatenate([label[hit], classes + label, 2 * classes + answer])
+        values = csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(pairs), 3 * classes))
+        return RowStatistics(values=values, of_row=of_row)
+
+    def evaluate(self, group: str, sums: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+        if group == "hits":
+            return {"accuracy": ratio(sums[..., 0], sums[..., 1])}
+        hits, actual, predicted = np.split(sums, 3, axis=-1)
+        counts = ClassCounts(hits=hits, actual=actual, predicted=predicted)
+        return {name: macro_metric(name, counts) for name in MACRO}
+
+    def unseen_cost(self, metric: str, predicted: Columns, truth: Columns, confidence: float) -> float:
+        if metric not in MACRO:
+            return 0.0
+        counts = count(truth["label"], predicted["predicted"], self.num_outputs)
+        return unseen_cost(lambda each: macro_metric(metric, each), counts, confidence)
+
+    def unseen_loss(
+        self, metric: str, candidate: Columns, baseline: Columns, truth: Columns, confidence: float
+    ) -> float:
+        labels, ours, theirs = truth["label"], candidate["predicted"], baseline["predicted"]
+        if metric == "accuracy":  # one class of rows that are right or wrong
+            right = np.zeros(len(labels), dtype=np.int64)
+            return unseen_loss(
+                lambda each: ratio(each.hits.sum(-1), each.actual.sum(-1)),
+                right, (ours != labels).astype(np.int64), (theirs != labels).astype(np.int64), 2, confidence,
+            )  # fmt: skip
+        if metric not in MACRO:
+            return 0.0
+        return unseen_loss(lambda each: macro_metric(metric, each), labels, ours, theirs, self.num_outputs, confidence)
+
+    def row_scores(self, predicted: Columns, truth: Columns) -> np.ndarray[Any, Any]:
+        return np.asarray(predicted["predicted"] == truth["label"], dtype=np.float64)
+
+    def wrongness(self, predicted: Columns, truth: Columns) -> np.ndarray[Any, Any]:
+        """The probability of a wrong answer; 0 where the answer is right."""
+        sure = predicted["probabilities"].max(axis=1).astype(np.float64)
+        return np.where(predicted["predicted"] == truth["label"], 0.0, sure)
+
+    def same_answers(self, one: Columns, other: Columns) -> np.ndarray[Any, Any]:
+        return np.asarray(one["predicted"] == other["predicted"])
+
+    def in_words(self, predicted: Columns, truth: Columns, rows: Sequence[int]) -> list[tuple[str, str, str]]:
+        return [
+            (
+                self.classes[truth["label"][row]],
+                self.classes[predicted["predicted"][row]],
+                f"{predicted['probabilities'][row].max():.1%}",
+            )
+            for row in rows
+        ]
+
+    def slice_values(self, truth: Columns) -> np.ndarray[Any, Any]:
+        return np.array(self.classes)[truth["label"]]
+
+    def baseline(self, training: Columns, rows: int) -> dict[str, np.ndarray[Any, Any]]:
+        """The commonest class, with the classes' shares of the training rows as probabilities."""
+        shares = np.bincount(training["label"], minlength=self.num_outputs) / max(1, len(training["label"]))
+        return {
+            "predicted": np.full(rows, shares.argmax(), dtype=np.int16),
+            "probabilities": np.tile(shares.astype(np.float32), (rows, 1)),
+        }
+
+    def report(self, predicted: Columns, truth: Columns, confidence: float) -> Sequence[Figure | Table]:
+        labels, answers = truth["label"], predicted["predicted"]
+        counts = count(labels, answers, self.num_outputs)
+        per_class = [
+            {"class": name, "rows": int(rows), "precision": float(precision), "recall": float(recall), "f1": float(f1)}
+            for name, rows, precision, recall, f1 in zip(
+                self.classes, counts.actual, counts.precision, counts.recall, counts.f1, strict=True
+            )
+        ]
+        cells = np.bincount(labels.astype(np.int64) * self.num_outputs + answers, minlength=self.num_outputs**2)
+        sure = predicted["probabilities"].max(axis=1).astype(np.float64)
+        return (
+            Table(title="Per class", file="per_class", rows=per_class, bar="f1"),
+            Matrix(
+                title="Confusion matrix",
+                file="confusion_matrix",
+                counts=cells.reshape(self.num_outputs, self.num_outputs),
+                names=self.classes,
+            ),
+            reliability(sure, answers == labels),
+        )
+
+    # Serving
+
+    def answers(self, predicted: Columns, top_k: int = 1) -> list[dict[str, Any]]:
+        """`label` and `probability` of the best class; with top_k above 1 also `probabilities` of the best k."""
+        probabilities = predicted["probabilities"]
+        order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
+        found = []
+        for row, best in zip(probabilities, order, strict=True):
+            answer: dict[str, Any] = {"label": self.classes[best[0]], "probability": float(row[best[0]])}
+            if top_k > 1:
+                answer["probabilities"] = {self.classes[each]: float(row[each]) for each in best}
+            found.append(answer)
+        return found
+
+    def disagreement(self, predicted: Columns, expected: Columns) -> float:
+        """The largest difference of a probability."""
+        return float(np.abs(predicted["probabilities"] - expected["probabilities"]).max())
+
+
+def _log_losses(labels: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """-log of the probability of each row's own class (rows,), clipped at the type's epsilon."""
+    own = probabilities[np.arange(len(labels)), labels]
+    smallest = np.finfo(probabilities.dtype).eps
+    losses: np.ndarray[Any, Any] = -np.log(np.clip(own, smallest, 1 - smallest).astype(np.float64))
+    return losses

@@ -1,0 +1,1 @@
+"""Arithmetic of metrics that several objectives share."""
