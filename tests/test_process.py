@@ -1,7 +1,8 @@
-"""A child does not outlive its parent."""
+"""A child ends with its parent; thresholds of the garbage collector hold inside their block alone."""
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -9,6 +10,8 @@ import subprocess
 import sys
 
 import pytest
+
+from modelworks.process import rare_garbage_collection
 
 CHILD = """
 import signal, sys
@@ -45,3 +48,14 @@ def test_a_child_whose_parent_is_dead_already_ends_at_once() -> None:
     stranger = 2**22 + 1  # above the largest process id
     done = subprocess.run([sys.executable, "-c", CHILD, str(stranger)], capture_output=True, timeout=30, check=False)
     assert done.returncode == -signal.SIGTERM
+
+
+def test_garbage_is_collected_rarely_inside_the_block_alone() -> None:
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    try:
+        with rare_garbage_collection():
+            assert gc.get_threshold()[:2] == (50_000, 20)
+        assert gc.get_threshold() == before
+        assert gc.get_freeze_count() > frozen
+    finally:
+        gc.unfreeze()

@@ -192,16 +192,16 @@ def doctor(
 def main() -> None:
     """Run the command line; turn every error of ours, and what stops it, into a message and an exit code."""
     from modelworks.errors import Interrupted, ModelworksError
-    from modelworks.process import spare_imported_garbage
+    from modelworks.process import rare_garbage_collection
     from modelworks.servers.no_proxy import spare_this_machine
 
     signal.signal(signal.SIGTERM, _stop)
-    spare_imported_garbage()
     spare_this_machine(os.environ)
     # What our own code has to say meanwhile; Prefect keeps the rest from the console.
     logging.getLogger("modelworks").addHandler(logging.StreamHandler())
     try:
-        app()
+        with rare_garbage_collection():  # a command imports its libraries when it needs them
+            app()
     except ModelworksError as error:
         _fail(error)
     except Exception:  # our own bug: the traceback is for us, and no secret is in it

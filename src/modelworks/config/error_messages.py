@@ -9,7 +9,6 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from modelworks.bounds import kinds
 from modelworks.redaction import looks_secret
 
 if TYPE_CHECKING:
@@ -140,8 +139,13 @@ def _resolve(whole: type, path: Location) -> tuple[Location, type | None]:
         annotation = get_type_hints(section).get(str(part)) if section else None
         options = [each for each in (annotation, *get_args(annotation)) if dataclasses.is_dataclass(each)]
         section = options[0] if len(options) == 1 and isinstance(options[0], type) else None
-        choices = kinds(annotation) if len(options) > 1 else {}
+        choices = _kinds(options) if len(options) > 1 else {}
     return location, section
+
+
+def _kinds(sections: Iterable[Any]) -> dict[str, type]:
+    """Return the section class of each value of `kind`."""
+    return {kind: section for section in sections for kind in get_args(get_type_hints(section)["kind"])}
 
 
 def _name(location: Location) -> str:

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from modelworks.bounds import Bounds, ByKind
+from pydantic import Field
+
 from modelworks.config.error_messages import in_words
 from modelworks.config.yaml_document import Document
 from modelworks.data.sources import SourceConfig
@@ -64,15 +65,15 @@ class RunConfig:
         "use_attribute_docstrings": True,
     }
 
-    name: Annotated[str, Bounds(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     """The registered model's name: lower-case words joined by dashes."""
-    source: Annotated[SourceConfig, ByKind()]
+    source: SourceConfig
     """Where the data comes from."""
     split: SplitConfig = field(default_factory=SplitConfig)
     """Which rows are trained on and which are held back."""
     checks: ChecksConfig = field(default_factory=ChecksConfig)
     """What the data must satisfy before anything is trained on it."""
-    model: Annotated[ModelConfig, ByKind()]
+    model: ModelConfig
     """The architecture."""
     train: TrainConfig
     """How its weights are found."""

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from modelworks.bounds import Bounds
+from pydantic import Field
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,9 +27,9 @@ class SplitConfig:
     unless it names some itself.
     """
 
-    validation: Annotated[float, Bounds(ge=0, lt=1)] = 0.05
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Watched while training."""
-    test: Annotated[float, Bounds(gt=0, lt=1)] = 0.2
+    test: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Judged by the gate, never trained on."""
     salt: str = "modelworks"
     """Another salt is another draw."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from modelworks.bounds import Bounds
+from pydantic import Field
 
 __all__ = ["METRICS", "BudgetConfig", "EvaluateConfig", "GateConfig", "Metric", "SliceConfig"]
 
@@ -18,11 +18,11 @@ METRICS: tuple[Metric, ...] = ("accuracy", "balanced_accuracy", "macro_f1", "mac
 class EvaluateConfig:
     """How the test rows are scored."""
 
-    confidence: Annotated[float, Bounds(gt=0.5, lt=1)] = 0.95
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Of every interval."""
-    resamples: Annotated[int, Bounds(ge=100)] = 2000
+    resamples: Annotated[int, Field(ge=100)] = 2000
     """Bootstrap resamples behind each interval."""
-    worst: Annotated[int, Bounds(ge=0)] = 24
+    worst: Annotated[int, Field(ge=0)] = 24
     """How many of the worst mistakes are shown."""
 
 
@@ -32,11 +32,11 @@ class SliceConfig:
 
     by: tuple[str, ...]
     """What cuts the rows: `label` for the classes, or any column of the data set's examples.parquet."""
-    min_rows: Annotated[int, Bounds(ge=1)] = 50
+    min_rows: Annotated[int, Field(ge=1)] = 50
     """Smaller slices are named, not judged."""
-    minimum: Annotated[float, Bounds(ge=0, le=1)] | None = None
+    minimum: Annotated[float, Field(ge=0, le=1)] | None = None
     """Lowest value in every slice."""
-    max_regression: Annotated[float, Bounds(ge=0, lt=1)] | None = None
+    max_regression: Annotated[float, Field(ge=0, lt=1)] | None = None
     """How much worse than production a slice may be."""
 
     def __post_init__(self) -> None:
@@ -50,9 +50,9 @@ class SliceConfig:
 class BudgetConfig:
     """What answering may cost."""
 
-    latency_ms: Annotated[float, Bounds(gt=0)] | None = None
+    latency_ms: Annotated[float, Field(gt=0)] | None = None
     """Milliseconds for one row at a time on the CPU: the median of 50, decoding included."""
-    size_mb: Annotated[float, Bounds(gt=0)] | None = None
+    size_mb: Annotated[float, Field(gt=0)] | None = None
     """Megabytes (10^6 bytes) of the saved model's folder."""
 
     def __post_init__(self) -> None:
@@ -64,16 +64,16 @@ class BudgetConfig:
 class GateConfig:
     """What a version must reach to become production."""
 
-    minimums: Mapping[Metric, Annotated[float, Bounds(ge=0, le=1)]]
+    minimums: Mapping[Metric, Annotated[float, Field(ge=0, le=1)]]
     """Lowest value of each metric on the test rows; at least one."""
     compare: Metric = "macro_f1"
     """The metric of the comparison with production, on the same rows."""
-    max_regression: Annotated[float, Bounds(ge=0, lt=1)] = 0.0
+    max_regression: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """How much worse than production a version may be; at 0 it must be shown to be better."""
-    confidence: Annotated[float, Bounds(gt=0.5, lt=1)] = 0.95
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Of the comparison's interval. A version that is just as much worse as is forbidden passes with a chance of at
     most (1 - confidence) / 2."""
-    resamples: Annotated[int, Bounds(ge=1000)] = 10_000
+    resamples: Annotated[int, Field(ge=1000)] = 10_000
     """Bootstrap resamples behind that interval."""
     slices: SliceConfig | None = None
     """Leave out to judge all test rows together alone."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from modelworks.bounds import Bounds
+from pydantic import Field
 
 __all__ = ["Cnn", "ModelConfig", "Pretrained", "Transformer"]
 
@@ -17,11 +17,11 @@ class Cnn:
     modality = "image"
 
     kind: Literal["cnn"]
-    size: Annotated[int, Bounds(ge=0)] = 0
+    size: Annotated[int, Field(ge=0)] = 0
     """Height and width that images are brought to; 0 for the training images' most common size, at most 128 a side."""
-    hidden: Annotated[int, Bounds(ge=1)] = 128
+    hidden: Annotated[int, Field(ge=1)] = 128
     """Units of the hidden layer."""
-    dropout: Annotated[float, Bounds(ge=0, lt=1)] = 0.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of hidden units dropped while training."""
 
 
@@ -32,17 +32,17 @@ class Transformer:
     modality = "text"
 
     kind: Literal["transformer"]
-    vocabulary: Annotated[int, Bounds(ge=300)] = 8000
+    vocabulary: Annotated[int, Field(ge=300)] = 8000
     """Largest number of tokens: the 256 bytes, and the subwords learned from the training rows."""
-    max_tokens: Annotated[int, Bounds(ge=4)] = 64
+    max_tokens: Annotated[int, Field(ge=4)] = 64
     """Longer texts are cut."""
-    width: Annotated[int, Bounds(ge=4)] = 128
+    width: Annotated[int, Field(ge=4)] = 128
     """Size of a token's vector."""
-    layers: Annotated[int, Bounds(ge=1)] = 2
+    layers: Annotated[int, Field(ge=1)] = 2
     """Attention layers, one on the other."""
-    heads: Annotated[int, Bounds(ge=1)] = 4
+    heads: Annotated[int, Field(ge=1)] = 4
     """Attention heads; divides `width`."""
-    dropout: Annotated[float, Bounds(ge=0, lt=1)] = 0.1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of values dropped while training."""
 
     def __post_init__(self) -> None:
@@ -61,10 +61,10 @@ class Pretrained:
     """`minilm` (the packaged all-MiniLM-L6-v2), a folder with config.json and model.safetensors, or a hub name."""
     revision: str = ""
     """The commit of a hub name, 40 hex digits: required there, so that the same config stays the same model."""
-    max_tokens: Annotated[int, Bounds(ge=4)] = 64
+    max_tokens: Annotated[int, Field(ge=4)] = 64
     """Longer texts are cut."""
-    dropout: Annotated[float, Bounds(ge=0, lt=1)] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Share of values dropped while training, everywhere in the encoder; left out for the checkpoint's own shares."""
 
 
-ModelConfig = Cnn | Transformer | Pretrained
+ModelConfig = Annotated[Cnn | Transformer | Pretrained, Field(discriminator="kind")]

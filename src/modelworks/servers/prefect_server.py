@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelworks.errors import Corrupt, Unavailable
-from modelworks.process import die_with_parent, spare_imported_garbage
+from modelworks.process import die_with_parent, rare_garbage_collection
 from modelworks.servers.host_origin_check import Access, guarded
 from modelworks.sqlite.databases import make_database
 
@@ -34,7 +34,6 @@ RETRY_SECONDS = (0.05, 0.2, 0.8, 3.2)
 def main() -> None:
     """Serve on the socket that the parent opened until told to stop."""
     parent, descriptor, url, mode = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
-    spare_imported_garbage()
     die_with_parent(parent)
     listener = socket.socket(fileno=descriptor)
     access = Access.local(listener.getsockname()[1])
@@ -49,11 +48,13 @@ def main() -> None:
         **({} if mode == "pages" else {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}),
     }
     make_database(database, "prefect", build_schema)
-    import uvicorn
-    from prefect.server.api.server import create_app
+    with rare_garbage_collection():
+        import uvicorn
+        from prefect.server.api.server import create_app
 
+        app = create_app()
     config = uvicorn.Config(
-        guarded(_retried_soon(create_app()), access),
+        guarded(_retried_soon(app), access),
         log_level="error",
         lifespan="on",
         timeout_graceful_shutdown=5,

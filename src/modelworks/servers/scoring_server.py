@@ -9,7 +9,7 @@ import socket
 import sys
 from pathlib import Path
 
-from modelworks.process import die_with_parent, spare_imported_garbage
+from modelworks.process import die_with_parent, rare_garbage_collection
 from modelworks.servers.host_origin_check import Access, guarded
 from modelworks.settings import Exposure
 
@@ -17,16 +17,17 @@ from modelworks.settings import Exposure
 def main() -> None:
     """Serve until told to stop."""
     parent, listener, host = int(sys.argv[1]), socket.socket(fileno=int(sys.argv[2])), sys.argv[3]
-    spare_imported_garbage()
     die_with_parent(parent)
     access = Access.at(host, listener.getsockname()[1], Exposure.find())
-    import uvicorn
-    from fastapi.middleware.cors import CORSMiddleware
+    with rare_garbage_collection():
+        import uvicorn
+        from fastapi.middleware.cors import CORSMiddleware
 
-    from modelworks.registry.packaging.scoring_app import make_app
+        from modelworks.registry.packaging.scoring_app import make_app
 
+        model = make_app(Path(sys.argv[4]))
     app = CORSMiddleware(
-        make_app(Path(sys.argv[4])),
+        model,
         allow_origins=sorted(access.origins),
         allow_methods=["GET", "POST"],
         allow_headers=["authorization", "content-type"],

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from modelworks.atomic_files import disk_errors
 from modelworks.errors import Interrupted, ModelworksError, Unavailable
-from modelworks.process import die_with_parent, spare_imported_garbage
+from modelworks.process import die_with_parent, rare_garbage_collection
 from modelworks.training.job import Job, events_name
 from modelworks.training.monitoring.events import EventLog, failure
 
@@ -35,7 +35,6 @@ PATIENCE = 60.0
 
 def main() -> int:
     """Run the job named on the command line, or on stdin."""
-    spare_imported_garbage()
     signal.signal(signal.SIGTERM, _give_up)
     # Ctrl-C reaches the whole group; the parent passes it on as SIGTERM, so that it is answered once.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -56,7 +55,8 @@ def main() -> int:
 
                 ray_train.fit(job, events)
             else:
-                from modelworks.training.fit import fit  # torch takes seconds: only now
+                with rare_garbage_collection():
+                    from modelworks.training.fit import fit  # torch takes seconds: only now
 
                 fit(job, events)
     except ModelworksError as error:
@@ -67,8 +67,14 @@ def main() -> int:
 
 
 def _awaited() -> str:
-    """The line that the parent writes when it knows the job."""
-    from modelworks.training import fit  # noqa: F401  # imported for the time when there is a job
+    """Import what a training needs, then return the line that the parent writes when it knows the job."""
+    with rare_garbage_collection():
+        import torch
+
+        from modelworks.training import fit  # noqa: F401  # imported for the time when there is a job
+
+        # The first optimizer of a process imports torch's compiler, which takes more than a second.
+        torch.optim.SGD([torch.zeros(1)])
 
     return sys.stdin.readline().strip()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from modelworks.bounds import Bounds
+from pydantic import Field
 
 __all__ = ["AugmentConfig", "ComputeConfig", "TrainConfig"]
 
@@ -14,13 +14,13 @@ __all__ = ["AugmentConfig", "ComputeConfig", "TrainConfig"]
 class AugmentConfig:
     """How training images are varied, each differently at every epoch."""
 
-    shift: Annotated[int, Bounds(ge=0)] = 0
+    shift: Annotated[int, Field(ge=0)] = 0
     """Moved by up to this many pixels in each direction; what comes in at the edge is blank."""
     flip: bool = False
     """Mirrored left to right, every other one."""
-    crop: Annotated[float, Bounds(ge=0, lt=1)] = 0.0
+    crop: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Up to this share of each side is cut off, and what is left is brought to the full size."""
-    cutout: Annotated[int, Bounds(ge=0)] = 0
+    cutout: Annotated[int, Field(ge=0)] = 0
     """Side in pixels of a square blanked at a random place (DeVries & Taylor 2017, arXiv:1708.04552)."""
 
 
@@ -28,33 +28,33 @@ class AugmentConfig:
 class TrainConfig:
     """How the weights are found. The loss is cross-entropy."""
 
-    epochs: Annotated[int, Bounds(ge=1)]
+    epochs: Annotated[int, Field(ge=1)]
     """Passes over the training rows."""
-    batch_size: Annotated[int, Bounds(ge=1)] = 64
+    batch_size: Annotated[int, Field(ge=1)] = 64
     """Examples per optimizer step, over all processes."""
-    batch_tokens: Annotated[int, Bounds(ge=0)] = 0
+    batch_tokens: Annotated[int, Field(ge=0)] = 0
     """Texts only: tokens per optimizer step, padding included, in place of `batch_size`; 0 for a number of examples."""
-    accumulate: Annotated[int, Bounds(ge=1)] = 1
+    accumulate: Annotated[int, Field(ge=1)] = 1
     """Parts in which a batch is computed, one after another, to need less memory."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """`adamw`, or `sgd` with momentum."""
-    learning_rate: Annotated[float, Bounds(gt=0)] = 0.001
+    learning_rate: Annotated[float, Field(gt=0)] = 0.001
     """The highest rate the schedule reaches."""
-    momentum: Annotated[float, Bounds(ge=0, lt=1)] = 0.9
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """For `sgd`."""
-    weight_decay: Annotated[float, Bounds(ge=0)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Pulls weights towards zero; biases and norms are spared."""
     schedule: Literal["constant", "cosine", "one_cycle"] = "one_cycle"
     """`cosine` falls to zero; `one_cycle` also rises first; `constant` stays, after any warm-up."""
-    warmup: Annotated[float, Bounds(ge=0, lt=1)] = 0.1
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the steps in which the rate rises to its highest."""
-    clip_norm: Annotated[float, Bounds(ge=0)] = 0.0
+    clip_norm: Annotated[float, Field(ge=0)] = 0.0
     """Gradients are scaled down to this norm; 0 for never."""
-    label_smoothing: Annotated[float, Bounds(ge=0, lt=1)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567)."""
     class_weights: Literal["none", "balanced"] = "none"
     """`balanced` weighs each class by the inverse of its number of training rows."""
-    ema: Annotated[float, Bounds(ge=0, lt=1)] = 0.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay per step of an exponential average of the weights, which is then the model; 0 for the weights themselves."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Images only."""
@@ -62,19 +62,19 @@ class TrainConfig:
     """What `keep` and `patience` go by; it needs validation rows."""
     keep: Literal["last", "best"] = "last"
     """Whether the model is the last epoch's, or that of the epoch with the best `monitor`."""
-    patience: Annotated[int, Bounds(ge=0)] = 0
+    patience: Annotated[int, Field(ge=0)] = 0
     """Stop after this many epochs without a better `monitor`; 0 for never."""
-    seed: Annotated[int, Bounds(ge=0, lt=2**31)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Fixes the run: initial weights, order of examples, dropout, augmentation."""
     deterministic: bool = True
     """Only algorithms whose bits repeat. On a CPU it costs nothing; `false` lets CUDA take faster ones."""
     compile: bool = False
     """Through torch.compile, on a GPU with CUDA graphs; texts are padded to a multiple of 16 tokens. One process only,
     and no batches in parts. It takes a minute before the first step, and on a CPU gains nothing."""
-    checkpoint_seconds: Annotated[float, Bounds(gt=0)] = 30.0
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = 30.0
     """A complete checkpoint is written at the first step after this many seconds; later where writing is slow, so that
     it takes no more than a fiftieth of the time."""
-    checkpoint_steps: Annotated[int, Bounds(ge=0)] = 0
+    checkpoint_steps: Annotated[int, Field(ge=0)] = 0
     """One every so many steps as well; 0 for none."""
 
     def __post_init__(self) -> None:
@@ -90,9 +90,9 @@ class ComputeConfig:
 
     kind: Literal["local", "ray"] = "local"
     """This machine, or a Ray cluster whose machines all see this project's folder (extra `ray`)."""
-    processes: Annotated[int, Bounds(ge=1)] = 1
+    processes: Annotated[int, Field(ge=1)] = 1
     """`local` only: how many share every batch; on GPUs each has one of its own."""
-    workers: Annotated[int, Bounds(ge=1)] = 1
+    workers: Annotated[int, Field(ge=1)] = 1
     """`ray` only: the same, anywhere in the cluster."""
     address: str = "auto"
     """`ray` only: of the cluster; `auto` finds the one this machine is in, `local` starts one here."""
@@ -102,7 +102,7 @@ class ComputeConfig:
     """`auto` takes a GPU when there is one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto` takes bf16 where the hardware computes in it."""
-    threads: Annotated[int, Bounds(ge=0)] = 0
+    threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads per process; 0 shares out the cores this process may use. Part of the result: other threads, other
     last bits."""
 

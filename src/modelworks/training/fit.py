@@ -18,7 +18,6 @@ from modelworks.errors import BadInput, Interrupted, Refused
 from modelworks.fault_injection import fault_point
 from modelworks.models import serialization
 from modelworks.preprocessing.preprocessed import PreprocessedDataset, preprocessed
-from modelworks.training.bernoulli import flip_faster
 from modelworks.training.checkpoint import Checkpoints
 from modelworks.training.distributed.context import World, join
 from modelworks.training.loop import Stop, Stopped, train
@@ -114,8 +113,6 @@ def _fix_randomness(job: Job) -> None:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch sets it up so
     elif job.hardware.device == "cuda":
         torch.backends.cudnn.benchmark = True
-    if job.hardware.device == "cpu":
-        flip_faster()
     # Compiled kernels are code: they belong where only this user writes, not below /tmp.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(job.decoded / "compiled"))
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # for what stays in fp32

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import TypeAdapter
 
 from modelworks.atomic_files import write_json
-from modelworks.bounds import kinds
 from modelworks.models.config import ModelConfig
-from modelworks.training.config import AugmentConfig, TrainConfig
+from modelworks.training.config import TrainConfig
 from modelworks.training.hardware import Hardware
 
 __all__ = ["Job", "events_name"]
@@ -20,6 +20,8 @@ __all__ = ["Job", "events_name"]
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One training: what to learn from, what to train, how, and where to write."""
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}
 
     key: str
     dataset: Path
@@ -44,35 +46,14 @@ class Job:
 
     def write(self, path: Path) -> None:
         """Save as JSON."""
-        values = {item.name: _plain(getattr(self, item.name)) for item in dataclasses.fields(self)}
-        write_json(path, values)
+        write_json(path, TypeAdapter(Job).dump_python(self, mode="json"))
 
     @classmethod
     def read(cls, path: Path) -> Job:
         """Load what `write` saved."""
-        values = json.loads(path.read_text())
-        checkpoint = values.pop("checkpoint")
-        model, train = values.pop("model"), values.pop("train")
-        return cls(
-            dataset=Path(values.pop("dataset")),
-            splits=Path(values.pop("splits")),
-            decoded=Path(values.pop("decoded")),
-            work=Path(values.pop("work")),
-            checkpoint=Path(checkpoint) if checkpoint else None,
-            classes=tuple(values.pop("classes")),
-            model=kinds(ModelConfig)[model["kind"]](**model),
-            train=TrainConfig(**{**train, "augment": AugmentConfig(**train["augment"])}),
-            hardware=Hardware(**values.pop("hardware")),
-            **values,
-        )
+        return TypeAdapter(Job).validate_json(path.read_bytes(), strict=True)
 
 
 def events_name(rank: int) -> str:
     """The file, in the work folder, for the events of one of a training's processes."""
     return f"events-{rank}.jsonl" if rank else "events.jsonl"
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    return str(value) if isinstance(value, Path) else value

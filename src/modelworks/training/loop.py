@@ -21,8 +21,8 @@ from modelworks.training.monitoring.progress import Diverged, Meter
 from modelworks.training.monitoring.validation_loop import validate
 from modelworks.training.optimization.ema import make_average
 from modelworks.training.optimization.lr_schedule import learning_rate
-from modelworks.training.optimization.optimizers import make_optimizer
 from modelworks.training.optimization.train_step import Stepper
+from modelworks.training.optimizers import make_optimizer
 
 if TYPE_CHECKING:
     from types import FrameType

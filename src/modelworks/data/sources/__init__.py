@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from modelworks.data.sources.base import Examples, Source
 from modelworks.data.sources.bundled import Digits, Fashion, Mnist5k, Tweets
 from modelworks.data.sources.image_folder import Folder
@@ -9,7 +13,7 @@ from modelworks.data.sources.text_table import Table
 
 __all__ = ["PINNED", "Digits", "Examples", "Fashion", "Folder", "Mnist5k", "Source", "SourceConfig", "Table", "Tweets"]
 
-SourceConfig = Digits | Mnist5k | Fashion | Tweets | Folder | Table
+SourceConfig = Annotated[Digits | Mnist5k | Fashion | Tweets | Folder | Table, Field(discriminator="kind")]
 
 PINNED: tuple[Source, ...] = (Digits(kind="digits"), Mnist5k(kind="mnist5k"), Tweets(kind="tweets"))
 """What the committed data.dvc pins: the data sets that are Python packages and so always there."""

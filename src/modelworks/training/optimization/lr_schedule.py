@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of the step."""
+"""Compute the learning rate of a step."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ __all__ = ["learning_rate"]
 
 
 def learning_rate(config: TrainConfig, num_steps: int) -> Callable[[int], float]:
-    """The rate of each step, counted from 0: a linear warm-up, then the schedule's shape.
+    """Return a function from the step, counted from 0, to its learning rate.
 
-    `one_cycle` is cosine both ways (Smith & Topin 2017, arXiv:1708.07120) from a twenty-fifth of the highest rate.
+    The rate rises linearly during the warm-up and then follows `config.schedule`. `one_cycle` follows a cosine in both
+    phases and starts at a twenty-fifth of the highest rate (Smith & Topin 2017, arXiv:1708.07120).
+
+    Args:
+        num_steps: optimizer steps of the whole training.
     """
     warmup = config.warmup * num_steps
 
