@@ -59,7 +59,6 @@ bench: $(STAMP)  ## measure against other ways of doing the same work
 race: $(STAMP)  ## eight processes promote at once, a thousand times each; then without the lock, which must be noticed
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/race.py
 	@! OMP_NUM_THREADS=1 $(BIN)/python tests/race.py --attempts 25 --lock none
-	@$(BIN)/python tests/lease.py
 
 kill-sweep: $(STAMP)  ## kill a CNN's and a transformer's run at every place the code names, and check what comes after
 	@PYTHONPATH=tests $(BIN)/python -m faults.kill_sweep

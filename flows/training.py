@@ -10,7 +10,7 @@ from prefect import flow, runtime
 from prefect.client.orchestration import get_client
 
 from modelworks.config import run_config as configuration
-from modelworks.fault_injection import fault_point
+from modelworks.fault_injection import effect
 from modelworks.pipeline.plan import make_plan, remember
 from modelworks.project import Project
 from modelworks.registry.tracking.process_identity import Owner
@@ -52,9 +52,8 @@ def training(config: str, overrides: list[str] | None = None) -> dict[str, Any]:
             version = register(run, plan, evaluation)
             verdict = gate(run, plan.gate, version)
             promotion = promote(run, verdict)
-        fault_point("run.before_remember")
-        remember(project, settings, plan)
-        fault_point("run.after_remember")
+        with effect("run.remember"):
+            remember(project, settings, plan)
         return conclude(run, promotion, str(runtime.flow_run.id), time.monotonic() - started)
 
 

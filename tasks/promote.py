@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 from modelworks.records import Promotion, Verdict
+from modelworks.registry.locks.machine import choose_lock, warning
 from tasks.context import RunContext
-from tasks.prefect_lock import choose_lock, warning
 from tasks.stage_task import cached, stage_task
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from modelworks.pipeline.plan import Plan
 from modelworks.records import Evaluation, ModelVersion
 from modelworks.reproduce.capture import observe
 from tasks.context import RunContext
-from tasks.prefect_lock import choose_lock
 from tasks.stage_task import cached, stage_task
 
 __all__ = ["register"]
@@ -33,7 +32,6 @@ def register(run: RunContext, plan: Plan, evaluation: Evaluation) -> ModelVersio
             name=name,
             key=key,
             run_id=run.run_id,
-            lock=choose_lock(run.project),
         )
     detail = f"{name} version {version.version}"
     if known is not None:

@@ -41,13 +41,11 @@ def test_addresses_of_the_environment_replace_the_embedded_services(tmp_path: Pa
             "MLFLOW_TRACKING_URI": "http://tracking.example:5000",
             "PREFECT_API_URL": "http://flows.example:4200/api",
             "MODELWORKS_LOCK_URL": "postgresql://team:secret@db.example/mlflow",
-            "MLFLOW_DEFAULT_ARTIFACT_ROOT": "s3://team/artifacts",
         }
     )
     assert team.tracking_uri == "http://tracking.example:5000"
     assert team.prefect_url == "http://flows.example:4200/api"
     assert team.lock_url == "postgresql://team:secret@db.example/mlflow"
-    assert team.artifact_root == "s3://team/artifacts"
     assert "secret" not in repr(team)
 
 

@@ -15,7 +15,7 @@ import signal
 
 from modelworks.redaction import redacted
 
-__all__ = ["BadInput", "Corrupt", "Interrupted", "ModelworksError", "Overtaken", "Refused", "Unavailable"]
+__all__ = ["BadInput", "Corrupt", "Interrupted", "ModelworksError", "Overtaken", "Refused", "Unavailable", "first_line"]
 
 
 class ModelworksError(Exception):
@@ -72,3 +72,8 @@ class Interrupted(ModelworksError):
 
     def __reduce__(self) -> tuple[type[Interrupted], tuple[int]]:  # type: ignore[override]  # built from its signal alone
         return type(self), (self.signal_number,)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, its type where it has none."""
+    return (str(error).splitlines() or [""])[0] or type(error).__name__

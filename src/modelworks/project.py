@@ -17,9 +17,11 @@ from modelworks.settings import ENFORCED, QUIET
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MLFLOW_PORT", "PREFECT_PORT", "Project"]
+__all__ = ["LOOPBACK", "Project"]
 
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Names of this machine's own network address."""
 MLFLOW_PORT, PREFECT_PORT = 5000, 4200
 """Where `modelworks up` serves the pages."""
 
@@ -35,8 +37,6 @@ class Project:
     """The user's `PREFECT_API_URL`; empty for a server of our own."""
     lock_url: str = field(default="", repr=False)
     """The user's `MODELWORKS_LOCK_URL`: of the PostgreSQL database whose locks a team shares; empty for none."""
-    artifact_root: str = ""
-    """The user's `MLFLOW_DEFAULT_ARTIFACT_ROOT`: for a store that is made in a PostgreSQL database; empty for none."""
 
     @classmethod
     def find(cls, environment: Mapping[str, str] = os.environ) -> Project:
@@ -55,7 +55,6 @@ class Project:
                     mlflow_uri=environment.get("MLFLOW_TRACKING_URI", ""),
                     prefect_url=environment.get("PREFECT_API_URL", ""),
                     lock_url=environment.get("MODELWORKS_LOCK_URL", ""),
-                    artifact_root=environment.get("MLFLOW_DEFAULT_ARTIFACT_ROOT", ""),
                 )
         raise BadInput(
             f"{named or here} is not inside a modelworks project (no configs/ folder here or above)",

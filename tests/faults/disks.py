@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelworks.registry.production import audit_log
+from modelworks.registry.tracking import tags
+from modelworks.registry.versions.queries import Registered
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -76,19 +78,17 @@ def small_disk(folder: Path, *, megabytes: int = 8, files: int = 2000) -> Iterat
 
 def intend(client: MlflowClient) -> str:
     """Write an intent of some size into the journal."""
-    return audit_log.intend(
-        client,
-        MODEL,
-        kind="promotion",
+    chosen = Registered(name=MODEL, version=1, tags={tags.DECISION: "promote"})
+    intent = audit_log.Intent(
+        kind="promote",
         before=0,
-        after=1,
+        standing=0,
         who="somebody",
         why="a test",
-        verdict="promote",
         overridden=False,
-        lock="none",
         evidence={"words": ["word" * 500]},
     )
+    return audit_log.intend(client, chosen, intent, "none")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from faults.warm import Warm
 
 from modelworks.fault_injection import TRACE, VARIABLE
 from modelworks.project import Project
-from modelworks.servers import orphans
 
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "wJalrCanaryEMIK7MDENGbPxRfiCYzq",
@@ -140,8 +139,20 @@ class Ground:
         with self.running(*arguments, fault=fault, trace=trace, alone=alone) as process:
             stdout, stderr = process.communicate(timeout=DEADLINE)
         # A killed run's own server ends by itself, a moment later.
-        psutil.wait_procs(orphans.find(self.project), DEADLINE)
+        psutil.wait_procs(self._servers(), DEADLINE)
         return Outcome(process.returncode, stdout, stderr, time.monotonic() - started)
+
+    def _servers(self) -> list[psutil.Process]:
+        """The servers that were started for this project."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, OSError):  # it ended meanwhile
+                if (
+                    process.environ().get("MODELWORKS_PROJECT") == str(self.root)
+                    and "modelworks.servers.prefect_server" in process.cmdline()
+                ):
+                    found.append(process)
+        return found
 
     @contextmanager
     def running(

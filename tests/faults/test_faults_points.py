@@ -55,11 +55,20 @@ WITHOUT = {
 
 
 def test_dying_at_a_place_is_dying_by_kill_9(tmp_path: Path) -> None:
-    program = (
-        "from modelworks.fault_injection import fault_point; fault_point('a'); fault_point('b', 'c'); print('alive')"
-    )
+    program = """
+from modelworks.fault_injection import effect, fault_point
+fault_point("a")
+with effect("x.y", "c"):
+    fault_point("b")
+print("alive")
+"""
     trace = tmp_path / "trace"
-    for place, code, seen in (("b", 0, "a b[c]"), ("b[c]", -signal.SIGKILL, "a b[c]"), ("a", -signal.SIGKILL, "a")):
+    for place, code, seen in (
+        ("x.before_y", 0, "a x.before_y[c] b x.after_y[c]"),
+        ("x.after_y[c]", -signal.SIGKILL, "a x.before_y[c] b x.after_y[c]"),
+        ("x.before_y[c]", -signal.SIGKILL, "a x.before_y[c]"),
+        ("a", -signal.SIGKILL, "a"),
+    ):
         done = subprocess.run(
             [sys.executable, "-c", program],
             env={**os.environ, VARIABLE: place, TRACE: str(trace)},
@@ -79,8 +88,8 @@ def test_a_place_does_nothing_when_nobody_asks(tmp_path: Path) -> None:
 
 
 def test_places_are_found_in_the_source_and_each_name_is_used_once(tmp_path: Path) -> None:
-    (tmp_path / "some.py").write_text("fault_point('one')\nif x:\n    fault_point('two', kind)\n")
-    assert points([tmp_path]) == ("one", "two")
+    (tmp_path / "some.py").write_text("fault_point('one')\nif x:\n    with effect('a.two', kind):\n        pass\n")
+    assert points([tmp_path]) == ("one", "a.before_two", "a.after_two")
     counted = Counter(points(SOURCES))
     assert len(counted) >= 25
     several = {name for name, number in counted.items() if number > 1}
@@ -111,6 +120,13 @@ def _places(function: ast.FunctionDef) -> Iterator[tuple[str, int]]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "fault_point":
             assert isinstance(node.args[0], ast.Constant)
             yield str(node.args[0].value).partition(".")[2].partition("_")[0], node.lineno
+        if isinstance(node, ast.With) and any(_is_effect(each.context_expr) for each in node.items):
+            yield "before", node.lineno
+            yield "after", node.end_lineno or node.lineno
+
+
+def _is_effect(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "effect"
 
 
 def uncovered(source: str) -> list[str]:
@@ -138,6 +154,7 @@ def test_the_search_for_effects_finds_those_without_places() -> None:
     assert uncovered(covered.replace(after, "")) == ["f: create_run"]
     assert uncovered(covered.replace(after, "\n" * NEAR + after)) == ["f: create_run"]
     assert uncovered("def f(names):\n    names.add(1)\n") == []
+    assert uncovered('def f(client):\n    with effect("x.start"):\n        client.create_run(1)\n') == []
 
 
 @pytest.mark.parametrize("folder", SOURCES, ids=lambda folder: folder.name)

@@ -16,7 +16,7 @@ from postgres import binaries, postgres
 from modelworks.errors import BadInput, Unavailable
 from modelworks.locks import Lock, MachineLock
 from modelworks.project import Project
-from modelworks.registry.locks.machine import is_local, machine_lock
+from modelworks.registry.locks.machine import machine_lock
 from modelworks.registry.locks.postgres_advisory import AdvisoryLock
 
 HOLDER = """
@@ -158,13 +158,3 @@ def test_the_lock_of_a_servers_store_is_one_for_all_ways_to_write_its_address_an
     assert (
         here.kind == lock("http://team.example").kind == "flock, among the processes of this user on this machine alone"
     )
-
-
-def test_an_address_on_loopback_is_this_machines() -> None:
-    addresses = [
-        "http://127.0.0.1:4200/api",
-        "http://localhost:4200/api",
-        "http://[::1]/api",
-        "https://team.example/api",
-    ]
-    assert [is_local(each) for each in addresses] == [True, True, True, False]

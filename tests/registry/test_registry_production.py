@@ -428,19 +428,11 @@ def test_a_run_that_somebody_else_puts_into_the_journal_does_not_change_it(
 
 def intend(client: MlflowClient, before: int, after: int, kind: audit_log.Kind = "promote") -> str:
     """What a process writes down before it moves production."""
-    return audit_log.intend(
-        client,
-        "small",
-        kind=kind,
-        before=before,
-        after=after,
-        who="a test",
-        why="w",
-        verdict="promote",
-        overridden=False,
-        lock="",
-        evidence={"a": 1},
+    chosen = queries.Registered(name="small", version=after, tags={tags.DECISION: "promote"})
+    intent = audit_log.Intent(
+        kind=kind, before=before, standing=before, who="a test", why="w", overridden=False, evidence={"a": 1}
     )
+    return audit_log.intend(client, chosen, intent, "")
 
 
 def die(client: MlflowClient, move: str, host: str = "") -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
+import io
 import json
 import os
 import shutil
@@ -221,6 +222,62 @@ def test_production_answers_over_http_and_in_a_process_that_knows_nothing_of_the
     assert [each["label"] for each in answers] == [
         max(each["probabilities"], key=each["probabilities"].get) for each in answers
     ]
+
+
+def test_our_scoring_server_replies_as_mlflows(load: Callable[..., Any]) -> None:
+    """To every format that both read, with the same bytes; a mistake is said with the row."""
+    from mlflow.pyfunc import scoring_server  # the contract: what `mlflow models serve` runs
+    from starlette.testclient import TestClient
+
+    from modelworks.registry.packaging.scoring_app import make_app
+
+    model, evaluation, folder = load(modality="text")
+    texts = contents_of(evaluation, 3)
+    ours, theirs = TestClient(make_app(folder)), TestClient(scoring_server.init(model))
+    bodies: list[Any] = [
+        {"inputs": texts},
+        {"inputs": texts, "params": {"top_k": 2}},
+        {"instances": texts},
+        {"instances": [{"text": text} for text in texts]},
+        {"dataframe_split": {"columns": ["text"], "data": [[text] for text in texts]}},
+        {"dataframe_records": [{"text": text} for text in texts]},
+    ]
+    for body in bodies:
+        answers = [each.post("/invocations", json=body) for each in (ours, theirs)]
+        assert [each.status_code for each in answers] == [200, 200], (body, answers[1].text)
+        assert answers[0].json() == answers[1].json(), body
+    table, columns = pd.DataFrame({"text": texts}), io.BytesIO()
+    table.to_parquet(columns)
+    for content, kind in (
+        (table.to_csv(index=False).encode(), "text/csv"),
+        (columns.getvalue(), "application/vnd.apache.parquet"),
+    ):
+        answers = [
+            each.post("/invocations", content=content, headers={"content-type": kind}) for each in (ours, theirs)
+        ]
+        assert answers[0].json() == answers[1].json(), kind
+        assert answers[0].status_code == 200
+    for path in ("/ping", "/health", "/version"):
+        assert ours.get(path).content == theirs.get(path).content
+    wrong: list[Any] = [
+        {"inputs": texts, "instances": texts},
+        {"texts": texts},
+        texts,
+        {"inputs": [3]},
+        {"dataframe_split": [1]},
+        {"dataframe_records": [{"text": None}]},
+        {"inputs": texts, "params": {"top_k": 0}},
+    ]
+    for body in wrong:
+        answer = ours.post("/invocations", json=body)
+        assert (answer.status_code, answer.json()["error_code"]) == (400, "BAD_REQUEST"), body
+    assert (
+        "row 0 is missing" in ours.post("/invocations", json={"dataframe_records": [{"text": None}]}).json()["message"]
+    )
+    for content, kind, status in ((b"{", "application/json", 400), (b"x", "text/html", 415), (b"x", "", 415)):
+        assert ours.post("/invocations", content=content, headers={"content-type": kind}).status_code == status
+    numbers = ours.post("/invocations", content=b"text\n3\nNA\n", headers={"content-type": "text/csv"})
+    assert len(numbers.json()["predictions"]) == 2
 
 
 def free_port() -> int:

@@ -130,13 +130,6 @@ def test_stage_keys_are_tags_and_a_finished_run_is_finished(client: MlflowClient
     assert run.info.status == "FAILED"
 
 
-def test_a_block_shorter_than_the_interval_has_a_sample_too(client: MlflowClient, begin: Begin) -> None:
-    run_id = begin()
-    with runs.system_metrics(client, run_id, seconds=60):
-        pass
-    assert "system/cpu_utilization_percentage" in client.get_run(run_id).data.metrics
-
-
 def test_system_metrics_are_sampled_onto_the_run(client: MlflowClient, begin: Begin) -> None:
     import threading
 

@@ -68,5 +68,7 @@ def refusing() -> Iterator[str]:
 def test_a_server_that_refuses_us_is_not_waited_for(refusing: str, tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         with pytest.raises(Unavailable, match="403 Forbidden"):
-            verb._wait(process, refusing, "", tmp_path / "serving.log", [])  # the command's own waits for half a minute
+            verb._wait(
+                process, refusing, "", tmp_path / "serving.log", threading.Event()
+            )  # the command's own waits for half a minute
         assert process.poll() is None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from modelworks.cli.output import print_json, print_table, print_warning
 from modelworks.errors import BadInput
 from modelworks.project import Project
-from tasks.prefect_lock import choose_lock, warning
+from modelworks.registry.locks.machine import choose_lock, warning
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,13 +30,11 @@ def promote(model: str, version: int | None, reason: str, *, override: bool, as_
     from modelworks.registry.verification import verify_version
     from modelworks.registry.versions import queries
 
-    if override and not reason.strip():
-        raise BadInput("--override needs a --reason", "give one: the journal keeps it")
     project, client, lock = _connect()
     chosen = version if version is not None else queries.newest_accepted(client, model)
     warn_if_moved(client, model)
     decision = queries.get(client, model, chosen).decision
-    if override and decision != "promote":
+    if override and reason.strip() and decision != "promote":
         said = f"said {decision!r} of it" if decision else "has not judged it"
         print_warning(f"OVERRIDE: {model} version {chosen} is to become production although the gate {said}: {reason}")
     move = promotion.promote(
@@ -45,7 +43,7 @@ def promote(model: str, version: int | None, reason: str, *, override: bool, as_
         model,
         chosen,
         expected=queries.production(client, model),
-        reason=reason or "by hand",
+        reason=reason if override else reason or "by hand",
         who=getpass.getuser(),
         evidence={},
         override=override,
@@ -61,15 +59,13 @@ def rollback(model: str, reason: str, *, override: bool, as_json: bool) -> None:
     from modelworks.registry.verification import verify_version
     from modelworks.registry.versions import queries
 
-    if override and not reason.strip():
-        raise BadInput("--override needs a --reason", "give one: the journal keeps it")
     project, client, lock = _connect()
     warn_if_moved(client, model)
     move = promotion.rollback(
         client,
         project,
         model,
-        reason=reason or "by hand",
+        reason=reason if override else reason or "by hand",
         who=getpass.getuser(),
         override=override,
         lock=lock,
@@ -128,6 +124,8 @@ def _connect() -> tuple[Project, MlflowClient, Lock]:
 
 
 def _say(model: str, move: Move | None, production: int, lock: Lock, *, as_json: bool) -> None:
+    from modelworks.registry.versions.queries import numbered
+
     if as_json:
         before = move.before if move else production
         moved = move is not None and move.kind != "adopt"
@@ -139,7 +137,7 @@ def _say(model: str, move: Move | None, production: int, lock: Lock, *, as_json:
     elif move.kind == "adopt":
         print(f"{model}: version {production}, which something else made production, is in the journal now")
     else:
-        print(f"{model}: production moved from {_named(move.before)} to {_named(move.after)}, under {lock.kind}")
+        print(f"{model}: production moved from {numbered(move.before)} to {numbered(move.after)}, under {lock.kind}")
 
 
 def _object(move: Move) -> dict[str, Any]:
@@ -159,10 +157,6 @@ def _row(move: Move) -> tuple[str, ...]:
         move.who,
         move.why + (f" (not done: {move.because.splitlines()[0]})" if move.because else ""),
     )
-
-
-def _named(version: int) -> str:
-    return f"version {version}" if version else "none"
 
 
 def _time(text: str) -> datetime:

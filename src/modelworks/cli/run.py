@@ -11,7 +11,7 @@ from typing import Any
 
 from modelworks.cli.output import print_json, print_summary
 from modelworks.config import run_config as configuration
-from modelworks.errors import BadInput, Refused, Unavailable
+from modelworks.errors import BadInput, Refused, Unavailable, first_line
 from modelworks.evaluation import evaluate
 from modelworks.pipeline.plan import STAGES
 from modelworks.pipeline.status import pipeline_status
@@ -97,7 +97,7 @@ def _flow(
         return training(os.path.relpath(config.resolve(), project.root), list(overrides))
     except (HTTPError, ConcurrencySlotAcquisitionError) as error:
         place = without_password(os.environ["PREFECT_API_URL"])
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         answer = error if isinstance(error, HTTPStatusError) else error.__cause__
         status = answer.response.status_code if isinstance(answer, HTTPStatusError) else None
         if status in FORBIDDEN:

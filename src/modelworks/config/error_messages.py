@@ -107,7 +107,8 @@ def _secrets(document: Document) -> Iterator[tuple[Location, str]]:
 
 def _unknown_expectations(document: Document) -> Iterator[tuple[Location, str]]:
     """Names below `checks.expect` that Great Expectations does not have."""
-    from modelworks.validation.expectation_names import known_expectations, nearest
+    from modelworks.validation.expectation_names import nearest
+    from modelworks.validation.great_expectations_internals import known_expectations
 
     checks = document.values.get("checks")
     expect = checks.get("expect") if isinstance(checks, dict) else None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from modelworks.atomic_files import disk_errors, sync, write_json
 from modelworks.data import dataset_format
 from modelworks.errors import BadInput
-from modelworks.fault_injection import fault_point
+from modelworks.fault_injection import effect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,10 +74,9 @@ def add(project: Project, rows: Iterable[Forgotten]) -> None:
     started = path.with_suffix(".new")
     with disk_errors(path):
         write_json(started, {"rows": [asdict(row) for row in (*before, *(row for row in rows if row.id not in there))]})
-        fault_point("forget.before_write")
-        os.replace(started, path)  # noqa: PTH105  # the atomic one, by name
-        sync(path.parent)
-        fault_point("forget.after_write")
+        with effect("forget.write"):
+            os.replace(started, path)  # noqa: PTH105  # the atomic one, by name
+            sync(path.parent)
 
 
 def known(project: Project, prefix: str) -> dict[str, list[str]]:

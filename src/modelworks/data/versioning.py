@@ -13,7 +13,7 @@ from modelworks.data import dataset_format
 from modelworks.data.dvc_storage import dvc_file, object_cache, transfer
 from modelworks.data.dvc_storage.repository import local_remote, opened
 from modelworks.errors import Corrupt, Unavailable
-from modelworks.fault_injection import fault_point
+from modelworks.fault_injection import effect
 from modelworks.records import DatasetVersion
 
 if TYPE_CHECKING:
@@ -59,10 +59,8 @@ def record(project: Project) -> None:
     _drop_damaged(project)
     with opened(project) as repository:
         local_remote(repository, project)
-        with dvc_file.kept(project):
-            fault_point("data.before_add")
+        with dvc_file.kept(project), effect("data.add"):
             repository.add([str(project.data)])
-            fault_point("data.after_add")
         _check_cached(project)
         _upload(repository, project)
 
@@ -148,10 +146,9 @@ def _upload(repository: Repo, project: Project) -> None:
         Unavailable: the remote cannot be written.
     """
     cache, digest = object_cache.cache(project), _pinned(project)
-    fault_point("data.before_push")
-    transfer.send(repository, sorted(set((object_cache.listing(cache, digest) or {}).values())))
-    transfer.send(repository, [digest])
-    fault_point("data.after_push")
+    with effect("data.push"):
+        transfer.send(repository, sorted(set((object_cache.listing(cache, digest) or {}).values())))
+        transfer.send(repository, [digest])
 
 
 def _download(repository: Repo, project: Project, digest: str) -> None:

@@ -1,6 +1,7 @@
-"""A command that ends, with all it started, when its parent does: `python -m modelworks.servers.child_process PARENT COMMAND...`.
+"""Child processes: started, waited for and ended.
 
-Servers start workers of their own; a plain kill of the server would leave those behind.
+`python -m modelworks.servers.child_process PARENT COMMAND...` runs a command that ends, with all it started, when its
+parent does. Servers start workers of their own; a plain kill of the server would leave those behind.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
+from modelworks.errors import Unavailable
 from modelworks.process import die_with_parent
-from modelworks.servers.orphans import mark
 
-__all__ = ["start"]
+__all__ = ["end", "start", "stop_signals", "wait_until"]
 
 GRACE_SECONDS = 8.0
 
@@ -28,24 +32,74 @@ def start(command: list[str], *, log: str, environment: dict[str, str], director
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
-            env={**environment, **mark()},
+            env=environment,
             cwd=directory,
             start_new_session=True,
         )
 
 
+def wait_until(
+    process: subprocess.Popen[bytes],
+    answers: Callable[[], bool],
+    what: str,
+    log: object,
+    seconds: float,
+    stopping: threading.Event | None = None,
+) -> None:
+    """Wait until a server answers, or nobody waits for it any more.
+
+    Raises:
+        Unavailable: it ended, or did not answer in time.
+    """
+    deadline = time.monotonic() + seconds
+    while stopping is None or not stopping.is_set():
+        if process.poll() is not None:
+            raise Unavailable(f"{what} ended with code {process.returncode}", f"see {log}")
+        if answers():
+            return
+        if time.monotonic() > deadline:
+            raise Unavailable(f"{what} did not answer within {seconds:.0f} s", f"see {log}")
+        time.sleep(0.05)
+
+
+def end(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Terminate a process, kill its group, if it leads one, after some seconds, and wait for it."""
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """Yield an event that Ctrl-C and SIGTERM set: the regular way to end a verb that serves."""
+    stopping = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def main() -> None:
     """Run the command; on SIGTERM end the whole group."""
-    command = subprocess.Popen(sys.argv[2:])
+    keeper = os.getpid()
+    # A kill -9 of this process ends the command too.
+    command = subprocess.Popen(sys.argv[2:], preexec_fn=lambda: die_with_parent(keeper))
 
-    def end(_number: int, _frame: FrameType | None) -> None:
+    def end_group(_number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.killpg(0, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             command.wait(GRACE_SECONDS)
         os.killpg(0, signal.SIGKILL)
 
-    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGTERM, end_group)
     die_with_parent(int(sys.argv[1]))
     sys.exit(command.wait())
 

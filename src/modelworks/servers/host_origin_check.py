@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from modelworks.errors import BadInput
+from modelworks.project import LOOPBACK
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from modelworks.settings import Exposure
 
 __all__ = ["Access", "guarded"]
-
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,8 @@ class Access:
         """Of a server on loopback."""
         # Clients leave out the port that goes without saying.
         suffixes = ("", ":80") if port == 80 else (f":{port}",)
-        hosts = frozenset(name + suffix for name in LOOPBACK for suffix in suffixes)
+        names = [f"[{name}]" if ":" in name else name for name in LOOPBACK]
+        hosts = frozenset(name + suffix for name in names for suffix in suffixes)
         return cls(hosts=hosts, origins=frozenset(f"http://{each}" for each in hosts))
 
     @classmethod

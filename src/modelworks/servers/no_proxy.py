@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from modelworks.project import LOOPBACK
+
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
     from http.client import HTTPResponse
     from urllib.request import Request
 
 __all__ = ["ask", "spare_this_machine"]
-
-THIS_MACHINE = ("127.0.0.1", "localhost")
 
 
 def ask(request: str | Request, seconds: float) -> HTTPResponse:
@@ -33,5 +33,5 @@ def spare_this_machine(environment: MutableMapping[str, str]) -> None:
     named = environment.get("no_proxy", environment.get("NO_PROXY", ""))
     names = [name.strip() for name in named.split(",") if name.strip()]
     if "*" not in names:
-        names += [name for name in THIS_MACHINE if name not in names]
+        names += [name for name in LOOPBACK[:2] if name not in names]
     environment["no_proxy"] = ",".join(names)

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -17,8 +16,8 @@ from pathlib import Path
 
 from modelworks.errors import Unavailable
 from modelworks.project import Project
+from modelworks.servers import child_process
 from modelworks.servers.no_proxy import ask
-from modelworks.servers.orphans import mark
 
 __all__ = ["Server", "serving_address", "start_server"]
 
@@ -40,24 +39,14 @@ class Server:
         Raises:
             Unavailable: it ended or did not answer in time.
         """
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            if stopping is not None and stopping.is_set():
-                return self.url
-            if self.process.poll() is not None:
-                raise Unavailable(f"Prefect's server ended with code {self.process.returncode}", f"see {self.log}")
-            if answers(self.url):
-                return self.url
-        raise Unavailable(f"Prefect's server did not answer within {START_SECONDS:.0f} s", f"see {self.log}")
+        child_process.wait_until(
+            self.process, lambda: answers(self.url), "Prefect's server", self.log, START_SECONDS, stopping
+        )
+        return self.url
 
     def stop(self) -> None:
         """End it; it owns nothing that is not on disk. A second call does nothing."""
-        self.process.terminate()
-        try:
-            self.process.wait(SHUTDOWN_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        child_process.end(self.process, SHUTDOWN_SECONDS)
 
 
 def serving_address(project: Project) -> str | None:
@@ -111,7 +100,7 @@ def start_server(project: Project, *, port: int = 0, pages: bool = False) -> Ser
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
-            env={**os.environ, **project.environment(), **mark()},
+            env={**os.environ, **project.environment()},
             pass_fds=[listener.fileno()],
             start_new_session=True,  # Ctrl-C is for the run; the server ends after it
         )

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import socket
 import subprocess
 import sys
-import time
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -21,9 +20,9 @@ from urllib.parse import urlsplit
 from modelworks.cli.output import print_json
 from modelworks.errors import BadInput, Unavailable
 from modelworks.project import Project
+from modelworks.servers import child_process
 from modelworks.servers.host_origin_check import Access
 from modelworks.servers.no_proxy import ask
-from modelworks.servers.orphans import mark
 from modelworks.settings import Exposure
 
 if TYPE_CHECKING:
@@ -55,20 +54,19 @@ def serve(model: str, host: str, port: int, *, as_json: bool) -> None:
     version = references.named(client, model, None)
     package = verify_version.package_folder(client, project, version.name, version.version)
     log = project.state / "serving.log"
-    with _stop_signals() as stopped, _listening(host, port) as listener:
+    with child_process.stop_signals() as stopping, _listening(host, port) as listener:
         port = listener.getsockname()[1]
         process = _start(host, listener, package, log)
         try:
             address, access = _address(host, port), Access.at(host, port, exposure)
-            _wait(process, address, access.token, log, stopped)
-            if not stopped:
+            _wait(process, address, access.token, log, stopping)
+            if not stopping.is_set():
                 _print(version, address, _modality(package), access, as_json=as_json)
-            while not stopped:
+            while not stopping.wait(0.2):
                 if process.poll() is not None:
                     raise Unavailable(f"the server ended with code {process.returncode}", f"see {log}")
-                time.sleep(0.2)
         finally:
-            _end(process)
+            child_process.end(process, STOP_SECONDS)
 
 
 def _start(host: str, listener: socket.socket, package: Path, log: Path) -> subprocess.Popen[bytes]:
@@ -88,7 +86,6 @@ def _start(host: str, listener: socket.socket, package: Path, log: Path) -> subp
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
-            env={**os.environ, **mark()},
             pass_fds=[listener.fileno()],
             start_new_session=True,  # Ctrl-C is for the command; the server ends after it
         )
@@ -105,20 +102,20 @@ def _known_name(address: str) -> str:
     return f"127.0.0.1:{urlsplit(address).port}"
 
 
-def _wait(process: subprocess.Popen[bytes], address: str, token: str, log: Path, stopped: list[int]) -> None:
+def _wait(process: subprocess.Popen[bytes], address: str, token: str, log: Path, stopping: threading.Event) -> None:
     headers = {"Host": _known_name(address), "Authorization": f"Bearer {token}"}
     request = urllib.request.Request(f"{address}/ping", headers=headers)  # noqa: S310  # our own server
-    deadline = time.monotonic() + START_SECONDS
-    while not stopped and process.poll() is None and time.monotonic() < deadline:
+
+    def answers() -> bool:
         try:
             with ask(request, 5):
-                return
+                return True
         except urllib.error.HTTPError as error:
             raise Unavailable(f"the server does not serve: {error.code} {error.reason}", f"see {log}") from None
         except OSError:
-            time.sleep(0.1)
-    if not stopped:
-        raise Unavailable("the server did not start", f"see {log}")
+            return False
+
+    child_process.wait_until(process, answers, "the server", log, START_SECONDS, stopping)
 
 
 def _print(version: Registered, address: str, modality: str, access: Access, *, as_json: bool) -> None:
@@ -166,27 +163,3 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         # Not before the server listens does it answer: whoever connects early waits.
         listener.listen(128)
         yield listener
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Filled by Ctrl-C and SIGTERM: the regular way to end this verb."""
-    stopped: list[int] = []
-    before = {
-        number: signal.signal(number, lambda each, _: stopped.append(each))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

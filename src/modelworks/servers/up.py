@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -37,7 +35,7 @@ def up(mlflow_port: int, prefect_port: int, *, as_json: bool) -> None:
     due = scheduled(project)
     project.enter()
     project.make_private_folders()
-    with _only_one(project), _stop_signals() as stopping:
+    with _only_one(project), child_process.stop_signals() as stopping:
         prefect: Server | None = None
         if not project.prefect_url:
             _demand_free(prefect_port, "--prefect-port")
@@ -50,7 +48,10 @@ def up(mlflow_port: int, prefect_port: int, *, as_json: bool) -> None:
             if not project.mlflow_uri.startswith("http"):
                 _demand_free(mlflow_port, "--mlflow-port")
                 children.append(_start_mlflow(project, mlflow_port))
-                _wait_for(children[-1], f"http://127.0.0.1:{mlflow_port}/health", "MLflow's server", project, stopping)
+                health, log = f"http://127.0.0.1:{mlflow_port}/health", project.state / "mlflow-server.log"
+                child_process.wait_until(
+                    children[-1], lambda: _answers(health), "MLflow's server", log, START_SECONDS, stopping
+                )
             if prefect is not None:
                 url = prefect.wait(stopping)
                 up_notice(project).write_text(json.dumps({"url": url}))
@@ -64,7 +65,7 @@ def up(mlflow_port: int, prefect_port: int, *, as_json: bool) -> None:
             for process in reversed(children):
                 process.terminate()
             for process in children:
-                _end(process)
+                child_process.end(process, STOP_SECONDS)
             if prefect is not None:
                 up_notice(project).unlink(missing_ok=True)
                 prefect.stop()
@@ -158,18 +159,12 @@ def _watch(children: list[subprocess.Popen[bytes]], prefect: Server | None, stop
                 )
 
 
-def _wait_for(
-    process: subprocess.Popen[bytes], address: str, what: str, project: Project, stopping: threading.Event
-) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not stopping.is_set() and time.monotonic() < deadline and process.poll() is None:
-        try:
-            with ask(address, 5):
-                return
-        except OSError:
-            time.sleep(0.1)
-    if not stopping.is_set():
-        raise Unavailable(f"{what} did not start", f"see {project.state / 'mlflow-server.log'}")
+def _answers(address: str) -> bool:
+    try:
+        with ask(address, 5):
+            return True
+    except OSError:
+        return False
 
 
 def _demand_free(port: int, option: str) -> None:
@@ -181,26 +176,6 @@ def _demand_free(port: int, option: str) -> None:
             raise BadInput(
                 f"{option} {port}: something listens there already", f"name another: {option} {port + 1}"
             ) from None
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Set by Ctrl-C and SIGTERM: the regular way to end this verb."""
-    stopping = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopping
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

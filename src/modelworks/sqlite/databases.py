@@ -1,7 +1,7 @@
-"""The databases that services keep inside a project: SQLite files, whole from the moment they have their name.
+"""The databases that libraries keep inside a project: SQLite files, complete from the moment they have their name.
 
-To make one, a library goes through its whole history of migrations, which takes seconds. So `make setup` keeps an
-empty one of each installed version in the environment, and a project begins with a copy.
+To create one, a library runs its whole history of migrations, which takes seconds (ARCHITECTURE.md has the figures). So
+`make setup` keeps an empty one of each installed version in the environment, and a project begins with a copy.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelworks.atomic_files import disk_errors, sync
-from modelworks.fault_injection import fault_point
+from modelworks.errors import Corrupt, Unavailable
+from modelworks.fault_injection import effect
 from modelworks.locks import locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["build_whole", "empty_database", "keep_empty", "make_database", "reading"]
+__all__ = ["empty_database", "fault_of", "keep_empty", "make_database", "reading"]
 
 
 def make_database(
@@ -53,15 +54,14 @@ def make_database(
             if empty.exists():
                 shutil.copyfile(empty, aside)
             else:
-                build_whole(aside, build)
+                _build_whole(aside, build)
             if settle is not None:
                 settle(aside)
             for each in (aside, aside.parent):
                 sync(each)
-            fault_point("embedded.before_rename", library)
-            aside.rename(path)
-            sync(path.parent)
-            fault_point("embedded.after_rename", library)
+            with effect("embedded.rename", library):
+                aside.rename(path)
+                sync(path.parent)
 
 
 def keep_empty(library: str, build: Callable[[Path], None]) -> Path:
@@ -72,7 +72,7 @@ def keep_empty(library: str, build: Callable[[Path], None]) -> Path:
         old.unlink()
     with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
         aside = Path(folder) / kept.name
-        build_whole(aside, build)
+        _build_whole(aside, build)
         sync(aside)
         aside.rename(kept)
     return kept
@@ -107,12 +107,62 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _read_only(path: Path, more: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.as_uri()}?mode=ro{more}", uri=True, timeout=5)
+    return sqlite3.connect(f"{path.as_uri()}?mode=ro{more}", uri=True, timeout=20)
 
 
-def build_whole(path: Path, build: Callable[[Path], None]) -> None:
+def _build_whole(path: Path, build: Callable[[Path], None]) -> None:
     """Build aside and copy into one file: what stands in a write-ahead log would not be renamed along."""
     started = path.with_suffix(".started")
     build(started)
     with contextlib.closing(sqlite3.connect(started)) as connection:
         connection.execute("VACUUM INTO ?", (str(path),))
+
+
+def fault_of(path: Path, library: str, build: Callable[[Path], None]) -> str:
+    """Return what a database lacks of the schema of the installed library, in words; empty when it is complete.
+
+    SQLite's own check passes for a database whose migration was cut off, so revision, tables and columns are compared
+    with those of an empty one. Changes nothing.
+
+    Raises:
+        Corrupt: the file is damaged.
+        Unavailable: another process locks it.
+    """
+    revision, columns = _schema_of(path)
+    with tempfile.TemporaryDirectory() as folder:
+        empty = empty_database(library)
+        if not empty.exists():
+            empty = Path(folder) / path.name
+            _build_whole(empty, build)
+        expected_revision, expected_columns = _schema_of(empty)
+    faults = (
+        [] if revision == expected_revision else [f"its revision is {revision or 'not known'}, not {expected_revision}"]
+    )
+    if missing := sorted(".".join(each) for each in expected_columns - columns):
+        faults.append(f"{len(missing)} columns are missing, e.g. {missing[0]}")
+    return ", ".join(faults)
+
+
+def _schema_of(path: Path) -> tuple[str, set[tuple[str, str]]]:
+    """Return the Alembic revision, empty for none or several, and the (table, column) pairs of a database."""
+    try:
+        with reading(path) as connection:
+            answer = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+            if answer != "ok":
+                raise sqlite3.DatabaseError(answer)
+            columns = {
+                (str(table), str(column))
+                for table, column in connection.execute(
+                    "SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name)"
+                    " AS columns WHERE tables.type = 'table' AND tables.name NOT LIKE 'sqlite_%'"
+                )
+            }
+            known = ("alembic_version", "version_num") in columns
+            revisions = connection.execute("SELECT version_num FROM alembic_version").fetchall() if known else []
+    except sqlite3.OperationalError as error:
+        raise Unavailable(f"{path}: {error}", "wait until the other process is done and run again") from error
+    except sqlite3.DatabaseError as error:
+        raise Corrupt(
+            f"{path} is damaged: {error}", f"put a backup in its place, or move {path} away: a new one is made"
+        ) from error
+    return str(revisions[0][0]) if len(revisions) == 1 else "", columns

@@ -1,31 +1,13 @@
-"""Great Expectations' own names for expectations, read from its source: importing it takes seconds.
-
-A config can so be checked, and the nearest name suggested, before any work starts.
-"""
+"""Find the expectation, or the fact, that a mistyped name in a config is meant to be."""
 
 from __future__ import annotations
 
-import ast
 import difflib
-import importlib.util
 from collections.abc import Iterable
-from pathlib import Path
 
-__all__ = ["known_expectations", "nearest", "unknown_expectations"]
+from modelworks.validation.great_expectations_internals import known_expectations
 
-
-def known_expectations() -> dict[str, str]:
-    """The names that `checks.expect` may use, each with its class in `great_expectations.expectations`."""
-    spec = importlib.util.find_spec("great_expectations")
-    assert spec is not None
-    assert spec.origin is not None
-    # A submodule's spec would import the package; its exports are one module and class per expectation.
-    exports = ast.parse((Path(spec.origin).parent / "expectations" / "core" / "__init__.py").read_bytes())
-    return {
-        node.module: node.names[0].name
-        for node in exports.body
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("expect_")
-    }
+__all__ = ["nearest", "unknown_expectations"]
 
 
 def unknown_expectations(names: Iterable[str]) -> tuple[str, ...]:

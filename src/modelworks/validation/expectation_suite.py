@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from modelworks.errors import BadInput
 from modelworks.records import Check
 from modelworks.validation.checks import DataCheck
-from modelworks.validation.expectation_names import known_expectations, nearest
+from modelworks.validation.expectation_names import nearest
+from modelworks.validation.great_expectations_internals import known_expectations
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +35,6 @@ class CheckResult:
 def preload() -> None:
     """Import Great Expectations, which takes seconds, for a caller who would only wait meanwhile."""
     importlib.import_module("great_expectations")
-    importlib.import_module("great_expectations.render.renderer")
 
 
 def ask(
@@ -106,7 +107,7 @@ def _mistakes(error: Exception, kind: type[Expectation]) -> str:
 
 def _arguments(kind: type[Expectation]) -> set[str]:
     internal = {"id", "batch_id", "rendered_content", "catch_exceptions", "result_format", "windows"}
-    return {*kind.__fields__} - internal
+    return {*inspect.signature(kind).parameters} - internal
 
 
 def _answer(question: DataCheck, result: Mapping[str, Any], facts: pd.DataFrame) -> CheckResult:

@@ -98,7 +98,7 @@ def validate(
             "great_expectations": outcome,
         },
     )
-    write_data_docs(aside / "data_docs", dataset.name, dataset.digest, outcome)
+    write_data_docs(aside / "data_docs", dataset.name, dataset.digest, answers, outcome)
     return report
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +9,7 @@ import pytest
 
 from modelworks.errors import Corrupt
 from modelworks.project import Project
-from modelworks.registry.backend import sqlite_fast_path as looking
+from modelworks.registry.backend import mlflow_sqlite_internals as tables
 from modelworks.registry.backend.sqlite_fast_path import Glance, glance
 from modelworks.registry.versions import queries
 
@@ -26,21 +25,6 @@ Register = Callable[..., "ModelVersion"]
 
 def asked(client: MlflowClient, key: str) -> Glance:
     return Glance(version=queries.find(client, "small", key), production=queries.production(client, "small"))
-
-
-def test_a_glance_sees_what_mlflow_says(client: MlflowClient, project: Project, register: Register) -> None:
-    assert glance(project, "small", "key-0") == asked(client, "key-0") == Glance(version=None, production=0)
-    register(0)
-    register(1)
-    client.set_registered_model_alias("small", "production", "1")
-    for key in ("key-0", "key-1", "another"):
-        assert glance(project, "small", key) == asked(client, key)
-    found = glance(project, "small", "key-1")
-    assert found.production == 1
-    assert found.version is not None
-    assert found.version.decision == "promote"
-    client.delete_model_version("small", "2")
-    assert glance(project, "small", "key-1") == asked(client, "key-1") == Glance(version=None, production=1)
 
 
 def test_a_glance_imports_no_mlflow(project: Project) -> None:
@@ -63,14 +47,9 @@ def test_a_schema_it_does_not_know_is_left_to_mlflow(
     client: MlflowClient, project: Project, register: Register, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register()
-    monkeypatch.setattr(looking, "REVISION", "a later one")
-    monkeypatch.setattr(looking, "_read", lambda *_: pytest.fail("read tables of an unknown schema"))
+    monkeypatch.setattr(tables, "REVISION", "a later one")
+    monkeypatch.setattr(tables, "version_of", lambda *_: pytest.fail("read tables of an unknown schema"))
     assert glance(project, "small", "key-0") == asked(client, "key-0")
-
-
-def test_its_revision_is_that_of_the_installed_mlflow(project: Project) -> None:
-    with sqlite3.connect(project.mlflow / "mlflow.db") as connection:
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(looking.REVISION,)]
 
 
 def test_a_damaged_store_is_corrupt(project: Project) -> None:

@@ -126,6 +126,13 @@ def test_a_dead_server_is_found_within_fifteen_seconds(tmp_path: Path) -> None:
     assert "MLFLOW_TRACKING_URI" in caught.value.hint
 
 
+def test_a_postgresql_address_is_refused_with_the_server_to_start_and_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"MLFLOW_TRACKING_URI.*PostgreSQL") as caught:
+        tracking_store.connect(Project(tmp_path, mlflow_uri="postgresql://team:canary@host/mlflow"))
+    assert "mlflow/compose.yaml" in caught.value.hint
+    assert "canary" not in str(caught.value)
+
+
 @pytest.mark.parametrize("uri", ["mysql://host/db", "file:///tmp/mlruns", "./mlruns"])
 def test_an_address_that_is_neither_a_database_of_ours_nor_a_server_is_refused(tmp_path: Path, uri: str) -> None:
     with pytest.raises(BadInput, match="MLFLOW_TRACKING_URI"):
@@ -152,9 +159,7 @@ def test_a_locked_database_is_unavailable(project: Project, monkeypatch: pytest.
     holder = connect(project.mlflow / "mlflow.db", isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     # Twenty seconds of patience are right for a person and too long for a test.
-    monkeypatch.setattr(
-        tracking_store.sqlite3, "connect", lambda *given, **named: connect(*given, **{**named, "timeout": 0.1})
-    )
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **named: connect(*given, **{**named, "timeout": 0.1}))
     with pytest.raises(Unavailable, match="locked"):
         tracking_store.connect(project)
     holder.close()

@@ -1,52 +1,50 @@
-"""The embedded databases: damaged, of another version, or migrated half-way."""
+"""The embedded databases: damaged, of another version, or with a migration that was cut off."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from modelworks.cli.doctor.finding import Finding, ill, sick, well
+from modelworks.cli.doctor.finding import Finding, ill, well
 from modelworks.errors import Interrupted, ModelworksError
 from modelworks.project import Project
 from modelworks.registry.backend import tracking_store
 from modelworks.servers import prefect_server
-from modelworks.sqlite import repair
+from modelworks.sqlite import databases
 
-__all__ = ["MLFLOW", "PREFECT", "examine"]
-
-MLFLOW = repair.Library(
-    name="mlflow",
-    holds="experiments",
-    build=tracking_store.build_schema,
-    upgrade=tracking_store.upgrade_schema,
-    settle=tracking_store.settle,
-)
-PREFECT = repair.Library(
-    name="prefect", holds="flow", build=prefect_server.build_schema, upgrade=prefect_server.upgrade_schema
-)
+__all__ = ["examine"]
 
 
 def examine(project: Project) -> Iterator[Finding]:
-    """Whether each database that this project keeps is whole."""
+    """Whether each database that this project keeps is complete."""
     path = tracking_store.database_of(project.tracking_uri)
     if path is None:
         yield well("MLflow's database", f"kept by {project.tracking_uri}")
     else:
-        yield _database("MLflow's database", path, MLFLOW)
+        yield _database(
+            "MLflow's database", path, "mlflow", tracking_store.build_schema, f"mlflow db upgrade sqlite:///{path}"
+        )
     if project.prefect_url:
         yield well("Prefect's database", f"kept by {project.prefect_url}")
     else:
-        yield _database("Prefect's database", project.prefect_home / "prefect.db", PREFECT)
+        path = project.prefect_home / "prefect.db"
+        upgrade = f"PREFECT_API_DATABASE_CONNECTION_URL=sqlite+aiosqlite:///{path} prefect server database upgrade"
+        yield _database("Prefect's database", path, "prefect", prefect_server.build_schema, upgrade)
 
 
-def _database(what: str, path: Path, library: repair.Library) -> Finding:
+def _database(what: str, path: Path, library: str, build: Callable[[Path], None], upgrade: str) -> Finding:
     if not path.exists():
         return well(what, "not made yet")
     try:
-        fault = repair.fault_of(path, library)
+        fault = databases.fault_of(path, library, build)
     except Interrupted:
         raise
     except ModelworksError as error:
         return ill(what, f"{error.message}: {error.hint}")
-    return sick(what, f"{path}: {fault}", partial(repair.mend, path, library)) if fault else well(what, str(path))
+    if not fault:
+        return well(what, str(path))
+    return ill(
+        what,
+        f"{path}: {fault}: put a backup in its place, or move it away: a new one is made; "
+        f"one of an older {library} can be migrated, after copying it: {upgrade}",
+    )

@@ -1,27 +1,25 @@
-"""Prefect's runs that say Running while their process is dead. Of the embedded database alone: a server has its own."""
+"""Prefect's runs that have the state Running while their process is dead, in the embedded database alone."""
 
 from __future__ import annotations
 
-import json
 import sqlite3
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from modelworks.cli.doctor.finding import Finding, sick, well
+from modelworks.cli.doctor.prefect_runs_internals import FlowRun, unfinished
+from modelworks.errors import Unavailable
 from modelworks.project import Project
 from modelworks.registry.tracking.process_identity import Owner
 from modelworks.registry.tracking.tags import OWNER
-from modelworks.servers.no_proxy import ask
 from modelworks.servers.prefect_client import serving_address, start_server
-from modelworks.sqlite.databases import reading
 
 __all__ = ["examine"]
 
 WHAT = "Prefect's runs of dead processes"
 NAMELESS = timedelta(minutes=10)
 """A run writes its process onto itself before anything else. One that has not done so after this time was killed."""
-OPEN = "('RUNNING', 'PENDING', 'CANCELLING')"
 
 
 def examine(project: Project) -> Iterator[Finding]:
@@ -31,58 +29,48 @@ def examine(project: Project) -> Iterator[Finding]:
         yield well(WHAT, f"known to {project.prefect_url}" if project.prefect_url else "none")
         return
     try:
-        with reading(path) as connection:
-            flows = _stale(connection)
-            tasks = _tasks(connection, flows)
+        stale = [run for run in unfinished(path) if _is_stale(run)]
     except sqlite3.DatabaseError:  # said of the database itself before
         return
-    if not flows:
+    if not stale:
         yield well(WHAT, "none")
         return
+    tasks = sum(len(run.task_runs) for run in stale)
 
     def remedy() -> str:
-        _crash(project, flows, tasks)
-        return f"{len(flows)} flow runs and {len(tasks)} task runs are Crashed now"
+        _crash(project, stale)
+        return f"{len(stale)} flow runs and {tasks} task runs are Crashed now"
 
-    yield sick(WHAT, f"{len(flows)} flow runs, {len(tasks)} task runs", remedy)
-
-
-def _stale(connection: sqlite3.Connection) -> list[str]:
-    rows = connection.execute(
-        f"SELECT id, labels, COALESCE(start_time, created) FROM flow_run WHERE state_type IN {OPEN}"  # noqa: S608
-        " ORDER BY created"
-    )
-    return [str(number) for number, labels, since in rows if _is_stale(json.loads(labels or "{}"), since)]
+    yield sick(WHAT, f"{len(stale)} flow runs, {tasks} task runs", remedy)
 
 
-def _is_stale(labels: dict[str, str], since: str) -> bool:
-    owner = Owner.read({name.removeprefix(OWNER): each for name, each in labels.items() if name.startswith(OWNER)})
-    if owner is None:
-        return datetime.now(UTC) - datetime.fromisoformat(since).replace(tzinfo=UTC) > NAMELESS
-    return owner.is_dead
+def _is_stale(run: FlowRun) -> bool:
+    owner = Owner.read({name.removeprefix(OWNER): each for name, each in run.labels.items() if name.startswith(OWNER)})
+    return datetime.now(UTC) - run.since > NAMELESS if owner is None else owner.is_dead
 
 
-def _tasks(connection: sqlite3.Connection, flows: list[str]) -> list[str]:
-    rows = connection.execute(f"SELECT id, flow_run_id FROM task_run WHERE state_type IN {OPEN}")  # noqa: S608
-    return [str(number) for number, flow in rows if str(flow) in flows]
-
-
-def _crash(project: Project, flows: list[str], tasks: list[str]) -> None:
+def _crash(project: Project, stale: Sequence[FlowRun]) -> None:
     """By the API of the server that runs, or of one for as long as it takes."""
     url = serving_address(project)
     server = start_server(project) if url is None else None
     try:
         base = server.wait() if server else str(url)
-        for kind, numbers in (("task_runs", tasks), ("flow_runs", flows)):
-            for number in numbers:
-                state = {"type": "CRASHED", "name": "Crashed", "message": "The process that ran this is dead."}
-                request = urllib.request.Request(  # noqa: S310  # our own server
-                    f"{base}/{kind}/{number}/set_state",
-                    json.dumps({"state": state, "force": True}).encode(),
-                    {"Content-Type": "application/json"},
-                )
-                with ask(request, 30):
-                    pass
+        from httpx import HTTPError
+        from prefect.client.orchestration import get_client
+        from prefect.client.schemas.objects import State
+        from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+        from prefect.states import Crashed
+
+        state: State[None] = Crashed(message="The process that ran this is dead.")
+        try:
+            settings = {PREFECT_API_URL: base, PREFECT_CLIENT_MAX_RETRIES: 2}
+            with temporary_settings(settings), get_client(sync_client=True) as client:
+                for run in stale:
+                    for task in run.task_runs:
+                        client.set_task_run_state(UUID(task), state, force=True)
+                    client.set_flow_run_state(UUID(run.id), state, force=True)
+        except HTTPError as error:
+            raise Unavailable(f"Prefect's server {base} fails: {error}", "see its log, then run again") from error
     finally:
         if server:
             server.stop()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from modelworks.cli.doctor.finding import Finding, ill, sick, well
 from modelworks.errors import Interrupted, ModelworksError
 from modelworks.project import Project
-from tasks.prefect_lock import choose_lock, warning
+from modelworks.registry.locks.machine import choose_lock, warning
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

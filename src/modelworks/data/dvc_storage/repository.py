@@ -39,9 +39,7 @@ def opened(project: Project, lent: Mapping[str, Any] | None = None) -> Iterator[
     import logging
 
     from dvc.exceptions import DvcException
-    from dvc.lock import LockError
     from dvc.repo import Repo
-    from dvc.rwlock import RWLockFileCorruptedError
 
     for name in ("dvc", "dvc_data", "dvc_objects"):  # what goes wrong is said by our own errors
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -60,12 +58,11 @@ def opened(project: Project, lent: Mapping[str, Any] | None = None) -> Iterator[
     try:
         with _stops(), Repo(str(project.root), config=options) as repository:
             yield repository
-    except LockError as error:
-        raise Unavailable("another process holds DVC's lock", "wait for it, or run modelworks doctor") from error
-    except RWLockFileCorruptedError as error:
-        raise Unavailable(f"DVC: {error}", "run modelworks doctor: it removes that file") from error
     except DvcException as error:
-        raise Unavailable(f"DVC: {error}", "see dvc doctor and dvc status") from error
+        hint = "wait for another process that uses DVC, see dvc doctor and dvc status, and run again"
+        if unreadable_lock(project):
+            hint = "run modelworks doctor: it removes that file"
+        raise Unavailable(f"DVC: {error}", hint) from error
 
 
 @contextlib.contextmanager

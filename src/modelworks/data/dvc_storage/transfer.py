@@ -10,7 +10,7 @@ import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from modelworks.errors import BadInput, Corrupt, ModelworksError, Unavailable
+from modelworks.errors import BadInput, Corrupt, ModelworksError, Unavailable, first_line
 from modelworks.redaction import without_password
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _said(repository: Repo) -> Iterator[None]:
     except Exception as error:  # each remote's library has classes of its own
         if isinstance(error, OSError) and error.errno in DISK:
             raise
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        reason = first_line(error)
         if isinstance(error, PermissionError) or getattr(error, "status", None) in REFUSED:
             hint = "renew its credentials (dvc remote modify --local), or ask for the right"
             raise BadInput(f"{_named(repository)} refuses: {reason}", hint) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from modelworks.evaluation.reports import html
+from modelworks import html_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,7 +75,7 @@ def render(
     pictures: Mapping[str, Path],
 ) -> str:
     """The page; `pictures` maps names to PNG files, which become part of it."""
-    return html.fill(
+    return html_page.fill(
         BODY,
         title=title,
         subtitle=subtitle,
@@ -84,5 +84,5 @@ def render(
         per_class=per_class,
         texts=texts,
         repeated=repeated,
-        pictures={name: html.embedded(path) for name, path in pictures.items()},
+        pictures={name: html_page.embedded(path) for name, path in pictures.items()},
     )

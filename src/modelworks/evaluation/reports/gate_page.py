@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from modelworks.evaluation.reports import html
+from modelworks import html_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -132,10 +132,10 @@ def render(
         "most": MOST,
         "broken": broken,
         "texts": texts,
-        "images": html.embedded(images) if images else "",
-        "pictures": {name: html.embedded(path) for name, path in pictures.items()},
+        "images": html_page.embedded(images) if images else "",
+        "pictures": {name: html_page.embedded(path) for name, path in pictures.items()},
     }
-    return html.fill(
+    return html_page.fill(
         BODY,
         title=f"{version.name} version {version.version}: the gate's verdict",
         subtitle=f"Judged {against} {version.evaluation.rows:,} test rows",

@@ -1,1 +1,1 @@
-"""The tracking store: connections, schemas, errors, pagination."""
+"""Access to the tracking store: undocumented parts of MLflow that are used, each with a contract test."""

@@ -1,28 +1,29 @@
-"""What MLflow raises, said in our errors."""
+"""Turn what MLflow raises into our errors; repeat requests to a server that may be repeated."""
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from modelworks.atomic_files import disk_errors
-from modelworks.errors import BadInput, Unavailable
-from modelworks.registry.backend.postgres_connection import is_postgres
+from modelworks.errors import BadInput, Unavailable, first_line
+from modelworks.registry.backend.mlflow_internals import DELETED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mlflow import MlflowClient
 
-__all__ = ["is_outage", "is_remote", "said_clearly", "tracking_errors"]
+__all__ = ["idempotent", "is_outage", "is_remote", "reply_was_lost", "said_clearly", "tracking_errors"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-DELETED = ("must be in the 'active' state", "Run with id=")
-"""MLflow's words for a run or an experiment that can be restored, and for a run that cannot; no code tells them."""
+PAUSES = (0.5, 2.0)
+"""Seconds before a request to a server is sent a second and a third time."""
 
 
 def is_remote(uri: str) -> bool:
@@ -39,6 +40,23 @@ def said_clearly(function: Callable[Concatenate[MlflowClient, P], R]) -> Callabl
             return function(client, *args, **kwargs)
 
     return wrapped
+
+
+def idempotent(function: Callable[Concatenate[MlflowClient, P], R]) -> Callable[Concatenate[MlflowClient, P], R]:
+    """Wrap a function that only reads, or writes the same twice: as `said_clearly`, and repeated in an outage."""
+
+    @wraps(function)
+    def repeated(client: MlflowClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        for pause in PAUSES if is_remote(client.tracking_uri) else ():
+            try:
+                return function(client, *args, **kwargs)
+            except Exception as error:  # any error but an outage is raised again
+                if not reply_was_lost(error, client.tracking_uri):
+                    raise
+            time.sleep(pause)
+        return function(client, *args, **kwargs)
+
+    return said_clearly(repeated)
 
 
 @contextmanager
@@ -80,6 +98,13 @@ def is_outage(error: Exception, uri: str) -> bool:
     return getattr(error, "error_code", None) in codes
 
 
+def reply_was_lost(error: Exception, uri: str) -> bool:
+    """Return whether an error leaves open if the request was carried out."""
+    from requests import RequestException
+
+    return isinstance(error, RequestException) or is_outage(error, uri)
+
+
 def _refusal(uri: str, reason: str) -> BadInput:
     return BadInput(
         f"{uri} refuses: {reason}", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ask for the right"
@@ -89,12 +114,10 @@ def _refusal(uri: str, reason: str) -> BadInput:
 def _first_line(error: Exception) -> str:
     # SQLAlchemy puts words of its own before the database's.
     error = getattr(error.__cause__, "orig", None) or error
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+    return first_line(error)[:300]
 
 
 def _way_out(uri: str, reason: str) -> str:
-    if is_postgres(uri):
-        return "start the database or mend MLFLOW_TRACKING_URI; unset it to use the store in this project"
     if is_remote(uri):
         return "start the server or mend MLFLOW_TRACKING_URI; unset it to use the store in this project"
     # SQLite's own words (sqlite.org/rescode.html).

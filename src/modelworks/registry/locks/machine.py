@@ -1,4 +1,4 @@
-"""Where the processes meet that use the same tracking store: on this machine, and for a server those of one user."""
+"""The lock that keeps promotions and registrations in one tracking store apart."""
 
 from __future__ import annotations
 
@@ -8,13 +8,36 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from modelworks.locks import MachineLock
-from modelworks.registry.backend.postgres_connection import LOOPBACK
+from modelworks.project import LOOPBACK
+from modelworks.redaction import without_password
+from modelworks.registry.backend.error_mapping import is_remote
 from modelworks.registry.backend.tracking_store import database_of
+from modelworks.registry.locks.postgres_advisory import AdvisoryLock
 
 if TYPE_CHECKING:
+    from modelworks.locks import Lock
     from modelworks.project import Project
 
-__all__ = ["is_local", "machine_lock"]
+__all__ = ["choose_lock", "machine_lock", "warning"]
+
+
+def choose_lock(project: Project) -> Lock:
+    """Return the lock for a project's store: PostgreSQL's where `MODELWORKS_LOCK_URL` names one, else this machine's.
+
+    Raises:
+        BadInput: `MODELWORKS_LOCK_URL` is not the address of a PostgreSQL database.
+    """
+    return AdvisoryLock(project.lock_url) if project.lock_url else machine_lock(project)
+
+
+def warning(project: Project, lock: Lock) -> str:
+    """Return what is wrong with a lock for a project's store; empty for nothing."""
+    if not is_remote(project.tracking_uri) or not isinstance(lock, MachineLock):
+        return ""
+    return (
+        f"{without_password(project.tracking_uri)} may be shared, but the lock covers one user's processes on this machine: "
+        "let nobody else promote or register, or set MODELWORKS_LOCK_URL to the PostgreSQL database of that server"
+    )
 
 
 def machine_lock(project: Project) -> MachineLock:
@@ -31,11 +54,6 @@ def machine_lock(project: Project) -> MachineLock:
         Path.home() / ".cache" / "modelworks" / "locks" / address,
         "flock, among the processes of this user on this machine alone",
     )
-
-
-def is_local(url: str) -> bool:
-    """Whether a server's address is on loopback."""
-    return urlsplit(url).hostname in LOOPBACK
 
 
 def _place(uri: str) -> str:

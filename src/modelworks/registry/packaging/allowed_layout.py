@@ -1,7 +1,9 @@
-"""The form that every package of ours has, and nothing else may have: no pickle, one known way to be loaded.
+"""Refuse a package that could run or install anything but its own serving file, its model's sources and pinned libraries.
 
-The digests say that a package is what was registered. This says that what was registered cannot run anything but its
-own serving file and its model's sources: also of a version that something else put into the registry, tags and all.
+The digests prove that a package is what was registered. This also holds for a version that something else put into the
+registry, tags and all. Only what is executed, loaded or installed is checked: names of files, the loader and its code,
+and lists of dependencies. The file called `__pycache__` is meant: it keeps Python from a folder of that name, in which
+it would look for compiled code.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from modelworks.errors import Corrupt
+from modelworks.errors import Corrupt, first_line
+from modelworks.registry.backend.mlflow_internals import EXECUTED, SERVING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,25 +21,16 @@ if TYPE_CHECKING:
 __all__ = ["check_form", "check_names"]
 
 WAY_OUT = "it was not made by `modelworks run`: delete that version, or promote another"
-SERVING = "serving.py"
 MODEL = "artifacts/model/"
 OUTSIDE = ("MLmodel", SERVING, "requirements.txt", "conda.yaml", "python_env.yaml", "__pycache__")
-"""Beside the saved model. `__pycache__` is a file that keeps Python from a folder of that name."""
+"""Files beside the saved model."""
 INSIDE = (".json", ".safetensors", ".npy", ".txt", ".py")
 """Endings of the saved model's files: none can hold a pickle (NumPy reads with `allow_pickle=False`)."""
 LARGEST_TEXT = 2**20
 """Bytes of a file beside the saved model."""
-FLAVOR = {
-    "loader_module": "mlflow.pyfunc.loaders.code_model",
-    "model_code_path": SERVING,
-    "artifacts": {"model": {"path": "artifacts/model", "uri": "artifacts/model"}},
-    "code": None,
-    "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
-}
-"""What MLflow would run, read and install."""
-SILENT = ("cloudpickle_version", "python_version", "streamable")
-"""What else MLflow writes there; it leads to no code."""
-_PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!_]*")
+_PIN = r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!_]*"
+_REQUIREMENT = re.compile(_PIN)
+_DEPENDENCY = re.compile(rf"-r requirements\.txt|(python|pip|setuptools|wheel)([<>=]+[\d.]+)?|{_PIN}")
 
 
 def check_names(names: Iterable[str]) -> None:
@@ -60,33 +54,33 @@ def check_form(folder: Path) -> None:
     Raises:
         Corrupt: it does, or installs other than pinned distributions.
     """
-    described = _yaml(folder / "MLmodel")
-    flavors = described.get("flavors")
+    flavors = _yaml(folder / "MLmodel").get("flavors")
     flavor = flavors.get("python_function") if isinstance(flavors, dict) and len(flavors) == 1 else None
     if not isinstance(flavor, dict):
         raise Corrupt("MLmodel has other flavors than python_function", WAY_OUT)
-    for name in sorted({*FLAVOR, *flavor} - {*SILENT}):
-        if flavor.get(name) != FLAVOR.get(name):
+    for name, wanted in EXECUTED.items():
+        if flavor.get(name) != wanted:
             raise Corrupt(f"MLmodel: {name} is {str(flavor.get(name))[:60]}, which no package has", WAY_OUT)
-    pins = _lines(folder / "requirements.txt")
-    conda, virtual = _yaml(folder / "conda.yaml"), _yaml(folder / "python_env.yaml")
-    _check_pins("requirements.txt", pins)
-    dependencies = conda.get("dependencies", [])
-    inner = [each for each in dependencies if isinstance(each, dict)]
-    if conda.get("channels") != ["conda-forge"] or inner != [{"pip": pins}]:
-        raise Corrupt("conda.yaml asks for something else than requirements.txt", WAY_OUT)
-    if any(not re.fullmatch(r"(python|pip)[<>=]+[\d.]+", each) for each in dependencies if isinstance(each, str)):
-        raise Corrupt("conda.yaml asks for more than Python and pip", WAY_OUT)
-    if virtual.get("dependencies") != ["-r requirements.txt"]:
-        raise Corrupt("python_env.yaml asks for something else than requirements.txt", WAY_OUT)
-    tools = [each for each in virtual.get("build_dependencies", []) if each != "wheel"]
-    _check_pins("python_env.yaml", tools)
+    _check_lines("requirements.txt", _lines(folder / "requirements.txt"), _REQUIREMENT)
+    for name in ("conda.yaml", "python_env.yaml"):
+        described = _yaml(folder / name)
+        for part in ("dependencies", "build_dependencies"):
+            _check_lines(name, _flat(described.get(part)), _DEPENDENCY)
+        if described.get("channels", ["conda-forge"]) != ["conda-forge"]:
+            raise Corrupt(f"{name} names other channels than conda-forge", WAY_OUT)
 
 
-def _check_pins(name: str, lines: Iterable[Any]) -> None:
+def _check_lines(name: str, lines: Iterable[str], pattern: re.Pattern[str]) -> None:
     for line in lines:
-        if not _PIN.fullmatch(str(line)):
-            raise Corrupt(f"{name} asks for something else than a pinned distribution: {str(line)[:60]}", WAY_OUT)
+        if not pattern.fullmatch(line):
+            raise Corrupt(f"{name} asks for something else than a pinned distribution: {line[:60]}", WAY_OUT)
+
+
+def _flat(value: Any) -> list[str]:
+    """Return the strings of nested lists and of the values of dicts."""
+    if isinstance(value, dict | list):
+        return [line for each in (value.values() if isinstance(value, dict) else value) for line in _flat(each)]
+    return [] if value is None else [str(value)]
 
 
 def _yaml(path: Path) -> dict[str, Any]:
@@ -99,7 +93,7 @@ def _yaml(path: Path) -> dict[str, Any]:
         yaml.version = (1, 1)
         value = yaml.load(_text(path))
     except (YAMLError, ValueError) as error:
-        raise Corrupt(f"{path.name} is not YAML: {str(error).splitlines()[0]}", WAY_OUT) from None
+        raise Corrupt(f"{path.name} is not YAML: {first_line(error)}", WAY_OUT) from None
     if not isinstance(value, dict):
         raise Corrupt(f"{path.name} does not say anything", WAY_OUT)
     return value

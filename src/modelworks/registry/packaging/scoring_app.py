@@ -1,20 +1,98 @@
-"""MLflow's scoring server over a package: what `mlflow models serve` runs."""
+"""A scoring server over a package: the requests and replies of `mlflow models serve` (MLflow's REST reference).
+
+`POST /invocations` takes JSON with one of `inputs`, `instances`, `dataframe_split` and `dataframe_records`, and
+`params`; or CSV with a header; or Parquet. It replies with `{"predictions": [one object per row]}`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+import asyncio
+import io
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request, Response
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from starlette.types import ASGIApp
+    import pandas as pd
 
 __all__ = ["make_app"]
 
+FORMATS = ("inputs", "instances", "dataframe_split", "dataframe_records")
+JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
 
-def make_app(package: Path) -> ASGIApp:
-    """The app over a verified package, its model loaded: `POST /invocations` and `GET /ping`."""
+
+def make_app(package: Path) -> FastAPI:
+    """Return the app over a verified package, its model loaded."""
     import mlflow.pyfunc
-    from mlflow.pyfunc import scoring_server
 
-    return cast("ASGIApp", scoring_server.init(mlflow.pyfunc.load_model(str(package))))
+    app, model = FastAPI(openapi_url=None), mlflow.pyfunc.load_model(str(package))
+
+    def predict(raw: bytes, content_type: str) -> Response:
+        try:
+            frame, params = _table(raw, content_type)
+            answer: pd.DataFrame = model.predict(frame, params=params)
+        except Exception as error:  # whatever the model raises on what a caller sent, as MLflow's server does
+            logging.getLogger(__name__).exception("a request failed")
+            status = 415 if isinstance(error, NotImplementedError) else 400
+            reply = {"error_code": "BAD_REQUEST", "message": str(error) or type(error).__name__}
+            return Response(json.dumps(reply), status, media_type=JSON)
+        return Response(json.dumps({"predictions": answer.to_dict("records")}), media_type=JSON)
+
+    @app.post("/invocations")
+    async def invocations(request: Request) -> Response:
+        raw = await request.body()
+        return await asyncio.to_thread(predict, raw, request.headers.get("content-type", ""))
+
+    @app.get("/ping")
+    @app.get("/health")
+    async def ping() -> Response:
+        return Response("\n", media_type=JSON)
+
+    @app.get("/version")
+    async def version() -> Response:
+        return Response(mlflow.__version__, media_type=JSON)
+
+    return app
+
+
+def _table(raw: bytes, content_type: str) -> tuple[pd.DataFrame, dict[str, Any] | None]:
+    """Return the rows and the parameters of a request.
+
+    Raises:
+        NotImplementedError: the content type is not known.
+        ValueError: the content is not of that type, or not of a known format.
+    """
+    import pandas as pd
+
+    kind, _, charset = content_type.partition(";")
+    if charset.strip().lower() not in ("", "charset=utf-8"):
+        raise NotImplementedError(f"{content_type}: the server only reads UTF-8")
+    kind = kind.strip()
+    if kind == JSON:
+        return _from_json(json.loads(raw))
+    if kind == CSV:
+        # As text, whatever it looks like: 3 and NA are texts too. An empty cell is a missing value.
+        return pd.read_csv(io.BytesIO(raw), dtype=str, keep_default_na=False, na_values=[""]), None
+    if kind == PARQUET:
+        return pd.read_parquet(io.BytesIO(raw)), None
+    raise NotImplementedError(f"the content type is {content_type!r}: send {JSON}, {CSV} or {PARQUET}")
+
+
+def _from_json(body: Any) -> tuple[pd.DataFrame, dict[str, Any] | None]:
+    import pandas as pd
+
+    given = [name for name in FORMATS if isinstance(body, dict) and name in body]
+    if len(given) != 1:
+        raise ValueError(f"send a JSON object with exactly one of {', '.join(FORMATS)}")
+    rows = body[given[0]]
+    if given[0] == "dataframe_split":
+        if not isinstance(rows, dict) or not {"data"} <= rows.keys() <= {"data", "columns", "index"}:
+            raise ValueError("dataframe_split is an object with columns and data")
+        frame = pd.DataFrame(**rows)
+    else:
+        frame = pd.DataFrame([rows] if isinstance(rows, str) else rows)
+    return frame, body.get("params")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelworks.errors import BadInput, Corrupt, ModelworksError
+from modelworks.errors import BadInput, Corrupt, ModelworksError, first_line
 from modelworks.registry.packaging.integrity import WAY_OUT
 from modelworks.settings import signing_keys
 
@@ -79,7 +79,7 @@ def demand_signature(folder: Path, signature: Path) -> None:
             raise
         except Exception as error:  # the library names no class of its own: whatever it was, it is not verified
             raise Corrupt(
-                f"{signature.name} does not sign these bytes with this key: {_first_line(error)}", WAY_OUT
+                f"{signature.name} does not sign these bytes with this key: {first_line(error)}", WAY_OUT
             ) from None
 
 
@@ -115,7 +115,7 @@ def _read_as_key(variable: str, path: Path | None) -> Iterator[None]:
     except ModelworksError:  # a signal's
         raise
     except Exception as error:  # of many classes: no PEM, a password, another kind of key
-        raise BadInput(f"{variable}: {path}: {_first_line(error)}", "name an elliptic-curve key in PEM") from None
+        raise BadInput(f"{variable}: {path}: {first_line(error)}", "name an elliptic-curve key in PEM") from None
 
 
 def _library(*, verify: bool = False) -> tuple[Any, Any]:
@@ -128,7 +128,3 @@ def _library(*, verify: bool = False) -> tuple[Any, Any]:
             "pip install 'modelworks[signing]'",
         ) from error
     return (verifying if verify else signing), hashing
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

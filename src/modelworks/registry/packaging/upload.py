@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from modelworks.atomic_files import write_json
 from modelworks.digest import folder_digests, json_digest
-from modelworks.fault_injection import fault_point
+from modelworks.fault_injection import effect
 from modelworks.registry.backend.error_mapping import is_remote, said_clearly
 from modelworks.registry.packaging import build, integrity, signing
 from modelworks.registry.packaging.allowed_layout import check_form, check_names
@@ -50,11 +50,10 @@ def log(client: MlflowClient, run_id: str, evaluation: Evaluation) -> Package:
 
     run = client.get_run(run_id)
     # The model is pending until it is complete; `reconcile` deletes it if this process dies before.
-    fault_point("package.before_create")
-    model = client.create_logged_model(
-        run.info.experiment_id, name="model", source_run_id=run_id, params=run.data.params, model_type="classifier"
-    )
-    fault_point("package.after_create")
+    with effect("package.create"):
+        model = client.create_logged_model(
+            run.info.experiment_id, name="model", source_run_id=run_id, params=run.data.params, model_type="classifier"
+        )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "model"  # beside the evidence, as it will be when it was fetched: both are signed
         build.write(folder, evaluation.trained.model_folder, model.model_id, run_id)
@@ -66,17 +65,14 @@ def log(client: MlflowClient, run_id: str, evaluation: Evaluation) -> Package:
         write_json(evidence / FILES, files)
         asked = folder_digests(golden_predictions.write(evaluation, evidence).parent)[golden_predictions.FILE]["sha256"]
         signing.sign(Path(name), evidence / signing.FILE)
-        fault_point("package.before_upload", "evidence")
-        client.log_artifacts(run_id, str(evidence), EVIDENCE)
-        fault_point("package.after_upload", "evidence")
+        with effect("package.upload", "evidence"):
+            client.log_artifacts(run_id, str(evidence), EVIDENCE)
         integrity.check_kept(client, f"{run.info.artifact_uri}/{EVIDENCE}", evidence)
-        fault_point("package.before_upload", "model")
-        client.log_model_artifacts(model.model_id, str(folder))
-        fault_point("package.after_upload", "model")
+        with effect("package.upload", "model"):
+            client.log_model_artifacts(model.model_id, str(folder))
         integrity.check_kept(client, model.artifact_location, folder)
-    fault_point("package.before_finalise")
-    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-    fault_point("package.after_finalise")
+    with effect("package.finalise"):
+        client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     _log_metrics(client, run_id, model.model_id, evaluation)
     # A server wants the model's id; the embedded store would look the id up at MLflow's global address, not ours.

@@ -8,11 +8,10 @@ holds the same lock. `guard.machine_lock` and its siblings say who that can be.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import Refused
-from modelworks.fault_injection import fault_point
+from modelworks.fault_injection import effect
 from modelworks.registry.production import audit_log
 from modelworks.registry.verification.verify_version import OTHER_LIBRARIES
 from modelworks.registry.versions import queries
@@ -25,28 +24,13 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from modelworks.locks import Lock
-    from modelworks.registry.production.audit_log import Move
+    from modelworks.registry.production.audit_log import Intent, Move
     from modelworks.registry.versions.queries import Registered
 
     Proof = Callable[[MlflowClient, Registered], Mapping[str, Any]]
     """Shows that a version is what it was, or raises; returns the evidence."""
 
-__all__ = ["Intent", "alone", "changed", "compare_and_set"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Intent:
-    """What is to be moved, and why."""
-
-    kind: audit_log.Kind
-    before: int
-    """For the journal: where its last move ended."""
-    standing: int
-    """Where the alias is, and must still be when it moves."""
-    who: str
-    why: str
-    overridden: bool
-    evidence: Mapping[str, Any]
+__all__ = ["alone", "changed", "compare_and_set"]
 
 
 def compare_and_set(client: MlflowClient, chosen: Registered, intent: Intent, lock: Lock, proof: Proof) -> Move:
@@ -57,19 +41,7 @@ def compare_and_set(client: MlflowClient, chosen: Registered, intent: Intent, lo
         Exception: what the proof, the lock or the store raised; the journal has the move as abandoned then.
     """
     name, after = chosen.name, chosen.version
-    entry = audit_log.intend(
-        client,
-        name,
-        kind=intent.kind,
-        before=intent.before,
-        after=after,
-        who=intent.who,
-        why=intent.why,
-        verdict=chosen.decision,
-        overridden=intent.overridden,
-        lock=lock.kind,
-        evidence=intent.evidence,
-    )
+    entry = audit_log.intend(client, chosen, intent, lock.kind)
     moving = False
     try:
         shown = proof(client, chosen)
@@ -78,10 +50,9 @@ def compare_and_set(client: MlflowClient, chosen: Registered, intent: Intent, lo
             now = queries.production(client, name)
             if now != intent.standing:
                 raise changed(client, name, intent.standing, now)
-            fault_point("production.before_alias")
-            moving = True
-            _point(client, name, after)
-            fault_point("production.after_alias")
+            with effect("production.alias"):
+                moving = True
+                _point(client, name, after)
             return audit_log.done(
                 client,
                 name,
@@ -104,7 +75,7 @@ def alone(lock: Lock, name: str) -> AbstractContextManager[None]:
 def changed(client: MlflowClient, name: str, expected: int, found: int) -> Refused:
     """The error for production versions, 0 for none, that are not the expected ones; it names who moved there."""
     return Refused(
-        f"production of {name} changed meanwhile: expected {_named(expected)}, found {_named(found)}, "
+        f"production of {name} changed meanwhile: expected {queries.numbered(expected)}, found {queries.numbered(found)}, "
         f"{_mover(client, name, found)}",
         "run again: the gate then compares with the new one",
     )
@@ -128,7 +99,3 @@ def _mover(client: MlflowClient, name: str, version: int) -> str:
         if move.after == version:
             return f"where a {move.kind} by {move.who}, begun at {move.when:%Y-%m-%d %H:%M:%S} UTC, is moving it"
     return "moved there by something outside the journal"
-
-
-def _named(version: int) -> str:
-    return f"version {version}" if version else "none"

@@ -8,13 +8,15 @@ begins where the one before it ended, whatever the clocks say.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from modelworks.digest import canonical_json
-from modelworks.fault_injection import fault_point
+from modelworks.fault_injection import effect, fault_point
 from modelworks.redaction import redacted
-from modelworks.registry.backend.error_mapping import said_clearly
+from modelworks.registry.backend.error_mapping import idempotent, said_clearly
 from modelworks.registry.backend.idempotent_create import created
 from modelworks.registry.backend.tracking_store import ensure_experiment
 from modelworks.registry.production.audit_queries import (
@@ -33,11 +35,12 @@ from modelworks.registry.tracking import tags as lineage
 from modelworks.registry.versions import queries
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from mlflow import MlflowClient
 
+    from modelworks.registry.versions.queries import Registered
+
 __all__ = [
+    "Intent",
     "Kind",
     "Move",
     "State",
@@ -56,49 +59,61 @@ __all__ = [
 STATUS: Mapping[State, str] = {"done": "FINISHED", "abandoned": "FAILED"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Intent:
+    """What is to be moved, and why."""
+
+    kind: Kind
+    before: int
+    """For the journal: where its last move ended."""
+    standing: int
+    """Where the alias is, and must still be when it moves."""
+    who: str
+    why: str
+    overridden: bool
+    evidence: Mapping[str, Any]
+
+
 @said_clearly
-def intend(
-    client: MlflowClient,
-    name: str,
-    *,
-    kind: Kind,
-    before: int,
-    after: int,
-    who: str,
-    why: str,
-    verdict: str,
-    overridden: bool,
-    lock: str,
-    evidence: Mapping[str, Any],
-) -> str:
-    """Write down an intended move; returns its id. There is one, though the answer of a server be lost."""
-    key = uuid.uuid4().hex
-    tags = lineage.move_tags(
-        key=key,
-        kind=kind,
-        before=before,
-        after=after,
-        who=who,
-        why=redacted(why),
-        verdict=verdict,
-        overridden=overridden,
-        lock=lock,
-        evidence=_fitting(evidence),
-    )
-    tags["mlflow.note.content"] = f"**{kind}** version {before or 'none'} to {after}, by {who}: {redacted(why)}"
+def intend(client: MlflowClient, chosen: Registered, intent: Intent, lock: str) -> str:
+    """Write down an intended move to a version under a kind of lock; returns its id.
+
+    There is one entry, even if the server's reply is lost.
+    """
+    key, name, why = uuid.uuid4().hex, chosen.name, redacted(intent.why)
+    fields = {
+        "kind": intent.kind,
+        "from": str(intent.before),
+        "to": str(chosen.version),
+        "who": intent.who,
+        "why": why,
+        "verdict": chosen.decision,
+        "lock": lock,
+    }
+    words = f"**{intent.kind}** version {intent.before or 'none'} to {chosen.version}, by {intent.who}: {why}"
+    tags = {
+        lineage.MOVE_KEY: key,
+        **{lineage.MOVE + field: value for field, value in fields.items()},
+        lineage.MOVE_STATE: "intent",
+        **lineage.moved_tags(overridden=intent.overridden, evidence=_fitting(intent.evidence)),
+        **lineage.owner_tags(),
+        "mlflow.note.content": words,
+    }
     experiment = ensure_experiment(client, experiment_of(name))
 
     def create() -> str:
-        return str(client.create_run(experiment, run_name=f"{kind} {before} to {after}", tags=tags).info.run_id)
+        return str(
+            client.create_run(
+                experiment, run_name=f"{intent.kind} {intent.before} to {chosen.version}", tags=tags
+            ).info.run_id
+        )
 
     def find() -> str | None:
         found = client.search_runs([experiment], f"tags.`{lineage.MOVE_KEY}` = '{key}'", max_results=1)
         return str(found[0].info.run_id) if found else None
 
-    fault_point("journal.before_intent")
-    move = created(client, create, find)
-    fault_point("journal.after_intent")
-    return move
+    with effect("journal.intent"):
+        return created(client, create, find)
 
 
 @said_clearly
@@ -113,21 +128,19 @@ def done(client: MlflowClient, name: str, move: str, evidence: Mapping[str, Any]
         lineage.MOVE_WHEN: now.isoformat(),
         **lineage.moved_tags(overridden=overridden, evidence=_fitting(evidence)),
     }
-    fault_point("journal.before_done")
-    _end(client, move, "done", tags)
-    fault_point("journal.after_done")
+    with effect("journal.done"):
+        _end(client, move, "done", tags)
     return read(client.get_run(move))
 
 
-@said_clearly
+@idempotent
 def abandon(client: MlflowClient, move: str, because: str) -> None:
     """The alias was not moved; a move that somebody has ended meanwhile stays as it is."""
     if read(client.get_run(move)).state != "intent":
         return
-    fault_point("journal.before_abandoned")
-    tags = {lineage.MOVE_BECAUSE: because[: lineage.LONGEST], lineage.MOVE_WHEN: datetime.now(UTC).isoformat()}
-    _end(client, move, "abandoned", tags)
-    fault_point("journal.after_abandoned")
+    with effect("journal.abandoned"):
+        tags = {lineage.MOVE_BECAUSE: because[: lineage.LONGEST], lineage.MOVE_WHEN: datetime.now(UTC).isoformat()}
+        _end(client, move, "abandoned", tags)
 
 
 def cut_off(client: MlflowClient, name: str) -> tuple[Move, ...]:
@@ -164,6 +177,7 @@ def settle(client: MlflowClient, name: str) -> tuple[Move, ...]:
     return tuple(settled)
 
 
+@idempotent
 def _end(client: MlflowClient, move: str, state: State, tags: Mapping[str, str]) -> None:
     """End the run, then say what became of the move: all tags in one transaction, which is the one that counts."""
     from mlflow.entities import RunTag

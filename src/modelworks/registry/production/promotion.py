@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import BadInput, Refused
 from modelworks.registry.backend.error_mapping import said_clearly
-from modelworks.registry.locks.machine import machine_lock
+from modelworks.registry.locks.machine import choose_lock
 from modelworks.registry.production import alias_drift, audit_log
-from modelworks.registry.production.alias_update import Intent, alone, changed, compare_and_set
+from modelworks.registry.production.alias_update import alone, changed, compare_and_set
+from modelworks.registry.production.audit_log import Intent
 from modelworks.registry.verification.verify_version import prove
 from modelworks.registry.versions import queries
 
@@ -55,7 +56,7 @@ def promote(
         who: likewise.
         evidence: likewise; JSON values.
         override: promote although the gate did not say so; needs a reason.
-        lock: that all who move production of this store share; this machine's by default.
+        lock: that all who move production of this store share; the project's by default.
         proof: that the version is what was registered and says what it said.
 
     Raises:
@@ -64,7 +65,7 @@ def promote(
         Corrupt: the package is not what was registered.
         Unavailable: a lock, the store or the fresh process is not to be had.
     """
-    lock = lock or machine_lock(project)
+    lock = lock or choose_lock(project)
     chosen = queries.get(client, name, version)
     settle(client, project, name, lock=lock)
     before, stray = queries.production(client, name), alias_drift.unexplained(client, name)
@@ -117,7 +118,7 @@ def rollback(
         Refused: there is nothing to go back to, or production was moved by something else than this project.
         Corrupt, Unavailable: as for `promote`.
     """
-    lock = lock or machine_lock(project)
+    lock = lock or choose_lock(project)
     settled = settle(client, project, name, lock=lock)
     before = queries.production(client, name)
     if not before:
@@ -151,7 +152,7 @@ def settle(client: MlflowClient, project: Project, name: str, *, lock: Lock | No
     """Finish or close the moves that dead processes left behind; returns them as they were found."""
     if not audit_log.cut_off(client, name):
         return ()
-    with alone(lock or machine_lock(project), name):
+    with alone(lock or choose_lock(project), name):
         return audit_log.settle(client, name)
 
 

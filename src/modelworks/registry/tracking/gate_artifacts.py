@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelworks.fault_injection import fault_point
-from modelworks.registry.backend.error_mapping import is_outage, said_clearly
+from modelworks.fault_injection import effect
+from modelworks.registry.backend.error_mapping import idempotent, is_outage, said_clearly
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,12 +23,11 @@ FOLDER, JSON = "verdict", "verdict.json"
 @said_clearly
 def log(client: MlflowClient, run_id: str, folder: Path) -> None:
     """Put the files of a verdict's report onto a run, in place of those of an earlier verdict."""
-    fault_point("verdicts.before_upload")
-    client.log_artifacts(run_id, str(folder), FOLDER)
-    fault_point("verdicts.after_upload")
+    with effect("verdicts.upload"):
+        client.log_artifacts(run_id, str(folder), FOLDER)
 
 
-@said_clearly
+@idempotent
 def details(client: MlflowClient, version: Registered) -> dict[str, Any] | None:
     """What was logged with the verdict that a version bears; None when nothing was, or with another verdict.
 

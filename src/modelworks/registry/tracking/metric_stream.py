@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from modelworks.fault_injection import fault_point
+from modelworks.fault_injection import effect
 from modelworks.registry.backend.error_mapping import tracking_errors
 
 if TYPE_CHECKING:
@@ -85,9 +85,8 @@ class MetricStream:
         if not batch:
             return False
         # A reply that was lost does no harm: the store takes a metric with equal key, step, time and value once.
-        fault_point("curves.before_send")
-        self._client.log_batch(self._run_id, metrics=batch)
-        fault_point("curves.after_send")
+        with effect("curves.send"):
+            self._client.log_batch(self._run_id, metrics=batch)
         with self._guard:
             del self._waiting[: len(batch)]
         return True

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from modelworks.digest import canonical_json
-from modelworks.fault_injection import fault_point
-from modelworks.registry.backend.error_mapping import said_clearly
+from modelworks.fault_injection import effect
+from modelworks.registry.backend.error_mapping import idempotent, said_clearly
 from modelworks.registry.backend.idempotent_create import created
+from modelworks.registry.backend.mlflow_internals import dataset_schema, system_metrics_monitor
 from modelworks.registry.backend.tracking_store import ensure_experiment
 from modelworks.registry.tracking import run_description
 from modelworks.registry.tracking import tags as lineage
@@ -79,9 +80,8 @@ def start(
         begun = client.search_runs([experiment_id], f"attributes.start_time = {now}")
         return next((str(run.info.run_id) for run in begun if tags.items() <= run.data.tags.items()), None)
 
-    fault_point("runs.before_start")
-    run_id = created(client, create, find, attempts=ATTEMPTS)  # a run begun twice is closed by `reconcile`
-    fault_point("runs.after_start")
+    with effect("runs.start"):
+        run_id = created(client, create, find, attempts=ATTEMPTS)  # a run begun twice is closed by `reconcile`
     listed = [Param(name, _cut(value, LONGEST_PARAMETER)) for name, value in parameters.items()]
     for first in range(0, len(listed), MOST_PARAMETERS):
         client.log_batch(run_id, params=listed[first : first + MOST_PARAMETERS])
@@ -94,43 +94,30 @@ def system_metrics(client: MlflowClient, run_id: str, *, seconds: float = 2.0) -
 
     An outage of the store ends the sampling, not the block.
     """
-    from mlflow.exceptions import MlflowException
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-    monitor = SystemMetricsMonitor(run_id, sampling_interval=seconds, tracking_uri=client.tracking_uri)
+    monitor = system_metrics_monitor(run_id, seconds, client.tracking_uri)
     monitor.start()
     try:
         yield
     finally:
         monitor.finish()
-        # The last sample, and what came since the last interval: of a short training, all there is.
-        with suppress(MlflowException, OSError):
-            monitor.collect_metrics()
-            monitor.publish_metrics(monitor.aggregate_metrics())
-            monitor.mlflow_logger.flush()
 
 
-@said_clearly
+@idempotent
 def log_stage_keys(client: MlflowClient, run_id: str, keys: Mapping[str, str]) -> None:
     """The key of each stage, as tags."""
     _set_tags(client, run_id, lineage.stage_tags(keys))
 
 
-@said_clearly
+@idempotent
 def log_dataset(client: MlflowClient, run_id: str, dataset: DatasetVersion) -> None:
     """The data set as the run's input: name, digest, source, schema and profile."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    content = {
-        "type": "binary" if dataset.modality == "image" else "string",
-        "name": dataset.modality,
-        "required": True,
+    columns = {
+        "id": "string",
+        dataset.modality: "binary" if dataset.modality == "image" else "string",
+        "label": "string",
     }
-    columns = [
-        {"type": "string", "name": "id", "required": True},
-        content,
-        {"type": "string", "name": "label", "required": True},
-    ]
     profile = {
         "rows": dataset.rows,
         "num_classes": len(dataset.classes),
@@ -145,7 +132,7 @@ def log_dataset(client: MlflowClient, run_id: str, dataset: DatasetVersion) -> N
         # A kind that mlflow.data.get_source can open again.
         source_type="local",
         source=canonical_json({"uri": str(dataset.folder), **dataset.source}),
-        schema=canonical_json({"mlflow_colspec": columns}),
+        schema=dataset_schema(columns),
         profile=canonical_json(profile),
     )
     client.log_inputs(run_id, datasets=[DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
@@ -155,22 +142,21 @@ def log_dataset(client: MlflowClient, run_id: str, dataset: DatasetVersion) -> N
 @said_clearly
 def log_validation(client: MlflowClient, run_id: str, report: ValidationReport) -> None:
     """The checks as a table, Data Docs and the list of rows left out as files, the usable rows as figures."""
-    fault_point("runs.before_upload", "validation")
-    client.log_table(
-        run_id,
-        {
-            "check": [check.name for check in report.checks],
-            "passed": ["yes" if check.passed else "no" for check in report.checks],
-            "found": [check.found for check in report.checks],
-            "demanded": [check.demanded for check in report.checks],
-        },
-        "validation/checks.json",
-    )
-    client.log_artifacts(run_id, str(report.folder / "data_docs"), "validation/data_docs")
-    for name in ("report.json", "quarantine.json"):
-        if (report.folder / name).is_file():
-            client.log_artifact(run_id, str(report.folder / name), "validation")
-    fault_point("runs.after_upload", "validation")
+    with effect("runs.upload", "validation"):
+        client.log_table(
+            run_id,
+            {
+                "check": [check.name for check in report.checks],
+                "passed": ["yes" if check.passed else "no" for check in report.checks],
+                "found": [check.found for check in report.checks],
+                "demanded": [check.demanded for check in report.checks],
+            },
+            "validation/checks.json",
+        )
+        client.log_artifacts(run_id, str(report.folder / "data_docs"), "validation/data_docs")
+        for name in ("report.json", "quarantine.json"):
+            if (report.folder / name).is_file():
+                client.log_artifact(run_id, str(report.folder / name), "validation")
     _log_figures(
         client,
         run_id,
@@ -178,7 +164,7 @@ def log_validation(client: MlflowClient, run_id: str, report: ValidationReport) 
     )
 
 
-@said_clearly
+@idempotent
 def log_training(client: MlflowClient, run_id: str, trained: TrainedModel) -> None:
     """Size, speed and hardware; the curves go through `curves.MetricStream`."""
     figures = {
@@ -191,30 +177,28 @@ def log_training(client: MlflowClient, run_id: str, trained: TrainedModel) -> No
     _set_tags(client, run_id, lineage.hardware_tags(trained))
 
 
-@said_clearly
+@idempotent
 def log_evaluation(client: MlflowClient, run_id: str, evaluation: Evaluation) -> None:
     """Each metric with the ends of its interval as `_low` and `_high`, and what `report/` holds."""
     figures: dict[str, float] = {}
     for name, value in evaluation.metrics.items():
         figures |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
     _log_figures(client, run_id, figures)
-    fault_point("runs.before_upload", "evaluation")
-    client.log_artifacts(run_id, str(evaluation.folder / "report"), "evaluation")
-    fault_point("runs.after_upload", "evaluation")
+    with effect("runs.upload", "evaluation"):
+        client.log_artifacts(run_id, str(evaluation.folder / "report"), "evaluation")
 
 
-@said_clearly
+@idempotent
 def log_note(client: MlflowClient, run_id: str, verdict: Verdict, production: int) -> None:
     """The run in words, shown as its description: verdict, metrics, data, production."""
     client.set_tag(run_id, "mlflow.note.content", run_description.write(verdict, production))
 
 
-@said_clearly
+@idempotent
 def finish(client: MlflowClient, run_id: str, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
     """End a run."""
-    fault_point("runs.before_end")
-    client.set_terminated(run_id, status)
-    fault_point("runs.after_end")
+    with effect("runs.end"):
+        client.set_terminated(run_id, status)
 
 
 def _set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from modelworks.fault_injection import fault_point
-from modelworks.registry.backend.error_mapping import said_clearly
+from modelworks.fault_injection import effect
+from modelworks.registry.backend import mlflow_sqlite_internals as tables
+from modelworks.registry.backend.error_mapping import idempotent
 from modelworks.registry.backend.pagination import all_pages
-from modelworks.registry.backend.sqlite_fast_path import REVISION
-from modelworks.registry.backend.tracking_store import connect, database_of, read_revision
+from modelworks.registry.backend.tracking_store import connect, database_of
 from modelworks.registry.tracking import tags
 from modelworks.registry.tracking.process_identity import Owner
 from modelworks.sqlite.databases import reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
@@ -36,7 +35,7 @@ class Left:
     """Ids of logged models that are pending, of runs that have ended or whose process is dead."""
 
 
-@said_clearly
+@idempotent
 def left_open(client: MlflowClient, experiments: Sequence[str]) -> Left:
     """What dead processes left open in some experiments; changes nothing.
 
@@ -51,20 +50,18 @@ def left_open(client: MlflowClient, experiments: Sequence[str]) -> Left:
     return Left(stale, tuple(_unfinished_models(client, ids, stale)))
 
 
-@said_clearly
+@idempotent
 def close(client: MlflowClient, left: Left) -> None:
     """Set the runs to KILLED and delete the models they had begun."""
     from mlflow.entities import LoggedModelStatus
 
     for run_id in left.runs:
-        fault_point("reconcile.before_end")
-        client.set_terminated(run_id, "KILLED")
-        fault_point("reconcile.after_end")
+        with effect("reconcile.end"):
+            client.set_terminated(run_id, "KILLED")
     for model_id in left.models:
-        fault_point("reconcile.before_delete")
-        client.finalize_logged_model(model_id, LoggedModelStatus.FAILED)
-        client.delete_logged_model(model_id)
-        fault_point("reconcile.after_delete")
+        with effect("reconcile.delete"):
+            client.finalize_logged_model(model_id, LoggedModelStatus.FAILED)
+            client.delete_logged_model(model_id)
 
 
 def close_stale_runs(client: MlflowClient, experiments: Sequence[str]) -> list[str]:
@@ -80,19 +77,11 @@ def close_when_done(project: Project, name: str) -> None:
     Looks into the embedded store as `glance` does: a run that does nothing should not have to import MLflow.
     """
     path = database_of(project.tracking_uri)
-    if path is not None and read_revision(path) == REVISION and not _says_running(path, name):
-        return
+    if path is not None and tables.read_revision(path) == tables.REVISION:
+        with reading(path) as connection:
+            if not tables.says_running(connection, name):
+                return
     close_stale_runs(connect(project), [name])
-
-
-def _says_running(path: Path, name: str) -> bool:
-    with reading(path) as connection:
-        (number,) = connection.execute(
-            "SELECT count(*) FROM runs JOIN experiments USING (experiment_id)"
-            " WHERE experiments.name = ? AND runs.status = 'RUNNING'",
-            (name,),
-        ).fetchone()
-    return bool(number)
 
 
 def _running(client: MlflowClient, experiment_ids: list[str]) -> list[Run]:

@@ -41,7 +41,6 @@ __all__ = [
     "commit_tags",
     "dataset_tags",
     "hardware_tags",
-    "move_tags",
     "moved_tags",
     "owner_of",
     "owner_tags",
@@ -176,35 +175,6 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
         OPPONENT: str(verdict.opponent),
         VERDICT: _verdict_json(verdict),
         GATE_KEY: verdict.key,
-    }
-
-
-def move_tags(
-    *,
-    key: str,
-    kind: str,
-    before: int,
-    after: int,
-    who: str,
-    why: str,
-    verdict: str,
-    overridden: bool,
-    lock: str,
-    evidence: str,
-) -> dict[str, str]:
-    """Of one move of production, as intended."""
-    return {
-        MOVE_KEY: key,
-        MOVE + "kind": kind,
-        MOVE + "from": str(before),
-        MOVE + "to": str(after),
-        MOVE + "who": who,
-        MOVE + "why": why,
-        MOVE + "verdict": verdict,
-        MOVE + "lock": lock,
-        MOVE_STATE: "intent",
-        **moved_tags(overridden=overridden, evidence=evidence),
-        **owner_tags(),
     }
 
 

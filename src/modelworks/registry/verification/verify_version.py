@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from modelworks.atomic_files import disk_errors
 from modelworks.digest import file_digest
 from modelworks.errors import Corrupt, Refused
-from modelworks.fault_injection import fault_point
+from modelworks.fault_injection import effect
 from modelworks.locks import locked
 from modelworks.registry.backend.error_mapping import is_outage, said_clearly
 from modelworks.registry.packaging import build, integrity, signing
@@ -104,9 +104,8 @@ def package_folder(client: MlflowClient, project: Project, name: str, version: i
                 shutil.rmtree(leftover, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=".fetch-", dir=kept.parent) as aside:
                 fetched = _fetch(client, chosen, Path(aside))
-                fault_point("proof.before_keep")
-                fetched.rename(kept)
-                fault_point("proof.after_keep")
+                with effect("proof.keep"):
+                    fetched.rename(kept)
     return kept / MODEL
 
 

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 from modelworks.atomic_files import write_json
 from modelworks.digest import file_digest, folder_digests
 from modelworks.errors import BadInput, Corrupt
-from modelworks.fault_injection import fault_point
+from modelworks.fault_injection import effect
 from modelworks.provenance import Provenance
 from modelworks.records import from_json, to_json
-from modelworks.registry.backend.error_mapping import is_outage, said_clearly
+from modelworks.registry.backend.error_mapping import idempotent, is_outage, said_clearly
 from modelworks.registry.tracking import tags as lineage
 from modelworks.registry.versions import lineage_graph
 
@@ -94,13 +94,12 @@ def store(
             record=file_digest(folder / RECORD),
             training_ids=files[TRAINING_IDS]["sha256"],
         )
-        fault_point("record.before_upload")
-        client.log_artifacts(run_id, str(folder), FOLDER)
-        fault_point("record.after_upload")
+        with effect("record.upload"):
+            client.log_artifacts(run_id, str(folder), FOLDER)
     return tags
 
 
-@said_clearly
+@idempotent
 def read(client: MlflowClient, version: Registered) -> Recorded:
     """The record of a version, without what lies beside it.
 
@@ -112,7 +111,7 @@ def read(client: MlflowClient, version: Registered) -> Recorded:
         return _parse(_download(client, version, RECORD, Path(aside)), version)
 
 
-@said_clearly
+@idempotent
 def read_all(client: MlflowClient, version: Registered, folder: Path) -> Recorded:
     """The record of a version, its patch included; the files beside it are put into a folder.
 
@@ -129,7 +128,7 @@ def read_all(client: MlflowClient, version: Registered, folder: Path) -> Recorde
     return replace(found, making=replace(found.making, code=replace(found.making.code, patch=patch)))
 
 
-@said_clearly
+@idempotent
 def read_ids(client: MlflowClient, version: Registered, folder: Path) -> Path:
     """The file with the ids of a version's training rows, put into a folder.
 

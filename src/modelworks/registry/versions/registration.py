@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelworks.fault_injection import fault_point
+from modelworks.fault_injection import effect, fault_point
 from modelworks.records import Evaluation, ModelVersion, Verdict
-from modelworks.registry.backend.error_mapping import said_clearly
+from modelworks.registry.backend.error_mapping import idempotent, said_clearly
 from modelworks.registry.backend.idempotent_create import created
-from modelworks.registry.locks.machine import machine_lock
+from modelworks.registry.locks.machine import choose_lock
 from modelworks.registry.packaging import upload
 from modelworks.registry.tracking import tags as lineage
 from modelworks.registry.versions import provenance_record, queries
@@ -50,13 +50,13 @@ def register(
         name: of the registered model.
         key: the pipeline key.
         run_id: the run that the package is stored under when it is new.
-        lock: that all who register in this store share; this machine's by default.
+        lock: that all who register in this store share; the project's by default.
 
     Raises:
         Corrupt: the saved model or its evaluation's data are damaged.
         Unavailable: the store does not answer, or another process keeps registering.
     """
-    with (lock or machine_lock(project)).hold(f"register-{name}", f"registering {name}"):
+    with (lock or choose_lock(project)).hold(f"register-{name}", f"registering {name}"):
         found = queries.find(client, name, key) or _create(client, project, evaluation, making, name, key, run_id)
     return ModelVersion(
         evaluation=evaluation,
@@ -69,16 +69,15 @@ def register(
     )
 
 
-@said_clearly
+@idempotent
 def record_verdict(client: MlflowClient, verdict: Verdict) -> None:
     """Write the gate's verdict onto its version, in place of an earlier one: until it is whole, neither stands."""
     version = verdict.version
-    fault_point("registration.before_verdict")
-    client.set_model_version_tag(version.name, str(version.version), lineage.GATE_KEY, "")
-    for tag, value in lineage.verdict_tags(verdict).items():
-        client.set_model_version_tag(version.name, str(version.version), tag, value)
-        fault_point("registration.after_tag")
-    fault_point("registration.after_verdict")
+    with effect("registration.verdict"):
+        client.set_model_version_tag(version.name, str(version.version), lineage.GATE_KEY, "")
+        for tag, value in lineage.verdict_tags(verdict).items():
+            client.set_model_version_tag(version.name, str(version.version), tag, value)
+            fault_point("registration.after_tag")
     text = "\n".join(
         [
             _description(version.evaluation),
@@ -91,12 +90,13 @@ def record_verdict(client: MlflowClient, verdict: Verdict) -> None:
     client.update_model_version(version.name, str(version.version), text[: lineage.LONGEST])
 
 
-@said_clearly
+@idempotent
 def record_promotion(client: MlflowClient, verdict: Verdict) -> None:
     """Note on a version that a verdict was followed: it is followed once, whatever people do to production later."""
-    fault_point("registration.before_followed")
-    client.set_model_version_tag(verdict.version.name, str(verdict.version.version), lineage.PROMOTED_BY, verdict.key)
-    fault_point("registration.after_followed")
+    with effect("registration.followed"):
+        client.set_model_version_tag(
+            verdict.version.name, str(verdict.version.version), lineage.PROMOTED_BY, verdict.key
+        )
 
 
 def _create(
@@ -111,13 +111,12 @@ def _create(
     from mlflow.exceptions import MlflowException
 
     stored = upload.log(client, run_id, evaluation)
-    fault_point("registration.before_model")
-    try:
-        client.create_registered_model(name, description=f"Made by `modelworks run`, config `{name}`.")
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    fault_point("registration.after_model")
+    with effect("registration.model"):
+        try:
+            client.create_registered_model(name, description=f"Made by `modelworks run`, config `{name}`.")
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
     tags = {
         **lineage.version_tags(
             evaluation,
@@ -144,10 +143,8 @@ def _create(
             )
         )
 
-    fault_point("registration.before_version")
-    version = created(client, create, lambda: queries.find(client, name, key))
-    fault_point("registration.after_version")
-    return version
+    with effect("registration.version"):
+        return created(client, create, lambda: queries.find(client, name, key))
 
 
 def _description(evaluation: Evaluation) -> str:

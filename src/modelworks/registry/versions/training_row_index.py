@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from modelworks.atomic_files import disk_errors
 from modelworks.digest import file_digest
 from modelworks.errors import BadInput
-from modelworks.fault_injection import fault_point
-from modelworks.registry.backend.error_mapping import said_clearly
+from modelworks.fault_injection import effect
+from modelworks.registry.backend.error_mapping import idempotent
 from modelworks.registry.backend.pagination import all_pages
 from modelworks.registry.tracking import tags
 from modelworks.registry.verification.verify_version import model_folder
@@ -55,7 +55,7 @@ class Holders:
     """Versions that keep no list, because modelworks did not register them."""
 
 
-@said_clearly
+@idempotent
 def trained_on(client: MlflowClient, project: Project, prefix: str) -> Holders:
     """The versions of every model whose training rows include one whose id begins like this.
 
@@ -115,9 +115,8 @@ def _ids(client: MlflowClient, project: Project, version: Registered) -> np.ndar
             kept.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".fetch-", dir=kept.parent) as aside:
                 path = provenance_record.read_ids(client, version, Path(aside))
-                fault_point("rows.before_keep")
-                shutil.move(path, kept)
-                fault_point("rows.after_keep")
+                with effect("rows.keep"):
+                    shutil.move(path, kept)
     return np.asarray(np.load(kept, allow_pickle=False))
 
 

@@ -1,4 +1,4 @@
-"""The frame of every page: one self-contained HTML file, in which everything that came from the data is escaped."""
+"""Reports as one self-contained HTML file, in which everything that came from the data is escaped."""
 
 from __future__ import annotations
 

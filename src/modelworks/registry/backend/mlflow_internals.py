@@ -1,0 +1,56 @@
+"""Undocumented names, texts and classes of MLflow 3.17 that are relied on.
+
+`tests/contracts/test_contracts_mlflow_3_17.py` has a test for each.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from modelworks.digest import canonical_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+__all__ = ["DELETED", "EXECUTED", "SERVING", "dataset_schema", "hush", "system_metrics_monitor"]
+
+DELETED = ("must be in the 'active' state", "Run with id=")
+"""Words of MLflow's errors about a deleted run or experiment; an error code of its own would replace them."""
+
+SERVING = "serving.py"
+"""The file of a package that MLflow executes."""
+EXECUTED: Mapping[str, Any] = {
+    "loader_module": "mlflow.pyfunc.loaders.code_model",
+    "model_code_path": SERVING,
+    "artifacts": {"model": {"path": "artifacts/model", "uri": "artifacts/model"}},
+    "code": None,
+}
+"""The entries of the python_function flavor in MLmodel that decide what MLflow imports and runs."""
+
+
+def dataset_schema(columns: Mapping[str, str]) -> str:
+    """Return a data set's schema as MLflow's page shows it; `mlflow.data` writes it only from the rows themselves.
+
+    Args:
+        columns: name and MLflow type of each column.
+    """
+    described = [{"type": kind, "name": name, "required": True} for name, kind in columns.items()]
+    return canonical_json({"mlflow_colspec": described})
+
+
+def system_metrics_monitor(run_id: str, seconds: float, tracking_uri: str) -> SystemMetricsMonitor:
+    """Return what samples this machine onto a run; `mlflow.start_run(log_system_metrics=True)` needs a global run."""
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    return SystemMetricsMonitor(run_id, sampling_interval=seconds, tracking_uri=tracking_uri)
+
+
+def hush() -> None:
+    """Silence MLflow's logs of migrations. Call after MLflow is imported: its import sets the level."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # It logs the traceback of a full or locked database, and raises as well: our error says it in a line.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)

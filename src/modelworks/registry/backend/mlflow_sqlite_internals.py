@@ -1,0 +1,109 @@
+"""Read and set up MLflow's SQLite tables by SQL. The table layout is undocumented.
+
+`tests/contracts/test_contracts_mlflow_3_17.py` compares every query with what MLflow's client returns, and fails when
+the installed MLflow has another schema revision. The public replacements are `MlflowClient.search_model_versions`,
+`get_model_version_by_alias` and `search_runs`; they need `import mlflow`, which takes about 2 s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from typing import TYPE_CHECKING
+
+from modelworks.errors import Corrupt, Unavailable
+from modelworks.sqlite.databases import reading
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "REVISION",
+    "production_of",
+    "read_revision",
+    "says_running",
+    "set_default_location",
+    "tags_of",
+    "version_of",
+]
+
+REVISION = "dc11669786a5"
+"""Alembic revision of the schema that MLflow 3.17 creates, and that the queries below are written for."""
+WORKSPACE = "default"
+"""MLflow's name for the only workspace of a store without workspaces."""
+
+
+def read_revision(path: Path) -> str:
+    """Return the schema revision of an SQLite store.
+
+    Raises:
+        Corrupt: the file is not a complete store.
+        Unavailable: another process locks it.
+    """
+    way_out = f"move {path} away (a new store is made), or put a backup in its place"
+    try:
+        with reading(path) as connection:
+            rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise Unavailable(f"{path}: {error}", "wait until the other process is done and run again") from error
+        raise Corrupt(f"{path} is not a complete MLflow store: {error}", way_out) from error
+    except sqlite3.DatabaseError as error:
+        raise Corrupt(f"{path} cannot be read: {error}", way_out) from error
+    if len(rows) != 1:
+        raise Corrupt(f"{path} is not a complete MLflow store: it names {len(rows)} schema revisions", way_out)
+    return str(rows[0][0])
+
+
+def version_of(connection: sqlite3.Connection, name: str, tag: str, value: str) -> int | None:
+    """Return the first version of a model with a tag, or None; deleted versions do not count."""
+    (version,) = connection.execute(
+        "SELECT min(version) FROM model_version_tags JOIN model_versions USING (workspace, name, version)"
+        " WHERE workspace = ? AND name = ? AND key = ? AND value = ? AND current_stage IS NOT 'Deleted_Internal'",
+        (WORKSPACE, name, tag, value),
+    ).fetchone()
+    return version if version is None else int(version)
+
+
+def tags_of(connection: sqlite3.Connection, name: str, version: int) -> dict[str, str]:
+    """Return the tags of a version."""
+    rows = connection.execute(
+        "SELECT key, value FROM model_version_tags WHERE workspace = ? AND name = ? AND version = ?",
+        (WORKSPACE, name, version),
+    )
+    return dict(rows.fetchall())
+
+
+def production_of(connection: sqlite3.Connection, name: str, alias: str) -> int:
+    """Return the version that an alias points to, 0 for none."""
+    row = connection.execute(
+        "SELECT version FROM registered_model_aliases WHERE workspace = ? AND name = ? AND alias = ?",
+        (WORKSPACE, name, alias),
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def says_running(connection: sqlite3.Connection, experiment: str) -> bool:
+    """Return whether a run of an experiment has the status RUNNING."""
+    (number,) = connection.execute(
+        "SELECT count(*) FROM runs JOIN experiments USING (experiment_id)"
+        " WHERE experiments.name = ? AND runs.status = 'RUNNING'",
+        (experiment,),
+    ).fetchone()
+    return bool(number)
+
+
+def set_default_location(path: Path, artifacts: str) -> None:
+    """Set place and time of the default experiment of a new store; MLflow wrote those of where it was built.
+
+    Args:
+        path: the database.
+        artifacts: URI of the folder for artifacts.
+    """
+    now = int(time.time() * 1000)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "UPDATE experiments SET artifact_location = ?, creation_time = ?, last_update_time = ?",
+            (f"{artifacts}/0", now, now),
+        )

@@ -1,0 +1,54 @@
+"""What is relied on of Prefect 3.8 and is not documented: each test fails when the installed Prefect differs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from modelworks.cli.doctor.prefect_runs_internals import unfinished
+from modelworks.project import Project
+from modelworks.servers.prefect_client import start_server
+
+RUNS = """
+import json
+from prefect import flow, task
+from prefect.client.orchestration import get_client
+from prefect.states import Completed, Running
+
+@flow
+def work(): ...
+
+@task
+def step(): ...
+
+with get_client(sync_client=True) as client:
+    for state in (Running(), Completed()):
+        run = client.create_flow_run(work, state=state)
+        client.update_flow_run_labels(run.id, {"who": "me"})
+        for inner in (Running(), Completed()):
+            child = client.create_task_run(step, flow_run_id=run.id, dynamic_key=inner.name, state=inner)
+            if state.name == inner.name == "Running":
+                print(json.dumps([str(run.id), str(child.id)]), flush=True)
+"""
+
+
+def test_the_query_finds_the_runs_that_the_client_made_and_that_have_not_ended(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.make_private_folders()
+    server = start_server(project)
+    try:
+        environment = {**os.environ, **project.environment(), "PREFECT_API_URL": server.wait()}
+        done = subprocess.run(
+            [sys.executable, "-c", RUNS], env=environment, check=True, capture_output=True, text=True, timeout=200
+        )
+    finally:
+        server.stop()
+    flow_run, task_run = json.loads(done.stdout)
+    (found,) = unfinished(project.prefect_home / "prefect.db")
+    assert (found.id, found.task_runs) == (flow_run, (task_run,))
+    assert found.labels["who"] == "me"
+    assert datetime.now(UTC) - found.since < timedelta(minutes=10)
