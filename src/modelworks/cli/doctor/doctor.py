@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 
-from modelworks.cli.doctor import databases, folders, installation, orchestration, servers, tracking
+from modelworks.cli.doctor import databases, folders, installation, orchestration, production, servers, tracking
 from modelworks.cli.doctor.finding import Finding, State, ill
 from modelworks.cli.output import print_json
 from modelworks.errors import Interrupted, ModelworksError, Refused
@@ -18,7 +18,7 @@ from modelworks.redaction import redacted
 
 __all__ = ["doctor"]
 
-ROOMS = (installation, servers, folders, databases, orchestration, tracking)
+ROOMS = (installation, servers, folders, databases, orchestration, tracking, production)
 """In this order: a server that should not be there is in the way of its database, and that of what is in it."""
 MARKS: dict[State, str] = {"well": "✔", "mended": "✚", "would mend": "○", "ill": "✘"}
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from modelworks.cli.doctor.finding import Finding, sick, well
 from modelworks.project import Project
 from modelworks.registry.tracking.process_identity import Owner
-from modelworks.registry.tracking.tags import OWNER
+from modelworks.registry.tracking.tags import ATTEMPT, OWNER
 from modelworks.servers.no_proxy import ask
 from modelworks.servers.prefect_client import serving_address, start_server
 from modelworks.sqlite.databases import reading
@@ -49,15 +49,21 @@ def examine(project: Project) -> Iterator[Finding]:
 
 def _stale(connection: sqlite3.Connection) -> list[str]:
     rows = connection.execute(
-        f"SELECT id, labels, COALESCE(start_time, created) FROM flow_run WHERE state_type IN {OPEN}"  # noqa: S608
-        " ORDER BY created"
+        "SELECT id, labels, state_type, run_count, COALESCE(state_timestamp, start_time, created)"  # noqa: S608
+        f" FROM flow_run WHERE state_type IN {OPEN} ORDER BY created"
     )
-    return [str(number) for number, labels, since in rows if _is_stale(json.loads(labels or "{}"), since)]
+    return [
+        str(number)
+        for number, labels, state, attempt, since in rows
+        if _is_stale(json.loads(labels or "{}"), state, attempt, since)
+    ]
 
 
-def _is_stale(labels: dict[str, str], since: str) -> bool:
+def _is_stale(labels: dict[str, str], state: str, attempt: int, since: str) -> bool:
     owner = Owner.read({name.removeprefix(OWNER): each for name, each in labels.items() if name.startswith(OWNER)})
-    if owner is None:
+    # A run that was retried bears the process of its earlier attempt, until the new one writes itself onto it.
+    earlier = state == "PENDING" or int(labels.get(ATTEMPT, attempt)) != attempt
+    if owner is None or earlier:
         return datetime.now(UTC) - datetime.fromisoformat(since).replace(tzinfo=UTC) > NAMELESS
     return owner.is_dead
 

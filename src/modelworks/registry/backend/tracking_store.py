@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelworks.errors import BadInput, Corrupt, Unavailable
+from modelworks.registry import relocation
 from modelworks.registry.backend import postgres_schema
-from modelworks.registry.backend.error_mapping import is_remote, said_clearly, tracking_errors
+from modelworks.registry.backend.error_mapping import is_remote, mlflow_command, said_clearly, tracking_errors
 from modelworks.registry.backend.postgres_connection import is_near, is_postgres, place
 from modelworks.sqlite.databases import make_database
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "build_schema",
+    "check_place",
     "connect",
     "database_of",
     "ensure_experiment",
@@ -40,7 +42,8 @@ def connect(project: Project) -> MlflowClient:
 
     Raises:
         BadInput: the tracking address is of a kind that is not supported, or refuses our credentials.
-        Unavailable: the server or database does not answer, or the store's schema is not this MLflow's.
+        Unavailable: the server or database does not answer, the store's schema is not this MLflow's, or its project was
+            moved.
         Corrupt: the SQLite file is damaged.
     """
     uri = project.tracking_uri
@@ -58,6 +61,7 @@ def connect(project: Project) -> MlflowClient:
             # MLflow's own creation is not atomic: a kill in it leaves a file that never starts again.
             make_database(path, "mlflow", build_schema, lambda aside: settle(aside, path))
             _check_revision(read_revision(path), str(path), f"sqlite:///{path}", "the file")
+            check_place(path)
         elif is_postgres(uri):
             made = postgres_schema.prepare(uri, _first_root(project), _make_tables)
             _check_revision(made.revision, place(uri), "$MLFLOW_TRACKING_URI", "the database")
@@ -104,7 +108,7 @@ def ensure_experiment(client: MlflowClient, name: str) -> str:
     if found.lifecycle_stage == "deleted":
         raise BadInput(
             f"the MLflow experiment {name!r} was deleted",
-            f"mlflow experiments restore --experiment-id {found.experiment_id}",
+            mlflow_command(client.tracking_uri, "experiments", "restore", "--experiment-id", found.experiment_id),
         )
     return str(found.experiment_id)
 
@@ -137,6 +141,20 @@ def read_revision(path: Path) -> str:
     if len(rows) != 1:
         raise Corrupt(f"{path} is not a complete MLflow store: it names {len(rows)} schema revisions", way_out)
     return str(rows[0][0])
+
+
+def check_place(path: Path) -> None:
+    """Compare where a store in a file names its artifacts with where it is itself.
+
+    Raises:
+        Unavailable: the project was moved or copied, and the store still names the other place.
+    """
+    roots = relocation.other_roots(path)
+    if roots:
+        raise Unavailable(
+            f"the project was moved or copied: {path} names artifacts at {roots[0]}",
+            "run `modelworks doctor`: it lets the store name them here",
+        )
 
 
 def _check_alive(uri: str) -> None:
