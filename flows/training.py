@@ -14,7 +14,7 @@ from modelworks.fault_injection import effect
 from modelworks.pipeline.plan import make_plan, remember
 from modelworks.project import Project
 from modelworks.registry.tracking.process_identity import Owner
-from modelworks.registry.tracking.tags import OWNER
+from modelworks.registry.tracking.tags import ATTEMPT, OWNER
 from tasks.artifacts import conclude, track
 from tasks.context import open_run
 from tasks.evaluate import evaluate
@@ -59,7 +59,9 @@ def training(config: str, overrides: list[str] | None = None) -> dict[str, Any]:
 
 def _name_owner() -> None:
     """Write onto the flow run which process runs it: by that `doctor` knows it when the process is dead."""
+    number = UUID(str(runtime.flow_run.id))
     with get_client(sync_client=True) as client:
-        client.update_flow_run_labels(
-            UUID(str(runtime.flow_run.id)), {OWNER + part: value for part, value in Owner.this().written().items()}
-        )
+        # Of a run that is retried in Prefect's page, the labels of an earlier attempt stand until now.
+        attempt = {ATTEMPT: str(client.read_flow_run(number).run_count)}
+        owner = {OWNER + part: value for part, value in Owner.this().written().items()}
+        client.update_flow_run_labels(number, {**owner, **attempt})

@@ -82,13 +82,14 @@ def open_run(project: Project, config: RunConfig) -> Iterator[RunContext]:
         Unavailable: the tracking server does not answer, or this pipeline is running already.
     """
     from modelworks.registry.backend.tracking_store import connect
+    from modelworks.registry.tracking.runs import add_note
     from modelworks.registry.tracking.stale_runs import close_stale_runs
 
     project.make_private_folders()
     with locked(project.locks / f"run-{config.name}.lock", f"running {config.name}", seconds=0):
         client = connect(project)
         for stale in close_stale_runs(client, [config.name]):
-            client.set_tag(stale, "mlflow.note.content", "Closed: the process that ran this is dead.")
+            add_note(client, stale, "Closed: the process that ran this is dead.")
         StageStore(project.stages).clear_leftovers()
         run = RunContext(project, config, client, make_display())
         try:

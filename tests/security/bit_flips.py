@@ -93,7 +93,7 @@ def kinds(project: Project, client: MlflowClient, scratch: Path) -> list[Kind]:
 
     def fresh(_: Path) -> str:
         with tempfile.TemporaryDirectory(dir=scratch) as name:
-            return _refusal(lambda: verify_version._fetch(client, version, Path(name)))
+            return _refusal(lambda: verify_version.fetch(client, version, Path(name)))
 
     def again(path: Path) -> str:
         with _words() as said:

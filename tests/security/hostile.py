@@ -169,6 +169,9 @@ PICKLE_FLAVOR = _both(
     _edit("MLmodel", "    model_code_path: serving.py\n", ""),
 )
 
+LOAD_NOTE = "model_name: small\nmodel_version: 1\n"
+"""What MLflow writes into `registered_model_meta` beside the MLmodel of a package that it loads."""
+
 ATTACKS: dict[str, Attack] = {
     "a pickle beside the model": _write("artifacts/model/model.pkl", pickled),
     "a .pt beside the model": _write("artifacts/model/model.pt", pickled),
@@ -210,6 +213,24 @@ ATTACKS: dict[str, Attack] = {
     "swapped weights": _weights(_reversed),
     "weights that are no numbers": _weights(lambda all_: {name: each * np.nan for name, each in all_.items()}),
     "weights of other shapes": _weights(lambda all_: {name: each.reshape(-1)[:1] for name, each in all_.items()}),
+    "a pickle called registered_model_meta": _write("registered_model_meta", pickled),
+    "code called registered_model_meta": _write("registered_model_meta", code),
+    "an object in registered_model_meta": _write(
+        "registered_model_meta", lambda canary: f"model_name: !!python/object/apply:os.system ['touch {canary}']\n"
+    ),
+    "another key in registered_model_meta": _write(
+        "registered_model_meta", lambda _: "model_name: small\nmodel_version: 1\nloader_module: evil\n"
+    ),
+    "a folder called registered_model_meta": _write("registered_model_meta/evil.py", code),
+    "an empty folder called registered_model_meta": lambda folder, _: (folder / "registered_model_meta").mkdir(),
+    "a pipe called registered_model_meta": lambda folder, _: os.mkfifo(folder / "registered_model_meta"),
+    "a terabyte of registered_model_meta": _both(
+        _write("registered_model_meta", lambda _: ""), _bomb("registered_model_meta")
+    ),
+    "registered_model_meta inside the model": _both(
+        _write("artifacts/model/registered_model_meta", lambda _: LOAD_NOTE), lambda folder, _: seal(folder / MODEL)
+    ),
+    "registered_model_meta with an ending": _write("registered_model_meta.yaml", lambda _: LOAD_NOTE),
     "planted compiled code": _compiled,
     "a planted serving.py": _append_code("serving.py"),
     "a planted architecture.py": _append_code("artifacts/model/architecture.py"),

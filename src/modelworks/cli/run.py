@@ -18,6 +18,7 @@ from modelworks.pipeline.status import pipeline_status
 from modelworks.project import Project
 from modelworks.redaction import without_password
 from modelworks.registry.tracking.stale_runs import close_when_done
+from modelworks.registry.verification.stored_files import check_quickly
 from tasks.display import make_display
 from tasks.summary import summarise
 
@@ -33,6 +34,7 @@ def run(config: Path, overrides: Sequence[str], *, as_json: bool) -> None:
 
     Raises:
         Refused: the gate did not accept the version; all the rest was done.
+        Corrupt: there is nothing to do, and the files of the production version are not in the artifact store.
     """
     started = time.monotonic()
     project = Project.find()
@@ -44,6 +46,8 @@ def run(config: Path, overrides: Sequence[str], *, as_json: bool) -> None:
         outcomes = {"ingest": "verified", **dict.fromkeys(STAGES[1:], "cached")}
         summary = summarise(found.promotion, outcomes, "", time.monotonic() - started)
         close_when_done(project, settings.name)
+        if found.promotion.production:
+            check_quickly(project, settings.name, found.promotion.production)
         print("nothing to do: data, config, code and libraries are those of the version that stands", file=sys.stderr)
     else:
         summary = _flow(project, config, overrides, found.reasons)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 
-from modelworks.cli.doctor import databases, folders, installation, orchestration, tracking
+from modelworks.cli.doctor import databases, folders, installation, orchestration, production, tracking
 from modelworks.cli.doctor.finding import Finding, State, ill
 from modelworks.cli.output import print_json
 from modelworks.errors import Interrupted, ModelworksError, Refused
@@ -18,7 +18,7 @@ from modelworks.redaction import redacted
 
 __all__ = ["doctor"]
 
-ROOMS = (installation, folders, databases, orchestration, tracking)
+ROOMS = (installation, folders, databases, orchestration, tracking, production)
 """In this order: a damaged database is reported before what is in it."""
 MARKS: dict[State, str] = {"well": "✔", "mended": "✚", "would mend": "○", "ill": "✘"}
 

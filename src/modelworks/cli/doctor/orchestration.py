@@ -12,7 +12,7 @@ from modelworks.cli.doctor.prefect_runs_internals import FlowRun, unfinished
 from modelworks.errors import Unavailable
 from modelworks.project import Project
 from modelworks.registry.tracking.process_identity import Owner
-from modelworks.registry.tracking.tags import OWNER
+from modelworks.registry.tracking.tags import ATTEMPT, OWNER
 from modelworks.servers.prefect_client import serving_address, start_server
 
 __all__ = ["examine"]
@@ -46,7 +46,11 @@ def examine(project: Project) -> Iterator[Finding]:
 
 def _is_stale(run: FlowRun) -> bool:
     owner = Owner.read({name.removeprefix(OWNER): each for name, each in run.labels.items() if name.startswith(OWNER)})
-    return datetime.now(UTC) - run.since > NAMELESS if owner is None else owner.is_dead
+    # A run that was retried bears the process of its earlier attempt, until the new one writes itself onto it.
+    earlier = run.state == "PENDING" or int(run.labels.get(ATTEMPT, run.attempt)) != run.attempt
+    if owner is None or earlier:
+        return datetime.now(UTC) - run.since > NAMELESS
+    return owner.is_dead
 
 
 def _crash(project: Project, stale: Sequence[FlowRun]) -> None:

@@ -27,8 +27,12 @@ class FlowRun:
 
     id: str
     labels: dict[str, str]
+    state: str
+    """Prefect's type of its state: RUNNING, PENDING or CANCELLING."""
+    attempt: int
+    """How often it was started."""
     since: datetime
-    """When it started, or was created."""
+    """When it came to this state, started or was created: the first of these that is known."""
     task_runs: tuple[str, ...]
     """Ids of its task runs that have not ended."""
 
@@ -47,13 +51,15 @@ def _flow_runs(connection: sqlite3.Connection) -> Iterator[FlowRun]:
     tasks = connection.execute(
         f"SELECT flow_run_id, id FROM task_run WHERE state_type IN {UNFINISHED}"  # noqa: S608
     ).fetchall()
-    for number, labels, since in connection.execute(
-        f"SELECT id, labels, COALESCE(start_time, created) FROM flow_run WHERE state_type IN {UNFINISHED}"  # noqa: S608
-        " ORDER BY created"
+    for number, labels, state, attempt, since in connection.execute(
+        "SELECT id, labels, state_type, run_count, COALESCE(state_timestamp, start_time, created)"  # noqa: S608
+        f" FROM flow_run WHERE state_type IN {UNFINISHED} ORDER BY created"
     ):
         yield FlowRun(
             id=str(number),
             labels=json.loads(labels or "{}"),
+            state=state,
+            attempt=attempt,
             since=datetime.fromisoformat(since).replace(tzinfo=UTC),
             task_runs=tuple(str(task) for flow, task in tasks if str(flow) == str(number)),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import time
 from contextlib import contextmanager
 from functools import wraps
@@ -17,7 +19,15 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
 
-__all__ = ["idempotent", "is_outage", "is_remote", "reply_was_lost", "said_clearly", "tracking_errors"]
+__all__ = [
+    "idempotent",
+    "is_outage",
+    "is_remote",
+    "mlflow_command",
+    "reply_was_lost",
+    "said_clearly",
+    "tracking_errors",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,6 +39,15 @@ PAUSES = (0.5, 2.0)
 def is_remote(uri: str) -> bool:
     """Whether a tracking address is a server's."""
     return uri.startswith(("http://", "https://"))
+
+
+def mlflow_command(uri: str, *words: str) -> str:
+    """A command of MLflow's own, to be run as printed: it names an embedded store, which MLflow would not find.
+
+    Any other store is the one that the user's MLFLOW_TRACKING_URI names already.
+    """
+    command = shlex.join(["mlflow", *words])
+    return f"MLFLOW_TRACKING_URI={shlex.quote(uri)} {command}" if uri.startswith("sqlite:") else command
 
 
 def said_clearly(function: Callable[Concatenate[MlflowClient, P], R]) -> Callable[Concatenate[MlflowClient, P], R]:
@@ -77,8 +96,7 @@ def tracking_errors(uri: str) -> Iterator[None]:
             raise _refusal(uri, reason) from error
         if any(words in reason for words in DELETED):
             raise BadInput(
-                f"{uri}: the run, or its experiment, was deleted: {reason}",
-                "restore it in MLflow, or run again: what is done stays done",
+                f"{uri}: the run, or its experiment, was deleted: {reason}", _restore(uri, reason)
             ) from error
         if is_outage(error, uri):
             raise Unavailable(f"{uri} does not answer: {reason}", _way_out(uri, reason)) from error
@@ -109,6 +127,14 @@ def _refusal(uri: str, reason: str) -> BadInput:
     return BadInput(
         f"{uri} refuses: {reason}", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ask for the right"
     )
+
+
+def _restore(uri: str, reason: str) -> str:
+    """How to bring a deleted run back; one of an id that the store does not know is gone."""
+    named = re.search(r"[Rr]un (?:')?([0-9a-f]{32})", reason)
+    if named is None:
+        return "restore it in MLflow's page, or run again: what is done stays done"
+    return f"{mlflow_command(uri, 'runs', 'restore', '--run-id', named[1])}; or run again: what is done stays done"
 
 
 def _first_line(error: Exception) -> str:

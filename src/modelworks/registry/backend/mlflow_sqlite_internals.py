@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "REVISION",
+    "files_of",
     "production_of",
     "read_revision",
     "says_running",
@@ -107,3 +108,19 @@ def set_default_location(path: Path, artifacts: str) -> None:
             "UPDATE experiments SET artifact_location = ?, creation_time = ?, last_update_time = ?",
             (f"{artifacts}/0", now, now),
         )
+
+
+def files_of(connection: sqlite3.Connection, name: str, version: int, tag: str) -> tuple[str, str, str]:
+    """Return where a version's package is, the value of one of its tags, and where its run's artifacts are.
+
+    Each is empty where the store has none.
+    """
+    row = connection.execute(
+        "SELECT source, (SELECT value FROM model_version_tags t WHERE t.workspace = v.workspace AND t.name = v.name"
+        " AND t.version = v.version AND t.key = ?), runs.artifact_uri"
+        " FROM model_versions v LEFT JOIN runs ON runs.run_uuid = v.run_id"
+        " WHERE v.workspace = ? AND v.name = ? AND v.version = ?",
+        (tag, WORKSPACE, name, version),
+    ).fetchone()
+    source, value, artifacts = row or (None, None, None)
+    return str(source or ""), str(value or ""), str(artifacts or "")

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelworks.errors import BadInput, Unavailable
-from modelworks.registry.backend.error_mapping import idempotent, is_remote, tracking_errors
+from modelworks.registry.backend import relocation_internals as relocation
+from modelworks.registry.backend.error_mapping import idempotent, is_remote, mlflow_command, tracking_errors
 from modelworks.registry.backend.mlflow_internals import hush
 from modelworks.registry.backend.mlflow_sqlite_internals import REVISION, read_revision, set_default_location
 from modelworks.sqlite.databases import make_database
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from modelworks.project import Project
 
-__all__ = ["build_schema", "connect", "database_of", "ensure_experiment", "is_made"]
+__all__ = ["build_schema", "check_place", "connect", "database_of", "ensure_experiment", "is_made"]
 
 
 def connect(project: Project) -> MlflowClient:
@@ -24,7 +25,7 @@ def connect(project: Project) -> MlflowClient:
 
     Raises:
         BadInput: the tracking address is of a kind that is not supported, or refuses our credentials.
-        Unavailable: the server does not answer, or the schema is that of another MLflow.
+        Unavailable: the server does not answer, the schema is that of another MLflow, or the project was moved.
         Corrupt: the SQLite file is damaged.
     """
     uri = project.tracking_uri
@@ -40,6 +41,7 @@ def connect(project: Project) -> MlflowClient:
             artifacts = _artifacts(path).as_uri()
             make_database(path, "mlflow", build_schema, lambda built: set_default_location(built, artifacts))
             _check_revision(path)
+            check_place(path)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     return client
@@ -75,7 +77,7 @@ def ensure_experiment(client: MlflowClient, name: str) -> str:
     if found.lifecycle_stage == "deleted":
         raise BadInput(
             f"the MLflow experiment {name!r} was deleted",
-            f"mlflow experiments restore --experiment-id {found.experiment_id}",
+            mlflow_command(client.tracking_uri, "experiments", "restore", "--experiment-id", found.experiment_id),
         )
     return str(found.experiment_id)
 
@@ -83,6 +85,20 @@ def ensure_experiment(client: MlflowClient, name: str) -> str:
 def database_of(uri: str) -> Path | None:
     """Return the file of an SQLite address; None for any other."""
     return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
+
+
+def check_place(path: Path) -> None:
+    """Compare where a store in a file names its artifacts with where it is itself.
+
+    Raises:
+        Unavailable: the project was moved or copied, and the store still names the other place.
+    """
+    roots = relocation.other_roots(path)
+    if roots:
+        raise Unavailable(
+            f"the project was moved or copied: {path} names artifacts at {roots[0]}",
+            "run `modelworks doctor`: it lets the store name them here",
+        )
 
 
 def build_schema(path: Path) -> None:

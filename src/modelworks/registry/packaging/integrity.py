@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +20,15 @@ if TYPE_CHECKING:
 __all__ = [
     "EVIDENCE",
     "FILES",
-    "MLFLOW_OWN",
+    "LOAD_NOTE",
     "WAY_OUT",
     "check_evidence_sizes",
+    "check_folder",
     "check_kept",
     "check_listing",
     "check_stored",
     "read_listing",
+    "remove_load_note",
     "verify",
 ]
 
@@ -33,8 +36,14 @@ EVIDENCE = "package"
 """Folder of the run's artifacts: `files.json` (size and SHA-256 of each file of the package) and the probe."""
 FILES = "files.json"
 WAY_OUT = "restore the artifact store from a backup, or promote another version"
-MLFLOW_OWN = "registered_model_meta"
-"""Written by MLflow into whatever it loads by a models:/ address; never executed."""
+LOAD_NOTE = "registered_model_meta"
+"""MLflow writes this file beside the MLmodel of what it loads by a models:/ address, inside a local artifact store too.
+
+Nothing reads it. It is never part of a package: `remove_load_note` deletes it from what was fetched.
+"""
+LOAD_NOTE_KEYS = frozenset({"model_name", "model_version"})
+LARGEST_LOAD_NOTE = 2**14
+"""Bytes of that file: two keys, and the name of a registered model."""
 LARGEST_EVIDENCE = 2**28
 """Bytes of a file of evidence: a few test rows, a listing, a signature."""
 
@@ -76,25 +85,41 @@ def check_evidence_sizes(client: MlflowClient, run_id: str) -> None:
 def check_stored(client: MlflowClient, address: str, listing: Mapping[str, Any]) -> None:
     """Compare names and sizes of what lies in the artifact store with a listing: before anything is fetched.
 
+    MLflow's own note of a load may lie there as well, if its size is that of a note.
+
     Raises:
         Corrupt: a file has another size, is missing, or is one too many.
     """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     store = get_artifact_repository(address, tracking_uri=client.tracking_uri)
-    found: dict[str, Any] = {}
+    found: dict[str, int | None] = {}
     folders = [""]
     while folders:
         for each in store.list_artifacts(folders.pop() or None):
             if not each.is_dir:
-                # Some stores name no size: then the digest alone will tell.
-                size = each.file_size if each.file_size is not None else listing.get(each.path, {}).get("size")
-                found[each.path] = {"size": size}
+                found[each.path] = each.file_size
             elif any(name.startswith(f"{each.path}/") for name in listing):
                 folders.append(each.path)
             else:
                 raise Corrupt(f"the package is not what was registered: {each.path} was never part of it", WAY_OUT)
-    _compare(found, {name: {"size": value["size"]} for name, value in listing.items()})
+    _compare_sizes(found, listing)
+
+
+def check_folder(folder: Path, listing: Mapping[str, Any]) -> None:
+    """Compare names and sizes of the files below a folder of a local artifact store with a listing.
+
+    Raises:
+        Corrupt: as `check_stored`, or the folder is missing.
+    """
+    if not folder.is_dir():
+        raise Corrupt(f"the package is not there: {folder} does not exist", WAY_OUT)
+    try:
+        files = [path for path in folder.rglob("*") if not path.is_dir()]
+        found = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    except OSError as error:
+        raise Corrupt(f"the package cannot be read: {error}", WAY_OUT) from error
+    _compare_sizes(dict(found), listing)
 
 
 def check_kept(client: MlflowClient, address: str, sent: Path) -> None:
@@ -116,6 +141,22 @@ def check_kept(client: MlflowClient, address: str, sent: Path) -> None:
             ) from error
 
 
+def remove_load_note(folder: Path) -> None:
+    """Delete the note that MLflow's load left in a package, from a fetched copy of that package.
+
+    Raises:
+        Corrupt: the file of that name is not what MLflow writes.
+    """
+    path = folder / LOAD_NOTE
+    if path.is_dir() or not os.path.lexists(path):  # a folder is refused like any other name
+        return
+    if not _is_load_note(path):
+        raise Corrupt(
+            f"the package is not what was registered: {LOAD_NOTE} is not the file that MLflow writes", WAY_OUT
+        )
+    path.unlink()
+
+
 def verify(folder: Path, digest: str, listing: Mapping[str, Any]) -> None:
     """Compare a fetched package with its listing, and the listing with the digest in the version's tag.
 
@@ -134,7 +175,35 @@ def verify(folder: Path, digest: str, listing: Mapping[str, Any]) -> None:
             raise Corrupt(f"the package holds a hard link, a file with another name elsewhere: {name}", WAY_OUT)
         if not path.is_dir() and not path.is_file():
             raise Corrupt(f"the package holds something that is no file: {name}", WAY_OUT)
-    _compare({name: value for name, value in folder_digests(folder).items() if name != MLFLOW_OWN}, listing)
+    _compare(folder_digests(folder), listing)
+
+
+def _is_load_note(path: Path) -> bool:
+    """Whether a file holds a mapping of MLflow's two keys to plain values; a killed load leaves it empty."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST_LOAD_NOTE:
+        return False
+    try:
+        noted = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (YAMLError, ValueError, OSError):
+        return False
+    if noted is None:
+        return True
+    return (
+        isinstance(noted, dict)
+        and noted.keys() == LOAD_NOTE_KEYS
+        and all(value is None or isinstance(value, str | int) for value in noted.values())
+    )
+
+
+def _compare_sizes(found: Mapping[str, int | None], listing: Mapping[str, Any]) -> None:
+    """Some stores give no size (None): then only the digests of what was fetched will tell."""
+    note = found.get(LOAD_NOTE) or 0
+    stored = {name: size for name, size in found.items() if name != LOAD_NOTE or note > LARGEST_LOAD_NOTE}
+    wanted = {name: value["size"] for name, value in listing.items()}
+    _compare({name: wanted.get(name, 0) if size is None else size for name, size in stored.items()}, wanted)
 
 
 def _compare(found: Mapping[str, Any], listing: Mapping[str, Any]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from modelworks.errors import BadInput
 from modelworks.registry.backend.error_mapping import idempotent
 from modelworks.registry.backend.pagination import all_pages
 from modelworks.registry.production import audit_log
@@ -14,7 +16,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import RegisteredModel
 
-__all__ = ["Stray", "moved_behind_our_back", "unexplained"]
+    from modelworks.registry.versions.queries import Registered
+
+__all__ = ["Stray", "moved_behind_our_back", "promotion_hint", "unexplained"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +30,8 @@ class Stray:
     """The version that the journal left it on; 0 for none."""
     found: int
     """The version it is on; 0 for none."""
+    way_out: str
+    """Commands for either answer to which of the two was meant; they name versions that exist."""
 
     @property
     def message(self) -> str:
@@ -33,12 +39,6 @@ class Stray:
             f"production of {self.name} is {queries.numbered(self.found)}, but the journal left it on {queries.numbered(self.left)}: "
             "something else moved the alias"
         )
-
-    @property
-    def way_out(self) -> str:
-        keep = f"modelworks promote {self.name} {self.found} --reason TEXT keeps it" if self.found else ""
-        back = f"modelworks promote {self.name} {self.left} --reason TEXT puts it back" if self.left else ""
-        return "; ".join(filter(None, (keep, back)))
 
 
 @idempotent
@@ -54,7 +54,7 @@ def unexplained(client: MlflowClient, name: str) -> Stray | None:
         if found == left or any(move.after == found for move in audit_log.unfinished(client, name)):
             return None
         if queries.production(client, name) == found and audit_log.last(client, name) == newest:
-            return Stray(name=name, left=left, found=found)
+            return Stray(name=name, left=left, found=found, way_out=_way_out(client, name, left, found))
         # Somebody moved it while we looked: look again.
 
 
@@ -64,3 +64,38 @@ def moved_behind_our_back(client: MlflowClient) -> list[Stray]:
     models: list[RegisteredModel] = all_pages(lambda token: client.search_registered_models(page_token=token))
     strays = (unexplained(client, model.name) for model in models)
     return [stray for stray in strays if stray is not None]
+
+
+def promotion_hint(client: MlflowClient, name: str) -> str:
+    """How a model without a production version gets one."""
+    accepted = [each.version for each in _versions(client, name) if each.decision == "promote"]
+    if not accepted:
+        return f"the gate has accepted none of its versions: `modelworks why {shlex.quote(name)}` says why"
+    return f"promote one: {_promote(name, accepted[-1])}"
+
+
+def _way_out(client: MlflowClient, name: str, left: int, found: int) -> str:
+    known = {each.version for each in _versions(client, name)}
+    ways = [f"{_promote(name, found)} keeps it"] if found else []
+    if left in known:
+        ways.append(f"{_promote(name, left)} puts it back")
+    elif left:
+        ways.append(f"version {left} was deleted")
+        ways += [promotion_hint(client, name)] if not found else []
+    return "; ".join(ways)
+
+
+def _versions(client: MlflowClient, name: str) -> list[Registered]:
+    """Oldest first; none of a model whose versions were all deleted."""
+    try:
+        return queries.all_of(client, name)
+    except BadInput:
+        return []
+
+
+def _promote(name: str, version: int) -> str:
+    return f"modelworks promote {shlex.quote(name)} {version} --reason TEXT"
+
+
+def _named(version: int) -> str:
+    return f"version {version}" if version else "none"

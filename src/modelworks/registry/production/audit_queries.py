@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from modelworks.registry.backend.pagination import all_pages
 from modelworks.registry.tracking import tags as lineage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from mlflow import MlflowClient
     from mlflow.entities import Run
@@ -84,10 +85,11 @@ def at(client: MlflowClient, name: str, time: datetime) -> Move | None:
     return next((move for move in history(client, name) if move.state == "done" and move.when <= time), None)
 
 
-def previous(moves: tuple[Move, ...]) -> int:
+def previous(moves: tuple[Move, ...], existing: Collection[int]) -> int:
     """The version that a rollback goes to, from moves newest first; 0 for none.
 
-    Promotions pile up and a rollback takes the topmost away: two rollbacks go two versions back.
+    Promotions pile up and a rollback takes the topmost away: two rollbacks go two versions back. A version that does
+    not exist any more is left out.
     """
     pile: list[int] = []
     for move in reversed(moves):
@@ -97,7 +99,8 @@ def previous(moves: tuple[Move, ...]) -> int:
             del pile[-1:]
         elif pile[-1:] != [move.after]:  # what was put back after a move behind our back lies there already
             pile.append(move.after)
-    return pile[-2] if len(pile) > 1 else 0
+    left = [version for version, _ in itertools.groupby(each for each in pile if each in existing)]
+    return left[-2] if len(left) > 1 else 0
 
 
 def experiment_of(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import BadInput, Refused
@@ -75,7 +76,7 @@ def promote(
     if chosen.decision != "promote" and not override:
         raise Refused(
             f"the gate's verdict on {name} version {version} is {chosen.decision or 'not given yet'}",
-            f"`modelworks why {name} {version}` says why; --override with a --reason overrules it",
+            f"`modelworks why {shlex.quote(name)} {version}` says why; --override with a --reason overrules it",
         )
     if expected is not None and before not in (expected, version):
         raise changed(client, name, expected, before)
@@ -123,7 +124,7 @@ def rollback(
     before = queries.production(client, name)
     if not before:
         queries.all_of(client, name)  # says which models there are when this is none
-        raise Refused(f"{name} has no production version", f"promote one first: modelworks promote {name}")
+        raise Refused(f"{name} has no production version", alias_drift.promotion_hint(client, name))
     _check_override(override, reason, f"rolling {name} back")
     if any(move.kind == "rollback" and move.after == before for move in settled):
         return None
@@ -131,13 +132,13 @@ def rollback(
     if stray is not None:
         raise Refused(
             f"the journal does not know how {name} version {before} became production: something else moved the alias",
-            f"name the version to go to: modelworks promote {name} VERSION",
+            stray.way_out,
         )
     moves = audit_log.history(client, name)
     stands = next((move.after for move in moves if move.state == "done"), 0)
     if stands != before:  # somebody moved it while we looked
         raise changed(client, name, before, stands)
-    target = audit_log.previous(moves)
+    target = audit_log.previous(moves, {each.version for each in queries.all_of(client, name)})
     if not target:
         raise Refused(
             f"{name} version {before} is the first production version: there is none to go back to", "promote another"

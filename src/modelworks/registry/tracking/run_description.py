@@ -9,10 +9,18 @@ if TYPE_CHECKING:
 
     from modelworks.records import Verdict
 
-__all__ = ["write"]
+__all__ = ["TAG", "below", "write"]
+
+TAG = "mlflow.note.content"
+"""The run tag that MLflow shows as the description."""
 
 LONGEST = 8000
 """Characters of an MLflow run tag, which the description is."""
+
+
+def below(before: str, text: str) -> str:
+    """A description that keeps what is there, with a text below it; where both are too long, the text is cut."""
+    return f"{before}\n\n{text[: max(0, LONGEST - len(before) - 2)]}" if before else text
 
 
 def write(verdict: Verdict, production: int) -> str:

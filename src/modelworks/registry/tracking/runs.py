@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from modelworks.records import DatasetVersion, Evaluation, TrainedModel, ValidationReport, Verdict
 
 __all__ = [
+    "add_note",
     "finish",
     "log_dataset",
     "log_evaluation",
@@ -191,7 +192,15 @@ def log_evaluation(client: MlflowClient, run_id: str, evaluation: Evaluation) ->
 @idempotent
 def log_note(client: MlflowClient, run_id: str, verdict: Verdict, production: int) -> None:
     """The run in words, shown as its description: verdict, metrics, data, production."""
-    client.set_tag(run_id, "mlflow.note.content", run_description.write(verdict, production))
+    add_note(client, run_id, run_description.write(verdict, production))
+
+
+@said_clearly
+def add_note(client: MlflowClient, run_id: str, text: str) -> None:
+    """Write a text into a run's description, below what a person has written there."""
+    before = client.get_run(run_id).data.tags.get(run_description.TAG, "").strip()
+    if text not in before:
+        client.set_tag(run_id, run_description.TAG, run_description.below(before, text))
 
 
 @idempotent

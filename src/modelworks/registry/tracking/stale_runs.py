@@ -32,7 +32,7 @@ class Left:
     runs: tuple[str, ...]
     """Ids of runs that are running, of dead processes of this machine."""
     models: tuple[str, ...]
-    """Ids of logged models that are pending, of runs that have ended or whose process is dead."""
+    """Ids of logged models that are pending, of our runs that have ended or whose process is dead."""
 
 
 @idempotent
@@ -108,5 +108,18 @@ def _unfinished_models(client: MlflowClient, experiment_ids: list[str], stale: S
         for model in models
         if model.source_run_id
         and model.status == LoggedModelStatus.PENDING
-        and (model.source_run_id in stale or client.get_run(model.source_run_id).info.status != "RUNNING")
+        and (model.source_run_id in stale or _has_ended(client, model.source_run_id))
     ]
+
+
+def _has_ended(client: MlflowClient, run_id: str) -> bool:
+    """Whether a run of ours has ended. A model that somebody else's run began is theirs to complete."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False  # `mlflow gc` deleted the run; nothing says whose it was
+    return run.info.status != "RUNNING" and tags.PIPELINE in run.data.tags

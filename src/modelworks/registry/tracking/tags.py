@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from modelworks.records import Check, DatasetVersion, Evaluation, TrainedModel, Verdict
 
 __all__ = [
+    "ATTEMPT",
     "DATA_VERSION",
     "DECISION",
     "DIGEST",
@@ -31,6 +32,7 @@ __all__ = [
     "MOVE_NUMBER",
     "MOVE_STATE",
     "MOVE_WHEN",
+    "PIPELINE",
     "PIPELINE_KEY",
     "PROBE",
     "PROMOTED_BY",
@@ -59,6 +61,7 @@ PREFECT_RUN = PREFIX + "prefect_flow_run_id"
 PREFECT_URL = PREFIX + "prefect_url"
 OWNER = PREFIX + "process."
 HOST = OWNER + "host"
+ATTEMPT = OWNER + "attempt"
 STAGE = PREFIX + "stage."
 PIPELINE_KEY = PREFIX + "pipeline_key"
 DIGEST = PREFIX + "digest"

@@ -6,7 +6,7 @@ import logging
 import re
 import shutil
 import tempfile
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +26,14 @@ from modelworks.registry.versions import queries
 from modelworks.settings import signing_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mlflow import MlflowClient
 
     from modelworks.project import Project
     from modelworks.registry.versions.queries import Registered
 
-__all__ = ["OTHER_LIBRARIES", "model_folder", "package_folder", "prove"]
+__all__ = ["OTHER_LIBRARIES", "check_listed", "fetch", "model_folder", "package_folder", "prove"]
 
 OTHER_LIBRARIES = "other_libraries"
 """In the evidence: how the libraries it was asked with differ from those it was evaluated with."""
@@ -57,7 +59,7 @@ def prove(
         Unavailable: the fresh process died.
     """
     with tempfile.TemporaryDirectory() as name, _witness(witness) as process:
-        fetched = _fetch(client, version, Path(name))
+        fetched = fetch(client, version, Path(name))
         differing = library_versions.differences(process, fetched / MODEL)
         if differing and not other_libraries:
             raise Refused(
@@ -103,7 +105,7 @@ def package_folder(client: MlflowClient, project: Project, name: str, version: i
             for leftover in kept.parent.glob(".fetch-*"):  # of a killed process
                 shutil.rmtree(leftover, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=".fetch-", dir=kept.parent) as aside:
-                fetched = _fetch(client, chosen, Path(aside))
+                fetched = fetch(client, chosen, Path(aside))
                 with effect("proof.keep"):
                     fetched.rename(kept)
     return kept / MODEL
@@ -139,23 +141,57 @@ def _verify(fetched: Path, version: Registered) -> None:
     demand_signature(fetched, evidence / signing.FILE)
 
 
-def _fetch(client: MlflowClient, version: Registered, aside: Path) -> Path:
-    """A folder with a version's verified package, `model`, and what was kept with it; nothing of it is executed."""
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
+@said_clearly
+def check_listed(client: MlflowClient, version: Registered) -> None:
+    """Compare names and sizes of a stored package with its listing; the package itself is not fetched.
 
-    _demand_ours(version)
+    Raises:
+        Refused: modelworks did not register the version.
+        Corrupt: the package is not there, or a file is missing, of another size, or one too many.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        _fetch_evidence(client, version, Path(name))
+
+
+@said_clearly
+def fetch(client: MlflowClient, version: Registered, aside: Path) -> Path:
+    """A new folder with a version's verified package, `model`, and its evidence; nothing of it is executed.
+
+    Raises:
+        Refused, Corrupt: as `package_folder`.
+    """
     fetched = aside / "version"
     fetched.mkdir()
+    with _fetching(client, version) as address:
+        _fetch_evidence(client, version, fetched)
+        from mlflow.artifacts import download_artifacts
+
+        model = download_artifacts(artifact_uri=address, dst_path=str(aside), tracking_uri=client.tracking_uri)
+    Path(model).rename(fetched / MODEL)
+    integrity.remove_load_note(fetched / MODEL)
+    _verify(fetched, version)
+    return fetched
+
+
+def _fetch_evidence(client: MlflowClient, version: Registered, folder: Path) -> None:
+    """Fetch what was kept with a package. What the store has too many, or far too large, is refused unfetched."""
+    _demand_ours(version)
+    with _fetching(client, version) as address:
+        integrity.check_evidence_sizes(client, version.run_id)
+        client.download_artifacts(version.run_id, integrity.EVIDENCE, str(folder))
+        listing = integrity.read_listing(folder / integrity.EVIDENCE / integrity.FILES)
+        integrity.check_listing(listing, version.digest)
+        integrity.check_stored(client, address, listing)
+
+
+@contextmanager
+def _fetching(client: MlflowClient, version: Registered) -> Iterator[str]:
+    """The address of a version's package; what the store lacks is corrupt, not an outage."""
+    from mlflow.exceptions import MlflowException
+
     address = client.get_model_version_download_uri(version.name, str(version.version))
     try:
-        integrity.check_evidence_sizes(client, version.run_id)
-        client.download_artifacts(version.run_id, integrity.EVIDENCE, str(fetched))
-        listing = integrity.read_listing(fetched / integrity.EVIDENCE / integrity.FILES)
-        integrity.check_listing(listing, version.digest)
-        # Names and sizes first: what is one too many, or far too large, is not even fetched.
-        integrity.check_stored(client, address, listing)
-        model = download_artifacts(artifact_uri=address, dst_path=str(aside), tracking_uri=client.tracking_uri)
+        yield address
     except (MlflowException, FileNotFoundError, shutil.SpecialFileError) as error:
         if is_outage(error, client.tracking_uri):
             raise
@@ -163,10 +199,6 @@ def _fetch(client: MlflowClient, version: Registered, aside: Path) -> Path:
             f"the package of {version.name} version {version.version} cannot be fetched from {address}: {error}",
             integrity.WAY_OUT,
         ) from error
-    Path(model).rename(fetched / MODEL)
-    (fetched / MODEL / integrity.MLFLOW_OWN).unlink(missing_ok=True)
-    _verify(fetched, version)
-    return fetched
 
 
 def _demand_ours(version: Registered) -> None:

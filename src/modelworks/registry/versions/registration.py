@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from modelworks.fault_injection import effect, fault_point
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["record_promotion", "record_verdict", "register"]
 
 READY_SECONDS = 120
+EARLIER_VERDICT = re.compile(r"^Verdict: \*\*.*\*\*\n(?:\n- .*(?:\n- .*)*)?", re.MULTILINE)
+"""What `record_verdict` wrote into a version's description."""
 
 
 @said_clearly
@@ -78,16 +81,9 @@ def record_verdict(client: MlflowClient, verdict: Verdict) -> None:
         for tag, value in lineage.verdict_tags(verdict).items():
             client.set_model_version_tag(version.name, str(version.version), tag, value)
             fault_point("registration.after_tag")
-    text = "\n".join(
-        [
-            _description(version.evaluation),
-            "",
-            f"Verdict: **{verdict.decision}**",
-            "",
-            *(f"- {each}" for each in verdict.reasons),
-        ]
-    )
-    client.update_model_version(version.name, str(version.version), text[: lineage.LONGEST])
+    said = "\n".join([f"Verdict: **{verdict.decision}**", "", *(f"- {each}" for each in verdict.reasons)])
+    before = client.get_model_version(version.name, str(version.version)).description or ""
+    client.update_model_version(version.name, str(version.version), _with_verdict(before, said))
 
 
 @idempotent
@@ -145,6 +141,14 @@ def _create(
 
     with effect("registration.version"):
         return created(client, create, lambda: queries.find(client, name, key))
+
+
+def _with_verdict(description: str, said: str) -> str:
+    """A description with a verdict in place of an earlier one, or at its end; the rest, a person's words too, stays."""
+    earlier = EARLIER_VERDICT.search(description)
+    start, end = earlier.span() if earlier else (len(description.rstrip()), len(description))
+    room = max(0, lineage.LONGEST - (len(description) - (end - start)) - 2)
+    return f"{description[:start].rstrip()}\n\n{said[:room]}{description[end:]}".lstrip()
 
 
 def _description(evaluation: Evaluation) -> str:

@@ -1,0 +1,143 @@
+"""Every verb works after whatever MLflow, DVC and Prefect themselves do to a project, and loses nothing of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import pytest
+from clones import commit, make_clone, running_from
+from commands import Outcome
+from faults.warm import Warm
+from foreign import ACTIONS, NOTE, Foreign
+
+if TYPE_CHECKING:
+    from conftest import Workspace
+
+CONFIG = "configs/small.yaml"
+MODEL = "small"
+SMALL = """
+name: small
+source: {kind: digits}
+checks: {max_bad_share: 0.01}
+model: {kind: cnn, hidden: 16}
+train: {epochs: 2, batch_size: 32, optimizer: adamw, learning_rate: 0.004}
+compute: {threads: 1}
+evaluate: {resamples: 200}
+gate: {minimums: {accuracy: 0.3}, compare: accuracy, max_regression: 0.9}
+"""
+
+
+class Verbs:
+    """The commands of one project, forked from a process that has the libraries."""
+
+    def __init__(self, workspace: Workspace, warm: Warm) -> None:
+        self.workspace, self.warm = workspace, warm
+
+    def run(self, *arguments: str) -> Outcome:
+        output = (self.workspace.root.with_name("stdout"), self.workspace.root.with_name("stderr"))
+        code = self.warm.run(arguments, self.workspace.root, self.workspace.environment, output)
+        return Outcome(code, *(path.read_text() for path in output), 0.0)
+
+    def done(self, *arguments: str) -> Any:
+        outcome = self.run(*arguments, "--json")
+        assert outcome.code == 0, f"{arguments}: {outcome.stdout[-2000:]}{outcome.stderr[-2000:]}"
+        return outcome.object
+
+    def serve(self) -> int:
+        """The version that answers."""
+        with self.workspace.running("serve", MODEL, "--port", "0", "--json") as background:
+            assert background.process.stdout is not None
+            text = ""
+            while not text.endswith("}\n"):
+                line = background.process.stdout.readline()
+                assert line, background.finish()
+                text += line
+            background.signal(signal.SIGTERM)
+            assert background.finish().code == 0
+        return int(json.loads(text)["version"])
+
+
+def every_verb(verbs: Verbs, seed: int) -> None:
+    """Each verb once, all with something to do; production is the version of that seed afterwards."""
+    before, change = verbs.workspace.production(MODEL), ("--set", f"train.seed={seed}")
+    assert verbs.serve() == before, "a copy that was fetched earlier may be there"
+    shutil.rmtree(verbs.workspace.root / ".modelworks" / "versions")
+    new = verbs.done("run", CONFIG, *change)["production"]
+    assert new != before
+    assert set(verbs.done("run", CONFIG, *change)["stages"].values()) == {"verified", "cached"}
+    assert verbs.done("why", CONFIG, *change)["nothing_to_do"] is True
+    assert verbs.done("why", MODEL)["version"] == new
+    assert verbs.done("rollback", MODEL)["production"] == before
+    assert verbs.serve() == before
+    assert verbs.done("rebuild", MODEL)["identical"] is True
+    assert verbs.done("promote", MODEL, str(new))["production"] == new
+    assert [move["after"] for move in verbs.done("history", MODEL)["moves"][:3]] == [new, before, new]
+    assert verbs.done("trace", MODEL)["production"] is True
+    (row,) = json.loads((verbs.workspace.root / "forgotten.json").read_text())["rows"]
+    assert verbs.done("trace", "--row", row["id"][:16])["versions"] == []
+    assert verbs.done("forget", row["id"][:16])["before"] == [row["id"]]
+    doctor = verbs.done("doctor")
+    assert doctor["well"] is True
+    assert any(each["what"] == f"production of {MODEL}" for each in doctor["findings"])
+
+
+@pytest.fixture(scope="session")
+def used(made_once: Callable[..., Path]) -> Path:
+    """A clone in which two versions were made, and every verb was used; each run had a Prefect server of its own."""
+
+    def make(workspace: Workspace) -> None:
+        make_clone(workspace.root)
+        workspace.write_config(MODEL, SMALL)
+        commit(workspace.root, "A small config")
+        ours = replace(workspace, environment=running_from(workspace.root, workspace.environment))
+        ours.done("run", CONFIG)
+        row = pq.read_table(workspace.root / "data" / "digits" / "examples.parquet", columns=["id"])["id"][0].as_py()
+        ours.done("forget", row)
+        commit(workspace.root, "A row is forgotten")
+        ours.done("run", CONFIG)
+        with Warm(_settings(ours)) as warm:
+            every_verb(Verbs(ours, warm), seed=1)
+
+    return made_once("used", make)
+
+
+@pytest.fixture
+def verbs(copy: Callable[[Path], Workspace], used: Path) -> Iterator[Verbs]:
+    workspace = copy(used)
+    workspace = replace(workspace, environment=running_from(workspace.root, workspace.environment))
+    with Warm(_settings(workspace)) as warm:
+        yield Verbs(workspace, warm)
+
+
+def _settings(workspace: Workspace) -> dict[str, str]:
+    home = str(workspace.root.with_name("prefect"))  # importing Prefect makes its home
+    return {**workspace.environment, **workspace.project.environment(), "PREFECT_HOME": home}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("action", ACTIONS)
+def test_every_verb_works_before_and_after_a_foreign_action(verbs: Verbs, action: str) -> None:
+    foreign = Foreign(verbs.workspace.project, MODEL, verbs.workspace.environment)
+    ACTIONS[action](foreign)  # after every verb: the project was made so
+    entry = foreign.production
+    every_verb(verbs, seed=2)
+    if "note" in action:
+        _assert_kept(foreign, entry)
+
+
+def _assert_kept(foreign: Foreign, entry: Any) -> None:
+    """What a person wrote in MLflow's page is where they wrote it."""
+    run = foreign.client.get_run(entry.run_id)
+    version, model = foreign.client.get_model_version(MODEL, entry.version), foreign.client.get_registered_model(MODEL)
+    assert run.info.run_name == "the good one"
+    assert all(NOTE in each for each in (run.data.tags["mlflow.note.content"], version.description, model.description))
+    for tags in (run.data.tags, version.tags, model.tags):
+        assert tags["reviewed by"] == "Ann"
+    assert model.aliases["favourite"] == entry.version

@@ -1,0 +1,189 @@
+"""What people do to a project with MLflow, DVC and Prefect themselves: their commands, and the calls of their pages."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from commands import DEADLINE
+
+from modelworks.servers.prefect_client import start_server
+
+if TYPE_CHECKING:
+    from modelworks.project import Project
+
+__all__ = ["ACTIONS", "NOTE", "Foreign"]
+
+NOTE = "Seen by Ann: the sevens need more rows."
+"""What a person writes into every description."""
+LOAD = "import sys, mlflow.pyfunc\nfor each in sys.argv[1:]: mlflow.pyfunc.load_model(each)"
+
+
+class Foreign:
+    """A project seen by the tools it is made of."""
+
+    def __init__(self, project: Project, model: str, environment: Mapping[str, str]) -> None:
+        self.project, self.model = project, model
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        self.environment = {**environment, **project.environment(), "PATH": path}
+
+    @property
+    def client(self) -> Any:
+        from mlflow import MlflowClient
+
+        return MlflowClient(self.project.tracking_uri)
+
+    @property
+    def production(self) -> Any:
+        """MLflow's entry of the production version."""
+        return self.client.get_model_version_by_alias(self.model, "production")
+
+    def python(self, *arguments: str) -> str:
+        """What a Python process prints, started in the project as a user would."""
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=self.project.root, env=self.environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    @contextmanager
+    def server(self, *arguments: str, health: str) -> Iterator[str]:
+        """The address of a server of MLflow's command line, once it answers."""
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port = listener.getsockname()[1]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *arguments, "--port", str(port)],
+            cwd=self.project.root,
+            env={**self.environment, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            deadline = time.monotonic() + DEADLINE
+            while not _answers(f"http://127.0.0.1:{port}/{health}"):
+                assert process.poll() is None, f"mlflow {arguments[0]} ended"
+                assert time.monotonic() < deadline, f"mlflow {arguments[0]} did not start"
+                time.sleep(0.2)  # between attempts; what is waited for is the answer
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def load_model(foreign: Foreign) -> None:
+    """By alias, number and id of the model, as the README and MLflow's page say."""
+    identity = str(foreign.production.source).split("/")[-2]
+    name = foreign.model
+    foreign.python("-c", LOAD, f"models:/{name}@production", f"models:/{name}/1", f"models:/{identity}")
+
+
+def models_serve(foreign: Foreign) -> None:
+    """MLflow's own scoring server over production."""
+    with foreign.server(
+        "models", "serve", "-m", f"models:/{foreign.model}@production", "--env-manager", "local", health="ping"
+    ):
+        pass
+
+
+def artifacts_download(foreign: Foreign) -> None:
+    """The production version, and all that its run has."""
+    foreign.python("-m", "mlflow", "artifacts", "download", "-u", f"models:/{foreign.model}@production")
+    foreign.python("-m", "mlflow", "artifacts", "download", "-r", foreign.production.run_id)
+
+
+def run_restored(foreign: Foreign) -> None:
+    """The run of production deleted in the page, and restored."""
+    foreign.client.delete_run(foreign.production.run_id)
+    foreign.python("-m", "mlflow", "runs", "restore", "--run-id", foreign.production.run_id)
+
+
+def page_edited(foreign: Foreign) -> None:
+    """Descriptions, tags, a run's name and an alias edited in MLflow's page, by the page's own calls."""
+    entry, name = foreign.production, foreign.model
+    version, tag = {"name": name, "version": entry.version}, {"key": "reviewed by", "value": "Ann"}
+    experiment = foreign.client.get_run(entry.run_id).info.experiment_id
+    store = ("--backend-store-uri", foreign.project.tracking_uri, "--workers", "1")
+    with foreign.server("server", *store, health="health") as address:
+        for method, path, body in (
+            ("POST", "runs/set-tag", {"run_id": entry.run_id, "key": "mlflow.note.content", "value": NOTE}),
+            ("POST", "runs/set-tag", {"run_id": entry.run_id, **tag}),
+            ("POST", "runs/update", {"run_id": entry.run_id, "run_name": "the good one"}),
+            ("POST", "experiments/set-experiment-tag", {"experiment_id": experiment, **tag}),
+            (
+                "POST",
+                "experiments/set-experiment-tag",
+                {"experiment_id": experiment, "key": "mlflow.note.content", "value": NOTE},
+            ),
+            ("PATCH", "model-versions/update", {**version, "description": NOTE}),
+            ("POST", "model-versions/set-tag", {**version, **tag}),
+            ("PATCH", "registered-models/update", {"name": name, "description": NOTE}),
+            ("POST", "registered-models/set-tag", {"name": name, **tag}),
+            ("POST", "registered-models/alias", {**version, "alias": "favourite"}),
+        ):
+            _ask(f"{address}/ajax-api/2.0/mlflow/{path}", method, body)
+
+
+def prefect_run_retried_and_cancelled(foreign: Foreign) -> None:
+    """The newest run of Prefect's page: cancelled, and retried, and cancelled again, by the page's own calls."""
+    cancel = {"state": {"type": "CANCELLING", "name": "Cancelling"}, "force": True}
+    cancelled = {"state": {"type": "CANCELLED", "name": "Cancelled"}, "force": True}
+    retry = {"state": {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"}, "force": False}
+    server = start_server(foreign.project)
+    try:
+        address = server.wait()
+        newest = _ask(f"{address}/flow_runs/filter", "POST", {"sort": "START_TIME_DESC", "limit": 2})
+        for run, steps in zip(newest, ((cancel, cancelled, retry), (cancel,)), strict=True):
+            for step in steps:
+                answer = _ask(f"{address}/flow_runs/{run['id']}/set_state", "POST", step)
+                assert answer["status"] == "ACCEPT", answer
+    finally:
+        server.stop()
+
+
+def _dvc(*arguments: str) -> Callable[[Foreign], None]:
+    def act(foreign: Foreign) -> None:
+        foreign.python("-m", "dvc", *arguments)
+
+    return act
+
+
+ACTIONS: dict[str, Callable[[Foreign], None]] = {
+    "load_model": load_model,
+    "mlflow models serve": models_serve,
+    "mlflow artifacts download": artifacts_download,
+    "mlflow runs restore": run_restored,
+    "a note and a tag in MLflow's page": page_edited,
+    "dvc status": _dvc("status"),
+    "dvc checkout": _dvc("checkout"),
+    "dvc gc": _dvc("gc", "--workspace", "--force"),
+    "dvc fetch": _dvc("fetch"),
+    "a run retried and cancelled in Prefect's page": prefect_run_retried_and_cancelled,
+}
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def _ask(address: str, method: str, body: Mapping[str, Any]) -> Any:
+    request = urllib.request.Request(
+        address, json.dumps(body).encode(), {"Content-Type": "application/json"}, method=method
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)
