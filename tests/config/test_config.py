@@ -109,13 +109,17 @@ def test_an_override_makes_the_sections_it_needs(file: Path) -> None:
 MISTAKES = {
     "unknown key": ("train:\n", "train:\n  epoch: 3\n", "plain.yaml:7: train.epoch: unknown key; did you mean epochs?"),
     "unknown section": ("gate:", "schedul: {}\ngate:", "plain.yaml:8: schedul: unknown key; did you mean schedule?"),
-    "section missing": ("train:\n  epochs: 3\n", "", "plain.yaml:1: train: is missing"),
+    "section missing": ("gate:\n  minimums: {accuracy: 0.9}\n", "", "plain.yaml:1: gate: is missing"),
     "section empty": ("train:\n  epochs: 3\n", "train:\n", "plain.yaml:6: train: should be an object, not null"),
-    "field missing": ("  epochs: 3\n", "  seed: 3\n", "plain.yaml:6: train.epochs: is missing"),
+    "field missing": (
+        "  minimums: {accuracy: 0.9}\n",
+        "  compare: accuracy\n",
+        "plain.yaml:8: gate.minimums: is missing",
+    ),
     "required key misspelt": (
-        "  epochs: 3\n",
-        "  epoch: 3\n",
-        "plain.yaml:7: train.epoch: unknown key; did you mean epochs?",
+        "  minimums: {accuracy: 0.9}\n",
+        "  minimum: {accuracy: 0.9}\n",
+        "plain.yaml:9: gate.minimum: unknown key; did you mean minimums?",
     ),
     "text for number": ("3", "'3'", 'plain.yaml:7: train.epochs: should be a valid integer, not "3"'),
     "truth for number": ("3", "true", "plain.yaml:7: train.epochs: should be a valid integer, not true"),
@@ -243,3 +247,10 @@ def test_the_name_of_every_field_is_a_word_of_the_schema() -> None:
     names = {field.name for field in dataclasses.fields(RunConfig)}
     assert names == set(json_schema()["properties"])
     assert all(re.fullmatch(r"[a-z_]+", name) for name in names)
+
+
+def test_the_train_section_may_be_left_out(file: Path) -> None:
+    file.write_text(PLAIN.replace("train:\n  epochs: 3\n", ""))
+    config = load(file)
+    assert (config.train.epochs, config.train.max_steps) == (10, 0)
+    assert "train.max_steps" in refused(file, "train.max_steps=-1")

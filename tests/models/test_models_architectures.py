@@ -234,7 +234,7 @@ def test_more_tokens_than_a_checkpoint_has_positions_are_refused(tmp_path: Path)
         pretrained.configure({"max_tokens": 600, "dropout": None}, checkpoint)
 
 
-@pytest.mark.parametrize("kind", [*sorted(pretrained.FIRST), "distilbert"])
+@pytest.mark.parametrize("kind", [*sorted(pretrained.FIRST_TOKEN_TYPES), "distilbert"])
 def test_the_last_layer_computes_what_the_head_reads_and_nothing_is_lost(tmp_path: Path, kind: str) -> None:
     small = {"model_type": kind, "hidden_size": 8, "dim": 8, "num_attention_heads": 2, "n_heads": 2, "vocab_size": 9}
     (tmp_path / "config.json").write_text(json.dumps({**small, "num_hidden_layers": 2, "n_layers": 2}))
@@ -256,7 +256,7 @@ def test_the_last_layer_computes_what_the_head_reads_and_nothing_is_lost(tmp_pat
         if gradients[name] is not None:
             assert torch.allclose(each.grad, gradients[name], rtol=0, atol=1e-12), name
     hidden = network.encoder.base_model(input_ids=tokens, attention_mask=mask.long()).last_hidden_state
-    assert hidden.shape == (4, 1 if kind in pretrained.FIRST else 6, 8)
+    assert hidden.shape == (4, 1 if kind in pretrained.FIRST_TOKEN_TYPES else 6, 8)
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta"])

@@ -77,3 +77,20 @@ def test_evaluation_goes_through_everything_once() -> None:
     assert np.concatenate(in_order(INDICES, None, 10)).tolist() == INDICES.tolist()
     assert sorted(np.concatenate(in_order(INDICES, LENGTHS, 10))) == INDICES.tolist()
     assert in_order(INDICES[:0], LENGTHS, 10) == []
+
+
+@pytest.mark.parametrize("batch_tokens", [0, 40])
+@pytest.mark.parametrize("max_steps", [1, 9, 10, 11, 1000])
+def test_max_steps_cut_the_same_batches_short(batch_tokens: int, max_steps: int) -> None:
+    lengths = np.arange(100) % 7 + 1
+
+    def steps(limit: int) -> list[list[int]]:
+        schedule = BatchSampler(
+            np.arange(100), lengths, epochs=3, batch_size=10, batch_tokens=batch_tokens, seed=0, max_steps=limit
+        )
+        found = [batch.tolist() for epoch in range(schedule.num_epochs) for batch in schedule.batches(epoch)]
+        assert len(found) == schedule.num_steps
+        assert all(schedule.batches(epoch) for epoch in range(schedule.num_epochs))
+        return found
+
+    assert steps(max_steps) == steps(0)[:max_steps]

@@ -18,6 +18,7 @@ from modelworks.errors import BadInput
 from modelworks.preprocessing.preprocessed import PreprocessedDataset
 from modelworks.training.augmentation import augment
 from modelworks.training.config import AugmentConfig, TrainConfig
+from modelworks.training.data_loader import Batch
 from modelworks.training.distributed.context import World
 from modelworks.training.loop import Stopped, Trained
 from modelworks.training.monitoring.events import EventLog
@@ -144,6 +145,30 @@ def test_the_best_epoch_survives_a_stop(fit: Fit, step: int) -> None:
     assert equal(whole, fit(**settings)[0])
 
 
+@pytest.mark.parametrize(("max_steps", "epochs"), [(5, 1), (10, 1), (14, 2), (1000, 3)])
+def test_max_steps_end_the_training_and_its_schedule(fit: Fit, tmp_path: Path, max_steps: int, epochs: int) -> None:
+    whole, trained = fit("whole", max_steps=max_steps)
+    assert trained.steps == min(max_steps, 30)
+    told = events(tmp_path / "whole")
+    assert (told[0]["steps"], told[0]["epochs"]) == (trained.steps, epochs)
+    assert [event["step"] for event in told if event["type"] == "epoch"][-1] == trained.steps
+    rates = [event["learning_rate"] for event in told if event["type"] == "step"]
+    assert rates[-1] < 0.01 / 2
+    with pytest.raises(Stopped):
+        fit(max_steps=max_steps, stop=StopAt(3))
+    assert equal(whole, fit(max_steps=max_steps)[0])
+
+
+def test_max_steps_and_patience_end_a_training_at_the_first_of_them(fit: Fit) -> None:
+    settings = {"network": Grokking, "epochs": 9, "keep": "best", "patience": 3}
+    _, unlimited = fit("unlimited", **settings)
+    _, same = fit("same", max_steps=unlimited.steps + 10, **settings)
+    assert same.steps == unlimited.steps
+    limited, trained = fit("limited", max_steps=25, **settings)
+    assert trained.steps == 25
+    assert limited.taken == 20
+
+
 def test_when_memory_does_not_suffice_a_batch_is_computed_in_parts(fit: Fit, tmp_path: Path) -> None:
     settings = {"optimizer": "sgd"}
     whole, _ = fit("whole", network=Linear, **settings)
@@ -201,8 +226,9 @@ def test_a_compiled_training_out_of_memory_is_told_to_take_smaller_batches(tmp_p
     model, config = Narrow(), TrainConfig(epochs=1, compile=True)
     told = EventLog(tmp_path / "events.jsonl")
     stepper = Stepper(model, make_optimizer(model, config), None, None, config, CPU, World(), told)
+    batch = Batch(np.arange(8), {"pixels": torch.zeros(8, 1, 6, 6)}, torch.zeros(8, dtype=torch.int64))
     with pytest.raises(BadInput, match="no room for 8") as caught:
-        stepper.step({"pixels": torch.zeros(8, 1, 6, 6)}, torch.zeros(8, dtype=torch.int64), rate=0.1, least=8)
+        stepper.step(batch, rate=0.1)
     told.close()
     assert caught.value.hint.startswith("lower train.batch_size")
     assert "train.compile" in caught.value.hint

@@ -22,7 +22,10 @@ from modelworks.training.job import Job
 from modelworks.training.launchers.local import launch
 from modelworks.training.launchers.ray_train import NOTE
 
-pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="the extra `ray` is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("ray") is None, reason="the extra `ray` is not installed"),
+]
 
 Event = dict[str, Any]
 

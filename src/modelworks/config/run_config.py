@@ -75,7 +75,7 @@ class RunConfig:
     """What the data must satisfy before anything is trained on it."""
     model: ModelConfig
     """The architecture."""
-    train: TrainConfig
+    train: TrainConfig = field(default_factory=TrainConfig)
     """How its weights are found."""
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     """What the training runs on."""

@@ -32,6 +32,7 @@ class BatchSampler:
         batch_size: int,
         batch_tokens: int = 0,
         seed: int,
+        max_steps: int = 0,
     ) -> None:
         """
         Args:
@@ -41,23 +42,29 @@ class BatchSampler:
             batch_size: examples per batch; the last of an epoch may be smaller.
             batch_tokens: instead, when it is not 0: most tokens per batch, padding included.
             seed: of the shuffling.
+            max_steps: most batches of all epochs; 0 for no limit. The last epoch may end early because of it.
         """
         import numpy as np
 
         self._indices, self._lengths, self._seed = indices, lengths, seed
         self._size, self._tokens = batch_size, batch_tokens if lengths is not None else 0
-        # How many batches a budget of tokens gives depends on how an epoch is shuffled.
-        counts = (
-            [len(self.batches(epoch)) for epoch in range(epochs)]
-            if self._tokens
-            else [math.ceil(len(indices) / batch_size)] * epochs
-        )
-        self._first = np.concatenate([[0], np.cumsum(counts)])
+        ends = [0]
+        while len(ends) <= epochs and not 0 < max_steps <= ends[-1]:
+            # How many batches a budget of tokens gives depends on how an epoch is shuffled.
+            count = len(self._shuffled(len(ends) - 1)) if self._tokens else math.ceil(len(indices) / batch_size)
+            ends.append(ends[-1] + count)
+        ends[-1] = min(ends[-1], max_steps or ends[-1])
+        self._first = np.array(ends)
 
     @property
     def num_steps(self) -> int:
         """Batches of all epochs."""
         return int(self._first[-1])
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs of which there is a batch."""
+        return len(self._first) - 1
 
     def first_step(self, epoch: int) -> int:
         """Batches before an epoch."""
@@ -69,8 +76,13 @@ class BatchSampler:
 
         return int(np.searchsorted(self._first, step, side="right")) - 1
 
-    def batches(self, epoch: int) -> list[np.ndarray]:
-        """Each index once, shuffled, in batches."""
+    def batches(self, epoch: int, start: int = 0) -> list[np.ndarray]:
+        """Return the batches of an epoch that come at or after a step, counted from the start of the training."""
+        first, end = self._first[epoch], self._first[epoch + 1]
+        return self._shuffled(epoch)[max(0, start - first) : end - first]
+
+    def _shuffled(self, epoch: int) -> list[np.ndarray]:
+        """Return each index once, shuffled, in batches."""
         import numpy as np
 
         generator = np.random.Generator(np.random.PCG64([self._seed, epoch]))

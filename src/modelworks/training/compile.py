@@ -1,4 +1,4 @@
-"""A model through torch.compile, for `train.compile: true`; on a GPU its kernels are replayed as CUDA graphs."""
+"""Compile a model for `train.compile: true`; on a GPU its kernels are replayed as CUDA graphs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from modelworks.errors import BadInput
+from modelworks.training.compile_internals import compiler_error, limit_compiler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,14 +21,14 @@ __all__ = ["Compiled"]
 MULTIPLE = 16
 """Texts are padded to a multiple of this many tokens, so that a training has few shapes."""
 SHAPES = 256
-"""More than a training can have; beyond torch's own limit of 8 it would silently stop compiling."""
+"""More shapes than a training can have."""
 
 
 class Compiled(nn.Module):
-    """Called in place of the model, whose parameters it shares.
+    """Replaces a model, whose parameters it shares.
 
-    Every shape is compiled for itself: what a step computes then follows from its batch alone, and not from the
-    batches before it, so a resumed training has the same bits.
+    Every shape is compiled separately. A step then depends on its batch alone and not on the shapes before it, so a
+    resumed training has the same bits.
     """
 
     def __init__(self, model: nn.Module, shape: Mapping[str, int], hardware: Hardware) -> None:
@@ -36,11 +37,7 @@ class Compiled(nn.Module):
             shape: of the model's input; `max_tokens` where it takes texts.
         """
         super().__init__()
-        import torch._dynamo
-        import torch._inductor.config
-
-        torch._dynamo.config.recompile_limit = SHAPES  # noqa: SLF001  # its public place
-        torch._inductor.config.compile_threads = 1  # noqa: SLF001  # no processes of its own that could outlive this one
+        limit_compiler(SHAPES)
         self.model = model
         self._longest = shape.get("max_tokens", 0)
         self._call = torch.compile(
@@ -48,27 +45,25 @@ class Compiled(nn.Module):
         )
 
     def forward(self, **inputs: torch.Tensor) -> torch.Tensor:
-        """The model's logits, (n, classes).
+        """Return the model's logits (n, classes).
 
         Raises:
             BadInput: torch cannot compile the model here.
         """
-        from torch._dynamo.exc import TorchDynamoException
-
-        # What the step before left in a graph's memory is done with.
+        # The graph's memory of the step before may be reused.
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         if self._longest:
             inputs = {name: self._padded(each) for name, each in inputs.items()}
         try:
             return self._call(**inputs)  # type: ignore[no-any-return]  # as does torch.compile
-        except TorchDynamoException as error:
+        except compiler_error() as error:
             raise BadInput(
                 f"train.compile: torch cannot compile this model here: {str(error).strip().splitlines()[0]}",
                 "leave it out; on a CPU it also needs a C++ compiler",
             ) from error
 
     def _padded(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(n, tokens) to a multiple of tokens, with zeros: the mask's, so what the ids are there has no effect."""
+        """Pad (n, tokens) to a multiple of MULTIPLE tokens with zeros, which the mask excludes."""
         length = tokens.shape[1]
         wanted = min(self._longest, -(-length // MULTIPLE) * MULTIPLE)
         return functional.pad(tokens, (0, wanted - length))

@@ -28,8 +28,11 @@ class AugmentConfig:
 class TrainConfig:
     """How the weights are found. The loss is cross-entropy."""
 
-    epochs: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=1)] = 10
     """Passes over the training rows."""
+    max_steps: Annotated[int, Field(ge=0)] = 0
+    """The training ends after this many optimizer steps, if `epochs` does not end it before; 0 for no limit. The
+    learning rate's schedule ends there as well, and so does the last epoch, with its validation."""
     batch_size: Annotated[int, Field(ge=1)] = 64
     """Examples per optimizer step, over all processes."""
     batch_tokens: Annotated[int, Field(ge=0)] = 0
@@ -89,7 +92,8 @@ class ComputeConfig:
     """What the training runs on."""
 
     kind: Literal["local", "ray"] = "local"
-    """This machine, or a Ray cluster whose machines all see this project's folder (extra `ray`)."""
+    """This machine, or a Ray cluster whose machines all see this project's folder (extra `ray`; experimental: it was
+    never run with GPUs)."""
     processes: Annotated[int, Field(ge=1)] = 1
     """`local` only: how many share every batch; on GPUs each has one of its own."""
     workers: Annotated[int, Field(ge=1)] = 1

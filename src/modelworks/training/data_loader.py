@@ -1,7 +1,8 @@
-"""What the loop is fed with: batches of the decoded set on the training's device, by index."""
+"""Load batches of the decoded set onto the training's device."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,28 +14,41 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from modelworks.preprocessing.preprocessed import PreprocessedDataset
+    from modelworks.training.distributed.context import World
     from modelworks.training.hardware import Hardware
 
-__all__ = ["Feed"]
+__all__ = ["Batch", "Feed"]
 
 RELEASE_ROWS = 256
-"""Pages are given back after so many rows: reading one maps its neighbours as well, 64 KB or so."""
+"""Number of rows after which mapped pages are released: to read a row maps about 64 KB around it."""
 SHARE = 0.4
-"""Of the GPU's free memory: a decoded set that needs no more than this lives there."""
+"""Largest share of the GPU's free memory that a decoded set is copied into."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch, or this process's share of it, on the training's device."""
+
+    rows: np.ndarray
+    """int64, the rows of the whole batch."""
+    inputs: dict[str, torch.Tensor]
+    """Of the model; one row per example of this process's share."""
+    target: torch.Tensor
+    """int64 (n,), the classes of these examples."""
 
 
 class Feed:
-    """Cuts batches out of a decoded set.
+    """Loads batches of a decoded set.
 
-    On a CPU a batch is a slice of the memory-mapped arrays; of a large set its rows are read from the file. On a GPU
-    the arrays lie there when they fit; otherwise the next batch is sliced and copied, from pinned memory, while the
-    present one is computed.
+    On a CPU a batch is indexed from the memory-mapped arrays; the rows of a large set are read from its file. On a GPU
+    the arrays are copied there when they fit; otherwise the next batch is copied from pinned memory while the current
+    one is computed.
     """
 
-    def __init__(self, data: PreprocessedDataset, hardware: Hardware, class_weights: str) -> None:
-        self._data, self._device = data, hardware.device
+    def __init__(self, data: PreprocessedDataset, hardware: Hardware, class_weights: str, world: World) -> None:
+        self._data, self._device, self._world = data, hardware.device, world
         self._arrays = dict(data.arrays)
-        self._rows = 0
+        self._num_read = 0
         resident = self._device == "cuda" and _fits(data)
         if resident:
             self._arrays |= {name: self._arrays[name].to(self._device) for name in data.input.resident}
@@ -45,38 +59,38 @@ class Feed:
         copies = self._device == "cuda" and not resident
         self._stream = torch.cuda.Stream() if copies else None  # type: ignore[no-untyped-call]  # torch leaves it so
 
-    def batches(
-        self, order: Iterable[np.ndarray]
-    ) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor], torch.Tensor]]:
-        """For each batch of rows: the rows, the model's input and the labels (n,), both on the device."""
+    def batches(self, order: Iterable[np.ndarray]) -> Iterator[Batch]:
+        """Yield a batch for each array of rows."""
         if self._stream is None:
-            for rows in order:
-                yield rows, *self._cut(rows)
+            yield from map(self._load, order)
             return
-        ahead = None
+        ready = None
         for rows in order:
-            # The memory of the batch before last is free to be taken again, and the GPU may not be done with it.
+            # The memory of the batch before last may be reused here, and the GPU may still compute with it.
             self._stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._stream):
-                following = rows, *self._cut(rows)
-            if ahead is not None:
-                yield ahead
+                following = self._load(rows)
+            if ready is not None:
+                yield ready
             torch.cuda.current_stream().wait_stream(self._stream)
-            ahead = following
-        if ahead is not None:
-            yield ahead
+            ready = following
+        if ready is not None:
+            yield ready
 
-    def _cut(self, rows: np.ndarray) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        self._rows += len(rows)
-        if self._rows >= RELEASE_ROWS:
-            self._rows = 0
+    def _load(self, rows: np.ndarray) -> Batch:
+        share = self._world.part(rows)
+        self._num_read += len(share)
+        if self._num_read >= RELEASE_ROWS:
+            self._num_read = 0
             self._data.release()
-        indices = torch.from_numpy(rows)
-        labels = self._labels[indices.to(self._device, non_blocking=True)]
+        indices = torch.from_numpy(share)
+        target = self._labels[indices.to(self._device, non_blocking=True)]
         if self._files:
-            arrays = {name: torch.from_numpy(file.read(rows)) for name, file in self._files.items()}
-            return self._data.input.batch(arrays, torch.arange(len(rows)), self._device), labels
-        return self._data.input.batch(self._arrays, indices, self._device), labels
+            arrays = {name: torch.from_numpy(file.read(share)) for name, file in self._files.items()}
+            inputs = self._data.input.batch(arrays, torch.arange(len(share)), self._device)
+        else:
+            inputs = self._data.input.batch(self._arrays, indices, self._device)
+        return Batch(rows, inputs, target)
 
 
 def _fits(data: PreprocessedDataset) -> bool:

@@ -19,6 +19,7 @@ from modelworks.fault_injection import fault_point
 from modelworks.models import serialization
 from modelworks.preprocessing.preprocessed import PreprocessedDataset, preprocessed
 from modelworks.training.checkpoint import Checkpoints
+from modelworks.training.determinism import demand_determinism, refuse_nondeterminism
 from modelworks.training.distributed.context import World, join
 from modelworks.training.loop import Stop, Stopped, train
 from modelworks.training.monitoring.progress import Diverged
@@ -62,7 +63,8 @@ def fit(job: Job, events: EventLog, world: World | None = None, stop: Stop | Non
     )
     stop.listen()
     try:
-        trained = train(network, data, job.train, job.hardware, checkpoints, events, stop, world)
+        with refuse_nondeterminism():
+            trained = train(network, data, job.train, job.hardware, checkpoints, events, stop, world)
     except Stopped:
         raise Interrupted(stop.requested or signal.SIGTERM) from None  # it may be another process that was asked
     except Diverged as error:
@@ -108,9 +110,7 @@ def fit(job: Job, events: EventLog, world: World | None = None, stop: Stop | Non
 def _fix_randomness(job: Job) -> None:
     torch.set_num_threads(job.hardware.threads)
     if job.train.deterministic:
-        torch.set_deterministic_debug_mode("error")
-        # It would also fill all fresh memory, for code that reads what it never wrote: none here does.
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch sets it up so
+        demand_determinism()
     elif job.hardware.device == "cuda":
         torch.backends.cudnn.benchmark = True
     # Compiled kernels are code: they belong where only this user writes, not below /tmp.

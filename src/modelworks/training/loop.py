@@ -1,28 +1,29 @@
-"""The training loop: plain PyTorch, no step waits for a number it does not need."""
+"""The training loop, in plain PyTorch. No step waits for a number that it does not need."""
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import nn
 
 from modelworks.data.splits import TRAIN
 from modelworks.preprocessing.batch_sampler import BatchSampler
 from modelworks.training.checkpoint import Stateful, random_states
+from modelworks.training.checkpoint_interval import CheckpointInterval
 from modelworks.training.data_loader import Feed
 from modelworks.training.distributed.context import World
-from modelworks.training.monitoring.early_stopping import Best
-from modelworks.training.monitoring.progress import Diverged, Meter
-from modelworks.training.monitoring.validation_loop import validate
+from modelworks.training.monitoring.early_stopping import EarlyStopping
+from modelworks.training.monitoring.progress import Meter
 from modelworks.training.optimization.ema import make_average
 from modelworks.training.optimization.lr_schedule import learning_rate
 from modelworks.training.optimization.train_step import Stepper
 from modelworks.training.optimizers import make_optimizer
+from modelworks.training.validation_loop import validate
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -35,18 +36,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Stop", "Stopped", "Trained", "train"]
 
-MOST = 50
-"""A checkpoint by the clock waits until the training has taken this many times as long as writing the last one: on a
-slow disk, too, they take no more than a fiftieth of the time."""
-
 
 class Stopped(Exception):
-    """A signal asked the training to stop, and a checkpoint was written."""
+    """The training was asked to stop, and has written a checkpoint."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a finished loop says of itself."""
+    """How many steps a finished training took, in what time over all attempts."""
 
     steps: int
     seconds: float
@@ -54,12 +51,12 @@ class Trained:
 
 
 class Stop:
-    """The number of the signal that asked to stop, looked at between steps; 0 for none."""
+    """The number of the signal that requested a stop, read after every step; 0 for none."""
 
     requested = 0
 
     def listen(self) -> None:
-        """Take SIGTERM as the request, from now on."""
+        """Treat SIGTERM as the request from now on."""
         signal.signal(signal.SIGTERM, self.request)
 
     def request(self, number: int, _frame: FrameType | None) -> None:
@@ -77,103 +74,151 @@ def train(
     stop: Stop,
     world: World | None = None,
 ) -> Trained:
-    """Train a model in place, from its newest checkpoint if it has one, to the end of the last epoch.
+    """Train a model in place, from its newest checkpoint if there is one.
 
     Raises:
-        Diverged: the loss or a weight became infinite or no number.
-        Stopped: `stop` was requested; a checkpoint stands at the step reached.
+        Diverged: the loss or a weight is infinite or NaN.
+        Stopped: a stop was requested; a checkpoint of the last step is written.
     """
-    world = world or World()
-    schedule = BatchSampler(
-        np.flatnonzero(data.splits == TRAIN),
-        data.input.lengths(data.arrays),
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        batch_tokens=config.batch_tokens,
-        seed=config.seed,
-    )
-    feed = Feed(data, hardware, config.class_weights)
-    average = make_average(model, config.ema)
-    world.shard(model, average.model)
-    optimizer = make_optimizer(model, config)
-    rate_of = learning_rate(config, schedule.num_steps)
-    meter = Meter(schedule.num_steps, hardware, events, world)
-    best = Best(config)
-    blank = data.input.blank(hardware.device)
-    called = world.parallel(model)
-    if config.compile:
-        from modelworks.training.compile import Compiled  # its imports take seconds
+    return TrainingLoop(model, data, config, hardware, checkpoints, events, stop, world or World()).run()
 
-        called = Compiled(model, data.input.shape, hardware)
-    stepper = Stepper(called, optimizer, feed.weights, blank, config, hardware, world, events)
-    parts: dict[str, Stateful] = {
-        "model": model,
-        "optimizer": optimizer,
-        "average": average,
-        "stepper": stepper,
-        "meter": meter,
-        "best": best,
-        **random_states(world),
-    }
-    checkpoints.restore(parts)
-    events.write(
-        "start",
-        steps=schedule.num_steps,
-        epochs=config.epochs,
-        parameters=sum(each.numel() for each in model.parameters()),
-        resumed_from=meter.step,
-    )
-    saved, cost = time.perf_counter(), 0.0
 
-    def save(batch: np.ndarray, rate: float) -> None:
-        nonlocal saved, cost
-        with meter.paused():
-            started = time.perf_counter()
-            if not _finite(model, world):  # no checkpoint keeps what cannot be gone on from
-                raise Diverged("a weight is infinite or no number", meter.step, rate, batch)
-            checkpoints.save(meter.step, parts, keep=best.step if config.keep == "best" else 0)
-            saved = time.perf_counter()
-            cost = saved - started
-            events.write("checkpoint", step=meter.step, seconds=cost)
+class TrainingLoop:
+    """The parts of one training and the order in which they are called."""
 
-    model.train()
-    # A resume at the very end of an epoch goes back into it, for its validation may not have been written.
-    for epoch in range(schedule.epoch_of(max(meter.step - 1, 0)), config.epochs):
-        batches = schedule.batches(epoch)[meter.step - schedule.first_step(epoch) :]
-        rate, batch = 0.0, np.empty(0, np.int64)
-        for batch, (_, inputs, target) in zip(batches, feed.batches(map(world.part, batches)), strict=True):
-            rate = rate_of(meter.step)
-            loss = stepper.step(inputs, target, rate, world.min_rows(batch))
-            average.update()
-            meter.add(loss, rate, batch)
-            steps_due = config.checkpoint_steps and meter.step % config.checkpoint_steps == 0
-            seconds_due = time.perf_counter() - saved >= max(config.checkpoint_seconds, MOST * cost)
-            stopping, saving, telling = world.agree(
-                bool(stop.requested), bool(steps_due or seconds_due), meter.due or meter.step == schedule.num_steps
+    def __init__(
+        self,
+        model: nn.Module,
+        data: PreprocessedDataset,
+        config: TrainConfig,
+        hardware: Hardware,
+        checkpoints: Checkpoints,
+        events: EventLog,
+        stop: Stop,
+        world: World,
+    ) -> None:
+        self._model, self._data, self._config, self._hardware = model, data, config, hardware
+        self._checkpoints, self._events, self._stop, self._world = checkpoints, events, stop, world
+        self._schedule = BatchSampler(
+            np.flatnonzero(data.splits == TRAIN),
+            data.input.lengths(data.arrays),
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            batch_tokens=config.batch_tokens,
+            seed=config.seed,
+            max_steps=config.max_steps,
+        )
+        self._feed = Feed(data, hardware, config.class_weights, world)
+        self._average = make_average(model, config.ema)
+        world.shard(model, self._average.model)
+        optimizer = make_optimizer(model, config)
+        self._learning_rate = learning_rate(config, self._schedule.num_steps)
+        self._meter = Meter(self._schedule.num_steps, hardware, events, world)
+        self._early_stopping = EarlyStopping(config)
+        self._interval = CheckpointInterval(config)
+        called = world.parallel(model)
+        if config.compile:
+            from modelworks.training.compile import Compiled  # its imports take seconds
+
+            called = Compiled(model, data.input.shape, hardware)
+        blank = data.input.blank(hardware.device)
+        self._stepper = Stepper(called, optimizer, self._feed.weights, blank, config, hardware, world, events)
+        self._parts: dict[str, Stateful] = {
+            "model": model,
+            "optimizer": optimizer,
+            "average": self._average,
+            "stepper": self._stepper,
+            "meter": self._meter,
+            "best": self._early_stopping,
+            **random_states(world),
+        }
+
+    def run(self) -> Trained:
+        """Train from the newest checkpoint to the last step, and leave the chosen weights in the model."""
+        self._start()
+        # A resume at the last step of an epoch repeats its end, because its validation may be missing.
+        first = self._schedule.epoch_of(max(self._meter.step - 1, 0))
+        for epoch in range(first, self._schedule.num_epochs):
+            self._train_epoch(epoch)
+            self._end_epoch(epoch)
+            if self._early_stopping.should_stop:
+                best = self._early_stopping.best_step
+                self._events.write("early_stop", step=self._meter.step, epoch=epoch + 1, best_step=best)
+                break
+        self._choose_weights()
+        seconds = self._meter.seconds
+        return Trained(self._meter.step, seconds, examples_per_second=self._meter.examples / seconds)
+
+    def _start(self) -> None:
+        self._checkpoints.restore(self._parts)
+        self._events.write(
+            "start",
+            steps=self._schedule.num_steps,
+            epochs=self._schedule.num_epochs,
+            parameters=sum(each.numel() for each in self._model.parameters()),
+            resumed_from=self._meter.step,
+        )
+        self._model.train()
+
+    def _train_epoch(self, epoch: int) -> None:
+        for batch in self._feed.batches(self._schedule.batches(epoch, start=self._meter.step)):
+            rate = self._learning_rate(self._meter.step)
+            loss = self._stepper.step(batch, rate)
+            self._average.update()
+            self._meter.add(loss, rate, batch.rows)
+            self._report_and_save(epoch)
+
+    def _report_and_save(self, epoch: int) -> None:
+        """Write a step event and a checkpoint when they are due; stop when that was requested."""
+        step = self._meter.step
+        stopping, saving, reporting = self._world.agree(
+            bool(self._stop.requested),
+            self._interval.due(step),
+            self._meter.due or step == self._schedule.num_steps,
+        )
+        if stopping or saving or reporting:
+            self._meter.report(epoch + 1)
+        if stopping or saving:
+            self._save()
+        if stopping:
+            raise Stopped
+
+    def _end_epoch(self, epoch: int) -> None:
+        """Compute the validation metrics, and keep the weights if they are the best so far."""
+        with self._meter.paused():
+            metrics = validate(
+                self._average.model, self._data, self._feed, self._config.batch_size, self._hardware, self._world
             )
-            if stopping or saving or telling:
-                meter.report(epoch + 1)
-            if stopping or saving:
-                save(batch, rate)
-            if stopping:
-                raise Stopped
-        with meter.paused():
-            figures = validate(average.model, data, feed, config.batch_size, hardware, world)
-            events.write("epoch", step=meter.step, epoch=epoch + 1, **figures)
-        if best.see(meter.step, figures) and config.keep == "best":
-            save(batch, rate)
-        if best.patience_is_over:
-            events.write("early_stop", step=meter.step, epoch=epoch + 1, best_step=best.step)
-            break
-    if config.keep == "best" and best.step not in (0, meter.step):
-        checkpoints.load(best.step, {name: parts[name] for name in ("model", "average")})
-    average.store()
-    return Trained(steps=meter.step, seconds=meter.seconds, examples_per_second=meter.examples / meter.seconds)
+            self._events.write("epoch", step=self._meter.step, epoch=epoch + 1, **metrics)
+        if self._early_stopping.update(self._meter.step, metrics) and self._config.keep == "best":
+            self._save()
+
+    def _save(self) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            Diverged: a weight is infinite or NaN.
+        """
+        keep = self._early_stopping.best_step if self._config.keep == "best" else 0
+        with self._meter.paused():
+            started = time.perf_counter()
+            if not _is_finite(self._model, self._world):
+                raise self._meter.diverged("a weight is infinite or no number")
+            self._checkpoints.save(self._meter.step, self._parts, keep=keep)
+            seconds = time.perf_counter() - started
+            self._interval.saved(seconds)
+            self._events.write("checkpoint", step=self._meter.step, seconds=seconds)
+
+    def _choose_weights(self) -> None:
+        """Load the best epoch's weights if the config keeps them, and the average into the model if there is one."""
+        best = self._early_stopping.best_step
+        if self._config.keep == "best" and best not in (0, self._meter.step):
+            self._checkpoints.load(best, {name: self._parts[name] for name in ("model", "average")})
+        self._average.store()
 
 
-def _finite(model: nn.Module, world: World) -> bool:
-    """Whether all weights are numbers, in every process."""
-    weights = [world.local(each.detach()) for each in model.parameters()]
-    norms = torch._foreach_norm(weights)  # noqa: SLF001  # one pass, one sync
-    (infinite,) = world.agree(not torch.stack(norms).isfinite().all())
+def _is_finite(model: nn.Module, world: World) -> bool:
+    """Return whether all weights are finite numbers, in every process."""
+    norm = nn.utils.get_total_norm([world.local(each.detach()) for each in model.parameters()])
+    (infinite,) = world.agree(not math.isfinite(norm.item()))
     return not infinite

@@ -1,7 +1,7 @@
-"""The same program under Ray Train: this process asks for workers, anywhere in a cluster, and each does its share.
+"""Run the trainer program on the workers of a Ray cluster. Experimental: it was never run with GPUs.
 
-The workers see the job's folders under the same paths. A lost one is replaced, and all go on from the newest
-checkpoint, as after any kill.
+All workers see the job's folders under the same paths. Ray replaces a lost worker, and all of them resume from the
+newest checkpoint.
 """
 
 from __future__ import annotations

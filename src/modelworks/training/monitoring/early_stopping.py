@@ -1,4 +1,4 @@
-"""Keep the best epoch, and say when to stop."""
+"""Remember the best epoch, and decide when to stop waiting for a better one."""
 
 from __future__ import annotations
 
@@ -10,40 +10,43 @@ if TYPE_CHECKING:
 
     from modelworks.training.config import TrainConfig
 
-__all__ = ["Best"]
+__all__ = ["EarlyStopping"]
 
 
-class Best:
-    """The best epoch so far. A part of every checkpoint."""
+class EarlyStopping:
+    """The best epoch so far by `train.monitor`. Its state is part of every checkpoint."""
 
     def __init__(self, config: TrainConfig) -> None:
         self._config = config
-        self._value, self._steps_seen, self._since = math.inf, 0, 0
-        self.step = 0
-        """After which the best epoch ended; 0 before the first."""
+        self._value, self._last_step, self._num_worse = math.inf, 0, 0
+        self.best_step = 0
+        """The step at which the best epoch ended; 0 before the first epoch ends."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What was seen so far."""
-        return {"value": self._value, "seen": self._steps_seen, "since": self._since, "step": self.step}
+        """Return the state for a checkpoint."""
+        return {"value": self._value, "seen": self._last_step, "since": self._num_worse, "step": self.best_step}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Go on from there."""
-        self._value, self._steps_seen = state["value"], state["seen"]
-        self._since, self.step = state["since"], state["step"]
+        """Restore the state of a checkpoint."""
+        self._value, self._last_step = state["value"], state["seen"]
+        self._num_worse, self.best_step = state["since"], state["step"]
 
-    def see(self, step: int, figures: Mapping[str, float]) -> bool:
-        """Take note of an epoch that ended at a step; True when it is the best. Seeing it again changes nothing."""
-        if step <= self._steps_seen or not figures:
+    def update(self, step: int, metrics: Mapping[str, float]) -> bool:
+        """Record an epoch that ended at a step; return True when it is the best so far.
+
+        An epoch that was recorded before, or has no metrics, changes nothing.
+        """
+        if step <= self._last_step or not metrics:
             return False
-        self._steps_seen = step
-        value = figures[self._config.monitor] * (-1 if self._config.monitor == "validation_accuracy" else 1)
+        self._last_step = step
+        value = metrics[self._config.monitor] * (-1 if self._config.monitor == "validation_accuracy" else 1)
         if value < self._value:
-            self._value, self._since, self.step = value, 0, step
+            self._value, self._num_worse, self.best_step = value, 0, step
             return True
-        self._since += 1
+        self._num_worse += 1
         return False
 
     @property
-    def patience_is_over(self) -> bool:
-        """Whether there was no better epoch for as many as the config waits."""
-        return 0 < self._config.patience <= self._since
+    def should_stop(self) -> bool:
+        """Whether as many epochs as `train.patience` in a row were no better than the best."""
+        return 0 < self._config.patience <= self._num_worse

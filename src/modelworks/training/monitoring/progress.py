@@ -8,12 +8,11 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import numpy as np
 
     from modelworks.training.distributed.context import World
     from modelworks.training.hardware import Hardware
@@ -42,6 +41,7 @@ class Meter:
         self._num_steps, self._hardware, self._events, self._world = num_steps, hardware, events, world
         self._started = self._last_time = time.perf_counter()
         self._last_examples = 0
+        self._rate, self._batch = 0.0, np.empty(0, np.int64)
         self._taken: list[tuple[torch.Tensor, float, np.ndarray]] = []
         """Loss, rate and batch of each step since the last event."""
 
@@ -78,9 +78,14 @@ class Meter:
         """
         self.step += 1
         self.examples += len(batch)
+        self._rate, self._batch = rate, batch
         self._taken.append((loss, rate, batch))
         if loss.device.type == "cpu" and self._world.size == 1 and not math.isfinite(loss.item()):
             self._read()
+
+    def diverged(self, what: str) -> Diverged:
+        """Return the error for what was found after the last step."""
+        return Diverged(what, self.step, self._rate, self._batch)
 
     def report(self, epoch: int) -> None:
         """Write a step event over the steps since the last one.

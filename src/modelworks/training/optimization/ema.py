@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,6 +45,7 @@ class _Exponential(Average):
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._source, self._decay = model, decay
         self._averaged = AveragedModel(model)
+        self._average_lists = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         super().__init__(self._averaged.module)
 
     @torch.no_grad()
@@ -55,7 +56,7 @@ class _Exponential(Average):
             for each, weight in zip(averages, weights, strict=True):
                 each.copy_(weight)
         else:
-            torch._foreach_lerp_(averages, weights, 1 - self._decay)
+            self._average_lists(averages, weights, self._averaged.n_averaged)
         for average, buffer in zip(self.model.buffers(), self._source.buffers(), strict=True):
             if first or not buffer.is_floating_point():
                 average.copy_(buffer)

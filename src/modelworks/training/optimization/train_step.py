@@ -1,4 +1,4 @@
-"""One optimizer step: forward and backward over as much of a batch as memory takes at a time, clip, step, average."""
+"""Take one optimizer step: forward and backward in as many parts as memory needs, clip, step."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from modelworks.training.config import TrainConfig
+    from modelworks.training.data_loader import Batch
     from modelworks.training.distributed.context import World
     from modelworks.training.hardware import Hardware
     from modelworks.training.monitoring.events import EventLog
 
 __all__ = ["Stepper", "autocast"]
 
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+"""Layers whose statistics are those of all examples that are computed at once."""
+
 
 class Stepper:
-    """Takes steps. A part of every checkpoint: it remembers in how small parts batches must be computed."""
+    """Takes optimizer steps. Its state, the number of parts of a batch, is part of every checkpoint."""
 
     def __init__(
         self,
@@ -48,36 +52,34 @@ class Stepper:
         self._parts = config.accumulate
 
     def state_dict(self) -> dict[str, Any]:
-        """In how many parts a batch is computed."""
+        """Return the number of parts in which a batch is computed."""
         return {"parts": self._parts}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Go on with as many parts."""
+        """Restore the number of parts."""
         self._parts = state["parts"]
 
-    def step(self, inputs: Mapping[str, torch.Tensor], target: torch.Tensor, rate: float, least: int) -> torch.Tensor:
-        """The mean loss of the batch, detached and still on its device.
+    def step(self, batch: Batch, rate: float) -> torch.Tensor:
+        """Take one optimizer step and return the mean loss of the batch, detached and on its device.
 
-        The gradient is that of the whole batch in whatever number of parts it is computed. When memory does not
-        suffice the number is doubled, for good, and the batch tried again.
+        The gradient is that of the whole batch, whatever the number of parts it is computed in. When memory runs out,
+        the number is doubled for the rest of the training and the batch is computed again.
 
         Args:
-            inputs: of the model, with one row per example.
-            target: the examples' classes (n,).
-            rate: to learn at.
-            least: examples that the process with fewest has: all compute their share in as many parts as this one.
+            rate: the learning rate of this step.
 
         Raises:
-            BadInput: memory does not suffice for one example, or the model computes statistics over what it is
-                given at once, so that smaller parts would be another training.
+            BadInput: memory does not suffice for one example, or the model computes statistics over a whole batch, so
+                that smaller parts would change the result.
         """
+        inputs, target = batch.inputs, batch.target
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         if self._blank is not None:
             inputs = {**inputs, "pixels": augment(inputs["pixels"], self._config.augment, self._blank)}
         while True:
             try:
-                loss = self._gradient(inputs, target, least)
+                loss = self._gradient(inputs, target, self._world.min_rows(batch.rows))
                 break
             except torch.OutOfMemoryError as error:
                 # Outside of the handler nothing holds the failed attempt's tensors any more.
@@ -90,18 +92,23 @@ class Stepper:
         self._forget_gradients()
         return loss
 
-    def _gradient(self, inputs: Mapping[str, torch.Tensor], target: torch.Tensor, least: int) -> torch.Tensor:
+    def _gradient(self, inputs: Mapping[str, torch.Tensor], target: torch.Tensor, fewest: int) -> torch.Tensor:
+        """Add up the gradients of all parts and return the mean loss.
+
+        Args:
+            fewest: examples in the smallest share of a process: all processes compute as many parts as that one.
+        """
         whole = self._world.total(
             torch.full((), float(len(target)), device=target.device)
             if self._weights is None
             else self._weights[target].sum()
         )
-        size = math.ceil(least / self._parts)
-        starts = range(0, least, size)
+        size = math.ceil(fewest / self._parts)
+        starts = range(0, fewest, size)
         total = torch.zeros((), device=target.device)
         for start in starts:
             more = start < starts[-1]
-            part = slice(start, start + size if more else None)
+            part = slice(start, start + size) if more else slice(start, None)  # the last part has all that is left
             with self._world.accumulating(self._model, more):
                 with autocast(self._hardware):
                     logits = self._model(**{name: each[part] for name, each in inputs.items()})
@@ -119,15 +126,15 @@ class Stepper:
         return total
 
     def _forget_gradients(self) -> None:
-        """As zero_grad does, which looks for the parameters anew at every step."""
+        """Do what zero_grad does, without its search for the parameters."""
         for each in self._parameters:
             each.grad = None
 
     def _smaller(self, examples: int, error: Exception) -> BadInput | None:
-        """Halve what is computed at once; or what to tell the user when that cannot be."""
+        """Halve the number of examples in a part; return an error where that is impossible."""
         self._forget_gradients()
         message = f"memory does not suffice: {str(error).splitlines()[0]}"
-        if any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in self._model.modules()):  # noqa: SLF001  # torch has no other name for all of them
+        if any(isinstance(each, BATCH_NORMS) for each in self._model.modules()):
             return BadInput(message, "lower train.batch_size: the model's batch norms forbid to compute it in parts")
         if self._config.compile:  # its gradients lie in a CUDA graph's memory, which the next part's forward takes back
             return BadInput(
@@ -145,5 +152,5 @@ class Stepper:
 
 
 def autocast(hardware: Hardware) -> torch.autocast:
-    """bf16 for what gains by it, where the hardware computes in it."""
+    """Return a context in which torch computes suitable operations in the hardware's precision."""
     return torch.autocast(hardware.device, torch.bfloat16, enabled=hardware.precision == "bf16")

@@ -1,4 +1,4 @@
-"""What is watched at the end of every epoch: the validation rows, the best epoch, and when to stop."""
+"""Compute the metrics of the validation rows at the end of an epoch."""
 
 from __future__ import annotations
 
@@ -25,20 +25,19 @@ if TYPE_CHECKING:
 
 __all__ = ["validate"]
 
-
 BATCH = 256
-"""Examples at once, at least: without gradients they need little memory."""
+"""Smallest number of examples in a batch: without gradients they need little memory."""
 
 
 def validate(
     model: nn.Module, data: PreprocessedDataset, feed: Feed, batch_size: int, hardware: Hardware, world: World
 ) -> dict[str, float]:
-    """`validation_loss` (mean) and `validation_accuracy`; nothing when there are no such rows.
+    """Return `validation_loss` (mean) and `validation_accuracy`; {} without validation rows.
 
-    When memory does not suffice, half as many rows are computed at once.
+    When memory runs out, half as many rows are computed at a time from then on.
 
     Raises:
-        BadInput: memory does not suffice for one row, or for the share of one of the processes of a sharded model.
+        BadInput: memory runs out on one row, or in one of the processes of a sharded model.
     """
     indices = np.flatnonzero(data.splits == VALIDATION)
     if not len(indices):
@@ -49,26 +48,27 @@ def validate(
     training = model.training
     model.eval()
     with torch.inference_mode(), autocast(hardware):
-        for batch, (_, inputs, target) in zip(order, feed.batches(map(world.part, order)), strict=True):
+        for batch in feed.batches(order):
             while True:
                 try:
-                    logits = _logits(model, inputs, size)
+                    logits = _logits(model, batch.inputs, size)
                     break
                 except torch.OutOfMemoryError as error:
-                    size = min(size, len(target)) // 2
-                    if world.sharded or not size:  # processes that share a model go through it together
+                    size = min(size, len(batch.target)) // 2
+                    if world.sharded or not size:  # processes of a sharded model call it together
                         raise BadInput(
                             f"memory does not suffice for validation: {str(error).splitlines()[0]}",
                             "take a smaller model or smaller inputs, or divide it among more processes: compute.shard",
                         ) from None
-            sums[0] += functional.cross_entropy(logits, target, reduction="sum") / world.copies(batch)
-            sums[1] += (logits.argmax(-1) == target).sum() / world.copies(batch)
+            copies = world.copies(batch.rows)
+            sums[0] += functional.cross_entropy(logits, batch.target, reduction="sum") / copies
+            sums[1] += (logits.argmax(-1) == batch.target).sum() / copies
     model.train(training)
     loss, correct = world.total(sums).tolist()
     return {"validation_loss": loss / len(indices), "validation_accuracy": correct / len(indices)}
 
 
 def _logits(model: nn.Module, inputs: Mapping[str, torch.Tensor], size: int) -> torch.Tensor:
-    """float32 (n, classes), of no more than `size` rows at once."""
+    """Return float32 logits (n, classes), computed for at most `size` rows at a time."""
     parts = zip(*(torch.split(each, size) for each in inputs.values()), strict=True)
     return torch.cat([model(**dict(zip(inputs, part, strict=True))).float() for part in parts])
