@@ -77,18 +77,18 @@ def test_objects_go_to_a_remote_and_come_back_and_a_damaged_one_does_not(
         for each in (path, remote / name[:2] / name[2:]):
             each.chmod(0o644)
         (remote / name[:2] / name[2:]).unlink()
-        transfer.send(repository, [name, other])
+        transfer.send(repository, cache, [name, other])
         path.unlink()
-        assert transfer.bring(repository, [name])
+        assert transfer.bring(repository, cache, [name])
         assert object_cache.holds(cache, name)
         path.unlink()
         (remote / name[:2] / name[2:]).chmod(0o644)
         (remote / name[:2] / name[2:]).write_text("other bytes")
         with pytest.raises(Corrupt):
-            transfer.bring(repository, [name])
+            transfer.bring(repository, cache, [name])
         assert not path.exists()
         (remote / name[:2] / name[2:]).unlink()
-        assert not transfer.bring(repository, [name])
+        assert not transfer.bring(repository, cache, [name])
 
 
 def test_its_temporary_names_are_those_that_we_delete(project: Project) -> None:

@@ -121,6 +121,7 @@ def test_a_models_flavor_has_the_entries_that_decide_what_runs(tmp_path: Path) -
     assert {*flavor} - {*mlflow_internals.EXECUTED} <= known
 
 
+@pytest.mark.filterwarnings("ignore")  # MLflow's own, of sources and with pandas 3
 def test_a_schema_is_what_mlflows_own_data_sets_write(tmp_path: Path) -> None:
     import mlflow.data
     import pandas as pd

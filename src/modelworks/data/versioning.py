@@ -147,8 +147,8 @@ def _upload(repository: Repo, project: Project) -> None:
     """
     cache, digest = object_cache.cache(project), _pinned(project)
     with effect("data.push"):
-        transfer.send(repository, sorted(set((object_cache.listing(cache, digest) or {}).values())))
-        transfer.send(repository, [digest])
+        transfer.send(repository, cache, sorted(set((object_cache.listing(cache, digest) or {}).values())))
+        transfer.send(repository, cache, [digest])
 
 
 def _download(repository: Repo, project: Project, digest: str) -> None:
@@ -168,10 +168,10 @@ def _download(repository: Repo, project: Project, digest: str) -> None:
         hint = "put a good one there from a backup, or delete it, so that the data is built from its source"
         raise Corrupt(f"DVC remote: {damaged} is not what its name says", hint)
     _drop_damaged(project)
-    if object_cache.listing(cache, digest) is None and not transfer.bring(repository, [digest]):
+    if object_cache.listing(cache, digest) is None and not transfer.bring(repository, cache, [digest]):
         return
     _drop_damaged(project)  # of which the listing only now says what they should be
-    transfer.bring(repository, list(object_cache.lacking(cache, digest)))
+    transfer.bring(repository, cache, list(object_cache.lacking(cache, digest)))
 
 
 def _pinned(project: Project) -> str:

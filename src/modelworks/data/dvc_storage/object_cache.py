@@ -22,6 +22,7 @@ __all__ = [
     "lacking",
     "listing",
     "listing_digest",
+    "path_of",
     "subtree",
 ]
 
@@ -45,7 +46,7 @@ def listing_digest(files: Mapping[str, str]) -> str:
 def listing(objects: Path, digest: str) -> dict[str, str] | None:
     """`{path: md5}` of all files below a pin; None when its listing is missing or damaged."""
     try:
-        raw = _object(objects, digest).read_bytes()
+        raw = path_of(objects, digest).read_bytes()
     except OSError:
         return None
     if hashlib.md5(raw, usedforsecurity=False).hexdigest() + ".dir" != digest:
@@ -61,18 +62,18 @@ def complete(objects: Path, digest: str) -> bool:
 def arrived(objects: Path, digest: str) -> bool:
     """Whether a folder of objects has a file for everything below a pin; the bytes are not read."""
     files = listing(objects, digest)
-    return files is not None and all(_object(objects, md5).is_file() for md5 in set(files.values()))
+    return files is not None and all(path_of(objects, md5).is_file() for md5 in set(files.values()))
 
 
 def holds(objects: Path, name: str) -> bool:
     """Whether a folder of objects has that one, undamaged."""
-    path = _object(objects, name)
+    path = path_of(objects, name)
     return path.is_file() and _md5(path) == name
 
 
 def drop_listing(objects: Path, digest: str) -> None:
     """Forget what a pin lists, if it is known."""
-    _object(objects, digest).unlink(missing_ok=True)
+    path_of(objects, digest).unlink(missing_ok=True)
 
 
 def lacking(objects: Path, digest: str) -> Iterator[str]:
@@ -87,12 +88,13 @@ def damaged(objects: Path, digest: str) -> Iterator[Path]:
     """Objects below a pin, in a folder of objects, whose bytes are not what their names say."""
     files = listing(objects, digest) or {}
     for name in (digest, *sorted(set(files.values()))):
-        path = _object(objects, name)
+        path = path_of(objects, name)
         if path.is_file() and _md5(path) != name.removesuffix(".dir"):
             yield path
 
 
-def _object(objects: Path, digest: str) -> Path:
+def path_of(objects: Path, digest: str) -> Path:
+    """Return where a folder of objects keeps one."""
     return objects / digest[:2] / digest[2:]
 
 

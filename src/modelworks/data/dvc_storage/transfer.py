@@ -10,11 +10,13 @@ import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from modelworks.data.dvc_storage import object_cache
 from modelworks.errors import BadInput, Corrupt, ModelworksError, Unavailable, first_line
 from modelworks.redaction import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from dvc.repo import Repo
 
@@ -26,7 +28,7 @@ REFUSED = (401, 403)
 """Statuses of HTTP."""
 
 
-def bring(repository: Repo, names: Sequence[str]) -> bool:
+def bring(repository: Repo, cache: Path, names: Sequence[str]) -> bool:
     """Copy objects of the default remote into the cache; False when the remote has not all of them.
 
     Raises:
@@ -34,15 +36,15 @@ def bring(repository: Repo, names: Sequence[str]) -> bool:
         Corrupt: what it gives is not what the name says.
         Unavailable: it cannot be reached, fails, or breaks off.
     """
-    remote, cache = repository.cloud.get_remote_odb(name=None), repository.cache.local
+    remote, local = repository.cloud.get_remote_odb(name=None), repository.cache.local
     paths = [remote.oid_to_path(name) for name in names]
     try:
         with _said(repository):
-            cache.add(paths, remote.fs, list(names), verify=True)  # what is not what its name says is removed again
+            local.add(paths, remote.fs, list(names), verify=True)  # what is not what its name says is removed again
     except FileNotFoundError:
         return False
     for name, path in zip(names, paths, strict=True):
-        if not cache.exists(name):
+        if not object_cache.path_of(cache, name).is_file():
             raise Corrupt(
                 f"{_named(repository)}: {path} is not what its name says",
                 "put a good one there from a backup, or delete it, so that the data is built from its source",
@@ -50,16 +52,17 @@ def bring(repository: Repo, names: Sequence[str]) -> bool:
     return True
 
 
-def send(repository: Repo, names: Sequence[str]) -> None:
+def send(repository: Repo, cache: Path, names: Sequence[str]) -> None:
     """Copy objects of the cache to the default remote, but those that it has.
 
     Raises:
         BadInput: it refuses our credentials.
         Unavailable: it cannot be reached, or fails.
     """
-    remote, cache = repository.cloud.get_remote_odb(name=None), repository.cache.local
+    remote, local = repository.cloud.get_remote_odb(name=None), repository.cache.local
     with _said(repository):
-        remote.add([cache.oid_to_path(name) for name in names], cache.fs, list(names), verify=False)
+        paths = [str(object_cache.path_of(cache, name)) for name in names]
+        remote.add(paths, local.fs, list(names), verify=False)
 
 
 @contextmanager
