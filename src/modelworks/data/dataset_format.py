@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from modelworks.data.sources.base import Examples
+    from modelworks.digest_memo import DigestMemo
 
 __all__ = ["confirm", "describe", "read", "refuse_strangers", "stream", "write"]
 
@@ -85,14 +86,19 @@ def refuse_strangers(data: Path, paths: Iterable[str]) -> None:
             )
 
 
-def confirm(folder: Path, digest: str) -> None:
+def confirm(folder: Path, digest: str, memo: DigestMemo) -> None:
     """Make sure that a data set is that version: what was just read of it then was, too.
+
+    Args:
+        folder: of the data set.
+        digest: of the version.
+        memo: knows the files that have not changed; only the others are read.
 
     Raises:
         Overtaken: the data set is another by now.
     """
     try:
-        found = object_cache.listing_digest(object_cache.subtree(folder))
+        found = object_cache.listing_digest(object_cache.subtree(folder, memo))
     except FileNotFoundError:  # it is being replaced
         found = ""
     if found != digest:

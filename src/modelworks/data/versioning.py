@@ -30,7 +30,7 @@ LEFTOVER = re.compile(r"\.[\w-]{22}\.tmp")
 
 
 def observe(project: Project, name: str) -> DatasetVersion:
-    """The version of `data/<name>/` as it stands: every byte is read.
+    """The version of `data/<name>/` as it is now: files that have changed since they were read are read again.
 
     Raises:
         Corrupt: dataset.json cannot be read.
@@ -40,7 +40,7 @@ def observe(project: Project, name: str) -> DatasetVersion:
     return DatasetVersion(
         name=name,
         folder=folder,
-        digest=object_cache.listing_digest(object_cache.subtree(folder)),
+        digest=object_cache.listing_digest(object_cache.subtree(folder, project.memo)),
         modality=description["modality"],
         classes=tuple(description["classes"]),
         rows=description["rows"],

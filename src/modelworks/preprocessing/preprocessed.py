@@ -22,8 +22,9 @@ from modelworks.atomic_files import write_json
 from modelworks.data import dataset_format
 from modelworks.data.random_access import FileRows
 from modelworks.data.splits import TRAIN, VALIDATION
+from modelworks.manifests import damage
 from modelworks.pipeline.change_guard import confirmed
-from modelworks.pipeline.stage_store import StageStore, damage
+from modelworks.pipeline.stage_store import StageStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -117,7 +118,7 @@ def preprocessed(
             decodings.clear_leftovers("decoded")
             with (
                 decodings.write("decoded", key, {}) as aside,
-                confirmed(lambda: dataset_format.confirm(dataset, digest)),
+                confirmed(lambda: dataset_format.confirm(dataset, digest, decodings.memo)),
             ):
                 _make(aside, dataset, splits, classes, fit)
     arrays, mappings, files = {}, [], {}

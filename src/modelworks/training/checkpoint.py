@@ -12,7 +12,8 @@ import torch
 
 from modelworks.atomic_files import disk_errors
 from modelworks.errors import Corrupt
-from modelworks.pipeline.stage_store import StageStore, damage, read_manifest
+from modelworks.manifests import damage, read_manifest
+from modelworks.pipeline.stage_store import StageStore
 from modelworks.training.distributed.context import World
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from modelworks.registry.tracking import tags as lineage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from mlflow import MlflowClient
 
@@ -27,6 +28,7 @@ __all__ = [
     "log_dataset",
     "log_evaluation",
     "log_note",
+    "log_report",
     "log_stage_keys",
     "log_training",
     "log_validation",
@@ -34,6 +36,8 @@ __all__ = [
     "system_metrics",
 ]
 
+REPORTS = {"data_docs": "validation/data_docs", "evaluation_page": "evaluation"}
+"""Where the files of each page lie among a run's artifacts."""
 ATTEMPTS = 3
 """To begin a run."""
 LONGEST_PARAMETER = 6000
@@ -154,7 +158,7 @@ def log_dataset(client: MlflowClient, run_id: str, dataset: DatasetVersion) -> N
 
 @said_clearly
 def log_validation(client: MlflowClient, run_id: str, report: ValidationReport) -> None:
-    """The checks as a table, Data Docs and the list of rows left out as files, the usable rows as figures."""
+    """The checks as a table, the list of rows left out as a file, the usable rows as figures."""
     fault_point("runs.before_upload", "validation")
     client.log_table(
         run_id,
@@ -166,7 +170,6 @@ def log_validation(client: MlflowClient, run_id: str, report: ValidationReport) 
         },
         "validation/checks.json",
     )
-    client.log_artifacts(run_id, str(report.folder / "data_docs"), "validation/data_docs")
     for name in ("report.json", "quarantine.json"):
         if (report.folder / name).is_file():
             client.log_artifact(run_id, str(report.folder / name), "validation")
@@ -193,14 +196,19 @@ def log_training(client: MlflowClient, run_id: str, trained: TrainedModel) -> No
 
 @said_clearly
 def log_evaluation(client: MlflowClient, run_id: str, evaluation: Evaluation) -> None:
-    """Each metric with the ends of its interval as `_low` and `_high`, and what `report/` holds."""
+    """Each metric with the ends of its interval as `_low` and `_high`."""
     figures: dict[str, float] = {}
     for name, value in evaluation.metrics.items():
         figures |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
     _log_figures(client, run_id, figures)
-    fault_point("runs.before_upload", "evaluation")
-    client.log_artifacts(run_id, str(evaluation.folder / "report"), "evaluation")
-    fault_point("runs.after_upload", "evaluation")
+
+
+@said_clearly
+def log_report(client: MlflowClient, run_id: str, name: str, folder: Path) -> None:
+    """The files of a page for people (see `modelworks.reports`), in place of those of an earlier one."""
+    fault_point("runs.before_upload", name)
+    client.log_artifacts(run_id, str(folder), REPORTS[name])
+    fault_point("runs.after_upload", name)
 
 
 @said_clearly

@@ -22,6 +22,7 @@ __all__ = [
     "DIGEST",
     "EXPERIMENT",
     "GATE_KEY",
+    "GATE_PAGE",
     "HOST",
     "LONGEST",
     "METRICS",
@@ -69,6 +70,7 @@ EXPERIMENT = PREFIX + "experiment_id"
 METRICS = PREFIX + "metrics"
 DECISION = PREFIX + "verdict"
 GATE_KEY = PREFIX + "gate_key"
+GATE_PAGE = PREFIX + "gate_page_key"
 OPPONENT = PREFIX + "opponent"
 VERDICT = PREFIX + "verdict_json"
 PROMOTED_BY = PREFIX + "promoted_by"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from modelworks.project import Project
     from modelworks.provenance import Provenance
 
-__all__ = ["record_promotion", "record_verdict", "register"]
+__all__ = ["record_page", "record_promotion", "record_verdict", "register"]
 
 READY_SECONDS = 120
 
@@ -70,12 +70,18 @@ def register(
 
 
 @said_clearly
-def record_verdict(client: MlflowClient, verdict: Verdict) -> None:
-    """Write the gate's verdict onto its version, in place of an earlier one: until it is whole, neither stands."""
+def record_verdict(client: MlflowClient, verdict: Verdict, page: str = "") -> None:
+    """Write the gate's verdict onto its version, in place of an earlier one: until it is complete, neither counts.
+
+    Args:
+        client: of the store.
+        verdict: the gate's.
+        page: key of the page that was uploaded with it; empty when none could be rendered.
+    """
     version = verdict.version
     fault_point("registration.before_verdict")
     client.set_model_version_tag(version.name, str(version.version), lineage.GATE_KEY, "")
-    for tag, value in lineage.verdict_tags(verdict).items():
+    for tag, value in {lineage.GATE_PAGE: page, **lineage.verdict_tags(verdict)}.items():
         client.set_model_version_tag(version.name, str(version.version), tag, value)
         fault_point("registration.after_tag")
     fault_point("registration.after_verdict")
@@ -89,6 +95,12 @@ def record_verdict(client: MlflowClient, verdict: Verdict) -> None:
         ]
     )
     client.update_model_version(version.name, str(version.version), text[: lineage.LONGEST])
+
+
+@said_clearly
+def record_page(client: MlflowClient, version: ModelVersion, page: str) -> None:
+    """Note the key of a gate's page that was rendered again for a version whose verdict stands."""
+    client.set_model_version_tag(version.name, str(version.version), lineage.GATE_PAGE, page)
 
 
 @said_clearly
