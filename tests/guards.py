@@ -142,7 +142,7 @@ GUARDS = (
     ),
     Guard(
         "digests of a stage's output",
-        "src/modelworks/pipeline/stage_store.py",
+        "src/modelworks/manifests.py",
         "if found[name] != listed[name]:",
         "if False:",
         ("tests/pipeline/test_pipeline_stage_store.py",),

@@ -19,7 +19,7 @@ from modelworks.digest import file_digest, md5_digest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DigestMemo", "snapshot"]
+__all__ = ["DigestMemo", "Snapshot", "snapshot"]
 
 NAME = ".digests.jsonl"
 DOUBTFUL_NS = 20_000_000
@@ -35,12 +35,13 @@ _COMPUTE = {"sha256": file_digest, "md5": md5_digest}
 class DigestMemo:
     """The digests of files, kept in one file of a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, keep: bool = True) -> None:
         """
         Args:
             folder: where the memo lies; it need not exist, and then nothing is kept.
+            keep: whether to write down what is found.
         """
-        self._path = folder / NAME
+        self._path, self._keep = folder / NAME, keep
 
     def digest(self, path: Path, algorithm: str = "sha256") -> str:
         """A file's digest in hex: `sha256` or `md5`."""
@@ -58,6 +59,8 @@ class DigestMemo:
         latest = time.time_ns() - DOUBTFUL_NS
         new = {(algorithm, str(path)): entry for path, entry in found.items() if entry[0][1] < latest}
         self._known.update(new)
+        if not self._keep:
+            return
         with suppress(OSError):
             if self._path.exists() and self._path.stat().st_size > LARGEST:
                 self._write_anew()
@@ -68,6 +71,11 @@ class DigestMemo:
                     os.write(descriptor, lines.encode())  # in one piece: other processes append as well
                 finally:
                     os.close(descriptor)
+
+    def forget(self) -> None:
+        """Drop all that is known: every file is read again."""
+        self._path.unlink(missing_ok=True)
+        self.__dict__.pop("_known", None)
 
     @cached_property
     def _known(self) -> dict[tuple[str, str], tuple[Snapshot, str]]:

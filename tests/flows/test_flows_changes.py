@@ -89,7 +89,7 @@ def test_an_edit_two_imports_away_from_the_trainer_trains_again(own_code: tuple[
     workspace, code = own_code
     helper = code / "training" / "optimization" / "optimizers.py"  # the program imports the loop, and the loop this
     assert "optimizers" not in (code / "training" / "__main__.py").read_text()
-    helper.write_text(helper.read_text() + "\nADDED = 1\n")
+    helper.write_text(helper.read_text().replace("cos(math.pi * share)", "cos(math.pi * share * share)"))
 
     reasons = workspace.done("why", DIGITS)["stages"]
     assert reasons["train"] == ["source of modelworks.training.optimization.optimizers changed"]

@@ -75,7 +75,7 @@ def _bring(project: Project, source: Source) -> bool:
         worked, built = _follow_pin(project, source, Path(name))
         if not built and not (folder.is_dir() and known):
             new = _build(project, source, Path(name))
-            if object_cache.subtree(folder, project.memo) != object_cache.subtree(new, project.memo):
+            if not folder.is_dir() or object_cache.subtree(folder, project.memo) != object_cache.subtree(new):
                 _replace(folder, new)
                 worked = True
             _record(project, source)  # even of the same bytes: a kill may have come before they were pushed

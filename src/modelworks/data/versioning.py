@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from modelworks.data import dataset_format
 from modelworks.data.dvc_storage import dvc_file, object_cache, transfer
 from modelworks.data.dvc_storage.repository import local_remote, opened
+from modelworks.digest_memo import snapshot
 from modelworks.errors import Corrupt, Unavailable
 from modelworks.fault_injection import fault_point
 from modelworks.records import DatasetVersion
@@ -64,6 +65,7 @@ def record(project: Project) -> None:
             repository.add([str(project.data)])
             fault_point("data.after_add")
         _check_cached(project)
+        _remember(project)
         _upload(repository, project)
 
 
@@ -138,6 +140,13 @@ def _check_cached(project: Project) -> None:
             f"DVC could not write all of {project.data} into {cache}",
             "free some disk space, bytes and inodes, or make the folder writable, and run again",
         )
+
+
+def _remember(project: Project) -> None:
+    """Keep the digests that DVC has just computed of the files in data/."""
+    listing = object_cache.listing(object_cache.cache(project), _pinned(project)) or {}
+    paths = {project.data / path: md5 for path, md5 in listing.items()}
+    project.memo.remember({path: (snapshot(path), md5) for path, md5 in paths.items() if path.is_file()}, "md5")
 
 
 def _upload(repository: Repo, project: Project) -> None:

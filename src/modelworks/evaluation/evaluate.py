@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from modelworks.digest_memo import DigestMemo
 from modelworks.records import Evaluation, TrainedModel
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ def evaluate(trained: TrainedModel, config: EvaluateConfig, folder: Path, final:
     from modelworks.evaluation.statistics import bootstrap
 
     rows = inference.held_out(trained.report)
-    predictions = inference.score(trained.model_folder, rows)
+    # Its files were read when they were stored: those that have not changed since are not read again for that.
+    memo = DigestMemo(trained.folder.parents[1])
+    predictions = inference.score(trained.model_folder, rows, memo.digest)
     inference.write(predictions, folder)
     metrics = bootstrap.intervals(predictions.labels, predictions.predicted, predictions.probabilities, config)
     repeated = search.find(trained.report, predictions)

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
 
     import numpy as np
@@ -119,7 +119,7 @@ def save(
     for name, source in sources.items():
         (folder / f"{name}.py").write_bytes(source)
     np.save(folder / "training_ids.npy", training_ids, allow_pickle=False)
-    manifest = json.dumps(_files(folder), indent=1, sort_keys=True) + "\n"
+    manifest = json.dumps(_files(folder, _sha256), indent=1, sort_keys=True) + "\n"
     (folder / MANIFEST).write_text(manifest)
     return hashlib.sha256(manifest.encode()).hexdigest()
 
@@ -151,8 +151,12 @@ def sources(architecture: ModuleType, modality: ModuleType) -> dict[str, bytes]:
     return {name: Path(str(module.__file__)).read_bytes() for name, module in modules.items()}
 
 
-def verify(folder: Path) -> str:
-    """Compare every byte with the manifest and return the manifest's own SHA-256.
+def verify(folder: Path, digest: Callable[[Path], str] | None = None) -> str:
+    """Compare every file with the manifest and return the manifest's own SHA-256.
+
+    Args:
+        folder: with the model.
+        digest: gives a file's SHA-256; None to read every byte.
 
     Raises:
         DamagedModel: a file differs, is missing, or is not named in the manifest.
@@ -160,7 +164,7 @@ def verify(folder: Path) -> str:
     try:
         raw = (folder / MANIFEST).read_bytes()
         expected = dict(json.loads(raw))
-        found = _files(folder)
+        found = _files(folder, digest or _sha256)
     except (OSError, ValueError, TypeError) as error:
         raise DamagedModel(f"{folder / MANIFEST}, or a file beside it, cannot be read: {error}") from error
     names = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
@@ -169,15 +173,19 @@ def verify(folder: Path) -> str:
     return hashlib.sha256(raw).hexdigest()
 
 
-def load(folder: Path) -> InferenceModel:
+def load(folder: Path, digest: Callable[[Path], str] | None = None) -> InferenceModel:
     """The model in a folder, on the CPU, ready to predict.
+
+    Args:
+        folder: with the model.
+        digest: as for `verify`.
 
     Raises:
         DamagedModel: the folder is not what was saved.
     """
     import torch
 
-    verify(folder)
+    verify(folder, digest)
     description = json.loads((folder / "model.json").read_text())
     architecture = execute(folder / "architecture.py")
     modality = execute(folder / "modality.py")
@@ -221,7 +229,12 @@ def execute(path: Path) -> ModuleType:
     return sys.modules[name]
 
 
-def _files(folder: Path) -> dict[str, dict[str, Any]]:
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _files(folder: Path, digest: Callable[[Path], str]) -> dict[str, dict[str, Any]]:
     files: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -232,9 +245,5 @@ def _files(folder: Path) -> dict[str, dict[str, Any]]:
             if path.is_dir():
                 files[name + "/"] = {}
             continue
-        with path.open("rb") as stream:
-            files[name] = {
-                "size": path.stat().st_size,
-                "sha256": hashlib.file_digest(stream, "sha256").hexdigest(),
-            }
+        files[name] = {"size": path.stat().st_size, "sha256": digest(path)}
     return files

@@ -24,7 +24,7 @@ from modelworks.fault_injection import fault_point
 from modelworks.manifests import MANIFEST, Listed, load_manifest, read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["StageStore", "publish"]
 
@@ -48,12 +48,20 @@ class StageStore:
         """Where the output of a stage under a key is, or would be."""
         return self.root / stage / key
 
-    def state(self, stage: str, key: str) -> Literal["intact", "damaged", "absent"]:
-        """Whether the output can be used. Reads files that have changed since they were read or written."""
+    def state(
+        self, stage: str, key: str, digest: Callable[[Path], str] | None = None
+    ) -> Literal["intact", "damaged", "absent"]:
+        """Whether the output can be used.
+
+        Args:
+            stage: that made it.
+            key: of it.
+            digest: gives a file's SHA-256; None to read the files that have changed since they were read or written.
+        """
         folder = self.folder(stage, key)
         if not folder.is_dir():
             return "absent"
-        manifest = read_manifest(folder, self.memo.digest)
+        manifest = read_manifest(folder, digest or self.memo.digest)
         # An intact output under another one's name is none.
         return "intact" if manifest is not None and manifest.get("key") == key else "damaged"
 

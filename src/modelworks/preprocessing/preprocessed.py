@@ -210,6 +210,7 @@ def _make(
                 array.tofile(stream)
             rows = len(array) + (shapes[name][1][0] if name in shapes else 0)
             shapes[name] = (array.dtype.str, [rows, *array.shape[1:]])
+    dataset_format.forget_read()
     for name, each in (
         ("labels", np.concatenate(labels)),
         ("splits", splits[(splits == TRAIN) | (splits == VALIDATION)]),

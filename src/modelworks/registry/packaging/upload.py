@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from modelworks.atomic_files import write_json
 from modelworks.digest import folder_digests, json_digest
 from modelworks.fault_injection import fault_point
+from modelworks.manifests import Listed
 from modelworks.registry.backend.error_mapping import is_remote, said_clearly
 from modelworks.registry.packaging import build, integrity, signing
 from modelworks.registry.packaging.allowed_layout import check_form, check_names
 from modelworks.registry.packaging.integrity import EVIDENCE, FILES
 from modelworks.registry.verification import golden_predictions
+from modelworks.settings import signing_keys
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -57,8 +59,10 @@ def log(client: MlflowClient, run_id: str, evaluation: Evaluation) -> Package:
     fault_point("package.after_create")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "model"  # beside the evidence, as it will be when it was fetched: both are signed
-        build.write(folder, evaluation.trained.model_folder, model.model_id, run_id)
-        files = folder_digests(folder)
+        # What is signed has no symbolic links.
+        build.write(folder, evaluation.trained.model_folder, model.model_id, run_id, copy_weights=bool(signing_keys()))
+        # The saved model's own manifest has the digests of its files.
+        files = folder_digests(folder, Listed(build.saved_model(folder).parent).digest)
         check_names(files)
         check_form(folder)
         evidence = Path(name) / EVIDENCE
@@ -69,11 +73,11 @@ def log(client: MlflowClient, run_id: str, evaluation: Evaluation) -> Package:
         fault_point("package.before_upload", "evidence")
         client.log_artifacts(run_id, str(evidence), EVIDENCE)
         fault_point("package.after_upload", "evidence")
-        integrity.check_kept(client, f"{run.info.artifact_uri}/{EVIDENCE}", evidence)
+        integrity.check_kept(client, f"{run.info.artifact_uri}/{EVIDENCE}", folder_digests(evidence))
         fault_point("package.before_upload", "model")
         client.log_model_artifacts(model.model_id, str(folder))
         fault_point("package.after_upload", "model")
-        integrity.check_kept(client, model.artifact_location, folder)
+        integrity.check_kept(client, model.artifact_location, files)
     fault_point("package.before_finalise")
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     fault_point("package.after_finalise")

@@ -62,7 +62,7 @@ def prove(
         if differing and not other_libraries:
             raise Refused(
                 f"{version.name} version {version.version} was evaluated with other libraries: {'; '.join(differing)}",
-                "install those, run its config again for a version with these, or --override with a --reason",
+                "install those, or --override with a --reason",
             )
         return {
             "digest": version.digest,

@@ -100,7 +100,9 @@ def record_verdict(client: MlflowClient, verdict: Verdict, page: str = "") -> No
 @said_clearly
 def record_page(client: MlflowClient, version: ModelVersion, page: str) -> None:
     """Note the key of a gate's page that was rendered again for a version whose verdict stands."""
+    fault_point("page.before_note")
     client.set_model_version_tag(version.name, str(version.version), lineage.GATE_PAGE, page)
+    fault_point("page.after_note")
 
 
 @said_clearly
