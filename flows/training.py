@@ -11,17 +11,18 @@ from prefect.client.orchestration import get_client
 
 from modelworks.config import run_config as configuration
 from modelworks.fault_injection import effect
-from modelworks.pipeline.plan import make_plan, remember
+from modelworks.pipeline.last_run import remember
+from modelworks.pipeline.plan import Plan
 from modelworks.project import Project
 from modelworks.registry.tracking.process_identity import Owner
 from modelworks.registry.tracking.tags import ATTEMPT, OWNER
 from tasks.artifacts import conclude, track
 from tasks.context import open_run
-from tasks.evaluate import evaluate
 from tasks.gate import gate
 from tasks.ingest import ingest
 from tasks.promote import promote
 from tasks.register import register
+from tasks.score import score
 from tasks.train import train
 from tasks.validate import validate
 
@@ -44,16 +45,16 @@ def training(config: str, overrides: list[str] | None = None) -> dict[str, Any]:
     settings = configuration.load(project.root / config, overrides or [])
     with open_run(project, settings) as run:
         dataset = ingest(run)
-        plan = make_plan(project, settings, dataset)
-        with track(run, plan, dataset, str(runtime.flow_run.id)):
-            report = validate(run, plan.validate, dataset)
+        plan = Plan(project, settings, dataset)
+        with track(run, plan, str(runtime.flow_run.id)):
+            report = validate(run, plan, dataset)
             trained = train(run, plan, report)
-            evaluation = evaluate(run, plan.evaluate, trained)
+            evaluation = score(run, plan, trained)
             version = register(run, plan, evaluation)
-            verdict = gate(run, plan.gate, version)
+            verdict = gate(run, plan, version)
             promotion = promote(run, verdict)
         with effect("run.remember"):
-            remember(project, settings, plan)
+            remember(project, settings.name, (*plan.known, *run.pages))
         return conclude(run, promotion, str(runtime.flow_run.id), time.monotonic() - started)
 
 

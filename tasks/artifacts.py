@@ -12,7 +12,7 @@ from modelworks.config.run_config import RunConfig
 from modelworks.errors import Interrupted, ModelworksError
 from modelworks.pipeline.cache_keys import settings
 from modelworks.pipeline.plan import Plan
-from modelworks.records import DatasetVersion, Promotion
+from modelworks.records import Promotion
 from tasks.context import RunContext
 from tasks.summary import summarise
 
@@ -20,12 +20,14 @@ __all__ = ["conclude", "track"]
 
 
 @contextmanager
-def track(run: RunContext, plan: Plan, dataset: DatasetVersion, flow_run_id: str) -> Iterator[None]:
-    """An MLflow run around the stages, unless all of them stand already."""
+def track(run: RunContext, plan: Plan, flow_run_id: str) -> Iterator[None]:
+    """An MLflow run around the stages, unless all of them are up to date."""
     from modelworks.pipeline.status import pipeline_status
     from modelworks.registry.tracking import runs
 
-    if pipeline_status(run.project, run.config).promotion is not None:
+    standing = pipeline_status(run.project, run.config).promotion
+    if standing is not None:
+        run.version_run_id = standing.verdict.version.run_id
         yield
         return
     run.run_id = runs.start(
@@ -36,17 +38,18 @@ def track(run: RunContext, plan: Plan, dataset: DatasetVersion, flow_run_id: str
         prefect_flow_run_id=flow_run_id,
         prefect_url=run.project.prefect_page(flow_run_id),
     )
-    run.track(runs.log_dataset, dataset)
-    run.track(runs.log_stage_keys, {stage.name: stage.key for stage in plan.stages})
+    run.track(runs.log_dataset, plan.dataset)
     try:
         yield
     except BaseException as error:  # Ctrl-C too: no run stays open
         stopped = isinstance(error, Interrupted | KeyboardInterrupt)
         try:
+            run.track(runs.log_stage_keys, {stage.name: stage.key for stage in plan.known})
             runs.finish(run.client, run.run_id, "KILLED" if stopped or not isinstance(error, Exception) else "FAILED")
         except ModelworksError as other:  # the error that ends the run is the one to tell
             run.display.say(f"  {other.message}: the MLflow run was not closed; the next run closes what is open")
         raise
+    run.track(runs.log_stage_keys, {stage.name: stage.key for stage in plan.known})
     runs.finish(run.client, run.run_id, "FINISHED")
 
 

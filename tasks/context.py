@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from modelworks.config.run_config import RunConfig
-from modelworks.locks import locked
+from modelworks.files.locks import locked
 from modelworks.pipeline.stage_store import StageStore
 from modelworks.project import Project
 from modelworks.training.hardware import resolve
@@ -17,6 +17,7 @@ from tasks.display import Display, make_display
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from modelworks.pipeline.plan import Stage
     from modelworks.registry.verification.isolated_process import IsolatedModel
 
 __all__ = ["RunContext", "open_run"]
@@ -38,6 +39,10 @@ class RunContext:
         """A fresh trainer program that imports torch meanwhile."""
         self.run_id = ""
         """The MLflow run; empty while there is nothing to track."""
+        self.version_run_id = ""
+        """The MLflow run of the version that stands, when nothing but pages may have to be rendered."""
+        self.pages: list[Stage] = []
+        """The keys of the pages that were rendered or found so far."""
         self.outcomes: dict[str, str] = {}
         """What became of each stage so far: ran, cached, resumed, verified."""
 

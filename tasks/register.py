@@ -1,4 +1,4 @@
-"""Register: the evaluated model becomes a version in MLflow, once per pipeline key."""
+"""Register: the evaluated model becomes a version in MLflow, once per model and answers."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ def register(run: RunContext, plan: Plan, evaluation: Evaluation) -> ModelVersio
     from modelworks.registry.versions import queries, registration
 
     started = time.monotonic()
-    name, key = run.config.name, plan.register.key
+    stage = plan.stage("register")
+    name, key = run.config.name, stage.key
     known = queries.find(run.client, name, key)
-    confirm_sources(plan.register.ingredients)  # all of which is imported by now
+    confirm_sources(stage.ingredients)  # all of which is imported by now
     with run.display.working("register"):
         version = registration.register(
             run.client,
             run.project,
             evaluation,
-            making=observe(run.project, run.config, plan, evaluation.trained.report.dataset),
+            making=observe(plan),
             name=name,
             key=key,
             run_id=run.run_id,

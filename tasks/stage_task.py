@@ -16,15 +16,16 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed
 
-from modelworks.atomic_files import write_json
 from modelworks.data import dataset_format
 from modelworks.errors import Overtaken, Unavailable
 from modelworks.fault_injection import fault_point
-from modelworks.locks import locked
+from modelworks.files.atomic_files import write_json
+from modelworks.files.locks import locked
+from modelworks.files.manifests import damage
 from modelworks.pipeline.cache_keys import confirm_sources
 from modelworks.pipeline.change_guard import confirmed
-from modelworks.pipeline.plan import Stage
-from modelworks.pipeline.stage_store import StageStore, damage
+from modelworks.pipeline.plan import RECORD, Stage
+from modelworks.pipeline.stage_store import StageStore
 from modelworks.records import DatasetVersion, from_json, to_json
 from tasks.context import RunContext
 
@@ -35,8 +36,6 @@ __all__ = ["cached", "reuse_or_make", "same_ground", "stage_task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-RECORD = "record.json"
 
 
 def stage_task(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -80,6 +79,8 @@ def reuse_or_make(
     *,
     log: Callable[[MlflowClient, str, R], None],
     describe: Callable[[R], str],
+    attach: Callable[[R], R] = lambda record: record,
+    show: Callable[[R], None] = lambda record: None,
     work: Path | None = None,
 ) -> R:
     """The stage's stored record if its output is intact, else a new one; logged onto the MLflow run either way.
@@ -93,6 +94,9 @@ def reuse_or_make(
         make: does the work, given a folder to write into and the name it will have; returns the record.
         log: puts the record onto the MLflow run.
         describe: the record in a few words, for the display.
+        attach: puts the records of this run's earlier stages into a stored record: it may have been made from others
+            of the same content.
+        show: renders the page beside the stage.
         work: what `make` keeps to go on from when it is cut off; deleted once its output has its name.
     """
     started = time.monotonic()
@@ -107,10 +111,11 @@ def reuse_or_make(
             with run.display.working(stage.name), store.write(stage.name, stage.key, stage.ingredients) as aside:
                 write_json(aside / RECORD, to_json(make(aside, final), root))
             run.outcomes.setdefault(stage.name, "ran")  # before what may have to be tried again
-        record = from_json(kind, json.loads((final / RECORD).read_text()), root)
+        record = attach(from_json(kind, json.loads((final / RECORD).read_text()), root))
         if work is not None:
             shutil.rmtree(work, ignore_errors=True)
     run.track(log, record)
+    show(record)
     if stage.name not in run.outcomes:
         return cached(run, stage.name, record, started, describe(record))
     run.finished(stage.name, run.outcomes[stage.name], time.monotonic() - started, describe(record))
@@ -123,7 +128,7 @@ def cached(run: RunContext, name: str, record: R, started: float, detail: str) -
     return cast(R, Completed(name="Cached", message="same key, output intact", data=record))
 
 
-def same_ground(stage: Stage, dataset: DatasetVersion) -> AbstractContextManager[None]:
+def same_ground(run: RunContext, stage: Stage, dataset: DatasetVersion) -> AbstractContextManager[None]:
     """What a block reads and imports is the data and the code that the stage's key tells of, or the run ends there.
 
     Raises:
@@ -131,7 +136,8 @@ def same_ground(stage: Stage, dataset: DatasetVersion) -> AbstractContextManager
         Overtaken: the data set is another by now.
     """
     return confirmed(
-        lambda: confirm_sources(stage.ingredients), lambda: dataset_format.confirm(dataset.folder, dataset.digest)
+        lambda: confirm_sources(stage.ingredients),
+        lambda: dataset_format.confirm(dataset.folder, dataset.digest, run.project.memo),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,18 +32,16 @@ def train(run: RunContext, plan: Plan, report: ValidationReport) -> TrainedModel
     from modelworks.evaluation import evaluate as evaluation
     from modelworks.registry.tracking.runs import log_training, system_metrics
 
-    live = False
+    live, stage = False, plan.stage("train")
 
     def make(aside: Path, final: Path) -> TrainedModel:
         nonlocal live
         live = True
-        confirm_sources(plan.train.ingredients)  # which the trainer imports now: later edits do not reach it
+        confirm_sources(stage.ingredients)  # which the trainer imports now: later edits do not reach it
         # The trainer spends its first seconds importing, on one core: so does this process, for the next stage.
         threading.Thread(target=evaluation.preload, daemon=True).start()
         with system_metrics(run.client, run.run_id), _curves(run) as add:
-            return launch(
-                training_job(run.project, run.config, plan, report), report, aside, final, add, run.take_trainer()
-            )
+            return launch(training_job(plan, report), report, aside, final, add, run.take_trainer())
 
     def log(client: MlflowClient, run_id: str, trained: TrainedModel) -> None:
         log_training(client, run_id, trained)
@@ -53,12 +52,13 @@ def train(run: RunContext, plan: Plan, report: ValidationReport) -> TrainedModel
 
     return reuse_or_make(
         run,
-        plan.train,
+        stage,
         TrainedModel,
         make,
+        attach=lambda trained: replace(trained, report=report),
         log=log,
         describe=_describe,
-        work=work_folder(run.project, plan),
+        work=work_folder(plan),
     )
 
 

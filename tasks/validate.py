@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from modelworks.pipeline.plan import Stage
+from modelworks.pipeline.plan import Plan
 from modelworks.records import DatasetVersion, ValidationReport
 from tasks.context import RunContext
+from tasks.reports import show
 from tasks.stage_task import reuse_or_make, same_ground, stage_task
 
 __all__ = ["validate"]
 
 
 @stage_task("validate")
-def validate(run: RunContext, stage: Stage, dataset: DatasetVersion) -> ValidationReport:
+def validate(run: RunContext, plan: Plan, dataset: DatasetVersion) -> ValidationReport:
     """The report on the data; a failed check stops the run."""
     from modelworks.registry.tracking.runs import log_validation
     from modelworks.validation import validate as library
+    from modelworks.validation.data_docs import write_data_docs
 
-    config = run.config
+    config, stage = run.config, plan.stage("validate")
 
     def make(aside: Path, final: Path) -> ValidationReport:
-        with same_ground(stage, dataset):
+        with same_ground(run, stage, dataset):
             return library.validate(dataset, config.split, config.checks, key=stage.key, folder=final, aside=aside)
 
     return reuse_or_make(
@@ -29,8 +32,10 @@ def validate(run: RunContext, stage: Stage, dataset: DatasetVersion) -> Validati
         stage,
         ValidationReport,
         make,
+        attach=lambda report: replace(report, dataset=dataset),
         log=log_validation,
         describe=_describe,
+        show=lambda report: show(run, plan, "data_docs", lambda folder: write_data_docs(folder, report)),
     )
 
 

@@ -135,14 +135,14 @@ GUARDS = (
     ),
     Guard(
         "digests of a stage's output",
-        "src/modelworks/pipeline/stage_store.py",
+        "src/modelworks/files/manifests.py",
         "if found[name] != listed[name]:",
         "if False:",
         ("tests/pipeline/test_pipeline_stage_store.py",),
     ),
     Guard(
         "fsync before the name",
-        "src/modelworks/atomic_files.py",
+        "src/modelworks/files/atomic_files.py",
         "os.fsync(descriptor)",
         "pass",
         ("tests/pipeline/test_pipeline_stage_store.py",),

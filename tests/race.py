@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import Refused, Unavailable
-from modelworks.locks import Lock
+from modelworks.files.locks import Lock
 from modelworks.project import Project
 from modelworks.registry.backend import tracking_store
 from modelworks.registry.locks.machine import machine_lock

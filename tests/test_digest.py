@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modelworks.digest import canonical_json, file_digest, folder_digests, json_digest, text_digest
+from modelworks.files.digest import canonical_json, file_digest, folder_digests, json_digest, text_digest
 
 
 def test_a_files_digest_is_that_of_its_bytes(tmp_path: Path) -> None:

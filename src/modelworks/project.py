@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelworks.errors import BadInput
+from modelworks.files.digest_memo import DigestMemo
 from modelworks.redaction import without_password
 from modelworks.settings import ENFORCED, QUIET
 
@@ -65,6 +66,11 @@ class Project:
     def state(self) -> Path:
         """Everything that can be deleted and made again, or that only this machine needs."""
         return self.root / ".modelworks"
+
+    @property
+    def memo(self) -> DigestMemo:
+        """What is known of the files of data/ and of DVC's cache."""
+        return DigestMemo(self.state)
 
     @property
     def stages(self) -> Path:

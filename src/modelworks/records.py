@@ -64,7 +64,7 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationReport:
-    """What Great Expectations found; its folder holds `report.json`, `quarantine.json` and `data_docs/`."""
+    """What Great Expectations found; its folder holds `splits.npy`, `report.json` and `quarantine.json`."""
 
     dataset: DatasetVersion
     key: str
@@ -115,7 +115,7 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """The test rows scored; its folder holds `predictions.parquet` and what a person looks at in `report/`."""
+    """The test rows scored; its folder holds `predictions.parquet` and `near_duplicates.json`."""
 
     trained: TrainedModel
     key: str

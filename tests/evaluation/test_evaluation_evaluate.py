@@ -56,6 +56,13 @@ def run(trained: TrainedModel, folder: Path) -> Evaluation:
     return evaluate(trained, CONFIG, folder, folder, "e")
 
 
+def rendered(evaluation: Evaluation, folder: Path, config: EvaluateConfig = CONFIG) -> Path:
+    """The page's folder."""
+    (folder / "report").mkdir()
+    evaluation_report.render(evaluation, config, folder / "report")
+    return folder / "report"
+
+
 @pytest.mark.parametrize(("modality", "contents", "labels"), [("image", PICTURES, LIGHTS), ("text", TEXTS, MOODS)])
 def test_every_test_row_and_no_other_is_scored_and_kept(
     trained: Train, tmp_path: Path, modality: str, contents: list[bytes] | list[str], labels: list[str]
@@ -87,8 +94,7 @@ def test_record_has_an_interval_for_every_metric_and_survives_json(trained: Trai
 
 
 def test_report_on_images_shows_the_surest_mistakes_as_pictures(trained: Train, tmp_path: Path) -> None:
-    run(trained("image", PICTURES, LIGHTS), tmp_path / "out")
-    folder = tmp_path / "out" / "report"
+    folder = rendered(run(trained("image", PICTURES, LIGHTS), tmp_path / "out"), tmp_path)
     names = {"report.html", "confusion_matrix.png", "calibration.png", "per_class.csv", "worst_mistakes.png"}
     assert {path.name for path in folder.iterdir()} == names
     for name in ("confusion_matrix", "calibration", "worst_mistakes"):
@@ -103,12 +109,12 @@ def test_report_on_images_shows_the_surest_mistakes_as_pictures(trained: Train, 
 
 
 def test_report_on_texts_escapes_and_cuts_them(trained: Train, tmp_path: Path) -> None:
-    run(trained("text", TEXTS, MOODS), tmp_path / "out")
-    html = (tmp_path / "out" / "report" / "report.html").read_text(encoding="utf-8")
+    folder = rendered(run(trained("text", TEXTS, MOODS), tmp_path / "out"), tmp_path)
+    html = (folder / "report.html").read_text(encoding="utf-8")
     assert "<script>" not in html
     assert "<b>" not in html
     assert "a &amp; &lt;b&gt;glad&lt;/b&gt;" in html
-    with (tmp_path / "out" / "report" / "worst_mistakes.csv").open(encoding="utf-8", newline="") as stream:
+    with (folder / "worst_mistakes.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert 0 < len(rows) <= 7
     sureness = [float(row["probability"]) for row in rows]
@@ -136,6 +142,7 @@ def write_report(folder: Path, predictions: inference.Predictions, contents: lis
     metrics = {"accuracy": Interval(value=0.5, low=0.25, high=0.75, confidence=0.95)}
     alike = Pair(test="a" * 64, train="b" * 64, likeness=0.9912)
     repeated = NearDuplicates(tested=2, rows=1, examples=(alike,), metrics={}, without={"macro_f1": 0.25})
+    folder.mkdir()
     evaluation_report.write(folder, dataset, rows, predictions, metrics, repeated, CONFIG)
 
 
@@ -241,10 +248,14 @@ def test_opponent_of_another_task_is_not_asked(
 def test_record_names_the_final_folder_while_the_files_are_written_aside(trained: Train, tmp_path: Path) -> None:
     model = trained("image", PICTURES, LIGHTS)
     (tmp_path / "aside").mkdir()
-    evaluation = evaluate(model, replace(CONFIG, worst=0), tmp_path / "aside", tmp_path / "final", "e")
+    evaluation = evaluate(model, CONFIG, tmp_path / "aside", tmp_path / "final", "e")
     assert evaluation.folder == tmp_path / "final"
     assert not evaluation.folder.exists()
-    assert not list((tmp_path / "aside" / "report").glob("worst_mistakes*"))
+
+
+def test_a_page_may_leave_mistakes_out(trained: Train, tmp_path: Path) -> None:
+    evaluation = run(trained("image", PICTURES, LIGHTS), tmp_path / "out")
+    assert not list(rendered(evaluation, tmp_path, replace(CONFIG, worst=0)).glob("worst_mistakes*"))
 
 
 def test_latency_is_that_of_single_rows(trained: Train, tmp_path: Path) -> None:

@@ -116,7 +116,8 @@ def test_report_has_a_page_with_pictures_and_json_with_everything(
     assert changed.broken > 0  # of two models with random weights
     folder = tmp_path / "verdict"
     folder.mkdir()
-    gate_report.write(folder, found, 0.95)
+    gate_report.write_details(folder, found)
+    gate_report.render(folder, found, 0.95)
     drawn = {"differences.png", "calibration.png", *(["newly_wrong.png"] if modality == "image" else [])}
     assert {path.name for path in folder.iterdir()} == {"verdict.html", "verdict.json", *drawn}
     for name in drawn:
@@ -145,7 +146,8 @@ def test_a_first_version_has_a_page_without_a_comparison(judgement: Callable[...
     folder = tmp_path / "verdict"
     folder.mkdir()
     found = judgement("text", alone=True)
-    gate_report.write(folder, found, 0.95)
+    gate_report.write_details(folder, found)
+    gate_report.render(folder, found, 0.95)
     assert {path.name for path in folder.iterdir()} == {"verdict.html", "verdict.json"}
     html = (folder / "verdict.html").read_text()
     assert "What changes for users" not in html

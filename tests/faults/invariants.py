@@ -21,7 +21,7 @@ from commands import Outcome
 from faults.projects import SECRETS, Ground
 
 from modelworks.data.dvc_storage import dvc_file, object_cache
-from modelworks.digest import folder_digests, json_digest
+from modelworks.files.digest import folder_digests, json_digest
 from modelworks.models import serialization
 from modelworks.registry.packaging.integrity import EVIDENCE, FILES
 from modelworks.registry.production import audit_log

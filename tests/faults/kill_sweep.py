@@ -30,6 +30,7 @@ SOURCES = [REPOSITORY / "src" / "modelworks", REPOSITORY / "tasks", REPOSITORY /
 ELSEWHERE = {
     "forget": "`modelworks forget`, killed by test_faults_data.py",
     "repair": "`modelworks doctor`, killed by test_faults_doctor.py",
+    "page": "a page that is rendered again, killed by test_flows_mutations.py",
     "rows": "`modelworks trace --row`, killed here",
 }
 """Areas that no run comes by: what does, and where that is killed."""

@@ -35,10 +35,10 @@ from faults.invariants import (
 from faults.projects import Ground
 from torch import nn
 
-from modelworks.atomic_files import disk_errors
 from modelworks.data import versioning
 from modelworks.data.dvc_storage import object_cache
 from modelworks.errors import Unavailable
+from modelworks.files.atomic_files import disk_errors
 from modelworks.pipeline.stage_store import StageStore
 from modelworks.project import Project
 from modelworks.registry.production import audit_log

@@ -67,7 +67,7 @@ def sick(crashed: Ground) -> Iterator[Ground]:
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    for folder in (state / "stages" / "evaluate" / ".left-1", state / "versions" / ".fetch-1"):
+    for folder in (state / "stages" / "score" / ".left-1", state / "versions" / ".fetch-1"):
         folder.mkdir(parents=True)
         (folder / "half").write_text("half")
         os.utime(folder, (folder.stat().st_mtime - 2 * GRACE_SECONDS,) * 2)

@@ -76,8 +76,8 @@ def of_other_classes(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     [
         ("ingest.after_remember", one_more, "validate"),
         ("stage.before[train]", of_other_classes, "train"),
-        ("stage.after[train]", one_more, "evaluate"),
-        ("stage.after[train]", a_few, "evaluate"),
+        ("stage.after[train]", one_more, "score"),
+        ("stage.after[train]", a_few, "score"),
     ],
 )
 def test_data_that_another_run_replaces_meanwhile_are_not_taken_for_those_of_this_run(
@@ -110,7 +110,7 @@ def test_data_that_another_run_replaces_meanwhile_are_not_taken_for_those_of_thi
     [
         ("validate", "models.transformer", (0, 0, "")),
         ("train", "evaluation.inference", (0, 0, "")),
-        ("evaluate", "registry.packaging.build", (1, 0, "")),
+        ("score", "registry.serving", (1, 0, "")),
         ("register", "evaluation.statistics.paired_comparison", (1, 1, "")),
     ],
 )
@@ -127,6 +127,6 @@ def test_code_that_is_edited_meanwhile_makes_nothing_under_the_key_of_what_it_wa
     )
     assert outcome.code == 2, outcome.stderr
     assert f"the source of modelworks.{module} was changed since this run began" in outcome.stderr
-    evaluations = list((ground.project.stages / "evaluate").glob("[!.]*"))
+    evaluations = list((ground.project.stages / "score").glob("[!.]*"))
     found = [registered(each) for each in connect(ground.project).search_model_versions("name = 'opinions'")]
     assert (len(evaluations), len(found), "".join(each.decision for each in found)) == kept

@@ -126,6 +126,6 @@ def test_bad_data_are_named_and_nothing_is_trained_or_registered(
     assert after_digits.production("digits-cnn") == 1
     assert {run.info.status for run in after_digits.runs("digits-cnn")} <= {"FINISHED", "FAILED"}
     stages = after_digits.root / ".modelworks" / "stages"
-    assert {path.parent.name for path in stages.glob("*/*")} == {"validate", "train", "evaluate"}
+    assert {path.parent.name for path in stages.glob("*/*")} == {"validate", "train", "score"}
     assert len(list(stages.glob("*/*"))) == 3  # those of the version in production
     assert after_digits.done("why", "configs/digits_cnn.yaml")["stages"]["train"] == []

@@ -12,6 +12,7 @@ import pytest
 
 import modelworks
 from modelworks.pipeline.plan import STAGES
+from modelworks.pipeline.reports import REPORTS
 
 if TYPE_CHECKING:
     from conftest import Workspace
@@ -36,8 +37,12 @@ def own_code(tmp_path: Path, after_digits: Workspace) -> tuple[Workspace, Path]:
 
 
 def test_with_nothing_changed_why_says_that_every_stage_stands(after_digits: Workspace) -> None:
-    assert after_digits.done("why", DIGITS) == {"nothing_to_do": True, "stages": {stage: [] for stage in STAGES}}
-    assert "every stage stands" in after_digits.run("why", DIGITS).stdout
+    assert after_digits.done("why", DIGITS) == {
+        "nothing_to_do": True,
+        "stages": {stage: [] for stage in STAGES},
+        "reports": {page: [] for page in REPORTS},
+    }
+    assert "every stage is up to date" in after_digits.run("why", DIGITS).stdout
 
 
 def test_in_an_empty_project_why_says_that_everything_would_run_and_writes_nothing(
@@ -58,14 +63,14 @@ def test_other_epochs_train_again_and_redo_what_follows(second: dict[str, Any]) 
     reasons = second["why"]["stages"]
     assert reasons["ingest"] == reasons["validate"] == []
     assert reasons["train"] == ["train.epochs: 6 -> 5"]
-    assert reasons["evaluate"] == ["result of train changed"]
+    assert reasons["score"] == reasons["promote"] == ["depends on the result of train"]
 
 
 def test_going_back_to_a_config_that_ran_before_trains_nothing(
     copy: Callable[[Path], Workspace], two_versions: Path
 ) -> None:
     reasons = copy(two_versions).done("why", DIGITS)["stages"]
-    assert all(reasons[stage] == [] for stage in ("ingest", "validate", "train", "evaluate", "register"))
+    assert all(reasons[stage] == [] for stage in ("ingest", "validate", "train", "score", "register"))
 
 
 def test_an_edited_readme_changes_nothing(after_digits: Workspace) -> None:
@@ -84,7 +89,7 @@ def test_an_edit_two_imports_away_from_the_trainer_trains_again(own_code: tuple[
     workspace, code = own_code
     helper = code / "training" / "optimizers.py"  # the program imports the loop, and the loop this
     assert "optimizers" not in (code / "training" / "__main__.py").read_text()
-    helper.write_text(helper.read_text() + "\nADDED = 1\n")
+    helper.write_text(helper.read_text().replace("cos(math.pi * share)", "cos(math.pi * share * share)"))
 
     reasons = workspace.done("why", DIGITS)["stages"]
     assert reasons["train"] == ["source of modelworks.training.optimizers changed"]
@@ -101,15 +106,15 @@ def test_a_damaged_and_a_deleted_output_are_made_again_under_the_same_version(af
     damaged = bytearray(weights.read_bytes())
     damaged[-1] ^= 1
     weights.write_bytes(damaged)
-    shutil.rmtree(after_digits.stage_folder("evaluate"))
+    shutil.rmtree(after_digits.stage_folder("score"))
 
     reasons = after_digits.done("why", DIGITS)["stages"]
     assert reasons["train"] == ["its stored output is damaged"]
-    assert reasons["evaluate"] == ["its stored output is gone"]
-    assert reasons["validate"] == reasons["register"] == reasons["gate"] == []
+    assert reasons["validate"] == []
+    assert {*map(tuple, list(reasons.values())[3:])} == {("depends on the result of train",)}
 
     summary = after_digits.done("run", DIGITS)
-    made = ("train", "evaluate")
+    made = ("train", "score")
     assert {stage: summary["stages"][stage] for stage in made} == dict.fromkeys(made, "ran")
     assert {summary["stages"][stage] for stage in ("validate", "register", "gate", "promote")} == {"cached"}
     assert after_digits.registered() == {"digits-cnn": [1]}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelworks.errors import BadInput
-from modelworks.locks import MachineLock
+from modelworks.files.locks import MachineLock
 from modelworks.project import Project
 from modelworks.registry.locks.machine import choose_lock, warning
 from modelworks.registry.locks.postgres_advisory import AdvisoryLock

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from modelworks.digest import file_digest
 from modelworks.errors import BadInput, Unavailable
+from modelworks.files.digest import file_digest
 from modelworks.models.config import Cnn, Pretrained
 from modelworks.models.pretrained_weights import FILES, identity, locate
 

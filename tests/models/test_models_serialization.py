@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import py_compile
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -167,3 +170,82 @@ def test_what_travels_imports_nothing_of_this_project(file: str) -> None:
     source = (Path(serialization.__file__).parents[1] / file).read_text()
     assert "import modelworks" not in source
     assert "from modelworks" not in source
+
+
+STREAMED = """
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from modelworks.modalities import image
+from modelworks.models import serialization
+
+
+def highest() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+
+
+layers = [torch.nn.Linear(1024, 1024, bias=False, dtype=torch.bfloat16) for _ in range(150)]
+network = torch.nn.Sequential(*layers)
+size = sum(each.numel() * each.element_size() for each in network.parameters())
+inputs = image.Input.fit([b"P5\\n4 4\\n255\\n" + bytes(16)], {}, {})
+serialization.save(
+    Path(sys.argv[1]) / "warm",  # imports what it needs
+    description={},
+    network=torch.nn.Linear(2, 2),
+    inputs=inputs,
+    sources={},
+    training_ids=np.zeros(0, np.uint64),
+)
+before = highest()
+serialization.save(
+    Path(sys.argv[1]) / "large",
+    description={},
+    network=network,
+    inputs=inputs,
+    sources={},
+    training_ids=np.zeros(0, np.uint64),
+)
+print(size, highest() - before)
+"""
+
+
+def test_saving_takes_little_memory_beside_the_model_itself(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", STREAMED, str(tmp_path)], capture_output=True, text=True, check=True, timeout=300
+    )
+    size, more = map(int, done.stdout.split())
+    assert size > 300e6
+    assert more < 0.2 * size
+    stored = tmp_path / "large" / "model.safetensors"
+    assert stored.stat().st_size == pytest.approx(size, rel=0.01)  # bfloat16 stays bfloat16
+    assert json.loads((tmp_path / "large" / "model.json").read_text())["dtypes"] == {"bfloat16": 150}
+
+
+def test_a_model_answers_in_the_type_that_it_was_saved_in(tmp_path: Path) -> None:
+    inputs = image.Input.fit([IMAGE], {}, {})
+    section = {"hidden": 4, "dropout": 0.0}
+    torch.manual_seed(0)
+    network = cnn.build(section, inputs.shape, 2).bfloat16().eval()
+    serialization.save(
+        tmp_path / "model",
+        description={"modality": "image", "labels": ("a", "b"), "architecture": section, "shape": inputs.shape},
+        network=network,
+        inputs=inputs,
+        sources=serialization.sources(cnn, image),
+        training_ids=np.arange(3, dtype=np.uint64),
+    )
+    loaded = serialization.load(tmp_path / "model")
+    assert {each.dtype for each in loaded.network.parameters()} == {torch.bfloat16}
+    arrays = inputs.arrange(inputs.decode([IMAGE]))
+    with torch.inference_mode():
+        expected = network(inputs.batch(arrays, torch.tensor([0]))["pixels"].bfloat16()).float().softmax(-1)
+    np.testing.assert_array_equal(loaded.probabilities([IMAGE]), expected.numpy())
+
+
+def test_a_full_disk_is_an_error_of_the_system_with_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"model\.safetensors") as caught:
+        serialization._write_tensors(tmp_path / "none" / "model.safetensors", {"weight": torch.zeros(2)})
+    assert caught.value.errno == errno.ENOENT

@@ -64,7 +64,7 @@ def digests(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str,
     [
         lambda source: source + "\n# a comment\n",
         lambda source: source + '\n"""A string that stands for itself."""\n',
-        lambda source: source.replace('"""SHA-256 of', '"""The SHA-256 of'),
+        lambda source: source.replace('"""One optimizer step', '"""A step'),
         lambda source: source.replace("\n\n\n", "\n\n\n\n"),
     ],
     ids=["comment", "string", "docstring", "layout"],
@@ -72,16 +72,19 @@ def digests(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str,
 def test_what_does_nothing_changes_no_digest(
     digests: Callable[..., dict[str, str]], edit: Callable[[str], str]
 ) -> None:
-    source = (PACKAGE / "digest.py").read_text()
+    source = (PACKAGE / "training" / "stepper.py").read_text()
     assert edit(source) != source
-    assert digests("digest.py", edit) == digests()
+    assert digests("training/optimization/train_step.py", edit) == digests()
 
 
 @pytest.mark.parametrize(
     ("file", "module"),
     [
         ("training/loop.py", "modelworks.training.loop"),
-        ("digest.py", "modelworks.digest"),  # training > store > digest: two imports away
+        (
+            "training/optimization/train_step.py",
+            "modelworks.training.optimization.train_step",
+        ),  # three imports away: __main__ > fit > loop > stepper
         ("training/__init__.py", "modelworks.training"),
         ("__init__.py", "modelworks"),
     ],
@@ -142,13 +145,13 @@ def test_ingredients_name_everything_a_result_depends_on() -> None:
     found = ingredients(
         upstream={"validate": "abc"},
         config={"train": {"epochs": 8}},
-        modules=["modelworks.digest"],
+        modules=["modelworks.files.digest"],
         libraries=["numpy"],
     )
     assert set(found) == {
         "result of validate",
         "train.epochs",
-        "source of modelworks.digest",
+        "source of modelworks.files.digest",
         "source of modelworks",
         "library numpy",
         "python",

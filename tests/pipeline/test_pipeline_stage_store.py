@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from modelworks.atomic_files import disk_errors, write_json
 from modelworks.errors import BadInput, Unavailable
-from modelworks.pipeline.stage_store import GRACE_SECONDS, MANIFEST, StageStore, read_manifest
+from modelworks.files.atomic_files import disk_errors, write_json
+from modelworks.files.manifests import MANIFEST, read_manifest
+from modelworks.pipeline.stage_store import GRACE_SECONDS, StageStore
 
 KEY = "0123456789abcdef"
 

@@ -141,13 +141,12 @@ def evaluate(project: Project) -> Callable[..., Evaluation]:
             processes=1,
             shard=False,
         )
-        stage = project.stages / "evaluate" / f"{modality}-{seed}"
-        (stage / "report").mkdir(parents=True)
-        (stage / "report" / "confusion.md").write_text("# Confusion\n")
+        stage = project.stages / "score" / f"{modality}-{seed}"
+        stage.mkdir(parents=True)
         rows = inference.held_out(report)
         inference.write(inference.score(trained.model_folder, rows), stage)
         metrics = {"accuracy": Interval(value=0.91, low=0.85, high=0.95, confidence=0.95)}
-        return Evaluation(trained=trained, key=f"evaluate-{seed}", folder=stage, rows=len(rows.rows), metrics=metrics)
+        return Evaluation(trained=trained, key=f"score-{seed}", folder=stage, rows=len(rows.rows), metrics=metrics)
 
     return make
 
@@ -222,8 +221,7 @@ def _validated(project: Project, modality: str) -> ValidationReport:
     if folder.is_dir():
         return dataclasses.replace(report)
     folder.mkdir(parents=True)
-    (stage / "data_docs").mkdir(parents=True)
-    (stage / "data_docs" / "index.html").write_text("<h1>Checks</h1>")
+    stage.mkdir(parents=True)
     (stage / "report.json").write_text("{}")
     draw = np.random.default_rng(0)
     labels = [dataset.classes[row % 3] for row in range(60)]

@@ -14,7 +14,7 @@ import pytest
 from postgres import binaries, postgres
 
 from modelworks.errors import BadInput, Unavailable
-from modelworks.locks import Lock, MachineLock
+from modelworks.files.locks import Lock, MachineLock
 from modelworks.project import Project
 from modelworks.registry.locks.machine import machine_lock
 from modelworks.registry.locks.postgres_advisory import AdvisoryLock
@@ -23,7 +23,7 @@ HOLDER = """
 import sys
 from pathlib import Path
 
-from modelworks.locks import MachineLock
+from modelworks.files.locks import MachineLock
 from modelworks.registry.locks.postgres_advisory import AdvisoryLock
 
 place = sys.argv[1]

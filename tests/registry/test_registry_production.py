@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from modelworks.digest import file_digest
 from modelworks.errors import BadInput, Corrupt, Refused, Unavailable
+from modelworks.files.digest import file_digest
 from modelworks.records import ModelVersion
 from modelworks.registry.packaging import build, integrity
 from modelworks.registry.production import alias_drift, audit_log, promotion

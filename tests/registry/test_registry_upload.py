@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 import pytest
 
-from modelworks.digest import json_digest
 from modelworks.errors import Corrupt
+from modelworks.files.digest import json_digest
 from modelworks.records import Evaluation
 from modelworks.registry.packaging import integrity, upload
 from modelworks.registry.verification import golden_predictions

@@ -6,10 +6,10 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from plans import complete_plan
 from runs import DATASET
 
 from modelworks.config import run_config as configuration
-from modelworks.pipeline.plan import make_plan
 from modelworks.project import Project
 from modelworks.reproduce import differences
 from modelworks.reproduce.capture import ingredients
@@ -20,7 +20,7 @@ DIGITS = Path(__file__).parents[2] / "configs" / "digits_cnn.yaml"
 def parts(project: Project, *overrides: str, digest: str = DATASET.digest) -> dict[str, dict[str, str]]:
     """The ingredients of a plan."""
     config = configuration.load(DIGITS, ["compute.device=cpu", "compute.precision=fp32", *overrides])
-    plan = make_plan(project, config, dataclasses.replace(DATASET, digest=digest))
+    plan = complete_plan(project, config, dataclasses.replace(DATASET, digest=digest))
     return {name: dict(each) for name, each in ingredients(plan).items()}
 
 

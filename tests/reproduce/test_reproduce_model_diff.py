@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from modelworks.digest import folder_digests
 from modelworks.evaluation import inference
+from modelworks.files.digest import folder_digests
 from modelworks.reproduce.model_diff import Comparison, compare
 
 Tensors = dict[str, np.ndarray]

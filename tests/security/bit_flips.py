@@ -27,7 +27,8 @@ from modelworks.data.dvc_storage import dvc_file, object_cache
 from modelworks.data.ingest import reason_to_work
 from modelworks.errors import Corrupt
 from modelworks.evaluation import inference
-from modelworks.pipeline.stage_store import StageStore, damage
+from modelworks.files.manifests import damage
+from modelworks.pipeline.stage_store import StageStore
 from modelworks.project import Project
 from modelworks.registry.packaging import integrity
 from modelworks.registry.verification import verify_version
@@ -123,7 +124,7 @@ def kinds(project: Project, client: MlflowClient, scratch: Path) -> list[Kind]:
         Kind("saved model of a stage", "exit 5; run makes it again", _files(stages["train"] / "model"), model),
         *(
             Kind(f"output of {name}", "said, made again", _files(stages[name]), stage(name))
-            for name in ("validate", "train", "evaluate")
+            for name in ("validate", "train", "score")
         ),
         Kind("decoded arrays", "said, decoded again", _files(decoded), _decoded(project, decoded)),
         Kind("checkpoint of a training", "said, an older one is used", checkpoint, restore, "the step"),

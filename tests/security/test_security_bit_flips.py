@@ -68,7 +68,7 @@ def test_a_verb_ends_with_5_and_the_name_of_the_file(
 
 
 def test_a_run_makes_damaged_outputs_again_and_says_so(after_digits: Workspace) -> None:
-    stage = after_digits.stage_folder("evaluate")
+    stage = after_digits.stage_folder("score")
     before = (stage / "predictions.parquet").read_bytes()
     _flip(stage / "predictions.parquet")
     outcome = after_digits.run("run", "configs/digits_cnn.yaml")

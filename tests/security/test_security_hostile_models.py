@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from security.hostile import ATTACKS, FORGED, code, pickled
 
-from modelworks.atomic_files import write_json
-from modelworks.digest import folder_digests, json_digest
 from modelworks.errors import Corrupt, Refused
+from modelworks.files.atomic_files import write_json
+from modelworks.files.digest import folder_digests, json_digest
 from modelworks.project import Project
 from modelworks.registry.packaging import integrity
 from modelworks.registry.production import promotion

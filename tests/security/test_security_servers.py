@@ -248,7 +248,7 @@ def test_a_served_answer_is_the_evaluations_and_strangers_get_none(served: tuple
     assert (notice["model"], notice["version"]) == ("digits-cnn", 1)
     assert notice["address"] == f"http://127.0.0.1:{server.port}/invocations"
     assert notice["example"].startswith(f"curl {notice['address']} ")
-    said = pq.read_table(workspace.stage_folder("evaluate") / "predictions.parquet").slice(0, 16)
+    said = pq.read_table(workspace.stage_folder("score") / "predictions.parquet").slice(0, 16)
     images = dataset_format.read(workspace.root / "data" / "digits", ["image"]).take(said["row"])["image"].to_pylist()
     body = {"inputs": [base64.b64encode(each).decode() for each in images], "params": {"top_k": 10}}
     status, text = server.ask("POST", "/invocations", body)

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from security.hostile import ATTACKS
 
-from modelworks.atomic_files import write_json
-from modelworks.digest import folder_digests, json_digest
 from modelworks.errors import BadInput, Corrupt, Interrupted
+from modelworks.files.atomic_files import write_json
+from modelworks.files.digest import folder_digests, json_digest
 from modelworks.project import Project
 from modelworks.registry.packaging import integrity, signing
 from modelworks.registry.tracking import tags

@@ -28,7 +28,7 @@ def test_it_answers_the_request_that_it_prints_whatever_its_address(
     copy: Callable[[Path], Workspace], digits: Path, tmp_path: Path, host: str
 ) -> None:
     workspace = copy(digits)
-    said = pq.read_table(workspace.stage_folder("evaluate") / "predictions.parquet").slice(0, 1)
+    said = pq.read_table(workspace.stage_folder("score") / "predictions.parquet").slice(0, 1)
     image = dataset_format.read(workspace.root / "data" / "digits", ["image"]).take(said["row"])["image"][0].as_py()
     (tmp_path / "IMAGE.png").write_bytes(image)
     with workspace.running("serve", "digits-cnn", "--host", host, "--port", "0", "--json") as background:

@@ -16,7 +16,7 @@ from runs import CONFIG, DATASET
 from tracking_server import tracking_server
 
 from modelworks.errors import BadInput, Interrupted
-from modelworks.pipeline.plan import make_plan
+from modelworks.pipeline.plan import Plan
 from modelworks.project import Project
 from modelworks.registry.backend import tracking_store
 from tasks.artifacts import track
@@ -26,7 +26,7 @@ from tasks.display import PlainDisplay
 
 def pass_stages(run: RunContext, ending: Callable[[], None]) -> None:
     """Stages, tracked, that come to that end."""
-    with track(run, make_plan(run.project, CONFIG, DATASET), DATASET, ""):
+    with track(run, Plan(run.project, CONFIG, DATASET), ""):
         ending()
 
 

@@ -36,7 +36,7 @@ STAGE = Stage(name="train", key="0123456789abcdef", ingredients={"train.epochs":
 HOLDER = """
 import sys
 from pathlib import Path
-from modelworks.locks import locked
+from modelworks.files.locks import locked
 
 with locked(Path(sys.argv[1]), "doing the same"):
     print("held", flush=True)

@@ -13,9 +13,11 @@ from modelworks.data import dataset_format
 from modelworks.data.sources import Tweets
 from modelworks.data.splits import QUARANTINED, SplitConfig, assign_splits
 from modelworks.errors import BadInput, Refused
-from modelworks.pipeline.stage_store import StageStore, read_manifest
+from modelworks.files.manifests import read_manifest
+from modelworks.pipeline.stage_store import StageStore
 from modelworks.records import DatasetVersion, ValidationReport
 from modelworks.validation.config import ChecksConfig
+from modelworks.validation.data_docs import write_data_docs
 from modelworks.validation.validate import validate
 
 Validate = Callable[..., ValidationReport]
@@ -56,10 +58,13 @@ def test_split_codes_are_those_of_the_packed_format(validated: Validate, texts: 
     assert splits.tolist() == assign_splits(ids, None, SplitConfig(test=0.4)).tolist()
 
 
-def test_data_docs_are_one_page_that_loads_nothing(validated: Validate, texts: Texts) -> None:
+def test_data_docs_are_one_page_that_loads_nothing(validated: Validate, texts: Texts, tmp_path: Path) -> None:
     expect = ({"expect_column_mean_to_be_between": {"column": "tokens", "min_value": 1}},)
     report = validated(texts(), expect=expect)
-    (page,) = (report.folder / "data_docs").iterdir()
+    folder = tmp_path / "data_docs"
+    folder.mkdir()
+    write_data_docs(folder, report)
+    (page,) = folder.iterdir()
     html = page.read_text()
     assert "<title>Checks on the data of own</title>" in html
     assert "<td>usable rows</td>" in html

@@ -27,7 +27,7 @@ def forget(prefixes: Sequence[str], reason: str, *, as_json: bool) -> None:
         BadInput: an id is not in any data set, or is the beginning of several.
     """
     from modelworks.data.erasure import FILE, Forgotten, add, forgotten
-    from modelworks.locks import locked
+    from modelworks.files.locks import locked
 
     project = Project.find()
     project.make_private_folders()

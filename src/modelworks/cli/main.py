@@ -181,12 +181,13 @@ def serve(
 @app.command()
 def doctor(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be mended, and change nothing")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="read every stored byte, however long it takes")] = False,
     json: Json = False,
 ) -> None:
     """Check the installation, the stores and what a crash left behind; mend what is safe to mend."""
     from modelworks.cli.doctor.doctor import doctor as verb
 
-    verb(dry_run=dry_run, as_json=json)
+    verb(dry_run=dry_run, deep=deep, as_json=json)
 
 
 def main() -> None:

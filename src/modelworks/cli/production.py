@@ -16,7 +16,7 @@ from modelworks.registry.locks.machine import choose_lock, warning
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from modelworks.locks import Lock
+    from modelworks.files.locks import Lock
     from modelworks.registry.production.audit_log import Move
 
 __all__ = ["history", "promote", "rollback", "warn_if_moved"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from modelworks.config import run_config as configuration
 from modelworks.errors import BadInput, Refused, Unavailable, first_line
 from modelworks.evaluation import evaluate
 from modelworks.pipeline.plan import STAGES
-from modelworks.pipeline.status import pipeline_status
+from modelworks.pipeline.status import PipelineStatus, pipeline_status
 from modelworks.project import Project
 from modelworks.redaction import without_password
 from modelworks.registry.tracking.stale_runs import close_when_done
@@ -42,7 +42,7 @@ def run(config: Path, overrides: Sequence[str], *, as_json: bool) -> None:
     project.enter()
     project.make_private_folders()
     found = pipeline_status(project, settings)
-    if found.promotion is not None:
+    if found.promotion is not None and found.nothing_to_do:
         outcomes = {"ingest": "verified", **dict.fromkeys(STAGES[1:], "cached")}
         summary = summarise(found.promotion, outcomes, "", time.monotonic() - started)
         close_when_done(project, settings.name)
@@ -50,7 +50,7 @@ def run(config: Path, overrides: Sequence[str], *, as_json: bool) -> None:
             check_quickly(project, settings.name, found.promotion.production)
         print("nothing to do: data, config, code and libraries are those of the version that stands", file=sys.stderr)
     else:
-        summary = _flow(project, config, overrides, found.reasons)
+        summary = _flow(project, config, overrides, found)
     summary["seconds"] = round(time.monotonic() - started, 2)
     if as_json:
         print_json(summary)
@@ -65,9 +65,7 @@ def run(config: Path, overrides: Sequence[str], *, as_json: bool) -> None:
         )
 
 
-def _flow(
-    project: Project, config: Path, overrides: Sequence[str], reasons: Mapping[str, Sequence[str]]
-) -> dict[str, Any]:
+def _flow(project: Project, config: Path, overrides: Sequence[str], found: PipelineStatus) -> dict[str, Any]:
     """Run the flow in this process, against the server that is there or one of our own.
 
     Raises:
@@ -86,12 +84,12 @@ def _flow(
         connect(project)
         from flows.training import training
 
-        if reasons["validate"]:
+        if found.reasons["validate"]:
             from modelworks.validation import expectation_suite
 
             expectation_suite.preload()
         if server is not None:
-            if reasons["evaluate"] and not answers(server.url):
+            if found.reasons["score"] and not answers(server.url):
                 evaluate.preload()
             server.wait()
     from httpx import HTTPError, HTTPStatusError

@@ -10,7 +10,7 @@ from modelworks.cli.output import print_json, print_table
 from modelworks.cli.production import warn_if_moved
 from modelworks.config import run_config as configuration
 from modelworks.errors import BadInput
-from modelworks.pipeline.status import pipeline_status
+from modelworks.pipeline.status import PipelineStatus, pipeline_status
 from modelworks.project import Project
 
 __all__ = ["why"]
@@ -29,11 +29,10 @@ def why(target: str, version: int | None, overrides: Sequence[str], *, as_json: 
                 f"why {target} {version}: a config has no versions", "name a model, e.g. modelworks why mnist-cnn 2"
             )
         found = pipeline_status(project, configuration.load(Path(target), overrides))
-        reasons = {stage: list(phrases) for stage, phrases in found.reasons.items()}
         if as_json:
-            print_json({"nothing_to_do": not any(reasons.values()), "stages": reasons})
+            print_json({"nothing_to_do": found.nothing_to_do, "stages": found.reasons, "reports": found.reports})
         else:
-            _print_stages(reasons)
+            _print_outlook(found)
         return
     verdict = _verdict(project, target, version)
     if as_json:
@@ -42,16 +41,24 @@ def why(target: str, version: int | None, overrides: Sequence[str], *, as_json: 
         _print_verdict(verdict)
 
 
-def _print_stages(reasons: dict[str, list[str]]) -> None:
-    if not any(reasons.values()):
-        print("nothing to do: every stage stands, and the verdict was followed")
-    for stage, phrases in reasons.items():
-        quiet = "would look" if stage == "ingest" else "stands"
+def _print_outlook(found: PipelineStatus) -> None:
+    if found.nothing_to_do:
+        print("nothing to do: every stage is up to date, and the verdict was followed")
+    for stage, phrases in found.reasons.items():
+        quiet = "would look" if stage == "ingest" else "up to date"
         print(f"{stage:<9} {'would run' if phrases else quiet}")
-        for phrase in phrases[:SHOWN]:
-            print(f"          - {phrase}")
-        if len(phrases) > SHOWN:
-            print(f"          - and {len(phrases) - SHOWN} more")
+        _print_phrases(phrases)
+    for page, phrases in found.reports.items():
+        if phrases and not any("depends on" in phrase for phrase in phrases):
+            print(f"{page.replace('_', ' ')} would be rendered")
+            _print_phrases(phrases)
+
+
+def _print_phrases(phrases: Sequence[str]) -> None:
+    for phrase in phrases[:SHOWN]:
+        print(f"          - {phrase}")
+    if len(phrases) > SHOWN:
+        print(f"          - and {len(phrases) - SHOWN} more")
 
 
 def _verdict(project: Project, name: str, version: int | None) -> dict[str, Any]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from modelworks.atomic_files import write_json
 from modelworks.data.dvc_storage import object_cache
 from modelworks.errors import BadInput, Corrupt, Overtaken
+from modelworks.files.atomic_files import write_json
+from modelworks.files.digest_memo import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -22,11 +24,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from modelworks.data.sources.base import Examples
+    from modelworks.files.digest_memo import DigestMemo, Snapshot
 
-__all__ = ["confirm", "describe", "read", "refuse_strangers", "stream", "write"]
+__all__ = ["confirm", "describe", "forget_read", "read", "refuse_strangers", "stream", "write"]
 
 
 FILES = ("dataset.json", "examples.parquet")
+SMALL = 2**26
+"""Bytes of a file that is kept in memory once it was read."""
 
 
 def write(
@@ -85,14 +90,19 @@ def refuse_strangers(data: Path, paths: Iterable[str]) -> None:
             )
 
 
-def confirm(folder: Path, digest: str) -> None:
+def confirm(folder: Path, digest: str, memo: DigestMemo) -> None:
     """Make sure that a data set is that version: what was just read of it then was, too.
+
+    Args:
+        folder: of the data set.
+        digest: of the version.
+        memo: knows the files that have not changed; only the others are read.
 
     Raises:
         Overtaken: the data set is another by now.
     """
     try:
-        found = object_cache.listing_digest(object_cache.subtree(folder))
+        found = object_cache.listing_digest(object_cache.subtree(folder, memo))
     except FileNotFoundError:  # it is being replaced
         found = ""
     if found != digest:
@@ -127,8 +137,14 @@ def read(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet
 
+    path = folder / "examples.parquet"
     try:
-        with pa.parquet.ParquetFile(folder / "examples.parquet", page_checksum_verification=True) as file:
+        if path.stat().st_size <= SMALL:
+            table = _whole(path, snapshot(path))
+            if columns is None:
+                return table
+            return table.select([name for name in columns if name in table.column_names])
+        with pa.parquet.ParquetFile(path, page_checksum_verification=True) as file:
             known = set(file.schema_arrow.names)
             return file.read([name for name in columns if name in known] if columns is not None else None)
     except (OSError, pa.ArrowInvalid) as error:
@@ -144,12 +160,31 @@ def stream(folder: Path, columns: Sequence[str], rows: int = 4096) -> Iterator[p
     import pyarrow as pa
     import pyarrow.parquet
 
+    path = folder / "examples.parquet"
     try:
-        with pa.parquet.ParquetFile(folder / "examples.parquet", page_checksum_verification=True) as file:
+        if path.stat().st_size <= SMALL:
+            yield from _whole(path, snapshot(path)).select(list(columns)).to_batches(rows)
+            return
+        with pa.parquet.ParquetFile(path, page_checksum_verification=True) as file:
             for group in range(file.num_row_groups):  # asked for all of them at once, pyarrow keeps the whole file
                 yield from file.iter_batches(rows, row_groups=[group], columns=list(columns))
     except (OSError, pa.ArrowInvalid) as error:
         raise Corrupt(f"{folder / 'examples.parquet'}: {error}", "delete the folder and run again") from error
+
+
+def forget_read() -> None:
+    """Give back the memory of a small data set that was read."""
+    _whole.cache_clear()
+
+
+@lru_cache(maxsize=1)  # a run reads a small data set once, whatever its stages want of it
+def _whole(path: Path, _snapshot: Snapshot) -> pa.Table:
+    """All examples of a file as it is now, page checksums compared."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    with pa.parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        return file.read()
 
 
 def _ids(content: pa.Array) -> list[str]:

@@ -13,10 +13,10 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from modelworks.atomic_files import disk_errors, sync, write_json
 from modelworks.data import dataset_format
 from modelworks.errors import BadInput
 from modelworks.fault_injection import effect
+from modelworks.files.atomic_files import disk_errors, sync, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

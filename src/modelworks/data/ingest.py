@@ -10,14 +10,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from modelworks.atomic_files import disk_errors, write_json
 from modelworks.data import dataset_format, versioning
 from modelworks.data.dvc_storage import dvc_file, object_cache
 from modelworks.data.erasure import forgotten_ids
 from modelworks.data.sources import PINNED, Source
 from modelworks.errors import Corrupt
 from modelworks.fault_injection import fault_point
-from modelworks.locks import locked
+from modelworks.files.atomic_files import disk_errors, write_json
+from modelworks.files.locks import locked
 from modelworks.pipeline.cache_keys import sources
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def reason_to_work(project: Project, source: Source) -> str | None:
     pinned = dvc_file.files(project, source.dataset)
     if pinned is None:
         return "DVC's cache does not hold what data.dvc pins"
-    if pinned != object_cache.subtree(folder):
+    if pinned != object_cache.subtree(folder, project.memo):
         return f"data/{source.dataset} is not what data.dvc pins"
     remembered = _remembered(project, source)
     if remembered != state:
@@ -75,7 +75,7 @@ def _bring(project: Project, source: Source) -> bool:
         worked, built = _follow_pin(project, source, Path(name))
         if not built and not (folder.is_dir() and known):
             new = _build(project, source, Path(name))
-            if object_cache.subtree(folder) != object_cache.subtree(new):
+            if not folder.is_dir() or object_cache.subtree(folder, project.memo) != object_cache.subtree(new):
                 _replace(folder, new)
                 worked = True
             _record(project, source)  # even of the same bytes: a kill may have come before they were pushed
@@ -92,7 +92,7 @@ def _follow_pin(project: Project, source: Source, builds: Path) -> tuple[bool, b
     pin = dvc_file.read(project)
     if pin is None:
         return False, False
-    standing = object_cache.subtree(project.data)
+    standing = object_cache.subtree(project.data, project.memo)
     if object_cache.listing_digest(standing) == pin:
         if dvc_file.files(project, source.dataset) is None:
             _record(project, source)  # the cache was lost

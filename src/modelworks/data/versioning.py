@@ -14,6 +14,7 @@ from modelworks.data.dvc_storage import dvc_file, object_cache, transfer
 from modelworks.data.dvc_storage.repository import local_remote, opened
 from modelworks.errors import Corrupt, Unavailable
 from modelworks.fault_injection import effect
+from modelworks.files.digest_memo import snapshot
 from modelworks.records import DatasetVersion
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ LEFTOVER = re.compile(r"\.[\w-]{22}\.tmp")
 
 
 def observe(project: Project, name: str) -> DatasetVersion:
-    """The version of `data/<name>/` as it stands: every byte is read.
+    """The version of `data/<name>/` as it is now: files that have changed since they were read are read again.
 
     Raises:
         Corrupt: dataset.json cannot be read.
@@ -40,7 +41,7 @@ def observe(project: Project, name: str) -> DatasetVersion:
     return DatasetVersion(
         name=name,
         folder=folder,
-        digest=object_cache.listing_digest(object_cache.subtree(folder)),
+        digest=object_cache.listing_digest(object_cache.subtree(folder, project.memo)),
         modality=description["modality"],
         classes=tuple(description["classes"]),
         rows=description["rows"],
@@ -62,6 +63,7 @@ def record(project: Project) -> None:
         with dvc_file.kept(project), effect("data.add"):
             repository.add([str(project.data)])
         _check_cached(project)
+        _remember(project)
         _upload(repository, project)
 
 
@@ -136,6 +138,13 @@ def _check_cached(project: Project) -> None:
             f"DVC could not write all of {project.data} into {cache}",
             "free some disk space, bytes and inodes, or make the folder writable, and run again",
         )
+
+
+def _remember(project: Project) -> None:
+    """Keep the digests that DVC has just computed of the files in data/."""
+    listing = object_cache.listing(object_cache.cache(project), _pinned(project)) or {}
+    paths = {project.data / path: md5 for path, md5 in listing.items()}
+    project.memo.remember({path: (snapshot(path), md5) for path, md5 in paths.items() if path.is_file()}, "md5")
 
 
 def _upload(repository: Repo, project: Project) -> None:

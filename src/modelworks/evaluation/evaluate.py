@@ -1,10 +1,11 @@
-"""The evaluation stage: a trained model in, figures with their uncertainty and a report out."""
+"""The score stage: a trained model in, predictions and metrics with their uncertainty out."""
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING
 
+from modelworks.files.digest_memo import DigestMemo
 from modelworks.records import Evaluation, TrainedModel
 
 if TYPE_CHECKING:
@@ -27,14 +28,14 @@ def preload() -> None:
 
 
 def evaluate(trained: TrainedModel, config: EvaluateConfig, folder: Path, final: Path, key: str) -> Evaluation:
-    """Score the test rows once, measure, and draw what a person looks at.
+    """Score the test rows once and measure.
 
     Args:
         trained: the model and the validated data it was trained on.
-        config: confidence, resamples, how many mistakes to show.
-        folder: to write into: `predictions.parquet`, `near_duplicates.json` and `report/`.
+        config: confidence and resamples.
+        folder: to write into: `predictions.parquet` and `near_duplicates.json`.
         final: the name the folder will have, which the record holds.
-        key: of the evaluate stage.
+        key: of the score stage.
 
     Raises:
         Corrupt: the model or the data are damaged.
@@ -42,14 +43,14 @@ def evaluate(trained: TrainedModel, config: EvaluateConfig, folder: Path, final:
     """
     from modelworks.evaluation import inference
     from modelworks.evaluation.near_duplicates import search
-    from modelworks.evaluation.reports import evaluation_report
     from modelworks.evaluation.statistics import bootstrap
 
     rows = inference.held_out(trained.report)
-    predictions = inference.score(trained.model_folder, rows)
+    # Its files were read when they were stored: those that have not changed since are not read again for that.
+    memo = DigestMemo(trained.folder.parents[1])
+    predictions = inference.score(trained.model_folder, rows, memo.digest)
     inference.write(predictions, folder)
     metrics = bootstrap.intervals(predictions.labels, predictions.predicted, predictions.probabilities, config)
     repeated = search.find(trained.report, predictions)
     search.write(repeated, folder)
-    evaluation_report.write(folder / "report", trained.report.dataset, rows, predictions, metrics, repeated, config)
     return Evaluation(trained=trained, key=key, folder=final, rows=len(predictions.rows), metrics=metrics)

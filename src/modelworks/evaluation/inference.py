@@ -16,7 +16,7 @@ from modelworks.errors import Corrupt, Refused
 from modelworks.models import serialization
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from modelworks.records import ValidationReport
@@ -63,14 +63,18 @@ def held_out(report: ValidationReport) -> TestSet:
     )
 
 
-def load(model_folder: Path) -> serialization.InferenceModel:
-    """A saved model, every byte verified.
+def load(model_folder: Path, digest: Callable[[Path], str] | None = None) -> serialization.InferenceModel:
+    """A saved model, every file verified.
+
+    Args:
+        model_folder: where it lies.
+        digest: gives a file's SHA-256; None to read every byte.
 
     Raises:
         Corrupt: the folder is not what was saved.
     """
     try:
-        return serialization.load(model_folder)
+        return serialization.load(model_folder, digest)
     except serialization.DamagedModel as error:
         raise Corrupt(f"the saved model is damaged: {error}", "run again: a damaged stage is made again") from error
 
@@ -91,14 +95,19 @@ def probabilities(model: serialization.InferenceModel, rows: TestSet) -> npt.NDA
     return found
 
 
-def score(model_folder: Path, rows: TestSet) -> Predictions:
+def score(model_folder: Path, rows: TestSet, digest: Callable[[Path], str] | None = None) -> Predictions:
     """What a saved model says of the test rows.
+
+    Args:
+        model_folder: where the model lies.
+        rows: the test rows.
+        digest: as for `load`.
 
     Raises:
         Corrupt: the model is damaged.
         Refused: its answers are not finite.
     """
-    found = probabilities(load(model_folder), rows)
+    found = probabilities(load(model_folder, digest), rows)
     return Predictions(
         rows=rows.rows,
         ids=rows.ids,

@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from modelworks.digest import file_digest
 from modelworks.errors import BadInput, Corrupt, Unavailable
+from modelworks.files.digest import file_digest
 from modelworks.models.config import ModelConfig, Pretrained
 
 __all__ = ["identity", "locate"]

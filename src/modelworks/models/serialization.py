@@ -1,6 +1,6 @@
 """A model as it is stored and loaded: safetensors, JSON and the source that builds it; never a pickle.
 
-    model.json           kind, modality, labels, architecture config, input spec
+    model.json           kind, modality, labels, architecture config, input spec, number of tensors by type
     model.safetensors    the weights
     architecture.py      the source of the architecture, as it was when the model was trained
     modality.py          the source that turns content into input, as it was then
@@ -18,12 +18,15 @@ import hashlib
 import importlib.machinery
 import importlib.util
 import json
+import os
+import re
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
 
     import numpy as np
@@ -48,6 +51,9 @@ class InferenceModel:
         self.network, self.inputs, self.description = network.eval(), inputs, description
         self.labels: tuple[str, ...] = tuple(description["labels"])
         self.modality: str = description["modality"]
+        floating = (each.dtype for each in network.parameters() if each.is_floating_point())
+        self._dtype = next(floating, None)
+        """What floating inputs are brought to."""
 
     def probabilities(self, contents: Sequence[bytes] | Sequence[str], batch_size: int = 256) -> np.ndarray:
         """float32 (len(contents), len(labels)); rows sum to 1. Contents are encoded images or texts."""
@@ -67,9 +73,13 @@ class InferenceModel:
         with torch.inference_mode():
             for start in range(0, len(order), batch_size):
                 indices = order[start : start + batch_size]
-                logits = self.network(**self.inputs.batch(arrays, torch.from_numpy(indices)))
+                batch = self.inputs.batch(arrays, torch.from_numpy(indices))
+                logits = self.network(**{name: self._cast(each) for name, each in batch.items()})
                 result[indices] = logits.float().softmax(-1).numpy()
         return result
+
+    def _cast(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(self._dtype) if self._dtype is not None and tensor.is_floating_point() else tensor
 
 
 def save(
@@ -86,26 +96,53 @@ def save(
     Args:
         folder: made if need be.
         description: kind, modality, labels, architecture, shape.
-        network: its state is stored in float32.
+        network: its tensors are stored in the types that they have.
         inputs: the modality's Input, whose spec and files are stored.
         sources: the code, as `sources` read it.
         training_ids: sorted uint64.
+
+    Raises:
+        OSError: the disk does not take the files; it names the file.
     """
     import numpy as np
-    from safetensors.torch import save as serialised
 
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: _stored(tensor) for name, tensor in network.state_dict().items()}
-    (folder / "model.safetensors").write_bytes(serialised(state))  # our write: a full disk is an OSError
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    _write_tensors(folder / "model.safetensors", state)
     inputs.save(folder)
+    types = [str(tensor.dtype).removeprefix("torch.") for tensor in state.values()]
+    dtypes = {name: types.count(name) for name in sorted(set(types))}
     (folder / "model.json").write_text(
-        json.dumps({**description, "input": inputs.spec}, indent=1, ensure_ascii=False) + "\n"
+        json.dumps({**description, "input": inputs.spec, "dtypes": dtypes}, indent=1, ensure_ascii=False) + "\n"
     )
+    shutil.copymode(folder / "model.json", folder / "model.safetensors")  # whose own is the user's alone
     for name, source in sources.items():
         (folder / f"{name}.py").write_bytes(source)
     np.save(folder / "training_ids.npy", training_ids, allow_pickle=False)
-    (folder / MANIFEST).write_text(json.dumps(_files(folder), indent=1, sort_keys=True) + "\n")
-    return verify(folder)
+    manifest = json.dumps(_files(folder, _sha256), indent=1, sort_keys=True) + "\n"
+    (folder / MANIFEST).write_text(manifest)
+    return hashlib.sha256(manifest.encode()).hexdigest()
+
+
+def _write_tensors(path: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Stream tensors to a file and sync it: the library writes from their own memory, beside it, and renames.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(dict(state), path)
+    except SafetensorError as error:  # it keeps the system's error as text alone
+        number = re.search(r"os error (\d+)|code: (\d+)", str(error))
+        if number is None:
+            raise
+        code = int(number[1] or number[2])
+        raise OSError(code, os.strerror(code), str(path)) from error
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def sources(architecture: ModuleType, modality: ModuleType) -> dict[str, bytes]:
@@ -114,8 +151,12 @@ def sources(architecture: ModuleType, modality: ModuleType) -> dict[str, bytes]:
     return {name: Path(str(module.__file__)).read_bytes() for name, module in modules.items()}
 
 
-def verify(folder: Path) -> str:
-    """Compare every byte with the manifest and return the manifest's own SHA-256.
+def verify(folder: Path, digest: Callable[[Path], str] | None = None) -> str:
+    """Compare every file with the manifest and return the manifest's own SHA-256.
+
+    Args:
+        folder: with the model.
+        digest: gives a file's SHA-256; None to read every byte.
 
     Raises:
         DamagedModel: a file differs, is missing, or is not named in the manifest.
@@ -123,7 +164,7 @@ def verify(folder: Path) -> str:
     try:
         raw = (folder / MANIFEST).read_bytes()
         expected = dict(json.loads(raw))
-        found = _files(folder)
+        found = _files(folder, digest or _sha256)
     except (OSError, ValueError, TypeError) as error:
         raise DamagedModel(f"{folder / MANIFEST}, or a file beside it, cannot be read: {error}") from error
     names = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
@@ -132,27 +173,44 @@ def verify(folder: Path) -> str:
     return hashlib.sha256(raw).hexdigest()
 
 
-def load(folder: Path) -> InferenceModel:
+def load(folder: Path, digest: Callable[[Path], str] | None = None) -> InferenceModel:
     """The model in a folder, on the CPU, ready to predict.
+
+    Args:
+        folder: with the model.
+        digest: as for `verify`.
 
     Raises:
         DamagedModel: the folder is not what was saved.
     """
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
-    verify(folder)
+    verify(folder, digest)
     description = json.loads((folder / "model.json").read_text())
     architecture = execute(folder / "architecture.py")
     modality = execute(folder / "modality.py")
     with torch.random.fork_rng(devices=[]):  # the fresh weights, soon overwritten, cost the caller no random numbers
         network = architecture.build(description["architecture"], description["shape"], len(description["labels"]))
+    state = _read_tensors(folder / "model.safetensors")
+    with torch.no_grad():
+        for name, parameter in (*network.named_parameters(), *network.named_buffers()):
+            if name in state:  # a network is built in float32, and keeps the types that it was saved with
+                parameter.data = parameter.data.to(state[name].dtype)
     try:
-        network.load_state_dict(load_file(folder / "model.safetensors"))
-    except (SafetensorError, RuntimeError) as error:  # the latter: names or shapes that are not the architecture's
+        network.load_state_dict(state)
+    except RuntimeError as error:  # names or shapes that are not the architecture's
         raise DamagedModel(f"{folder / 'model.safetensors'} does not fit: {str(error).splitlines()[0]}") from error
     return InferenceModel(network, modality.Input(description["input"], folder), description)
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(path))
+    except SafetensorError as error:
+        raise DamagedModel(f"{path} does not fit: {str(error).splitlines()[0]}") from error
 
 
 def execute(path: Path) -> ModuleType:
@@ -171,7 +229,12 @@ def execute(path: Path) -> ModuleType:
     return sys.modules[name]
 
 
-def _files(folder: Path) -> dict[str, dict[str, Any]]:
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _files(folder: Path, digest: Callable[[Path], str]) -> dict[str, dict[str, Any]]:
     files: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -182,14 +245,5 @@ def _files(folder: Path) -> dict[str, dict[str, Any]]:
             if path.is_dir():
                 files[name + "/"] = {}
             continue
-        with path.open("rb") as stream:
-            files[name] = {
-                "size": path.stat().st_size,
-                "sha256": hashlib.file_digest(stream, "sha256").hexdigest(),
-            }
+        files[name] = {"size": path.stat().st_size, "sha256": digest(path)}
     return files
-
-
-def _stored(tensor: torch.Tensor) -> torch.Tensor:
-    plain = tensor.detach().cpu()
-    return (plain.float() if plain.is_floating_point() else plain).contiguous()

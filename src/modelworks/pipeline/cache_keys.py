@@ -6,17 +6,17 @@ said in words: `train.epochs: 8 -> 3`, `source of modelworks.models.cnn changed`
 
 from __future__ import annotations
 
-import ast
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from modelworks.digest import canonical_json, json_digest, text_digest
 from modelworks.errors import BadInput
+from modelworks.files.digest import canonical_json, json_digest
+from modelworks.pipeline.code_digest import code_digest
 
 __all__ = [
     "changed_sources",
@@ -36,20 +36,26 @@ def key_of(ingredients: Mapping[str, str]) -> str:
 
 
 def ingredients(
-    *, upstream: Mapping[str, str], config: Mapping[str, Any], modules: Iterable[str], libraries: Iterable[str]
+    *,
+    upstream: Mapping[str, str],
+    config: Mapping[str, Any],
+    modules: Iterable[str],
+    libraries: Iterable[str],
+    without: Collection[str] = (),
 ) -> dict[str, str]:
     """What a stage's result depends on.
 
     Args:
-        upstream: the keys or digests it stands on, by name.
-        config: its sections of the config, nested; leaves become one ingredient each.
+        upstream: the digests of the outputs that it reads, by the name of the stage that made them.
+        config: the fields that can change its result, nested; leaves become one ingredient each.
         modules: the project modules it starts from; all that they reach by imports count.
         libraries: the distributions that compute its result.
+        without: project modules that cannot change the result, nor can what only they import.
     """
     return {
-        **{f"result of {name}": key for name, key in upstream.items()},
+        **{f"result of {name}": digest for name, digest in upstream.items()},
         **settings(config),
-        **{f"source of {name}": digest for name, digest in sources(modules).items()},
+        **{f"source of {name}": digest for name, digest in sources(modules, without).items()},
         **library_versions(libraries),
     }
 
@@ -64,21 +70,27 @@ def settings(config: Any, prefix: str = "") -> dict[str, str]:  # any JSON value
     return {prefix: canonical_json(config)}
 
 
-def sources(modules: Iterable[str]) -> dict[str, str]:
+def sources(modules: Iterable[str], without: Collection[str] = ()) -> dict[str, str]:
     """Digest of each project module that the given ones reach by imports, themselves and packages included.
 
-    The digest is of the parsed code: comments, docstrings and layout do not count. Nor do imports that are made for
-    type checkers alone.
+    The digest is that of `code_digest`. Imports that are made for type checkers alone do not count.
+
+    Args:
+        modules: where the imports start.
+        without: modules that do not count; what only they import is not reached.
     """
     graph = _import_graph()
-    reached: set[str] = set()
-    for module in modules:
-        reached |= {module, *graph.find_upstream_modules(module)}
-    for name in list(reached):  # importing a.b.c runs a and a.b as well, which the graph does not say
+    left_out, found, waiting = set(without), set[str](), list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name not in found and name not in left_out:
+            found.add(name)
+            waiting.extend(graph.find_modules_directly_imported_by(name))
+    for name in list(found):  # importing a.b.c runs a and a.b as well, which the graph does not say
         while "." in name:
             name = name.rpartition(".")[0]
-            reached.add(name)
-    return {name: _source_digest(_module_file(name)) for name in sorted(reached)}
+            found.add(name)
+    return {name: _source_digest(_module_file(name)) for name in sorted(found - left_out)}
 
 
 def changed_sources(ingredients: Mapping[str, str]) -> tuple[str, ...]:
@@ -127,27 +139,15 @@ def _import_graph() -> Any:  # grimp.ImportGraph, whose import waits until neede
 
 @cache  # for the life of a process, which has the code that it imported
 def _source_digest(path: Path) -> str:
-    return _code_digest(path.read_bytes())
-
-
-@cache
-def _code_digest(source: bytes) -> str:
-    return text_digest(ast.dump(_WithoutDocstrings().visit(ast.parse(source))))[:16]
+    return code_digest(path.read_bytes())
 
 
 def _digest_now(module: str) -> str:
     """Of a module's source as it stands; empty for what is gone or no Python."""
     try:
-        return _code_digest(_module_file(module).read_bytes())
+        return code_digest(_module_file(module).read_bytes())
     except (OSError, SyntaxError, ValueError):
         return ""
-
-
-class _WithoutDocstrings(ast.NodeTransformer):
-    """Drops every statement that is nothing but a string."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
-        return None if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str) else node
 
 
 def _module_file(name: str) -> Path:

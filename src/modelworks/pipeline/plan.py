@@ -1,36 +1,47 @@
-"""The plan of a run: the key of every stage, known before anything is done.
+"""The plan of a run: the key of each stage, as far as the outputs that it reads are known.
 
-Keys stand on keys, so the whole chain follows from the data's digest, the config, the code and the hardware.
-What `run` does, what `why` says and what is skipped are all read from here.
+A key stands on the content of outputs, not on the keys they have. So a stage that ran again and gave the same bytes
+changes nothing for those after it (early cutoff). What `run` does, what `why` says and what is skipped are all read
+from here.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from modelworks.atomic_files import write_json
 from modelworks.config.run_config import RunConfig
-from modelworks.digest import json_digest
+from modelworks.evaluation.config import METRICS
+from modelworks.files.digest import json_digest
 from modelworks.models.pretrained_weights import identity, locate
-from modelworks.pipeline.cache_keys import differences, ingredients, key_of, sources
+from modelworks.pipeline.cache_keys import ingredients, key_of, library_versions, sources
+from modelworks.pipeline.code_digest import code_digest
+from modelworks.pipeline.scope import (
+    MODALITIES,
+    model_libraries,
+    preprocessing_fields,
+    train_fields,
+    unused_modules,
+)
 from modelworks.pipeline.stage_store import StageStore
 from modelworks.project import Project
 from modelworks.records import DatasetVersion, ValidationReport
-from modelworks.training.hardware import Hardware, resolve
+from modelworks.training.hardware import resolve
 from modelworks.training.job import Job
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["STAGES", "Plan", "Stage", "make_plan", "reasons", "remember", "training_job", "work_folder"]
+__all__ = ["STAGES", "STORED", "Plan", "Stage", "training_job", "work_folder"]
 
-STAGES = ("ingest", "validate", "train", "evaluate", "register", "gate", "promote")
+STAGES = ("ingest", "validate", "train", "score", "register", "gate", "promote")
+STORED = ("validate", "train", "score")
+"""The stages whose output lies in the stage store. Those after them are kept by the registry."""
 
-_CONTENT_LIBRARIES = {"image": ("pillow",), "text": ("tokenizers",)}
+RECORD = "record.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,181 +53,221 @@ class Stage:
     ingredients: Mapping[str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The stages whose result has a key, in order; ingest always looks and promote follows the verdict."""
+    """The stages of one config over one version of its data; ingest always looks and promote follows the verdict.
 
-    hardware: Hardware
-    validate: Stage
-    train: Stage
-    decoded_key: str
-    """Names the decoded rows: they depend on less than the training does."""
-    evaluate: Stage
-    register: Stage
-    gate: Stage
+    A plain class, not a dataclass: Prefect looks into dataclasses for futures to wait for.
+    """
+
+    def __init__(self, project: Project, config: RunConfig, dataset: DatasetVersion) -> None:
+        """
+        Raises:
+            BadInput: the config asks for hardware that is not there.
+        """
+        self.project, self.config, self.dataset = project, config, dataset
+        self.hardware = resolve(config.compute)
+        self.store = StageStore(project.stages)
+        self.unused = unused_modules(config, self.hardware)
+        self._modality = MODALITIES[config.model.modality]
+        self._known: dict[str, Stage] = {}
 
     @property
-    def stages(self) -> tuple[Stage, ...]:
-        return (self.validate, self.train, self.evaluate, self.register, self.gate)
+    def known(self) -> tuple[Stage, ...]:
+        """The stages whose keys were asked for and are known, in order."""
+        return tuple(self._known[name] for name in STAGES if name in self._known)
 
+    def find(self, name: str) -> Stage | None:
+        """A stage; None while an output that it reads is not in the store.
 
-def make_plan(project: Project, config: RunConfig, dataset: DatasetVersion) -> Plan:
-    """The plan of a config over a version of its data.
+        Raises:
+            BadInput, Corrupt, Unavailable: the checkpoint that the weights start from cannot be identified.
+        """
+        if name not in self._known:
+            make: dict[str, Callable[[], Stage | None]] = {
+                "validate": self._validate,
+                "train": self._train,
+                "score": self._score,
+                "register": self._register,
+                "gate": self._gate,
+            }
+            found = make[name]()
+            if found is None:
+                return None
+            self._known[name] = found
+        return self._known[name]
 
-    Raises:
-        BadInput: the config asks for hardware or a checkpoint that is not there.
-    """
-    modality, kind = config.model.modality, config.model.kind
-    hardware = resolve(config.compute)
-    content = _CONTENT_LIBRARIES[modality]
-    validate = _stage(
-        "validate",
-        upstream={"ingest": dataset.digest},
-        config=config.section("split", "checks"),
-        modules=["modelworks.validation.validate"],
-        libraries=(
-            "great-expectations",
-            "pandas",
-            "numpy",
-            "pyarrow",
-            *(("pillow",) if modality == "image" else ("ftfy",)),
-        ),
-    )
-    trainer = _stage(
-        "train",
-        upstream={"validate": validate.key},
-        config={
-            **config.section("model", "train"),
-            "compute": {
-                "device": hardware.device,
-                "precision": hardware.precision,
-                "threads": hardware.threads,
-                "processes": hardware.processes,
-                "shard": hardware.shard,
+    def stage(self, name: str) -> Stage:
+        """A stage whose inputs are known to be stored."""
+        found = self.find(name)
+        assert found is not None, f"what {name} reads is not in the store"
+        return found
+
+    def content(self, name: str) -> str | None:
+        """Digest of what later stages read of a stored output; None while it is not there."""
+        stage = self.find(name)
+        files = self.store.files(name, stage.key) if stage is not None else None
+        if stage is None or files is None:
+            return None
+        if name == "validate":
+            return str(files["splits.npy"]["sha256"])
+        if name == "score":
+            return str(files["predictions.parquet"]["sha256"])
+        return _model_digest(self.store.folder(name, stage.key), files)
+
+    @property
+    def preprocessed_key(self) -> str:
+        """Names the preprocessed rows: they depend on less than the training does."""
+        checkpoint = identity(self.config.model, self.project.root)
+        # Only a checkpoint brings its own tokenizer along, by code of its architecture.
+        own = [f"modelworks.models.{self.config.model.kind}"] if checkpoint else []
+        return json_digest(
+            {
+                "dataset": self.dataset.digest,
+                "splits": self.content("validate"),
+                "model": preprocessing_fields(self.config),
+                "code": sources(
+                    [
+                        "modelworks.preprocessing.preprocessed",
+                        f"modelworks.modalities.{self.config.model.modality}",
+                        *own,
+                    ],
+                    self.unused,
+                ),
+                "libraries": library_versions(("numpy", *self._modality.libraries)),
+                "checkpoint": checkpoint,
+            }
+        )
+
+    def _validate(self) -> Stage:
+        return _stage(
+            "validate",
+            ingredients(
+                upstream={"ingest": self.dataset.digest},
+                config=self.config.section("split", "checks"),
+                modules=["modelworks.validation.validate"],
+                libraries=("great-expectations", "pandas", "numpy", "pyarrow", *self._modality.validation_libraries),
+                without=self.unused,
+            ),
+        )
+
+    def _train(self) -> Stage | None:
+        splits, model, hardware = self.content("validate"), self.config.model, self.hardware
+        if splits is None:
+            return None
+        parts = ingredients(
+            upstream={"ingest": self.dataset.digest, "validate": splits},
+            config={
+                **self.config.section("model"),
+                "train": train_fields(self.config),
+                "compute": {
+                    "device": hardware.device,
+                    "precision": hardware.precision,
+                    "threads": hardware.threads,
+                    "processes": hardware.processes,
+                    "shard": hardware.shard,
+                },
             },
-        },
-        modules=["modelworks.training.__main__", f"modelworks.models.{kind}", f"modelworks.modalities.{modality}"],
-        libraries=(
-            *("torch", "numpy", "pyarrow", "safetensors"),
-            *content,
-            *(("transformers",) if kind == "pretrained" else ()),
-        ),
-        more=identity(config.model, project.root),
-    )
-    evaluate = _stage(
-        "evaluate",
-        upstream={"train": trainer.key},
-        config=config.section("evaluate"),
-        modules=["modelworks.evaluation.evaluate"],
-        libraries=("numpy", "matplotlib", "pillow", "pyarrow"),
-    )
-    register = _stage(
-        "register",
-        upstream={"evaluate": evaluate.key},
-        config=config.section("name"),
-        modules=["modelworks.registry.packaging.upload", "modelworks.registry.packaging.pyfunc_model"],
-        libraries=("mlflow",),
-    )
-    gate = _stage(
-        "gate",
-        upstream={"register": register.key},
-        config=config.section("gate"),
-        modules=["modelworks.evaluation.gate.decision"],
-        libraries=("numpy",),
-    )
-    decoding = {
-        "validate": validate.key,
-        "model": config.section("model"),
-        "code": sources(["modelworks.preprocessing.preprocessed", f"modelworks.modalities.{modality}"]),
-        "checkpoint": identity(config.model, project.root),
-    }
-    return Plan(
-        hardware=hardware,
-        validate=validate,
-        train=trainer,
-        decoded_key=json_digest(decoding),
-        evaluate=evaluate,
-        register=register,
-        gate=gate,
-    )
+            modules=[
+                "modelworks.training.__main__",
+                f"modelworks.models.{model.kind}",
+                f"modelworks.modalities.{model.modality}",
+            ],
+            libraries=("safetensors", *model_libraries(self.config)),
+            without=self.unused,
+        )
+        return _stage("train", {**parts, **identity(model, self.project.root)})
+
+    def _score(self) -> Stage | None:
+        splits, model = self.content("validate"), self.content("train")
+        if splits is None or model is None:
+            return None
+        settings = self.config.evaluate
+        parts = ingredients(
+            upstream={"ingest": self.dataset.digest, "validate": splits, "train": model},
+            config={"evaluate": {"confidence": settings.confidence, "resamples": settings.resamples}},
+            modules=["modelworks.evaluation.evaluate"],
+            libraries=model_libraries(self.config),
+            without=self.unused,
+        )
+        return _stage("score", {**parts, "metrics": " ".join(METRICS)})
+
+    def _register(self) -> Stage | None:
+        model, predictions = self.content("train"), self.content("score")
+        if model is None or predictions is None:
+            return None
+        # Libraries and the code that packs do not count: the same model with the same answers is the same version.
+        code = sources(["modelworks.registry.packaging.pyfunc_model"], self.unused)
+        return _stage(
+            "register",
+            {
+                "result of train": model,
+                "result of score": predictions,
+                "name": self.config.name,
+                "source of modelworks.registry.packaging.pyfunc_model": code[
+                    "modelworks.registry.packaging.pyfunc_model"
+                ],
+            },
+        )
+
+    def _gate(self) -> Stage | None:
+        register, score = self.find("register"), self.find("score")
+        if register is None or score is None:
+            return None
+        record = json.loads((self.store.folder("score", score.key) / RECORD).read_text())
+        slices = self.config.gate.slices
+        columns = slices is not None and set(slices.by) != {"label"}
+        return _stage(
+            "gate",
+            ingredients(
+                upstream={
+                    "register": register.key,
+                    "score": json_digest({name: found["value"] for name, found in record["metrics"].items()}),
+                    **({"ingest": self.dataset.digest} if columns else {}),
+                },
+                config=self.config.section("gate"),
+                modules=["modelworks.evaluation.gate.decision"],
+                libraries=("numpy",),
+                without=self.unused,
+            ),
+        )
 
 
-def training_job(project: Project, config: RunConfig, plan: Plan, report: ValidationReport) -> Job:
+def training_job(plan: Plan, report: ValidationReport) -> Job:
     """What the trainer is told: it ends when this process does.
 
     Raises:
         BadInput, Unavailable: the checkpoint that the weights start from cannot be had.
     """
+    project, config = plan.project, plan.config
     return Job(
-        key=plan.train.key,
+        key=plan.stage("train").key,
         dataset=report.dataset.folder,
         dataset_digest=report.dataset.digest,
         splits=report.folder / "splits.npy",
         classes=report.dataset.classes,
         decoded=project.state,
-        decoded_key=plan.decoded_key,
+        decoded_key=plan.preprocessed_key,
         checkpoint=locate(config.model, project.root),
         model=config.model,
         train=config.train,
         hardware=plan.hardware,
-        work=work_folder(project, plan),
+        work=work_folder(plan),
         parent=os.getpid(),
     )
 
 
-def work_folder(project: Project, plan: Plan) -> Path:
+def work_folder(plan: Plan) -> Path:
     """Where a training keeps its checkpoints until its model has its name."""
-    return project.state / "training" / plan.train.key
+    return plan.project.state / "training" / plan.stage("train").key
 
 
-def reasons(project: Project, config: RunConfig, plan: Plan, done: Mapping[str, bool]) -> dict[str, tuple[str, ...]]:
-    """Why each stage would run, in words; empty for a stage that would not.
-
-    Args:
-        done: whether the registry already holds the result of "register" and of "gate".
-    """
-    store = StageStore(project.stages)
-    last = _remembered(project, config)
-    phrases: dict[str, tuple[str, ...]] = {}
-    for stage in plan.stages:
-        if stage.name in done:
-            state = "intact" if done[stage.name] else "absent"
-        else:
-            state = store.state(stage.name, stage.key)
-        if state == "intact":
-            phrases[stage.name] = ()
-        elif state == "damaged":
-            phrases[stage.name] = ("its stored output is damaged",)
-        elif stage.name not in last:
-            phrases[stage.name] = ("it has not run before",)
-        else:
-            changes = differences(last[stage.name], stage.ingredients)
-            phrases[stage.name] = changes or ("its stored output is gone",)
-    return phrases
+def _stage(name: str, parts: Mapping[str, str]) -> Stage:
+    return Stage(name=name, key=key_of(dict(parts)), ingredients=parts)
 
 
-def remember(project: Project, config: RunConfig, plan: Plan) -> None:
-    """Keep the ingredients of a finished run, for the next `why` to compare with."""
-    path = project.state / "pipelines" / f"{config.name}.json"
-    path.parent.mkdir(exist_ok=True)
-    write_json(path, {stage.name: dict(stage.ingredients) for stage in plan.stages})
-
-
-def _remembered(project: Project, config: RunConfig) -> dict[str, dict[str, str]]:
-    try:
-        return dict(json.loads((project.state / "pipelines" / f"{config.name}.json").read_text()))
-    except (OSError, ValueError):
-        return {}
-
-
-def _stage(
-    name: str,
-    *,
-    upstream: Mapping[str, str],
-    config: Mapping[str, Any],
-    modules: Iterable[str],
-    libraries: Iterable[str],
-    more: Mapping[str, str] | None = None,
-) -> Stage:
-    parts = {**ingredients(upstream=upstream, config=config, modules=modules, libraries=libraries), **(more or {})}
-    return Stage(name=name, key=key_of(parts), ingredients=parts)
+def _model_digest(folder: Path, files: Mapping[str, Mapping[str, str]]) -> str:
+    """Digest of a saved model: its weights and descriptions byte by byte, its sources as code without comments."""
+    inside = {name: each["sha256"] for name, each in files.items() if name.startswith("model/")}
+    inside.pop("model/manifest.json")
+    code = {name: code_digest((folder / name).read_bytes()) for name in inside if name.endswith(".py")}
+    return json_digest({**inside, **code})

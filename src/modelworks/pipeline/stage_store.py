@@ -1,13 +1,13 @@
 """Stage outputs: one folder per key, written aside, synced, named last, verified when read.
 
 A folder exists for the pipeline only with a manifest that every file in it agrees with. So a kill at any
-point leaves either nothing or the whole, and a damaged or deleted output is simply made again.
+point leaves either nothing or the whole, and a damaged or deleted output is simply made again. A file is read for that
+once, and again when its size, times or inode have changed.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import tempfile
@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from modelworks.atomic_files import disk_errors, sync, write_json
-from modelworks.digest import folder_digests, json_digest
 from modelworks.fault_injection import fault_point
+from modelworks.files.atomic_files import disk_errors, sync, write_json
+from modelworks.files.digest import folder_digests, json_digest
+from modelworks.files.digest_memo import DigestMemo, snapshot
+from modelworks.files.manifests import MANIFEST, Listed, load_manifest, read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["MANIFEST", "StageStore", "damage", "publish", "read_manifest"]
+__all__ = ["StageStore", "publish"]
 
-
-MANIFEST = "manifest.json"
 
 GRACE_SECONDS = 60
 """A folder aside younger than this is left alone: its writer may not have locked it yet."""
@@ -39,16 +39,29 @@ class StageStore:
 
     root: Path
 
+    @property
+    def memo(self) -> DigestMemo:
+        """What is known of the files in the store."""
+        return DigestMemo(self.root)
+
     def folder(self, stage: str, key: str) -> Path:
         """Where the output of a stage under a key is, or would be."""
         return self.root / stage / key
 
-    def state(self, stage: str, key: str) -> Literal["intact", "damaged", "absent"]:
-        """Whether the output can be used. Reads every byte of it."""
+    def state(
+        self, stage: str, key: str, digest: Callable[[Path], str] | None = None
+    ) -> Literal["intact", "damaged", "absent"]:
+        """Whether the output can be used.
+
+        Args:
+            stage: that made it.
+            key: of it.
+            digest: gives a file's SHA-256; None to read the files that have changed since they were read or written.
+        """
         folder = self.folder(stage, key)
         if not folder.is_dir():
             return "absent"
-        manifest = read_manifest(folder)
+        manifest = read_manifest(folder, digest or self.memo.digest)
         # An intact output under another one's name is none.
         return "intact" if manifest is not None and manifest.get("key") == key else "damaged"
 
@@ -70,7 +83,9 @@ class StageStore:
             with disk_errors(target):
                 yield aside
                 fault_point("store.before_rename", stage)
-                publish(aside, target, {"stage": stage, "key": key, "ingredients": dict(ingredients)})
+                files = publish(aside, target, {"stage": stage, "key": key, "ingredients": dict(ingredients)})
+                # Nobody else knew these files until now.
+                self.memo.remember({target / name: (snapshot(target / name), sha) for name, sha in files.items()})
                 fault_point("store.after_rename", stage)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -78,8 +93,13 @@ class StageStore:
 
     def ingredients(self, stage: str, key: str) -> dict[str, str] | None:
         """What the key of an output was made of; None when the manifest cannot be read."""
-        manifest = _manifest(self.folder(stage, key))
+        manifest = load_manifest(self.folder(stage, key))
         return dict(manifest["ingredients"]) if manifest is not None and "ingredients" in manifest else None
+
+    def files(self, stage: str, key: str) -> dict[str, dict[str, Any]] | None:
+        """Size and SHA-256 of each file of an output, by its manifest; None when that cannot be read."""
+        manifest = load_manifest(self.folder(stage, key))
+        return dict(manifest["files"]) if manifest is not None and manifest.get("key") == key else None
 
     def clear_leftovers(self, stage: str = "*") -> int:
         """Delete what killed writers left aside and return how many folders that were; living ones keep theirs."""
@@ -93,9 +113,12 @@ class StageStore:
         return [path for path in sorted(self.root.glob(f"{stage}/.*")) if path.is_dir() and _abandoned(path)]
 
 
-def publish(aside: Path, target: Path, facts: Mapping[str, Any]) -> None:
-    """Give a finished folder its manifest and its name; whatever stood under that name goes."""
-    files = folder_digests(aside)
+def publish(aside: Path, target: Path, facts: Mapping[str, Any]) -> dict[str, str]:
+    """Give a finished folder its manifest and its name; whatever stood under that name goes.
+
+    Returns the SHA-256 of each file but the manifest.
+    """
+    files = folder_digests(aside, Listed(aside).digest)
     manifest = {**facts, "files": files}
     write_json(aside / MANIFEST, {**manifest, "sha256": json_digest(manifest)})
     for name in files:
@@ -108,45 +131,7 @@ def publish(aside: Path, target: Path, facts: Mapping[str, Any]) -> None:
         shutil.rmtree(grave, ignore_errors=True)
     aside.rename(target)
     sync(target.parent)
-
-
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a folder, or None unless the folder holds exactly the files it names, byte for byte."""
-    return None if damage(folder) else _manifest(folder)
-
-
-def damage(folder: Path) -> str:
-    """The first file of a folder that is not what the manifest says, and how; empty when all of them are."""
-    manifest = _manifest(folder)
-    if manifest is None:
-        return f"{MANIFEST} was changed or is missing"
-    try:
-        links = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_symlink()]
-        found = {name: value for name, value in folder_digests(folder).items() if name != MANIFEST}
-    except OSError as error:
-        return f"{error.filename} cannot be read: {error.strerror}"
-    if links:
-        return f"{links[0]} is a symbolic link"
-    listed = manifest["files"]
-    for name in sorted({*found, *listed}):
-        if name not in found:
-            return f"{name} is missing"
-        if name not in listed:
-            return f"{name} was never part of it"
-        if found[name] != listed[name]:
-            return f"{name} was changed"
-    return ""
-
-
-def _manifest(folder: Path) -> dict[str, Any] | None:
-    """What the manifest says, its own digest left out; None unless that is right."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-    except (OSError, ValueError):
-        return None
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-        return None
-    return manifest if manifest.pop("sha256", None) == json_digest(manifest) else None
+    return {name: str(each["sha256"]) for name, each in files.items()}
 
 
 def _lock(folder: Path) -> int:

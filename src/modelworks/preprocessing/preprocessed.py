@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from modelworks.atomic_files import write_json
 from modelworks.data import dataset_format
 from modelworks.data.random_access import FileRows
 from modelworks.data.splits import TRAIN, VALIDATION
+from modelworks.files.atomic_files import write_json
+from modelworks.files.manifests import damage
 from modelworks.pipeline.change_guard import confirmed
-from modelworks.pipeline.stage_store import StageStore, damage
+from modelworks.pipeline.stage_store import StageStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -117,7 +118,7 @@ def preprocessed(
             decodings.clear_leftovers("decoded")
             with (
                 decodings.write("decoded", key, {}) as aside,
-                confirmed(lambda: dataset_format.confirm(dataset, digest)),
+                confirmed(lambda: dataset_format.confirm(dataset, digest, decodings.memo)),
             ):
                 _make(aside, dataset, splits, classes, fit)
     arrays, mappings, files = {}, [], {}
@@ -209,6 +210,7 @@ def _make(
                 array.tofile(stream)
             rows = len(array) + (shapes[name][1][0] if name in shapes else 0)
             shapes[name] = (array.dtype.str, [rows, *array.shape[1:]])
+    dataset_format.forget_read()
     for name, each in (
         ("labels", np.concatenate(labels)),
         ("splits", splits[(splits == TRAIN) | (splits == VALIDATION)]),

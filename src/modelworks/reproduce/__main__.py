@@ -15,12 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from modelworks.atomic_files import write_json
 from modelworks.config import run_config as configuration
 from modelworks.data import versioning
 from modelworks.errors import ModelworksError
-from modelworks.pipeline.plan import Plan, Stage, make_plan, training_job
-from modelworks.pipeline.stage_store import StageStore
+from modelworks.files.atomic_files import write_json
+from modelworks.pipeline.plan import Plan, training_job
 from modelworks.process import die_with_parent
 from modelworks.project import Project
 from modelworks.reproduce.capture import ingredients, installed, machine
@@ -41,32 +40,31 @@ def rebuild(project: Project, config: configuration.RunConfig, say: Callable[[di
     from modelworks.validation.validate import validate
 
     dataset = versioning.observe(project, config.source.dataset)
-    plan = make_plan(project, config, dataset)
-    store = StageStore(project.stages)
+    plan = Plan(project, config, dataset)
+    store = plan.store
 
-    def stage(stage: Stage, make: Callable[[Path, Path], R]) -> R:
-        started = time.monotonic()
-        say({"type": "begin", "stage": stage.name})
-        with store.write(stage.name, stage.key, stage.ingredients) as aside:
-            made = make(aside, store.folder(stage.name, stage.key))
-        say({"type": "end", "stage": stage.name, "seconds": time.monotonic() - started})
+    def stage(name: str, make: Callable[[Path, Path, str], R]) -> R:
+        started, stage = time.monotonic(), plan.stage(name)
+        say({"type": "begin", "stage": name})
+        with store.write(name, stage.key, stage.ingredients) as aside:
+            made = make(aside, store.folder(name, stage.key), stage.key)
+        say({"type": "end", "stage": name, "seconds": time.monotonic() - started})
         return made
 
     report = stage(
-        plan.validate,
-        lambda aside, final: validate(
-            dataset, config.split, config.checks, key=plan.validate.key, folder=final, aside=aside
-        ),
+        "validate",
+        lambda aside, final, key: validate(dataset, config.split, config.checks, key=key, folder=final, aside=aside),
     )
-    job = training_job(project, config, plan, report)
-    trained = stage(plan.train, lambda aside, final: launch(job, report, aside, final, say))
+    trained = stage("train", lambda aside, final, _: launch(training_job(plan, report), report, aside, final, say))
     stage(
-        plan.evaluate,
-        lambda aside, _: inference.write(inference.score(trained.model_folder, inference.held_out(report)), aside),
+        "score",
+        lambda aside, final, _: inference.write(
+            inference.score(trained.model_folder, inference.held_out(report)), aside
+        ),
     )
     return {
         "model": str(trained.model_folder),
-        "predictions": str(store.folder("evaluate", plan.evaluate.key)),
+        "predictions": str(store.folder("score", plan.stage("score").key)),
         **_surroundings(plan),
     }
 

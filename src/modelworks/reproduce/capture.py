@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from modelworks import git
 from modelworks.data.dvc_storage import dvc_file, object_cache
 from modelworks.data.dvc_storage.remotes import remotes
-from modelworks.digest import file_digest
 from modelworks.errors import Overtaken
+from modelworks.files.digest import file_digest
 from modelworks.pipeline.cache_keys import changed_sources
 from modelworks.provenance import Code, DataPin, Machine, Provenance
 from modelworks.redaction import redacted
@@ -20,7 +20,6 @@ from modelworks.redaction import redacted
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from modelworks.config.run_config import RunConfig
     from modelworks.pipeline.plan import Plan
     from modelworks.project import Project
     from modelworks.records import DatasetVersion
@@ -31,23 +30,23 @@ __all__ = ["LARGEST_PATCH", "REMADE", "ingredients", "installed", "machine", "ob
 LARGEST_PATCH = 1_000_000
 """Bytes of changes that a version keeps: more than that is no edit but files that belong elsewhere."""
 
-REMADE = ("validate", "train", "evaluate")
+REMADE = ("validate", "train", "score")
 """The stages that a rebuild runs afresh."""
 
 
-def observe(project: Project, config: RunConfig, plan: Plan, dataset: DatasetVersion) -> Provenance:
+def observe(plan: Plan) -> Provenance:
     """What a version that is registered now depends on.
 
     Raises:
         Overtaken: data.dvc is not any more what the run began with.
     """
-    root, made_of = git.code_root(), ingredients(plan)
+    config, root, made_of = plan.config, git.code_root(), ingredients(plan)
     changed = sorted({name for each in made_of.values() for name in changed_sources(each)})
     lock = root / "requirements.lock" if root else None
     names = [item.name for item in dataclasses.fields(config)]
     return Provenance(
         code=_code(root, changed),
-        data=_pin(project, dataset),
+        data=_pin(plan.project, plan.dataset),
         config=config.section(*names),
         lock=file_digest(lock) if lock and lock.is_file() else "",
         seed=config.train.seed,
@@ -60,7 +59,7 @@ def observe(project: Project, config: RunConfig, plan: Plan, dataset: DatasetVer
 
 def ingredients(plan: Plan) -> dict[str, Mapping[str, str]]:
     """The ingredients of the stages that a rebuild runs."""
-    return {stage.name: stage.ingredients for stage in plan.stages if stage.name in REMADE}
+    return {name: plan.stage(name).ingredients for name in REMADE}
 
 
 def installed() -> dict[str, str]:

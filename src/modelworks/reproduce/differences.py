@@ -46,6 +46,8 @@ def of_ingredients(
         for ingredient in sorted({*before, *after}):
             if before.get(ingredient) == after.get(ingredient):
                 continue
+            if ingredient.startswith("source of ") and not (ingredient in before and ingredient in after):
+                continue  # a field that changed, or the module that imports it, brought it in or left it out
             named = _kind(ingredient)
             if named is not None:
                 old, new = before.get(ingredient, "").strip('"'), after.get(ingredient, "").strip('"')

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from modelworks.evaluation import inference
 from modelworks.models import serialization
@@ -86,7 +87,7 @@ def _tensors(registered: Path, rebuilt: Path) -> tuple[int, list[TensorDifferenc
 
     different = []
     # One tensor at a time: two models need not fit into memory.
-    with safe_open(registered, "np") as before, safe_open(rebuilt, "np") as after:
+    with safe_open(registered, "pt") as before, safe_open(rebuilt, "pt") as after:
         known, found = set(before.keys()), set(after.keys())
         for name in sorted(known | found):
             if name not in known or name not in found:
@@ -98,16 +99,18 @@ def _tensors(registered: Path, rebuilt: Path) -> tuple[int, list[TensorDifferenc
     return len(known | found), different
 
 
-def _difference(name: str, before: np.ndarray, after: np.ndarray) -> TensorDifference | None:
+def _difference(name: str, before: torch.Tensor, after: torch.Tensor) -> TensorDifference | None:
     if before.shape != after.shape or before.dtype != after.dtype:
         return TensorDifference(name=name, values=0, changed=0, largest=float("inf"))
-    if before.tobytes() == after.tobytes():
-        return None
+    ours, theirs = before.reshape(-1), after.reshape(-1)
     # As bits: a NaN equals itself, and -0.0 is not 0.0.
-    changed = (_bits(before) != _bits(after)).any(axis=-1)
-    gap = np.abs(before.reshape(-1)[changed].astype(np.float64) - after.reshape(-1)[changed].astype(np.float64))
-    largest = float(np.nan_to_num(gap, nan=np.inf, posinf=np.inf).max())
-    return TensorDifference(name=name, values=before.size, changed=int(changed.sum()), largest=largest)
+    size = ours.element_size()
+    changed = (ours.view(torch.uint8).view(-1, size) != theirs.view(torch.uint8).view(-1, size)).any(dim=-1)
+    if not changed.any():
+        return None
+    gap = (ours[changed].double() - theirs[changed].double()).abs()
+    largest = float(gap.nan_to_num(nan=float("inf"), posinf=float("inf")).max())
+    return TensorDifference(name=name, values=ours.numel(), changed=int(changed.sum()), largest=largest)
 
 
 def _bits(array: np.ndarray) -> np.ndarray:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelworks import git
-from modelworks.atomic_files import disk_errors
 from modelworks.data import versioning as data_versions
 from modelworks.errors import BadInput, Corrupt, Refused, Unavailable
-from modelworks.locks import locked
+from modelworks.files.atomic_files import disk_errors
+from modelworks.files.locks import locked
 from modelworks.project import Project
 from modelworks.provenance import Provenance
 from modelworks.registry.verification.verify_version import model_folder

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelworks.atomic_files import write_json
 from modelworks.errors import BadInput, Corrupt, ModelworksError, Refused, Unavailable
+from modelworks.files.atomic_files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,10 +15,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelworks.atomic_files import disk_errors, sync
 from modelworks.errors import Corrupt, Unavailable
 from modelworks.fault_injection import effect
-from modelworks.locks import locked
+from modelworks.files.atomic_files import disk_errors, sync
+from modelworks.files.locks import locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,8 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelworks.atomic_files import disk_errors
 from modelworks.errors import Interrupted, ModelworksError, Unavailable
+from modelworks.files.atomic_files import disk_errors
 from modelworks.process import die_with_parent, rare_garbage_collection
 from modelworks.training.job import Job, events_name
 from modelworks.training.monitoring.events import EventLog, failure

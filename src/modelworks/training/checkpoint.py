@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 import numpy as np
 import torch
 
-from modelworks.atomic_files import disk_errors
 from modelworks.errors import Corrupt
-from modelworks.pipeline.stage_store import StageStore, damage, read_manifest
+from modelworks.files.atomic_files import disk_errors
+from modelworks.files.manifests import damage, read_manifest
+from modelworks.pipeline.stage_store import StageStore
 from modelworks.training.distributed.context import World
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from pydantic import TypeAdapter
 
-from modelworks.atomic_files import write_json
+from modelworks.files.atomic_files import write_json
 from modelworks.models.config import ModelConfig
 from modelworks.training.config import TrainConfig
 from modelworks.training.hardware import Hardware

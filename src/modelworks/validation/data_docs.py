@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelworks import html_page
 
 if TYPE_CHECKING:
-    from modelworks.validation.expectation_suite import CheckResult
+    from modelworks.records import ValidationReport
 
 __all__ = ["write_data_docs"]
 
@@ -28,32 +28,23 @@ HIDDEN = ("batch_id", "description", "severity")
 """Arguments that Great Expectations adds, or that are shown as the check's name."""
 
 
-def write_data_docs(
-    folder: Path, name: str, version: str, answers: Sequence[CheckResult], outcome: Mapping[str, Any]
-) -> None:
-    """Write `folder/index.html`, which shows what was asked and what was found.
-
-    Args:
-        folder: made here.
-        name: of the data set.
-        version: of the data set, to be shown.
-        answers: of all checks.
-        outcome: the result of the suite as JSON values.
-    """
+def write_data_docs(folder: Path, report: ValidationReport) -> None:
+    """Write `folder/index.html`, which shows each check and what was found; the folder exists and is empty."""
+    # Great Expectations' result of the suite as JSON values.
+    outcome = json.loads((report.folder / "report.json").read_text())["great_expectations"]
     asked = {
         result["expectation_config"]["meta"]["question"]: _call(result["expectation_config"])
         for result in outcome["results"]
     }
-    first = len(answers) - len(asked)  # checks that Great Expectations was not asked come first
-    checks = [(answer.check, asked.get(index - first, "")) for index, answer in enumerate(answers)]
+    first = len(report.checks) - len(asked)  # checks that Great Expectations did not make come first
+    checks = [(check, asked.get(index - first, "")) for index, check in enumerate(report.checks)]
     passed = sum(check.passed for check, _ in checks)
     page = html_page.fill(
         BODY,
-        title=f"Checks on the data of {name}",
-        subtitle=f"{passed} of {len(checks)} passed; data version {version}",
+        title=f"Checks on the data of {report.dataset.name}",
+        subtitle=f"{passed} of {len(checks)} passed; data version {report.dataset.digest}",
         checks=checks,
     )
-    folder.mkdir()
     (folder / "index.html").write_text(page, encoding="utf-8")
 
 

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelworks.atomic_files import write_json
 from modelworks.data import dataset_format
 from modelworks.data.splits import QUARANTINED, SPLIT_NAMES, SplitConfig, assign_splits
 from modelworks.errors import Refused
+from modelworks.files.atomic_files import write_json
 from modelworks.records import Check, DatasetVersion, ValidationReport
 from modelworks.validation.checks import configured, mandatory
 from modelworks.validation.config import ChecksConfig
-from modelworks.validation.data_docs import write_data_docs
 from modelworks.validation.data_warnings import remarks
 from modelworks.validation.expectation_suite import CheckResult, ask
 from modelworks.validation.facts import class_facts, content_facts, row_facts
@@ -39,7 +38,7 @@ def validate(
     """Split and judge a data set.
 
     Writes `splits.npy` (int8, one code per row of examples.parquet; quarantined rows have one of their own),
-    `quarantine.json`, `report.json` and `data_docs/index.html`.
+    `quarantine.json` and `report.json`.
 
     Args:
         key: of this stage's output.
@@ -98,7 +97,6 @@ def validate(
             "great_expectations": outcome,
         },
     )
-    write_data_docs(aside / "data_docs", dataset.name, dataset.digest, answers, outcome)
     return report
 
 

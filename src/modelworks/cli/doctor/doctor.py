@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 
-from modelworks.cli.doctor import databases, folders, installation, orchestration, production, tracking
+from modelworks.cli.doctor import contents, databases, folders, installation, orchestration, production, tracking
 from modelworks.cli.doctor.finding import Finding, State, ill
 from modelworks.cli.output import print_json
 from modelworks.errors import Interrupted, ModelworksError, Refused
@@ -32,11 +32,12 @@ class Said:
     detail: str
 
 
-def doctor(*, dry_run: bool, as_json: bool) -> None:
+def doctor(*, dry_run: bool, deep: bool, as_json: bool) -> None:
     """Look at everything and say so.
 
     Args:
         dry_run: mend nothing, and leave every byte of the project as it is.
+        deep: read every stored byte, also of files whose size and times have not changed.
         as_json: one object instead of a line per finding.
 
     Raises:
@@ -46,7 +47,7 @@ def doctor(*, dry_run: bool, as_json: bool) -> None:
     project.enter()
     said = []
     with _home_elsewhere() if dry_run else _home(project):
-        for room in ROOMS:
+        for room in (*ROOMS, contents) if deep else ROOMS:
             for finding in _found(room, project):
                 said.append(_said(finding, dry_run=dry_run))
                 if not as_json:

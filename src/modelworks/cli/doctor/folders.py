@@ -13,7 +13,8 @@ from pathlib import Path
 from modelworks.cli.doctor.finding import Finding, sick, well
 from modelworks.data.dvc_storage import object_cache
 from modelworks.data.dvc_storage.repository import remove_unreadable_lock, unreadable_lock
-from modelworks.locks import locked
+from modelworks.files.digest_memo import DigestMemo
+from modelworks.files.locks import locked
 from modelworks.pipeline.stage_store import GRACE_SECONDS, StageStore
 from modelworks.project import Project
 
@@ -34,6 +35,7 @@ def examine(project: Project) -> Iterator[Finding]:
     yield _paths("leftovers of killed runs", _leftovers(project), _remove_folder)
     yield _paths("half-made databases", _half_made(project), lambda path: _remove_unfinished(path, project))
     yield _paths("stage outputs", _damaged(project.stages), _remove_folder, "the next run makes them again")
+    yield _paths("pages", _damaged(project.state / "reports"), _remove_folder, "the next run renders them")
     yield _paths("decoded rows", _damaged(project.state, "decoded"), _remove_folder, "the next training makes them")
     yield _paths("half-brought data", _aside(project.state, ".ingest-*"), _under(project.locks / "data.lock"))
     yield _paths(
@@ -89,12 +91,13 @@ def _remove_unfinished(path: Path, project: Project) -> None:
 
 
 def _damaged(root: Path, only: str = "[!.]*") -> list[Path]:
-    store = StageStore(root)
+    """Outputs that are not what their manifests say; files that have not changed are not read."""
+    store, memo = StageStore(root), DigestMemo(root, keep=False)
     return [
         folder
         for stage in sorted(root.glob(only))
         for folder in sorted(stage.glob("[!.]*"))
-        if folder.is_dir() and store.state(stage.name, folder.name) == "damaged"
+        if folder.is_dir() and store.state(stage.name, folder.name, memo.digest) == "damaged"
     ]
 
 

@@ -6,9 +6,9 @@ import contextlib
 import re
 from typing import TYPE_CHECKING
 
-from modelworks.atomic_files import sync
 from modelworks.data.dvc_storage import object_cache
 from modelworks.errors import Corrupt
+from modelworks.files.atomic_files import sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,10 +6,13 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
+from modelworks.files.digest import md5_digest
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from modelworks.files.digest_memo import DigestMemo
     from modelworks.project import Project
 
 __all__ = [
@@ -32,9 +35,17 @@ def cache(project: Project) -> Path:
     return project.root / ".dvc" / "cache" / "files" / "md5"
 
 
-def subtree(folder: Path) -> dict[str, str]:
-    """`{path below the folder: md5}` of its files, as DVC lists them."""
-    return {path.relative_to(folder).as_posix(): _md5(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+def subtree(folder: Path, memo: DigestMemo | None = None) -> dict[str, str]:
+    """`{path below the folder: md5}` of its files, as DVC lists them.
+
+    Args:
+        folder: to look through.
+        memo: knows the digests of files that have not changed; None to read every byte.
+    """
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): memo.digest(path, "md5") if memo else md5_digest(path) for path in files
+    }
 
 
 def listing_digest(files: Mapping[str, str]) -> str:
@@ -68,7 +79,7 @@ def arrived(objects: Path, digest: str) -> bool:
 def holds(objects: Path, name: str) -> bool:
     """Whether a folder of objects has that one, undamaged."""
     path = path_of(objects, name)
-    return path.is_file() and _md5(path) == name
+    return path.is_file() and md5_digest(path) == name
 
 
 def drop_listing(objects: Path, digest: str) -> None:
@@ -89,15 +100,10 @@ def damaged(objects: Path, digest: str) -> Iterator[Path]:
     files = listing(objects, digest) or {}
     for name in (digest, *sorted(set(files.values()))):
         path = path_of(objects, name)
-        if path.is_file() and _md5(path) != name.removesuffix(".dir"):
+        if path.is_file() and md5_digest(path) != name.removesuffix(".dir"):
             yield path
 
 
 def path_of(objects: Path, digest: str) -> Path:
     """Return where a folder of objects keeps one."""
     return objects / digest[:2] / digest[2:]
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

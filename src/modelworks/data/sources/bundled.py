@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from modelworks.data.sources.base import Examples, Modality
-from modelworks.digest import file_digest, json_digest
 from modelworks.errors import BadInput
+from modelworks.files.digest import file_digest, json_digest
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from modelworks.data.sources.base import SPLITS, Examples, Modality, dataset_name, located
-from modelworks.digest import json_digest, text_digest
 from modelworks.errors import BadInput
+from modelworks.files.digest import json_digest, text_digest
 
 __all__ = ["Folder"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from modelworks.data.sources.base import SPLITS, Examples, Modality, dataset_name, located
-from modelworks.digest import file_digest, json_digest
 from modelworks.errors import BadInput
+from modelworks.files.digest import file_digest, json_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from modelworks.atomic_files import write_json
 from modelworks.data import dataset_format
 from modelworks.data.splits import TEST, TRAIN
 from modelworks.errors import Corrupt
 from modelworks.evaluation.config import METRICS
 from modelworks.evaluation.metrics.classification import metric_value, tally
+from modelworks.files.atomic_files import write_json
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a person looks at after an evaluation, in `report/`.
+"""The evaluation page: what a person looks at after `score`.
 
     report.html             everything below on one page
     confusion_matrix.png    counts, coloured by share
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modelworks.evaluation import inference
 from modelworks.evaluation.metrics.classification import tally
+from modelworks.evaluation.near_duplicates import search
 from modelworks.evaluation.reports import evaluation_page, plots
 from modelworks.evaluation.reports.plot_style import cut
 
@@ -27,12 +29,24 @@ if TYPE_CHECKING:
     from modelworks.evaluation.config import EvaluateConfig
     from modelworks.evaluation.inference import Predictions, TestSet
     from modelworks.evaluation.near_duplicates.search import NearDuplicates
-    from modelworks.records import DatasetVersion, Interval
+    from modelworks.records import DatasetVersion, Evaluation, Interval
 
-__all__ = ["write"]
+__all__ = ["render", "write"]
 
 LONGEST = 280
 """Characters of a text that are shown."""
+
+
+def render(evaluation: Evaluation, config: EvaluateConfig, folder: Path) -> None:
+    """Fill an empty folder from the stored predictions and the test rows.
+
+    Raises:
+        Corrupt: the predictions or the data are damaged.
+    """
+    report = evaluation.trained.report
+    rows, predictions = inference.held_out(report), inference.read(evaluation.folder)
+    repeated = search.read(evaluation.folder)
+    write(folder, report.dataset, rows, predictions, evaluation.metrics, repeated, config)
 
 
 def write(
@@ -44,8 +58,7 @@ def write(
     repeated: NearDuplicates,
     config: EvaluateConfig,
 ) -> None:
-    """Fill the folder, which must not exist."""
-    folder.mkdir()
+    """Fill an empty folder."""
     classes = dataset.classes
     drawn = {"Confusion matrix": folder / "confusion_matrix.png", "Calibration": folder / "calibration.png"}
     plots.confusion(predictions, classes, drawn["Confusion matrix"])

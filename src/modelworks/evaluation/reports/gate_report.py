@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from modelworks.atomic_files import write_json
 from modelworks.evaluation import inference
 from modelworks.evaluation.gate.prediction_churn import Broken, broken
 from modelworks.evaluation.gate.slices import LABEL
@@ -21,6 +20,7 @@ from modelworks.evaluation.metrics.calibration import Reliability, reliability
 from modelworks.evaluation.reports import gate_page, plots
 from modelworks.evaluation.reports.plot_style import cut
 from modelworks.evaluation.reports.slice_plot import differences
+from modelworks.files.atomic_files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from modelworks.evaluation.gate.decision import GateResult
     from modelworks.evaluation.gate.production_baseline import Baseline
 
-__all__ = ["JSON", "write"]
+__all__ = ["JSON", "render", "write_details"]
 
 JSON = "verdict.json"
 MOST = 24
@@ -38,37 +38,50 @@ LONGEST = 280
 """Characters of a text that are shown."""
 
 
-def write(folder: Path, judgement: GateResult, confidence: float) -> None:
-    """Fill a folder; `confidence` is that of the intervals in the pictures.
+def write_details(folder: Path, judgement: GateResult) -> None:
+    """Write verdict.json, which is part of the verdict itself."""
+    details = judgement.details()
+    if judgement.opponent is not None:
+        models = _reliabilities(judgement, judgement.opponent)
+        details["reliability"] = {name: _json(found) for name, found in models.items()}
+        lost = _lost(judgement, judgement.opponent)
+        details["newly_wrong"] = [{"id": each.id, "label": each.label, "predicted": each.candidate} for each in lost]
+    write_json(folder / JSON, details)
+
+
+def render(folder: Path, judgement: GateResult, confidence: float) -> None:
+    """Write the page and its pictures; `confidence` is that of the intervals in them.
 
     Raises:
         Corrupt: the data are damaged.
     """
-    details = judgement.details()
     drawn: dict[str, Path] = {}
     lost: list[Broken] = []
     texts: list[str] = []
     images: Path | None = None
     if judgement.opponent is not None:
         models = _reliabilities(judgement, judgement.opponent)
-        details["reliability"] = {name: _json(found) for name, found in models.items()}
         drawn = {"Differences": folder / "differences.png", "Calibration": folder / "calibration.png"}
         differences(judgement.slices, drawn["Differences"])
         errors = " and ".join(f"{found.error:.3f}" for found in models.values())
         plots.reliability_diagram(models, confidence, f"expected calibration error {errors}", drawn["Calibration"])
 
         report = judgement.verdict.version.evaluation.trained.report
-        lost = broken(judgement.predictions, judgement.opponent, report.dataset.classes, MOST)
-        details["newly_wrong"] = [{"id": each.id, "label": each.label, "predicted": each.candidate} for each in lost]
+        lost = _lost(judgement, judgement.opponent)
         if lost and report.dataset.modality == "image":
             images = folder / "newly_wrong.png"
             _draw(judgement, lost, images)
         elif lost:
             contents = inference.held_out(report).contents
             texts = [cut(str(contents[each.place]), LONGEST) for each in lost]
-    write_json(folder / JSON, details)
     page = gate_page.render(judgement.verdict, judgement.slices, lost if texts else [], texts, images, drawn)
     (folder / "verdict.html").write_text(page, encoding="utf-8")
+
+
+def _lost(judgement: GateResult, opponent: Baseline) -> list[Broken]:
+    """The newly wrong rows that are listed."""
+    classes = judgement.verdict.version.evaluation.trained.report.dataset.classes
+    return broken(judgement.predictions, opponent, classes, MOST)
 
 
 def _draw(judgement: GateResult, lost: Sequence[Broken], path: Path) -> None:

@@ -10,8 +10,8 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from modelworks.atomic_files import disk_errors
 from modelworks.errors import BadInput, Unavailable, first_line
+from modelworks.files.atomic_files import disk_errors
 from modelworks.registry.backend.mlflow_internals import DELETED
 
 if TYPE_CHECKING:

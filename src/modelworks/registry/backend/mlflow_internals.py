@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from modelworks.digest import canonical_json
+from modelworks.files.digest import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from modelworks.locks import MachineLock
+from modelworks.files.locks import MachineLock
 from modelworks.project import LOOPBACK
 from modelworks.redaction import without_password
 from modelworks.registry.backend.error_mapping import is_remote
@@ -15,7 +15,7 @@ from modelworks.registry.backend.tracking_store import database_of
 from modelworks.registry.locks.postgres_advisory import AdvisoryLock
 
 if TYPE_CHECKING:
-    from modelworks.locks import Lock
+    from modelworks.files.locks import Lock
     from modelworks.project import Project
 
 __all__ = ["choose_lock", "machine_lock", "warning"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from modelworks.errors import BadInput, Unavailable
-from modelworks.locks import PATIENCE, WAY_OUT
+from modelworks.files.locks import PATIENCE, WAY_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["saved_model", "write"]
 
+WEIGHTS = "model.safetensors"
 SERVING = ("mlflow", "numpy", "pandas")
 """What serving.py imports."""
 
@@ -26,23 +27,33 @@ def saved_model(package: Path) -> Path:
     return package / "artifacts" / "model"
 
 
-def write(folder: Path, saved: Path, model_id: str, run_id: str) -> None:
-    """Write the MLflow model into a new folder; nothing in it differs from another time but its ids and the time."""
+def write(folder: Path, saved: Path, model_id: str, run_id: str, *, copy_weights: bool = True) -> None:
+    """Write the MLflow model into a new folder; nothing in it differs from another time but its ids and the time.
+
+    Args:
+        folder: made here.
+        saved: the saved model.
+        model_id: of MLflow's logged model.
+        run_id: of its run.
+        copy_weights: False for a symbolic link to the weights, which an upload follows.
+    """
     import mlflow.pyfunc
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
     # MLflow names the artifact's folder after the one it copies.
     assert saved.name == saved_model(folder).name
+    weights = saved / WEIGHTS
     model = Model(model_id=model_id, run_id=run_id)
     # Copied to a neutral place: MLmodel would name this machine's.
     with tempfile.TemporaryDirectory() as staged, _without_advice():
         serving = Path(shutil.copyfile(Path(__file__).with_name("pyfunc_model.py"), Path(staged) / "serving.py"))
+        light = shutil.copytree(saved, Path(staged) / saved.name, ignore=shutil.ignore_patterns(WEIGHTS))
         mlflow.pyfunc.save_model(
             path=str(folder),
             mlflow_model=model,
             python_model=str(serving),
-            artifacts={"model": str(saved)},
+            artifacts={"model": str(light)},
             # An unnamed column takes a DataFrame, list, array, Series or string, and every format of `models serve`.
             signature=ModelSignature(
                 inputs=Schema([ColSpec("string")]),
@@ -54,6 +65,12 @@ def write(folder: Path, saved: Path, model_id: str, run_id: str) -> None:
     flavor = model.flavors[mlflow.pyfunc.FLAVOR_NAME]
     flavor["model_code_path"] = serving.name
     flavor["artifacts"]["model"]["uri"] = flavor["artifacts"]["model"]["path"]
+    target = saved_model(folder) / WEIGHTS
+    if copy_weights:
+        shutil.copyfile(weights, target)
+    else:
+        target.symlink_to(weights.absolute())
+    model.model_size_bytes += weights.stat().st_size
     model.save(str(folder / "MLmodel"))
     # Python would keep serving.py compiled here and later run that in its place, whoever wrote it. A file of the
     # folder's name keeps it from reading or writing there.

@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelworks.digest import folder_digests, json_digest
 from modelworks.errors import Corrupt, Unavailable
+from modelworks.files.digest import folder_digests, json_digest
 from modelworks.registry.packaging.allowed_layout import check_names
 
 if TYPE_CHECKING:
@@ -122,23 +122,34 @@ def check_folder(folder: Path, listing: Mapping[str, Any]) -> None:
     _compare_sizes(dict(found), listing)
 
 
-def check_kept(client: MlflowClient, address: str, sent: Path) -> None:
-    """Compare every byte of a folder that was sent to the artifact store with what lies there now.
+def check_kept(client: MlflowClient, address: str, sent: Mapping[str, Any]) -> None:
+    """Compare what was sent to the artifact store with what lies there now.
+
+    Of a store in this machine's files names and sizes are compared: the system has said of each write that it was done,
+    and a promotion reads every byte. Of any other store every byte is fetched and compared.
+
+    Args:
+        client: of the store.
+        address: of the folder there.
+        sent: the listing of the folder that was sent.
 
     Raises:
         Unavailable: it is not what was sent; sent again, it may be.
     """
     from mlflow.artifacts import download_artifacts
 
-    with tempfile.TemporaryDirectory() as aside:
-        kept = Path(download_artifacts(artifact_uri=address, dst_path=aside, tracking_uri=client.tracking_uri))
-        found, wanted = folder_digests(kept), folder_digests(sent)
-        try:
-            _compare({name: found[name] for name in wanted if name in found}, wanted)
-        except Corrupt as error:
-            raise Unavailable(
-                f"{client.tracking_uri} did not keep what it was sent: {error.message}", "run again: it is sent again"
-            ) from error
+    try:
+        if "://" not in address or address.startswith("file://"):
+            check_stored(client, address, sent)
+            return
+        with tempfile.TemporaryDirectory() as aside:
+            kept = Path(download_artifacts(artifact_uri=address, dst_path=aside, tracking_uri=client.tracking_uri))
+            found = folder_digests(kept)
+            _compare({name: found[name] for name in sent if name in found}, sent)
+    except Corrupt as error:
+        raise Unavailable(
+            f"{client.tracking_uri} did not keep what it was sent: {error.message}", "run again: it is sent again"
+        ) from error
 
 
 def remove_load_note(folder: Path) -> None:

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelworks.atomic_files import write_json
-from modelworks.digest import folder_digests, json_digest
 from modelworks.fault_injection import effect
+from modelworks.files.atomic_files import write_json
+from modelworks.files.digest import folder_digests, json_digest
+from modelworks.files.manifests import Listed
 from modelworks.registry.backend.error_mapping import is_remote, said_clearly
 from modelworks.registry.packaging import build, integrity, signing
 from modelworks.registry.packaging.allowed_layout import check_form, check_names
 from modelworks.registry.packaging.integrity import EVIDENCE, FILES
 from modelworks.registry.verification import golden_predictions
+from modelworks.settings import signing_keys
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -56,8 +58,10 @@ def log(client: MlflowClient, run_id: str, evaluation: Evaluation) -> Package:
         )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "model"  # beside the evidence, as it will be when it was fetched: both are signed
-        build.write(folder, evaluation.trained.model_folder, model.model_id, run_id)
-        files = folder_digests(folder)
+        # What is signed has no symbolic links.
+        build.write(folder, evaluation.trained.model_folder, model.model_id, run_id, copy_weights=bool(signing_keys()))
+        # The saved model's own manifest has the digests of its files.
+        files = folder_digests(folder, Listed(build.saved_model(folder).parent).digest)
         check_names(files)
         check_form(folder)
         evidence = Path(name) / EVIDENCE
@@ -67,10 +71,10 @@ def log(client: MlflowClient, run_id: str, evaluation: Evaluation) -> Package:
         signing.sign(Path(name), evidence / signing.FILE)
         with effect("package.upload", "evidence"):
             client.log_artifacts(run_id, str(evidence), EVIDENCE)
-        integrity.check_kept(client, f"{run.info.artifact_uri}/{EVIDENCE}", evidence)
+        integrity.check_kept(client, f"{run.info.artifact_uri}/{EVIDENCE}", folder_digests(evidence))
         with effect("package.upload", "model"):
             client.log_model_artifacts(model.model_id, str(folder))
-        integrity.check_kept(client, model.artifact_location, folder)
+        integrity.check_kept(client, model.artifact_location, files)
     with effect("package.finalise"):
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])

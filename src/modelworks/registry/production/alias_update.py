@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
 
-    from modelworks.locks import Lock
+    from modelworks.files.locks import Lock
     from modelworks.registry.production.audit_log import Intent, Move
     from modelworks.registry.versions.queries import Registered
 

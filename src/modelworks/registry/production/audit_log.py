@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from modelworks.digest import canonical_json
 from modelworks.fault_injection import effect, fault_point
+from modelworks.files.digest import canonical_json
 from modelworks.redaction import redacted
 from modelworks.registry.backend.error_mapping import idempotent, said_clearly
 from modelworks.registry.backend.idempotent_create import created

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
 
-    from modelworks.locks import Lock
+    from modelworks.files.locks import Lock
     from modelworks.project import Project
     from modelworks.registry.production.alias_update import Proof
     from modelworks.registry.production.audit_log import Move

@@ -6,8 +6,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from modelworks.digest import canonical_json
 from modelworks.fault_injection import effect
+from modelworks.files.digest import canonical_json
 from modelworks.registry.backend.error_mapping import idempotent, said_clearly
 from modelworks.registry.backend.idempotent_create import created
 from modelworks.registry.backend.mlflow_internals import dataset_schema, system_metrics_monitor
@@ -17,6 +17,7 @@ from modelworks.registry.tracking import tags as lineage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from mlflow import MlflowClient
 
@@ -29,6 +30,7 @@ __all__ = [
     "log_dataset",
     "log_evaluation",
     "log_note",
+    "log_report",
     "log_stage_keys",
     "log_training",
     "log_validation",
@@ -36,6 +38,8 @@ __all__ = [
     "system_metrics",
 ]
 
+REPORTS = {"data_docs": "validation/data_docs", "evaluation_page": "evaluation"}
+"""Where the files of each page lie among a run's artifacts."""
 ATTEMPTS = 3
 """To begin a run."""
 LONGEST_PARAMETER = 6000
@@ -142,7 +146,7 @@ def log_dataset(client: MlflowClient, run_id: str, dataset: DatasetVersion) -> N
 
 @said_clearly
 def log_validation(client: MlflowClient, run_id: str, report: ValidationReport) -> None:
-    """The checks as a table, Data Docs and the list of rows left out as files, the usable rows as figures."""
+    """The checks as a table, the list of rows left out as a file, the usable rows as figures."""
     with effect("runs.upload", "validation"):
         client.log_table(
             run_id,
@@ -154,7 +158,6 @@ def log_validation(client: MlflowClient, run_id: str, report: ValidationReport) 
             },
             "validation/checks.json",
         )
-        client.log_artifacts(run_id, str(report.folder / "data_docs"), "validation/data_docs")
         for name in ("report.json", "quarantine.json"):
             if (report.folder / name).is_file():
                 client.log_artifact(run_id, str(report.folder / name), "validation")
@@ -180,13 +183,18 @@ def log_training(client: MlflowClient, run_id: str, trained: TrainedModel) -> No
 
 @idempotent
 def log_evaluation(client: MlflowClient, run_id: str, evaluation: Evaluation) -> None:
-    """Each metric with the ends of its interval as `_low` and `_high`, and what `report/` holds."""
+    """Each metric with the ends of its interval as `_low` and `_high`."""
     figures: dict[str, float] = {}
     for name, value in evaluation.metrics.items():
         figures |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
     _log_figures(client, run_id, figures)
-    with effect("runs.upload", "evaluation"):
-        client.log_artifacts(run_id, str(evaluation.folder / "report"), "evaluation")
+
+
+@idempotent
+def log_report(client: MlflowClient, run_id: str, name: str, folder: Path) -> None:
+    """The files of a page for people (see `pipeline.reports`), in place of those of an earlier one."""
+    with effect("runs.upload", name):
+        client.log_artifacts(run_id, str(folder), REPORTS[name])
 
 
 @idempotent

@@ -7,7 +7,7 @@ import getpass
 from typing import TYPE_CHECKING, Any
 
 from modelworks import git
-from modelworks.digest import canonical_json
+from modelworks.files.digest import canonical_json
 from modelworks.registry.tracking.process_identity import Owner
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ __all__ = [
     "DIGEST",
     "EXPERIMENT",
     "GATE_KEY",
+    "GATE_PAGE",
     "HOST",
     "LONGEST",
     "METRICS",
@@ -71,6 +72,7 @@ EXPERIMENT = PREFIX + "experiment_id"
 METRICS = PREFIX + "metrics"
 DECISION = PREFIX + "verdict"
 GATE_KEY = PREFIX + "gate_key"
+GATE_PAGE = PREFIX + "gate_page_key"
 OPPONENT = PREFIX + "opponent"
 VERDICT = PREFIX + "verdict_json"
 PROMOTED_BY = PREFIX + "promoted_by"

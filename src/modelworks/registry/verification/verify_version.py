@@ -10,11 +10,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelworks.atomic_files import disk_errors
-from modelworks.digest import file_digest
 from modelworks.errors import Corrupt, Refused
 from modelworks.fault_injection import effect
-from modelworks.locks import locked
+from modelworks.files.atomic_files import disk_errors
+from modelworks.files.digest import file_digest
+from modelworks.files.locks import locked
 from modelworks.registry.backend.error_mapping import is_outage, said_clearly
 from modelworks.registry.packaging import build, integrity, signing
 from modelworks.registry.packaging.allowed_layout import check_form
@@ -64,7 +64,7 @@ def prove(
         if differing and not other_libraries:
             raise Refused(
                 f"{version.name} version {version.version} was evaluated with other libraries: {'; '.join(differing)}",
-                "install those, run its config again for a version with these, or --override with a --reason",
+                "install those, or --override with a --reason",
             )
         return {
             "digest": version.digest,

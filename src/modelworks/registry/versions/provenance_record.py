@@ -18,10 +18,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelworks.atomic_files import write_json
-from modelworks.digest import file_digest, folder_digests
 from modelworks.errors import BadInput, Corrupt
 from modelworks.fault_injection import effect
+from modelworks.files.atomic_files import write_json
+from modelworks.files.digest import file_digest, folder_digests
 from modelworks.provenance import Provenance
 from modelworks.records import from_json, to_json
 from modelworks.registry.backend.error_mapping import idempotent, is_outage, said_clearly

@@ -66,6 +66,11 @@ class Registered:
         return self.tags.get(tags.GATE_KEY, "")
 
     @property
+    def gate_page(self) -> str:
+        """Key of the gate's page on its run; empty when none could be rendered."""
+        return self.tags.get(tags.GATE_PAGE, "")
+
+    @property
     def verdict(self) -> str:
         """The verdict as JSON; empty likewise."""
         return self._said(tags.VERDICT)

@@ -18,11 +18,11 @@ from modelworks.registry.versions.queries import Registered, registered
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from modelworks.locks import Lock
+    from modelworks.files.locks import Lock
     from modelworks.project import Project
     from modelworks.provenance import Provenance
 
-__all__ = ["record_promotion", "record_verdict", "register"]
+__all__ = ["record_page", "record_promotion", "record_verdict", "register"]
 
 READY_SECONDS = 120
 EARLIER_VERDICT = re.compile(r"^Verdict: \*\*.*\*\*\n(?:\n- .*(?:\n- .*)*)?", re.MULTILINE)
@@ -73,17 +73,30 @@ def register(
 
 
 @idempotent
-def record_verdict(client: MlflowClient, verdict: Verdict) -> None:
-    """Write the gate's verdict onto its version, in place of an earlier one: until it is whole, neither stands."""
+def record_verdict(client: MlflowClient, verdict: Verdict, page: str = "") -> None:
+    """Write the gate's verdict onto its version, in place of an earlier one: until it is complete, neither counts.
+
+    Args:
+        client: of the store.
+        verdict: the gate's.
+        page: key of the page that was uploaded with it; empty when none could be rendered.
+    """
     version = verdict.version
     with effect("registration.verdict"):
         client.set_model_version_tag(version.name, str(version.version), lineage.GATE_KEY, "")
-        for tag, value in lineage.verdict_tags(verdict).items():
+        for tag, value in {lineage.GATE_PAGE: page, **lineage.verdict_tags(verdict)}.items():
             client.set_model_version_tag(version.name, str(version.version), tag, value)
             fault_point("registration.after_tag")
     said = "\n".join([f"Verdict: **{verdict.decision}**", "", *(f"- {each}" for each in verdict.reasons)])
     before = client.get_model_version(version.name, str(version.version)).description or ""
     client.update_model_version(version.name, str(version.version), _with_verdict(before, said))
+
+
+@idempotent
+def record_page(client: MlflowClient, version: ModelVersion, page: str) -> None:
+    """Note the key of a gate's page that was rendered again for a version whose verdict stands."""
+    with effect("page.note"):
+        client.set_model_version_tag(version.name, str(version.version), lineage.GATE_PAGE, page)
 
 
 @idempotent

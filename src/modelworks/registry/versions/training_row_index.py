@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelworks.atomic_files import disk_errors
-from modelworks.digest import file_digest
 from modelworks.errors import BadInput
 from modelworks.fault_injection import effect
+from modelworks.files.atomic_files import disk_errors
+from modelworks.files.digest import file_digest
 from modelworks.registry.backend.error_mapping import idempotent
 from modelworks.registry.backend.pagination import all_pages
 from modelworks.registry.tracking import tags

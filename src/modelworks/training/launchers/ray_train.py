@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelworks.atomic_files import disk_errors, write_json
 from modelworks.errors import BadInput, Interrupted, ModelworksError, Unavailable
+from modelworks.files.atomic_files import disk_errors, write_json
 from modelworks.training.distributed.ddp import BACKENDS, make_world
 from modelworks.training.hardware import environment
 from modelworks.training.job import Job, events_name

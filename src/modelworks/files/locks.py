@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from modelworks.atomic_files import disk_errors
 from modelworks.errors import Unavailable
+from modelworks.files.atomic_files import disk_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

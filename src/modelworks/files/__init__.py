@@ -1,0 +1,1 @@
+"""Files and folders: written at once, digested, listed and locked."""

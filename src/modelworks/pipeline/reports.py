@@ -1,0 +1,54 @@
+"""The pages that people look at: rendered beside the stages, under keys of their own that no stage stands on.
+
+data_docs          beside validate: the checks and what they found
+evaluation_page    beside score
+gate_page          beside gate; it lies in the registry, on the run of its version
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modelworks.pipeline.cache_keys import ingredients, key_of
+from modelworks.pipeline.plan import Stage
+from modelworks.pipeline.stage_store import StageStore
+
+if TYPE_CHECKING:
+    from modelworks.pipeline.plan import Plan
+    from modelworks.project import Project
+
+__all__ = ["REPORTS", "find_report", "report_store"]
+
+REPORTS = {"data_docs": "validate", "evaluation_page": "score", "gate_page": "gate"}
+"""Each with the stage whose result it shows."""
+
+_MODULES = {
+    "data_docs": "modelworks.validation.data_docs",
+    "evaluation_page": "modelworks.evaluation.reports.evaluation_report",
+    "gate_page": "modelworks.evaluation.reports.gate_report",
+}
+_LIBRARIES = {
+    "data_docs": ("jinja2",),
+    "evaluation_page": ("matplotlib", "pillow", "jinja2"),
+    "gate_page": ("matplotlib", "pillow", "jinja2"),
+}
+
+
+def report_store(project: Project) -> StageStore:
+    """Where pages are kept until they are uploaded, and afterwards."""
+    return StageStore(project.state / "reports")
+
+
+def find_report(plan: Plan, name: str) -> Stage | None:
+    """A page's key and what it is made of; None while the key of the stage that it shows is not known."""
+    shown = plan.find(REPORTS[name])
+    if shown is None:
+        return None
+    parts = ingredients(
+        upstream={shown.name: shown.key},
+        config={"evaluate": {"worst": plan.config.evaluate.worst}} if name == "evaluation_page" else {},
+        modules=[_MODULES[name]],
+        libraries=_LIBRARIES[name],
+        without=plan.unused,
+    )
+    return Stage(name=name, key=key_of(parts), ingredients=parts)

@@ -1,0 +1,111 @@
+"""What can change the result of a stage in one pipeline: which modules, fields and libraries count for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modelworks.config.run_config import RunConfig
+    from modelworks.training.hardware import Hardware
+
+__all__ = ["MODALITIES", "Modality", "model_libraries", "preprocessing_fields", "train_fields", "unused_modules"]
+
+NEVER = frozenset(
+    f"modelworks.{name}"
+    for name in (
+        # They say what went wrong, or let tests stop the process.
+        *("errors", "secrets", "faults"),
+        # They store, compare and pass on what was computed elsewhere.
+        *(
+            "store",
+            "manifests",
+            "digest",
+            "digest_memo",
+            "confirmed",
+            "locks",
+            "process",
+            "records",
+            "data.objects",
+            "training.events",
+        ),
+        # Section classes: the values of the fields that count are ingredients themselves.
+        *("bounds", "models.config", "training.config", "data.config", "validation.config", "evaluation.config"),
+        # A catalogue: the one source that is used counts, the others do not.
+        "data.sources",
+    )
+)
+"""Modules that cannot change what any stage computes."""
+
+
+@dataclass(frozen=True)
+class Modality:
+    """What belongs to one modality alone."""
+
+    libraries: tuple[str, ...]
+    """That decode its contents."""
+    validation_libraries: tuple[str, ...]
+    fields: tuple[str, ...]
+    """Of the `model:` section that `Input.fit` reads."""
+    modules: tuple[str, ...]
+
+
+MODALITIES: Mapping[str, Modality] = {
+    "image": Modality(
+        libraries=("pillow",),
+        validation_libraries=("pillow",),
+        fields=("size",),
+        modules=(
+            "modelworks.modalities.image",
+            "modelworks.validation.image_facts",
+            "modelworks.evaluation.near_duplicates.phash",
+            "modelworks.training.augmentation",
+        ),
+    ),
+    "text": Modality(
+        libraries=("tokenizers",),
+        validation_libraries=("ftfy",),
+        fields=("vocabulary", "max_tokens"),
+        modules=(
+            "modelworks.modalities.text",
+            "modelworks.validation.text_facts",
+            "modelworks.evaluation.near_duplicates.minhash",
+        ),
+    ),
+}
+
+WITHOUT_RESULT = ("checkpoint_seconds", "checkpoint_steps")
+"""Fields of `train:` that decide when the state is saved: a resumed training gives the same bits."""
+
+
+def unused_modules(config: RunConfig, hardware: Hardware) -> set[str]:
+    """Modules that this pipeline does not run, or that cannot change what it computes."""
+    needed_by = {
+        "modelworks.training.launchers.ray_train": bool(hardware.ray),
+        "modelworks.training.distributed.ddp": hardware.processes > 1,
+        "modelworks.training.distributed.fsdp": hardware.shard,
+        "modelworks.training.compile": config.train.compile,
+    }
+    others = {
+        module for name, modality in MODALITIES.items() if name != config.model.modality for module in modality.modules
+    }
+    return {*NEVER, *others, *(module for module, needed in needed_by.items() if not needed)}
+
+
+def train_fields(config: RunConfig) -> dict[str, Any]:
+    """The `train:` section without the fields that cannot change the weights."""
+    section: dict[str, Any] = config.section("train")["train"]
+    return {name: value for name, value in section.items() if name not in WITHOUT_RESULT}
+
+
+def preprocessing_fields(config: RunConfig) -> dict[str, Any]:
+    """The fields of the `model:` section that decide how rows become arrays."""
+    section = config.section("model")["model"]
+    return {name: section[name] for name in MODALITIES[config.model.modality].fields if name in section}
+
+
+def model_libraries(config: RunConfig) -> tuple[str, ...]:
+    """The distributions that compute a model's answers."""
+    encoder = ("transformers",) if config.model.kind == "pretrained" else ()
+    return ("torch", "numpy", "pyarrow", *MODALITIES[config.model.modality].libraries, *encoder)

@@ -1,0 +1,255 @@
+"""The mutation table: what an edit of code, config, data or libraries makes necessary, and nothing else.
+
+Each row names an edit and the keys that it changes when every stage that runs again gives the same bytes: stages, pages
+(data_docs, evaluation_page, gate_page) and the preprocessed rows. A stage that reads another output than before changes
+its key as well; the last tests show that on real runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import modelworks
+from modelworks.pipeline.plan import STAGES
+
+if TYPE_CHECKING:
+    from conftest import Workspace
+
+DIGITS = "configs/digits_cnn.yaml"
+UNUSED = "\nUNUSED = 1\n"
+NEW_KIND = '''
+
+@dataclass(frozen=True, kw_only=True)
+class Mlp:
+    """One hidden layer."""
+
+    modality = "image"
+
+    kind: Literal["mlp"]
+'''
+PAGES = "evaluation_page gate_page"
+
+
+@dataclass(frozen=True)
+class Row:
+    """An edit, and what it changes."""
+
+    edit: str
+    changes: str
+    edits: tuple[tuple[str, str, str], ...] = ()
+    set: tuple[str, ...] = ()
+    data: str = ""
+    library: str = ""
+
+    @property
+    def may_register(self) -> bool:
+        """Whether a new version is possible: only if the model, its answers, its name or its serving code may differ."""
+        return bool({"train", "score", "register"} & {*self.changes.split()})
+
+
+def code(edit: str, changes: str, file: str, old: str = "", new: str = UNUSED) -> Row:
+    return Row(edit, changes, edits=((file, old, new),))
+
+
+def config(field: str, changes: str) -> Row:
+    return Row(field, changes, set=(field,))
+
+
+def library(name: str, changes: str) -> Row:
+    return Row(f"another {name}", changes, library=name)
+
+
+# fmt: off
+TABLE = (
+    # Texts
+    code("a comment in every module", "", "*", "", "\n# A remark.\n"),
+    code("a docstring of the loop", "", "training/loop.py", '"""The training loop:', '"""A training loop:'),
+    code("a message in errors.py", "", "errors.py", "run the same command again: it resumes", "run it again"),
+    code("new code in errors.py", "", "errors.py"),
+    code("a message that the trainer raises", "", "training/optimization/train_step.py", "raise train.accumulate, lower", "lower"),
+    code("a message of a diverged loss", "", "training/fit.py", "events.jsonl names all the rows", "see events.jsonl"),
+    code("a log message of decoding", "", "preprocessing/preprocessed.py", "%s: %s: the rows are decoded again", "%s %s"),
+    code("a message about full disks", "", "store.py", "no inodes left while writing", "no inodes while writing"),
+    # Kinds that the pipeline does not use
+    Row("a new file in models/ with its section", "", edits=(("models/mlp.py", "", UNUSED), ("models/config.py", "", NEW_KIND))),
+    code("a default of another kind's section", "", "models/config.py", "8000", "9000"),
+    code("another architecture", "", "models/transformer.py"),
+    code("another modality", "", "modalities/text.py"),
+    code("facts of another modality", "", "validation/text_facts.py"),
+    code("near-duplicates of another modality", "", "evaluation/near_duplicates/minhash.py"),
+    code("another source", "", "data/sources/text_table.py"),
+    code("Ray", "", "training/launchers/ray_train.py"),
+    code("several processes", "", "training/distributed/ddp.py"),
+    code("sharding", "", "training/distributed/fsdp.py"),
+    code("torch.compile", "", "training/compile.py"),
+    code("what starts the trainer", "", "training/launchers/local.py"),
+    # Code that stores and registers
+    code("the stage store", "", "store.py"),
+    code("packing of a version", "", "registry/packaging/build.py"),
+    code("registration", "", "registry/versions/registration.py"),
+    code("promotion", "", "registry/production/promotion.py"),
+    code("the serving code of a package", "register gate gate_page", "registry/packaging/pyfunc_model.py"),
+    # Code that computes
+    code("an unused constant of the loop", "train", "training/loop.py"),
+    code("a helper of the loss", "train", "training/optimization/train_step.py", "loss = loss / whole", "loss = loss / whole / 2"),
+    code("the learning rate's schedule", "train", "training/optimization/optimizers.py"),
+    code("the architecture", "train", "models/cnn.py"),
+    code("the modality", "train preprocess", "modalities/image.py"),
+    code("preprocessing", "train preprocess", "preprocessing/preprocessed.py"),
+    code("a check that every data set must pass", "validate data_docs", "validation/checks.py"),
+    code("facts of the modality", "validate data_docs", "validation/image_facts.py"),
+    code("intervals of metrics", "score gate evaluation_page gate_page", "evaluation/statistics/bootstrap.py"),
+    code("near-duplicates of the modality", "score evaluation_page gate gate_page", "evaluation/near_duplicates/phash.py"),
+    code("the gate's decision", "gate gate_page", "evaluation/gate/decision.py"),
+    code("limits on slices", "gate gate_page", "evaluation/gate/slice_checks.py"),
+    # Pages
+    code("a colour in the pages", PAGES, "evaluation/reports/html.py", "#1f2933", "#000000"),
+    code("a colour of the pictures", PAGES, "evaluation/reports/plots.py"),
+    code("the evaluation page", "evaluation_page", "evaluation/reports/evaluation_page.py"),
+    code("the gate's page", "gate_page", "evaluation/reports/gate_page.py"),
+    code("the rendering of Data Docs", "data_docs", "validation/data_docs.py"),
+    code("the template of Data Docs", "data_docs", "validation/templates/data_docs.j2", "#198754", "#000000"),
+    # The config
+    config("train.epochs=7", "train"),
+    config("train.checkpoint_seconds=60", ""),
+    config("train.checkpoint_steps=10", ""),
+    config("train.seed=1", "train"),
+    config("model.hidden=32", "train"),
+    config("model.dropout=0.1", "train"),
+    config("model.size=16", "train preprocess"),
+    config("compute.threads=3", "train"),
+    config("compute.processes=2", "train"),
+    config("checks.min_rows=900", "validate data_docs"),
+    config("checks.expect=[]", "validate data_docs"),
+    config("split.salt=other", "validate data_docs"),
+    config("evaluate.resamples=300", "score evaluation_page"),
+    config("evaluate.worst=3", "evaluation_page"),
+    config("gate.max_regression=0.5", "gate gate_page"),
+    config("gate.minimums.accuracy=0.5", "gate gate_page"),
+    config("schedule.cron=0 3 * * *", ""),
+    config("name=other", "register gate gate_page"),
+    # The data
+    Row("one row relabelled", "validate data_docs train preprocess score evaluation_page", data="f" * 32 + ".dir"),
+    # Libraries
+    library("torch", "train score evaluation_page"),
+    library("pillow", "validate data_docs train preprocess score evaluation_page gate_page"),
+    library("great-expectations", "validate data_docs"),
+    library("matplotlib", PAGES),
+    library("mlflow", ""),
+)
+# fmt: on
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> list[dict[str, str]]:
+    """The keys by name: of the code as it is, then of each row of the table."""
+    folder = tmp_path_factory.mktemp("mutations")
+    shutil.copytree(digits, folder / "project")
+    source = folder / "src" / "modelworks"
+    shutil.copytree(Path(modelworks.__path__[0]), source, ignore=shutil.ignore_patterns("__pycache__"))
+    rows: list[dict[str, Any]] = []
+    for row in (Row("nothing", ""), *TABLE):
+        path = []
+        if row.library:
+            place = folder / row.library
+            place.mkdir()
+            (place / f"{row.library.replace('-', '_')}-99.0.dist-info").mkdir()
+            metadata = f"Metadata-Version: 2.1\nName: {row.library}\nVersion: 99.0\n"
+            (place / f"{row.library.replace('-', '_')}-99.0.dist-info" / "METADATA").write_text(metadata)
+            path = [str(place)]
+        rows.append({"edits": row.edits, "set": row.set, "data": row.data, "path": path})
+    job = {"source": str(source), "project": str(folder / "project"), "config": DIGITS, "rows": rows}
+    program = Path(__file__).parents[1] / "key_differences.py"
+    done = subprocess.run(
+        [sys.executable, "-P", str(program)],
+        input=json.dumps(job),
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("place", range(len(TABLE)), ids=[row.edit for row in TABLE])
+def test_an_edit_changes_the_keys_that_it_can_change(found: list[dict[str, str]], place: int) -> None:
+    before, after = found[0], found[place + 1]
+    assert {name for name in before if before[name] != after[name]} == {*TABLE[place].changes.split()}
+
+
+def test_the_table_is_long_and_names_each_edit_once() -> None:
+    assert len(TABLE) >= 40
+    assert len({row.edit for row in TABLE}) == len(TABLE)
+    assert 0 < sum(row.may_register for row in TABLE) < len(TABLE)
+
+
+@pytest.fixture
+def own_code(tmp_path: Path, after_digits: Workspace) -> tuple[Workspace, Path]:
+    """The project run by a copy of the library, to be edited."""
+    source = tmp_path / "src"
+    shutil.copytree(Path(modelworks.__path__[0]), source / "modelworks", ignore=shutil.ignore_patterns("__pycache__"))
+    path = ":".join([str(source), *filter(None, [after_digits.environment.get("PYTHONPATH")])])
+    return after_digits.with_environment(PYTHONPATH=path), source / "modelworks"
+
+
+def test_an_unused_constant_trains_again_and_registers_nothing(own_code: tuple[Workspace, Path]) -> None:
+    workspace, package = own_code
+    loop = package / "training" / "loop.py"
+    loop.write_text(loop.read_text() + UNUSED)
+    summary = workspace.done("run", DIGITS)
+    assert summary["stages"] == {"ingest": "verified", **dict.fromkeys(STAGES[1:], "cached"), "train": "ran"}
+    assert workspace.registered() == {"digits-cnn": [1]}
+    assert workspace.done("why", DIGITS)["nothing_to_do"]
+
+
+def test_a_check_that_passes_validates_again_and_trains_nothing(after_digits: Workspace) -> None:
+    changes = ("--set", "checks.min_rows=900", "--set", "train.checkpoint_seconds=60")
+    summary = after_digits.done("run", DIGITS, *changes)
+    assert summary["stages"] == {"ingest": "verified", **dict.fromkeys(STAGES[1:], "cached"), "validate": "ran"}
+    assert after_digits.registered() == {"digits-cnn": [1]}
+
+
+def test_a_colour_renders_the_pages_again_where_the_version_has_them(own_code: tuple[Workspace, Path]) -> None:
+    workspace, package = own_code
+    frame = package / "evaluation" / "frame.py"
+    frame.write_text(frame.read_text().replace("#1f2933", "#010203"))
+    why = workspace.done("why", DIGITS)
+    assert (any(why["stages"].values()), why["nothing_to_do"]) == (False, False)
+    assert why["reports"] == {
+        "data_docs": [],
+        "evaluation_page": ["source of modelworks.evaluation.reports.html changed"],
+        "gate_page": ["source of modelworks.evaluation.reports.html changed"],
+    }
+    runs = len(workspace.runs("digits-cnn"))
+    assert workspace.with_environment(MODELWORKS_FAULT="page.before_note").run("run", DIGITS).code == -9
+    assert workspace.done("why", DIGITS)["reports"]["gate_page"]
+    assert workspace.with_environment(MODELWORKS_FAULT="page.after_note").run("run", DIGITS).code == -9
+    frame.write_text(frame.read_text().replace("max-width: 62rem", "max-width: 60rem"))
+    summary = workspace.done("run", DIGITS)
+    assert {*summary["stages"].values()} == {"verified", "cached"}
+    assert len(workspace.runs("digits-cnn")) == runs
+    for page in ("evaluation/report.html", "verdict/verdict.html"):
+        text = Path(workspace.client.download_artifacts(summary["mlflow_run_id"], page)).read_text()
+        assert "#010203" in text, page
+    assert workspace.done("why", DIGITS)["nothing_to_do"]
+
+
+def test_a_page_that_fails_is_named_and_the_run_goes_on(own_code: tuple[Workspace, Path]) -> None:
+    workspace, package = own_code
+    page = package / "evaluation" / "page.py"
+    page.write_text(page.read_text().replace('BODY = """\\', 'BODY = """{{ nothing.at.all }}'))
+    outcome = workspace.run("run", DIGITS)
+    assert outcome.code == 0, outcome.stderr
+    assert "evaluation page: it could not be rendered: UndefinedError" in outcome.stderr
+    assert workspace.done("why", DIGITS)["reports"]["evaluation_page"]

@@ -1,0 +1,110 @@
+"""A digest is computed again when a file may have changed, and only then."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from modelworks.files import digest_memo
+from modelworks.files.digest import file_digest, md5_digest
+from modelworks.files.digest_memo import DOUBTFUL_NS, DigestMemo
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that were read for their digests."""
+    names: list[str] = []
+
+    def counting(path: Path) -> str:
+        names.append(path.name)
+        return file_digest(path)
+
+    monkeypatch.setitem(digest_memo._COMPUTE, "sha256", counting)
+    return names
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file that was last changed some time ago."""
+    path = tmp_path / "file"
+    path.write_text("content")
+    time.sleep(2 * DOUBTFUL_NS / 1e9)
+    return path
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    path.write_bytes(content)
+
+
+def flip_and_put_the_time_back(path: Path) -> None:
+    found = path.stat()
+    flip(path)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def replace(path: Path) -> None:
+    other = path.with_name("other")
+    shutil.copy2(path, other)
+    flip_and_put_the_time_back(other)
+    other.replace(path)
+
+
+def test_an_unchanged_file_is_read_once_whichever_process_asks(tmp_path: Path, file: Path, reads: list[str]) -> None:
+    for _ in range(3):
+        assert DigestMemo(tmp_path).digest(file) == file_digest(file)
+    assert reads == ["file"]
+
+
+def test_each_algorithm_has_its_own_digest(tmp_path: Path, file: Path) -> None:
+    memo = DigestMemo(tmp_path)
+    assert (memo.digest(file, "md5"), memo.digest(file)) == (md5_digest(file), file_digest(file))
+
+
+@pytest.mark.parametrize("change", [flip, flip_and_put_the_time_back, replace])
+def test_a_changed_file_is_read_again(tmp_path: Path, file: Path, change: object) -> None:
+    before = DigestMemo(tmp_path).digest(file)
+    assert callable(change)
+    change(file)
+    after = DigestMemo(tmp_path).digest(file)
+    assert after == file_digest(file) != before
+
+
+def test_a_file_that_has_just_changed_is_not_relied_on(tmp_path: Path, file: Path, reads: list[str]) -> None:
+    flip(file)
+    for _ in range(2):
+        DigestMemo(tmp_path).digest(file)
+    assert len(reads) >= 1
+    flip(file)
+    assert DigestMemo(tmp_path).digest(file) == file_digest(file)
+
+
+def test_a_torn_or_foreign_line_is_passed_over(tmp_path: Path, file: Path, reads: list[str]) -> None:
+    DigestMemo(tmp_path).digest(file)
+    path = tmp_path / digest_memo.NAME
+    path.write_bytes(b"[1, 2\n{}\n\xff\n" + path.read_bytes() + b'["sha256", "/')
+    assert DigestMemo(tmp_path).digest(file) == file_digest(file)
+    assert reads == ["file"]
+
+
+def test_without_a_folder_nothing_is_kept(tmp_path: Path, file: Path) -> None:
+    assert DigestMemo(tmp_path / "none").digest(file) == file_digest(file)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_long_memo_is_written_anew_without_what_is_gone(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    shutil.copy2(file, gone)
+    DigestMemo(tmp_path).digest(gone)
+    gone.unlink()
+    monkeypatch.setattr(digest_memo, "LARGEST", 1)
+    DigestMemo(tmp_path).digest(file)
+    assert str(gone) not in (tmp_path / digest_memo.NAME).read_text()
+    assert str(file) in (tmp_path / digest_memo.NAME).read_text()
