@@ -92,7 +92,7 @@ def test_an_edit_two_imports_away_from_the_trainer_trains_again(own_code: tuple[
     helper.write_text(helper.read_text().replace("cos(math.pi * share)", "cos(math.pi * share * share)"))
 
     reasons = workspace.done("why", DIGITS)["stages"]
-    assert reasons["train"] == ["source of modelworks.training.optimizers changed"]
+    assert reasons["train"] == ["source of modelworks.training.optimization.optimizers changed"]
     assert reasons["validate"] == []
 
     summary = workspace.run("run", DIGITS, "--json").object

@@ -72,13 +72,13 @@ def library(name: str, changes: str) -> Row:
 TABLE = (
     # Texts
     code("a comment in every module", "", "*", "", "\n# A remark.\n"),
-    code("a docstring of the loop", "", "training/loop.py", '"""The training loop:', '"""A training loop:'),
+    code("a docstring of the loop", "", "training/loop.py", '"""The training loop, in', '"""A training loop, in'),
     code("a message in errors.py", "", "errors.py", "run the same command again: it resumes", "run it again"),
     code("new code in errors.py", "", "errors.py"),
     code("a message that the trainer raises", "", "training/optimization/train_step.py", "raise train.accumulate, lower", "lower"),
     code("a message of a diverged loss", "", "training/fit.py", "events.jsonl names all the rows", "see events.jsonl"),
     code("a log message of decoding", "", "preprocessing/preprocessed.py", "%s: %s: the rows are decoded again", "%s %s"),
-    code("a message about full disks", "", "store.py", "no inodes left while writing", "no inodes while writing"),
+    code("a message about full disks", "", "files/atomic_files.py", "no inodes left while writing", "no inodes while writing"),
     # Kinds that the pipeline does not use
     Row("a new file in models/ with its section", "", edits=(("models/mlp.py", "", UNUSED), ("models/config.py", "", NEW_KIND))),
     code("a default of another kind's section", "", "models/config.py", "8000", "9000"),
@@ -93,7 +93,7 @@ TABLE = (
     code("torch.compile", "", "training/compile.py"),
     code("what starts the trainer", "", "training/launchers/local.py"),
     # Code that stores and registers
-    code("the stage store", "", "store.py"),
+    code("the stage store", "", "pipeline/stage_store.py"),
     code("packing of a version", "", "registry/packaging/build.py"),
     code("registration", "", "registry/versions/registration.py"),
     code("promotion", "", "registry/production/promotion.py"),
@@ -101,7 +101,7 @@ TABLE = (
     # Code that computes
     code("an unused constant of the loop", "train", "training/loop.py"),
     code("a helper of the loss", "train", "training/optimization/train_step.py", "loss = loss / whole", "loss = loss / whole / 2"),
-    code("the learning rate's schedule", "train", "training/optimization/optimizers.py"),
+    code("the learning rate's schedule", "train", "training/optimization/lr_schedule.py"),
     code("the architecture", "train", "models/cnn.py"),
     code("the modality", "train preprocess", "modalities/image.py"),
     code("preprocessing", "train preprocess", "preprocessing/preprocessed.py"),
@@ -112,12 +112,12 @@ TABLE = (
     code("the gate's decision", "gate gate_page", "evaluation/gate/decision.py"),
     code("limits on slices", "gate gate_page", "evaluation/gate/slice_checks.py"),
     # Pages
-    code("a colour in the pages", PAGES, "evaluation/reports/html.py", "#1f2933", "#000000"),
+    code("a colour in the pages", f"data_docs {PAGES}", "html_page.py", "#1f2933", "#000000"),
     code("a colour of the pictures", PAGES, "evaluation/reports/plots.py"),
     code("the evaluation page", "evaluation_page", "evaluation/reports/evaluation_page.py"),
     code("the gate's page", "gate_page", "evaluation/reports/gate_page.py"),
     code("the rendering of Data Docs", "data_docs", "validation/data_docs.py"),
-    code("the template of Data Docs", "data_docs", "validation/templates/data_docs.j2", "#198754", "#000000"),
+    code("a heading of Data Docs", "data_docs", "validation/data_docs.py", "<th>expectation</th>", "<th>expected</th>"),
     # The config
     config("train.epochs=7", "train"),
     config("train.checkpoint_seconds=60", ""),

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from modelworks.training.config import TrainConfig
-from modelworks.training.optimizers import make_optimizer
+from modelworks.training.optimization.optimizers import make_optimizer
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])

@@ -22,8 +22,8 @@ from modelworks.training.data_loader import Batch
 from modelworks.training.distributed.context import World
 from modelworks.training.loop import Stopped, Trained
 from modelworks.training.monitoring.events import EventLog
+from modelworks.training.optimization.optimizers import make_optimizer
 from modelworks.training.optimization.train_step import Stepper
-from modelworks.training.optimizers import make_optimizer
 
 Fit = Callable[..., tuple[nn.Module, Trained]]
 

@@ -15,23 +15,14 @@ __all__ = ["MODALITIES", "Modality", "model_libraries", "preprocessing_fields", 
 NEVER = frozenset(
     f"modelworks.{name}"
     for name in (
-        # They say what went wrong, or let tests stop the process.
-        *("errors", "secrets", "faults"),
+        # They report what went wrong, or let tests stop the process.
+        *("errors", "redaction", "fault_injection"),
         # They store, compare and pass on what was computed elsewhere.
-        *(
-            "store",
-            "manifests",
-            "digest",
-            "digest_memo",
-            "confirmed",
-            "locks",
-            "process",
-            "records",
-            "data.objects",
-            "training.events",
-        ),
+        *("files", "files.atomic_files", "files.digest", "files.digest_memo", "files.locks", "files.manifests"),
+        *("pipeline.stage_store", "pipeline.change_guard", "process", "records", "settings"),
+        *("data.dvc_storage.object_cache", "training.monitoring.events"),
         # Section classes: the values of the fields that count are ingredients themselves.
-        *("bounds", "models.config", "training.config", "data.config", "validation.config", "evaluation.config"),
+        *("models.config", "training.config", "validation.config", "evaluation.config"),
         # A catalogue: the one source that is used counts, the others do not.
         "data.sources",
     )

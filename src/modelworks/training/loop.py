@@ -21,8 +21,8 @@ from modelworks.training.monitoring.early_stopping import EarlyStopping
 from modelworks.training.monitoring.progress import Meter
 from modelworks.training.optimization.ema import make_average
 from modelworks.training.optimization.lr_schedule import learning_rate
+from modelworks.training.optimization.optimizers import make_optimizer
 from modelworks.training.optimization.train_step import Stepper
-from modelworks.training.optimizers import make_optimizer
 from modelworks.training.validation_loop import validate
 
 if TYPE_CHECKING:
