@@ -197,6 +197,20 @@ GUARDS = (
         ("tests/validation",),
     ),
     Guard(
+        "files that changed are read again",
+        "src/modelworks/digest_memo.py",
+        "if known is not None and known[0] == before:",
+        "if known is not None:",
+        ("tests/test_digest_memo.py",),
+    ),
+    Guard(
+        "files that have just changed are not relied on",
+        "src/modelworks/digest_memo.py",
+        "for path, entry in found.items() if entry[0][1] < latest}",
+        "for path, entry in found.items()}",
+        ("tests/test_digest_memo.py",),
+    ),
+    Guard(
         "one run of a pipeline at a time",
         "tasks/context.py",
         'with locked(project.locks / f"run-{config.name}.lock", f"running {config.name}", seconds=0):',

@@ -77,11 +77,11 @@ def test_a_changed_file_is_read_again(tmp_path: Path, file: Path, change: object
 
 def test_a_file_that_has_just_changed_is_not_relied_on(tmp_path: Path, file: Path, reads: list[str]) -> None:
     flip(file)
+    now = time.time_ns() + 10**9  # however slow the machine is, it has just changed
+    os.utime(file, ns=(now, now))
     for _ in range(2):
-        DigestMemo(tmp_path).digest(file)
-    assert len(reads) >= 1
-    flip(file)
-    assert DigestMemo(tmp_path).digest(file) == file_digest(file)
+        assert DigestMemo(tmp_path).digest(file) == file_digest(file)
+    assert reads == ["file", "file"]
 
 
 def test_a_torn_or_foreign_line_is_passed_over(tmp_path: Path, file: Path, reads: list[str]) -> None:
