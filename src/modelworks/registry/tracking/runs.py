@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from modelworks.digest import canonical_json
 from modelworks.fault_injection import effect
-from modelworks.registry.backend.error_mapping import idempotent, said_clearly
+from modelworks.registry.backend.error_mapping import said_clearly
 from modelworks.registry.backend.idempotent_create import created
 from modelworks.registry.backend.mlflow_internals import dataset_schema, system_metrics_monitor
 from modelworks.registry.backend.tracking_store import ensure_experiment
@@ -102,13 +102,13 @@ def system_metrics(client: MlflowClient, run_id: str, *, seconds: float = 2.0) -
         monitor.finish()
 
 
-@idempotent
+@said_clearly
 def log_stage_keys(client: MlflowClient, run_id: str, keys: Mapping[str, str]) -> None:
     """The key of each stage, as tags."""
     _set_tags(client, run_id, lineage.stage_tags(keys))
 
 
-@idempotent
+@said_clearly
 def log_dataset(client: MlflowClient, run_id: str, dataset: DatasetVersion) -> None:
     """The data set as the run's input: name, digest, source, schema and profile."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -164,7 +164,7 @@ def log_validation(client: MlflowClient, run_id: str, report: ValidationReport) 
     )
 
 
-@idempotent
+@said_clearly
 def log_training(client: MlflowClient, run_id: str, trained: TrainedModel) -> None:
     """Size, speed and hardware; the curves go through `curves.MetricStream`."""
     figures = {
@@ -177,7 +177,7 @@ def log_training(client: MlflowClient, run_id: str, trained: TrainedModel) -> No
     _set_tags(client, run_id, lineage.hardware_tags(trained))
 
 
-@idempotent
+@said_clearly
 def log_evaluation(client: MlflowClient, run_id: str, evaluation: Evaluation) -> None:
     """Each metric with the ends of its interval as `_low` and `_high`, and what `report/` holds."""
     figures: dict[str, float] = {}
@@ -188,13 +188,13 @@ def log_evaluation(client: MlflowClient, run_id: str, evaluation: Evaluation) ->
         client.log_artifacts(run_id, str(evaluation.folder / "report"), "evaluation")
 
 
-@idempotent
+@said_clearly
 def log_note(client: MlflowClient, run_id: str, verdict: Verdict, production: int) -> None:
     """The run in words, shown as its description: verdict, metrics, data, production."""
     client.set_tag(run_id, "mlflow.note.content", run_description.write(verdict, production))
 
 
-@idempotent
+@said_clearly
 def finish(client: MlflowClient, run_id: str, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
     """End a run."""
     with effect("runs.end"):

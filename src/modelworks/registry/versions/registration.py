@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from modelworks.fault_injection import effect, fault_point
 from modelworks.records import Evaluation, ModelVersion, Verdict
-from modelworks.registry.backend.error_mapping import idempotent, said_clearly
+from modelworks.registry.backend.error_mapping import said_clearly
 from modelworks.registry.backend.idempotent_create import created
 from modelworks.registry.locks.machine import choose_lock
 from modelworks.registry.packaging import upload
@@ -69,7 +69,7 @@ def register(
     )
 
 
-@idempotent
+@said_clearly
 def record_verdict(client: MlflowClient, verdict: Verdict) -> None:
     """Write the gate's verdict onto its version, in place of an earlier one: until it is whole, neither stands."""
     version = verdict.version
@@ -90,7 +90,7 @@ def record_verdict(client: MlflowClient, verdict: Verdict) -> None:
     client.update_model_version(version.name, str(version.version), text[: lineage.LONGEST])
 
 
-@idempotent
+@said_clearly
 def record_promotion(client: MlflowClient, verdict: Verdict) -> None:
     """Note on a version that a verdict was followed: it is followed once, whatever people do to production later."""
     with effect("registration.followed"):
