@@ -86,9 +86,9 @@ GUARDS = (
     ),
     Guard(
         "requests that create are sent once",
-        "src/modelworks/settings.py",
-        '    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",\n',
-        '    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",\n',
+        "src/modelworks/registry/backend/idempotent_create.py",
+        "            with sent_once():",
+        "            if True:",
         ("tests/registry/backend/test_registry_idempotent_create.py",),
     ),
     Guard(

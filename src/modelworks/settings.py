@@ -20,9 +20,6 @@ ENFORCED: Mapping[str, str] = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "false",
-    # MLflow's client would repeat a request that creates something when only the reply was lost, and create two.
-    # `registry.failures.idempotent` repeats what may be repeated.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
 }
 """Holds in every process we start, whatever the user's environment says."""
 
@@ -36,6 +33,7 @@ QUIET: Mapping[str, str] = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     **ENFORCED,
     # A dead tracking server is found in seconds, not in the library's two minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
     # Prefect's log goes to its server; on the console it would drown ours.

@@ -210,7 +210,8 @@ class Busy(BaseHTTPRequestHandler):
     """A Prefect server that is well and does nothing: its database is another's."""
 
     def do_GET(self) -> None:
-        self.send_response(HTTPStatus.OK)
+        """Health; 422 is Prefect's answer about CSRF tokens where none are needed."""
+        self.send_response(HTTPStatus.OK if self.path.endswith("/health") else HTTPStatus.UNPROCESSABLE_ENTITY)
         self.end_headers()
 
     def do_POST(self) -> None:

@@ -53,11 +53,8 @@ def promote(client: MlflowClient, shared: Project, name: str, version: int) -> N
     promotion.promote(client, shared, name, version, expected=queries.production(client, name), **named)
 
 
-def test_mlflows_own_client_would_make_two_versions(
-    shared: Project, proxy: LossyProxy, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Why its retries are off and `once.created` exists; when MLflow changes that, this test fails."""
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+def test_mlflows_own_client_would_make_two_versions(shared: Project, proxy: LossyProxy, name: str) -> None:
+    """Why `once.created` exists; when MLflow changes that, this test fails."""
     client = tracking_store.connect(shared)
     proxy.lose("model-versions/create")
     create_version(client, name)
@@ -81,8 +78,8 @@ def test_a_version_is_created_once(shared: Project, proxy: LossyProxy, evaluate:
     [
         ("runs/create", 1),
         ("registered-models/alias", 1),
+        ("registered-models/alias", 3),  # MLflow's own client gives up after three
         ("runs/log-batch", 1),
-        ("runs/log-batch", 2),
         ("runs/update", 1),
     ],
 )

@@ -1,10 +1,9 @@
-"""Turn what MLflow raises into our errors; repeat requests to a server that may be repeated."""
+"""Turn what MLflow raises into our errors."""
 
 from __future__ import annotations
 
 import re
 import shlex
-import time
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -19,21 +18,10 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
 
-__all__ = [
-    "idempotent",
-    "is_outage",
-    "is_remote",
-    "mlflow_command",
-    "reply_was_lost",
-    "said_clearly",
-    "tracking_errors",
-]
+__all__ = ["is_outage", "is_remote", "mlflow_command", "said_clearly", "tracking_errors"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-PAUSES = (0.5, 2.0)
-"""Seconds before a request to a server is sent a second and a third time."""
 
 
 def is_remote(uri: str) -> bool:
@@ -59,23 +47,6 @@ def said_clearly(function: Callable[Concatenate[MlflowClient, P], R]) -> Callabl
             return function(client, *args, **kwargs)
 
     return wrapped
-
-
-def idempotent(function: Callable[Concatenate[MlflowClient, P], R]) -> Callable[Concatenate[MlflowClient, P], R]:
-    """Wrap a function that only reads, or writes the same twice: as `said_clearly`, and repeated in an outage."""
-
-    @wraps(function)
-    def repeated(client: MlflowClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        for pause in PAUSES if is_remote(client.tracking_uri) else ():
-            try:
-                return function(client, *args, **kwargs)
-            except Exception as error:  # any error but an outage is raised again
-                if not reply_was_lost(error, client.tracking_uri):
-                    raise
-            time.sleep(pause)
-        return function(client, *args, **kwargs)
-
-    return said_clearly(repeated)
 
 
 @contextmanager
@@ -114,13 +85,6 @@ def is_outage(error: Exception, uri: str) -> bool:
     # The client reports a broken connection as an internal error; so does a server that failed.
     codes = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR") if is_remote(uri) else ("TEMPORARILY_UNAVAILABLE",)
     return getattr(error, "error_code", None) in codes
-
-
-def reply_was_lost(error: Exception, uri: str) -> bool:
-    """Return whether an error leaves open if the request was carried out."""
-    from requests import RequestException
-
-    return isinstance(error, RequestException) or is_outage(error, uri)
 
 
 def _refusal(uri: str, reason: str) -> BadInput:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from modelworks.errors import BadInput, Unavailable
 from modelworks.registry.backend import relocation_internals as relocation
-from modelworks.registry.backend.error_mapping import idempotent, is_remote, mlflow_command, tracking_errors
+from modelworks.registry.backend.error_mapping import is_remote, mlflow_command, said_clearly, tracking_errors
+from modelworks.registry.backend.idempotent_create import sent_once
 from modelworks.registry.backend.mlflow_internals import hush
 from modelworks.registry.backend.mlflow_sqlite_internals import REVISION, read_revision, set_default_location
 from modelworks.sqlite.databases import make_database
@@ -43,7 +44,8 @@ def connect(project: Project) -> MlflowClient:
             _check_revision(path)
             check_place(path)
         client = MlflowClient(uri)
-        client.search_experiments(max_results=1)
+        with sent_once():  # a server that does not answer is reported after one time-out
+            client.search_experiments(max_results=1)
     return client
 
 
@@ -53,7 +55,7 @@ def is_made(project: Project) -> bool:
     return path is None or path.exists()
 
 
-@idempotent
+@said_clearly
 def ensure_experiment(client: MlflowClient, name: str) -> str:
     """Return the id of the experiment of that name; create it when there is none.
 

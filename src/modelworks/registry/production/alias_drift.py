@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modelworks.errors import BadInput
-from modelworks.registry.backend.error_mapping import idempotent
+from modelworks.registry.backend.error_mapping import said_clearly
 from modelworks.registry.backend.pagination import all_pages
 from modelworks.registry.production import audit_log
 from modelworks.registry.versions import queries
@@ -41,7 +41,7 @@ class Stray:
         )
 
 
-@idempotent
+@said_clearly
 def unexplained(client: MlflowClient, name: str) -> Stray | None:
     """How production of a model differs from what the journal says; None when it does not.
 
@@ -58,7 +58,7 @@ def unexplained(client: MlflowClient, name: str) -> Stray | None:
         # Somebody moved it while we looked: look again.
 
 
-@idempotent
+@said_clearly
 def moved_behind_our_back(client: MlflowClient) -> list[Stray]:
     """Every model of the store whose production something outside the journal moved."""
     models: list[RegisteredModel] = all_pages(lambda token: client.search_registered_models(page_token=token))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from modelworks.fault_injection import effect, fault_point
 from modelworks.files.digest import canonical_json
 from modelworks.redaction import redacted
-from modelworks.registry.backend.error_mapping import idempotent, said_clearly
+from modelworks.registry.backend.error_mapping import said_clearly
 from modelworks.registry.backend.idempotent_create import created
 from modelworks.registry.backend.tracking_store import ensure_experiment
 from modelworks.registry.production.audit_queries import (
@@ -133,7 +133,7 @@ def done(client: MlflowClient, name: str, move: str, evidence: Mapping[str, Any]
     return read(client.get_run(move))
 
 
-@idempotent
+@said_clearly
 def abandon(client: MlflowClient, move: str, because: str) -> None:
     """The alias was not moved; a move that somebody has ended meanwhile stays as it is."""
     if read(client.get_run(move)).state != "intent":
@@ -177,7 +177,6 @@ def settle(client: MlflowClient, name: str) -> tuple[Move, ...]:
     return tuple(settled)
 
 
-@idempotent
 def _end(client: MlflowClient, move: str, state: State, tags: Mapping[str, str]) -> None:
     """End the run, then say what became of the move: all tags in one transaction, which is the one that counts."""
     from mlflow.entities import RunTag

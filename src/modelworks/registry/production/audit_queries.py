@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from modelworks.registry.backend.error_mapping import idempotent
+from modelworks.registry.backend.error_mapping import said_clearly
 from modelworks.registry.backend.pagination import all_pages
 from modelworks.registry.tracking import tags as lineage
 
@@ -57,13 +57,13 @@ class Move:
     """The process that made it."""
 
 
-@idempotent
+@said_clearly
 def history(client: MlflowClient, name: str) -> tuple[Move, ...]:
     """Every move of a model's production and every attempt at one, newest first."""
     return tuple(sorted(_search(client, name), key=lambda move: (move.when, move.number), reverse=True))
 
 
-@idempotent
+@said_clearly
 def last(client: MlflowClient, name: str) -> Move | None:
     """The newest move that was done; reads one run, however long the history is."""
     order = [f"tags.`{lineage.MOVE_NUMBER}` DESC", "attributes.start_time DESC"]
@@ -74,7 +74,7 @@ def last(client: MlflowClient, name: str) -> Move | None:
     return read(found[0]) if found else None
 
 
-@idempotent
+@said_clearly
 def unfinished(client: MlflowClient, name: str) -> tuple[Move, ...]:
     """Intents that nothing has become of yet, oldest first: somebody is at work, or died."""
     return tuple(sorted(_search(client, name, _in_state("intent")), key=lambda move: move.when))

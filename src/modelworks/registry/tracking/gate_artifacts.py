@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelworks.fault_injection import effect
-from modelworks.registry.backend.error_mapping import idempotent, is_outage, said_clearly
+from modelworks.registry.backend.error_mapping import is_outage, said_clearly
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,7 +27,7 @@ def log(client: MlflowClient, run_id: str, folder: Path) -> None:
         client.log_artifacts(run_id, str(folder), FOLDER)
 
 
-@idempotent
+@said_clearly
 def details(client: MlflowClient, version: Registered) -> dict[str, Any] | None:
     """What was logged with the verdict that a version bears; None when nothing was, or with another verdict.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from modelworks.fault_injection import effect
 from modelworks.files.digest import canonical_json
-from modelworks.registry.backend.error_mapping import idempotent, said_clearly
+from modelworks.registry.backend.error_mapping import said_clearly
 from modelworks.registry.backend.idempotent_create import created
 from modelworks.registry.backend.mlflow_internals import dataset_schema, system_metrics_monitor
 from modelworks.registry.backend.tracking_store import ensure_experiment
@@ -107,13 +107,13 @@ def system_metrics(client: MlflowClient, run_id: str, *, seconds: float = 2.0) -
         monitor.finish()
 
 
-@idempotent
+@said_clearly
 def log_stage_keys(client: MlflowClient, run_id: str, keys: Mapping[str, str]) -> None:
     """The key of each stage, as tags."""
     _set_tags(client, run_id, lineage.stage_tags(keys))
 
 
-@idempotent
+@said_clearly
 def log_dataset(client: MlflowClient, run_id: str, dataset: DatasetVersion) -> None:
     """The data set as the run's input: name, digest, source, schema and profile."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -168,7 +168,7 @@ def log_validation(client: MlflowClient, run_id: str, report: ValidationReport) 
     )
 
 
-@idempotent
+@said_clearly
 def log_training(client: MlflowClient, run_id: str, trained: TrainedModel) -> None:
     """Size, speed and hardware; the curves go through `curves.MetricStream`."""
     figures = {
@@ -181,7 +181,7 @@ def log_training(client: MlflowClient, run_id: str, trained: TrainedModel) -> No
     _set_tags(client, run_id, lineage.hardware_tags(trained))
 
 
-@idempotent
+@said_clearly
 def log_evaluation(client: MlflowClient, run_id: str, evaluation: Evaluation) -> None:
     """Each metric with the ends of its interval as `_low` and `_high`."""
     figures: dict[str, float] = {}
@@ -190,14 +190,14 @@ def log_evaluation(client: MlflowClient, run_id: str, evaluation: Evaluation) ->
     _log_figures(client, run_id, figures)
 
 
-@idempotent
+@said_clearly
 def log_report(client: MlflowClient, run_id: str, name: str, folder: Path) -> None:
     """The files of a page for people (see `pipeline.reports`), in place of those of an earlier one."""
     with effect("runs.upload", name):
         client.log_artifacts(run_id, str(folder), REPORTS[name])
 
 
-@idempotent
+@said_clearly
 def log_note(client: MlflowClient, run_id: str, verdict: Verdict, production: int) -> None:
     """The run in words, shown as its description: verdict, metrics, data, production."""
     add_note(client, run_id, run_description.write(verdict, production))
@@ -211,7 +211,7 @@ def add_note(client: MlflowClient, run_id: str, text: str) -> None:
         client.set_tag(run_id, run_description.TAG, run_description.below(before, text))
 
 
-@idempotent
+@said_clearly
 def finish(client: MlflowClient, run_id: str, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
     """End a run."""
     with effect("runs.end"):

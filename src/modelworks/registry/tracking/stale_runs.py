@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from modelworks.fault_injection import effect
 from modelworks.registry.backend import mlflow_sqlite_internals as tables
-from modelworks.registry.backend.error_mapping import idempotent
+from modelworks.registry.backend.error_mapping import said_clearly
 from modelworks.registry.backend.pagination import all_pages
 from modelworks.registry.backend.tracking_store import connect, database_of
 from modelworks.registry.tracking import tags
@@ -35,7 +35,7 @@ class Left:
     """Ids of logged models that are pending, of our runs that have ended or whose process is dead."""
 
 
-@idempotent
+@said_clearly
 def left_open(client: MlflowClient, experiments: Sequence[str]) -> Left:
     """What dead processes left open in some experiments; changes nothing.
 
@@ -50,7 +50,7 @@ def left_open(client: MlflowClient, experiments: Sequence[str]) -> Left:
     return Left(stale, tuple(_unfinished_models(client, ids, stale)))
 
 
-@idempotent
+@said_clearly
 def close(client: MlflowClient, left: Left) -> None:
     """Set the runs to KILLED and delete the models they had begun."""
     from mlflow.entities import LoggedModelStatus

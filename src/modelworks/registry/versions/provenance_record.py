@@ -24,7 +24,7 @@ from modelworks.files.atomic_files import write_json
 from modelworks.files.digest import file_digest, folder_digests
 from modelworks.provenance import Provenance
 from modelworks.records import from_json, to_json
-from modelworks.registry.backend.error_mapping import idempotent, is_outage, said_clearly
+from modelworks.registry.backend.error_mapping import is_outage, said_clearly
 from modelworks.registry.tracking import tags as lineage
 from modelworks.registry.versions import lineage_graph
 
@@ -99,7 +99,7 @@ def store(
     return tags
 
 
-@idempotent
+@said_clearly
 def read(client: MlflowClient, version: Registered) -> Recorded:
     """The record of a version, without what lies beside it.
 
@@ -111,7 +111,7 @@ def read(client: MlflowClient, version: Registered) -> Recorded:
         return _parse(_download(client, version, RECORD, Path(aside)), version)
 
 
-@idempotent
+@said_clearly
 def read_all(client: MlflowClient, version: Registered, folder: Path) -> Recorded:
     """The record of a version, its patch included; the files beside it are put into a folder.
 
@@ -128,7 +128,7 @@ def read_all(client: MlflowClient, version: Registered, folder: Path) -> Recorde
     return replace(found, making=replace(found.making, code=replace(found.making.code, patch=patch)))
 
 
-@idempotent
+@said_clearly
 def read_ids(client: MlflowClient, version: Registered, folder: Path) -> Path:
     """The file with the ids of a version's training rows, put into a folder.
 

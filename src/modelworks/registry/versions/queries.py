@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modelworks.errors import BadInput, Refused
-from modelworks.registry.backend.error_mapping import idempotent
+from modelworks.registry.backend.error_mapping import said_clearly
 from modelworks.registry.backend.pagination import all_pages
 from modelworks.registry.tracking import tags
 
@@ -85,7 +85,7 @@ class Registered:
         return "" if self.tags.get(tags.GATE_KEY) == "" else self.tags.get(tag, "")
 
 
-@idempotent
+@said_clearly
 def find(client: MlflowClient, name: str, key: str) -> Registered | None:
     """The version that was registered under a pipeline key."""
     found = client.search_model_versions(f"name = '{name}' AND tags.`{tags.PIPELINE_KEY}` = '{key}'")
@@ -93,7 +93,7 @@ def find(client: MlflowClient, name: str, key: str) -> Registered | None:
     return min(map(registered, found), key=lambda each: each.version, default=None)
 
 
-@idempotent
+@said_clearly
 def get(client: MlflowClient, name: str, version: int) -> Registered:
     """A version by number.
 
@@ -111,7 +111,7 @@ def get(client: MlflowClient, name: str, version: int) -> Registered:
     raise BadInput(f"{name} has no version {version}", f"its versions are {', '.join(map(str, known[-20:]))}")
 
 
-@idempotent
+@said_clearly
 def all_of(client: MlflowClient, name: str) -> list[Registered]:
     """The versions of a model, oldest first.
 
@@ -140,7 +140,7 @@ def newest_accepted(client: MlflowClient, name: str) -> int:
     return accepted[-1]
 
 
-@idempotent
+@said_clearly
 def production(client: MlflowClient, name: str) -> int:
     """The version that is production; 0 for none."""
     from mlflow.exceptions import MlflowException

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modelworks.errors import BadInput
-from modelworks.registry.backend.error_mapping import idempotent
+from modelworks.registry.backend.error_mapping import said_clearly
 from modelworks.registry.versions import queries
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["named"]
 
 
-@idempotent
+@said_clearly
 def named(client: MlflowClient, text: str, number: int | None) -> Registered:
     """The version that a person means; the production one when only the model is named.
 

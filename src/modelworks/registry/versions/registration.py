@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from modelworks.fault_injection import effect, fault_point
 from modelworks.records import Evaluation, ModelVersion, Verdict
-from modelworks.registry.backend.error_mapping import idempotent, said_clearly
+from modelworks.registry.backend.error_mapping import said_clearly
 from modelworks.registry.backend.idempotent_create import created
 from modelworks.registry.locks.machine import choose_lock
 from modelworks.registry.packaging import upload
@@ -72,7 +72,7 @@ def register(
     )
 
 
-@idempotent
+@said_clearly
 def record_verdict(client: MlflowClient, verdict: Verdict, page: str = "") -> None:
     """Write the gate's verdict onto its version, in place of an earlier one: until it is complete, neither counts.
 
@@ -92,14 +92,14 @@ def record_verdict(client: MlflowClient, verdict: Verdict, page: str = "") -> No
     client.update_model_version(version.name, str(version.version), _with_verdict(before, said))
 
 
-@idempotent
+@said_clearly
 def record_page(client: MlflowClient, version: ModelVersion, page: str) -> None:
     """Note the key of a gate's page that was rendered again for a version whose verdict stands."""
     with effect("page.note"):
         client.set_model_version_tag(version.name, str(version.version), lineage.GATE_PAGE, page)
 
 
-@idempotent
+@said_clearly
 def record_promotion(client: MlflowClient, verdict: Verdict) -> None:
     """Note on a version that a verdict was followed: it is followed once, whatever people do to production later."""
     with effect("registration.followed"):

@@ -13,7 +13,7 @@ from modelworks.errors import BadInput
 from modelworks.fault_injection import effect
 from modelworks.files.atomic_files import disk_errors
 from modelworks.files.digest import file_digest
-from modelworks.registry.backend.error_mapping import idempotent
+from modelworks.registry.backend.error_mapping import said_clearly
 from modelworks.registry.backend.pagination import all_pages
 from modelworks.registry.tracking import tags
 from modelworks.registry.verification.verify_version import model_folder
@@ -55,7 +55,7 @@ class Holders:
     """Versions that keep no list, because modelworks did not register them."""
 
 
-@idempotent
+@said_clearly
 def trained_on(client: MlflowClient, project: Project, prefix: str) -> Holders:
     """The versions of every model whose training rows include one whose id begins like this.
 
