@@ -1,4 +1,4 @@
-"""From a job to a saved model: decoded rows, a network, the loop, and what can go wrong, in words."""
+"""Do a training job: decode the rows, build the network, train it, save the model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from modelworks.training.loop import Stop, Stopped, train
 from modelworks.training.monitoring.progress import Diverged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from torch import nn
 
     from modelworks.training.job import Job
     from modelworks.training.monitoring.events import EventLog
@@ -81,6 +83,24 @@ def fit(job: Job, events: EventLog, world: World | None = None, stop: Stop | Non
     if weights is not None:
         network = architecture.build(configuration, data.input.shape, len(job.classes))
         network.load_state_dict(weights)
+    _save(job, data, configuration, network, sources)
+    events.write(
+        "done",
+        step=trained.steps,
+        seconds=trained.seconds,
+        examples_per_second=trained.examples_per_second,
+        parameters=num_parameters,
+    )
+
+
+def _save(
+    job: Job,
+    data: PreprocessedDataset,
+    configuration: Mapping[str, Any],
+    network: nn.Module,
+    sources: Mapping[str, bytes],
+) -> None:
+    """Write `model/` into the work folder, in place of what an earlier attempt may have left there."""
     fault_point("train.before_save")
     shutil.rmtree(job.work / "model", ignore_errors=True)
     serialization.save(
@@ -98,13 +118,6 @@ def fit(job: Job, events: EventLog, world: World | None = None, stop: Stop | Non
         training_ids=np.sort(data.ids[data.splits == TRAIN]),
     )
     fault_point("train.after_save")
-    events.write(
-        "done",
-        step=trained.steps,
-        seconds=trained.seconds,
-        examples_per_second=trained.examples_per_second,
-        parameters=num_parameters,
-    )
 
 
 def _fix_randomness(job: Job) -> None:
