@@ -22,10 +22,23 @@ from modelworks.servers.prefect_client import start_server
 if TYPE_CHECKING:
     from modelworks.project import Project
 
-__all__ = ["ACTIONS", "NOTE", "Foreign"]
+__all__ = ["ACTIONS", "NOTE", "Foreign", "several"]
 
 NOTE = "Seen by Ann: the sevens need more rows."
 """What a person writes into every description."""
+SEVERAL = """
+import sys
+from dvc.cli import main
+for command in ("status", "checkout", "gc --workspace --force", "fetch"):
+    assert main(command.split()) == 0, command
+import mlflow.artifacts, mlflow.pyfunc
+name, number, run = sys.argv[1:]
+for address in (f"models:/{name}@production", f"models:/{name}/{number}"):
+    mlflow.pyfunc.load_model(address)
+    mlflow.artifacts.download_artifacts(artifact_uri=address)
+mlflow.artifacts.download_artifacts(run_id=run)
+"""
+"""Commands of DVC, loads and downloads of MLflow, in one process that imports both once."""
 LOAD = "import sys, mlflow.pyfunc\nfor each in sys.argv[1:]: mlflow.pyfunc.load_model(each)"
 
 
@@ -80,6 +93,22 @@ class Foreign:
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def several(foreign: Foreign) -> None:
+    """What takes no server, at once: all of DVC, and of MLflow loads, downloads, a restored run and edits."""
+    client, entry, name = foreign.client, foreign.production, foreign.model
+    foreign.python("-c", SEVERAL, name, "1", entry.run_id)
+    client.delete_run(entry.run_id)
+    client.restore_run(entry.run_id)
+    client.set_tag(entry.run_id, "mlflow.note.content", NOTE)
+    client.set_tag(entry.run_id, "reviewed by", "Ann")
+    client.update_run(entry.run_id, name="the good one")
+    client.update_model_version(name, entry.version, NOTE)
+    client.set_model_version_tag(name, entry.version, "reviewed by", "Ann")
+    client.update_registered_model(name, NOTE)
+    client.set_registered_model_tag(name, "reviewed by", "Ann")
+    client.set_registered_model_alias(name, "favourite", entry.version)
 
 
 def load_model(foreign: Foreign) -> None:

@@ -150,3 +150,13 @@ def test_system_metrics_are_sampled_onto_the_run(client: MlflowClient, begin: Be
                 break
             deadline.wait(0.1)
     assert "system/system_memory_usage_percentage" in client.get_run(run_id).data.metrics
+
+
+def test_what_a_person_writes_into_a_runs_description_stays_above_ours(
+    client: MlflowClient, begin: Callable[[], str]
+) -> None:
+    run = begin()
+    client.set_tag(run, "mlflow.note.content", "Ann: the one with more data\n")
+    for _ in range(2):  # a stage may be tried again
+        runs.add_note(client, run, "Ours")
+    assert client.get_run(run).data.tags["mlflow.note.content"] == "Ann: the one with more data\n\nOurs"

@@ -80,6 +80,15 @@ def test_what_a_kill_left_in_the_last_moment_is_closed_though_there_is_nothing_t
     assert client.get_run(run_id).info.status == "KILLED"
 
 
+def test_a_model_that_another_persons_run_began_is_theirs_to_complete(client: MlflowClient) -> None:
+    experiment = client.create_experiment("small")
+    run = client.create_run(experiment).info.run_id
+    model = client.create_logged_model(experiment, name="mine", source_run_id=run)
+    client.set_terminated(run)
+    assert left_open(client, ["small"]).models == ()
+    assert client.get_logged_model(model.model_id).name == "mine"
+
+
 def left_by_a_killed_process(project: Project) -> str:
     """The id of a run that is running and has begun a model."""
     command = [sys.executable, "-c", WORKS_UNTIL_KILLED, str(project.root)]

@@ -154,3 +154,22 @@ def test_production_is_none_until_the_alias_is_set(client: MlflowClient, registe
     assert queries.production(client, "small") == 0
     client.set_registered_model_alias("small", "production", "1")
     assert queries.production(client, "small") == 1
+
+
+def test_what_a_person_writes_into_a_versions_description_stays_when_it_is_judged_again(
+    client: MlflowClient, register: Callable[..., ModelVersion], judge: Callable[..., Verdict]
+) -> None:
+    version = register()
+    ours = client.get_model_version("small", "1").description
+    assert "Verdict: **promote**" in ours
+    client.update_model_version("small", "1", f"Ann: good sevens.\n\n{ours}\n\nBob: look at the nines.")
+    for decision in ("keep", "promote"):
+        registration.record_verdict(client, judge(version, decision))
+        text = client.get_model_version("small", "1").description
+        assert text.startswith("Ann: good sevens.\n")
+        assert text.endswith("\nBob: look at the nines.")
+        assert text.count("Verdict:") == 1
+        assert f"Verdict: **{decision}**" in text
+    client.update_model_version("small", "1", "Ann: " + "x" * 6000)
+    registration.record_verdict(client, judge(version, "keep"))
+    assert client.get_model_version("small", "1").description == "Ann: " + "x" * 6000

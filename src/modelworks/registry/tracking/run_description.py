@@ -20,7 +20,8 @@ LONGEST = 8000
 
 def below(before: str, text: str) -> str:
     """A description that keeps what is there, with a text below it; where both are too long, the text is cut."""
-    return f"{before}\n\n{text[: max(0, LONGEST - len(before) - 2)]}" if before else text
+    room = LONGEST - len(before) - 2
+    return f"{before}\n\n{text[:room]}" if before and room > 0 else before or text
 
 
 def write(verdict: Verdict, production: int) -> str:

@@ -160,8 +160,8 @@ def _with_verdict(description: str, said: str) -> str:
     """A description with a verdict in place of an earlier one, or at its end; the rest, a person's words too, stays."""
     earlier = EARLIER_VERDICT.search(description)
     start, end = earlier.span() if earlier else (len(description.rstrip()), len(description))
-    room = max(0, lineage.LONGEST - (len(description) - (end - start)) - 2)
-    return f"{description[:start].rstrip()}\n\n{said[:room]}{description[end:]}".lstrip()
+    room = lineage.LONGEST - (len(description) - (end - start)) - 2
+    return f"{description[:start].rstrip()}\n\n{said[:room]}{description[end:]}".lstrip() if room > 0 else description
 
 
 def _description(evaluation: Evaluation) -> str:
