@@ -76,6 +76,7 @@ def _parameters(config: RunConfig, plan: Plan) -> dict[str, str]:
     hardware = {
         "device": plan.hardware.device,
         "precision": plan.hardware.precision,
+        "precision_source": plan.hardware.precision_source,
         "threads": str(plan.hardware.threads),
         "processes": str(plan.hardware.processes),
     }

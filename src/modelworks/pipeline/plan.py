@@ -16,12 +16,14 @@ from modelworks.atomic_files import write_json
 from modelworks.config.run_config import RunConfig
 from modelworks.digest import json_digest
 from modelworks.models.pretrained_weights import identity, locate
-from modelworks.pipeline.cache_keys import differences, ingredients, key_of, sources
+from modelworks.pipeline.cache_keys import differences, ingredients, key_of, settings, sources
 from modelworks.pipeline.stage_store import StageStore
 from modelworks.project import Project
 from modelworks.records import DatasetVersion, ValidationReport
-from modelworks.training.hardware import Hardware, resolve
+from modelworks.training.hardware import Hardware, Precision
 from modelworks.training.job import Job
+from modelworks.training.machine.detect import detect
+from modelworks.training.machine.precision import choose, recorded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,10 +66,10 @@ def make_plan(project: Project, config: RunConfig, dataset: DatasetVersion) -> P
     """The plan of a config over a version of its data.
 
     Raises:
-        BadInput: the config asks for hardware or a checkpoint that is not there.
+        BadInput: the config asks for hardware or a checkpoint that is not there, or bf16 cannot be measured.
     """
     modality, kind = config.model.modality, config.model.kind
-    hardware = resolve(config.compute)
+    hardware = detect(config.compute)
     content = _CONTENT_LIBRARIES[modality]
     validate = _stage(
         "validate",
@@ -103,6 +105,8 @@ def make_plan(project: Project, config: RunConfig, dataset: DatasetVersion) -> P
         ),
         more=identity(config.model, project.root),
     )
+    hardware = _with_precision(project, config, hardware, trainer)
+    trainer = _in_precision(trainer, hardware.precision)
     evaluate = _stage(
         "evaluate",
         upstream={"train": trainer.key},
@@ -166,7 +170,7 @@ def training_job(project: Project, config: RunConfig, plan: Plan, report: Valida
 
 def work_folder(project: Project, plan: Plan) -> Path:
     """Where a training keeps its checkpoints until its model has its name."""
-    return project.state / "training" / plan.train.key
+    return _work_folder(project, plan.train)
 
 
 def reasons(project: Project, config: RunConfig, plan: Plan, done: Mapping[str, bool]) -> dict[str, tuple[str, ...]]:
@@ -200,6 +204,34 @@ def remember(project: Project, config: RunConfig, plan: Plan) -> None:
     path = project.state / "pipelines" / f"{config.name}.json"
     path.parent.mkdir(exist_ok=True)
     write_json(path, {stage.name: dict(stage.ingredients) for stage in plan.stages})
+
+
+def _with_precision(project: Project, config: RunConfig, found: Hardware, train: Stage) -> Hardware:
+    """The hardware with the precision that `auto` chooses on a CPU.
+
+    A training that was begun or done under the same key keeps its choice, so that it is resumed or reused whatever a
+    new measurement would find.
+    """
+    if found.precision_source not in ("undecided", "cpu_flags"):
+        return found
+    precisions: tuple[Precision, ...] = ("fp32", "bf16")
+    for precision in precisions:
+        stage = _in_precision(train, precision)
+        done = StageStore(project.stages).folder(stage.name, stage.key) / "record.json"
+        kept = recorded(found, precision, (_work_folder(project, stage) / "job.json", done))
+        if kept is not None:
+            return kept
+    return choose(found, config.model.modality, project.product_rates)
+
+
+def _in_precision(train: Stage, precision: Precision) -> Stage:
+    """The stage of the same training in a precision."""
+    parts = {**train.ingredients, **settings({"compute": {"precision": precision}})}
+    return Stage(name=train.name, key=key_of(parts), ingredients=parts)
+
+
+def _work_folder(project: Project, train: Stage) -> Path:
+    return project.state / "training" / train.key
 
 
 def _remembered(project: Project, config: RunConfig) -> dict[str, dict[str, str]]:

@@ -122,6 +122,9 @@ def train(
         epochs=config.epochs,
         parameters=sum(each.numel() for each in model.parameters()),
         resumed_from=meter.step,
+        precision=hardware.precision,
+        precision_source=hardware.precision_source,
+        product_rates=dict(hardware.product_rates),
     )
     saved, cost = time.perf_counter(), 0.0
 
