@@ -56,6 +56,7 @@ def test_the_summary_has_the_promised_keys(summary: dict[str, Any]) -> None:
         "quarantined",
         "warnings",
         "checks",
+        "hardware",
         "mlflow_run_id",
         "mlflow_experiment_id",
         "prefect_flow_run_id",

@@ -102,7 +102,7 @@ def test_a_setting_that_limits_instructions_is_measured_apart(tmp_path: Path, mo
         b"\xff\x00",
         b"[]",
         b'{"rates": 3}',
-        b'{"identity": {}, "rates": {}}',
+        b'{"identity": {}, "rates": USABLE}',
         b'{"identity": IDENTITY, "rates": {"products_fp32": 1}}',
         b'{"identity": IDENTITY, "rates": UNUSABLE}',
     ],
@@ -110,7 +110,7 @@ def test_a_setting_that_limits_instructions_is_measured_apart(tmp_path: Path, mo
 def test_a_damaged_cache_is_measured_again_and_repaired(tmp_path: Path, damaged: bytes) -> None:
     chosen(tmp_path, Measured(SLOW))
     (path,) = tmp_path.iterdir()
-    parts = {b"IDENTITY": identity(UNDECIDED, XEON), b"UNUSABLE": {**FAST, "products_fp32": 0}}
+    parts = {b"IDENTITY": identity(UNDECIDED, XEON), b"UNUSABLE": {**FAST, "products_fp32": 0}, b"USABLE": FAST}
     for name, value in parts.items():
         damaged = damaged.replace(name, json.dumps(value).encode())
     path.write_bytes(damaged)

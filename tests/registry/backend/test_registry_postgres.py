@@ -43,12 +43,12 @@ def fork(killed_at=None):
     child = os.fork()
     if not child:
         die_at(killed_at)
-        store.connect(project)
+        tracking_store.connect(project)
         os._exit(0)
     return child
 
 killed = ended(fork(300))
-made = store.is_made(project)
+made = tracking_store.is_made(project)
 together = [fork() for _ in range(3)]
 print(json.dumps({{"killed": killed, "made": made, "together": [ended(child) for child in together]}}))
 """

@@ -32,7 +32,7 @@ def create(folder, killed_at=None):
     die_at(killed_at)
     if killed_at == 0:
         Path.rename = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
-    store.connect(Project(folder))
+    tracking_store.connect(Project(folder))
 
 def fork(*given):
     child = os.fork()
