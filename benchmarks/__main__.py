@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import gate, pipeline, startup, throughput, training
+from benchmarks import gate, pipeline, products, results, startup, throughput, training
 from benchmarks.measure import ROOT, Comparison, machine
 
 BENCHMARKS: dict[str, Callable[..., list[Comparison]]] = {
@@ -27,7 +27,9 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ours against peers, in one session.")
     parser.add_argument("names", nargs="*", metavar="BENCHMARK", help=f"of {', '.join(BENCHMARKS)}; all by default")
     parser.add_argument("--runs", type=int, default=3, help="of each program (default 3)")
-    parser.add_argument("--write", action="store_true", help=f"also write {RESULTS.relative_to(ROOT)}")
+    parser.add_argument(
+        "--write", action="store_true", help=f"also write this processor's section of {RESULTS.relative_to(ROOT)}"
+    )
     parser.add_argument("--small", action="store_true", help="training: fewer rows, for a first look in minutes")
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), default="cpu", help="training: cuda has a table of its own"
@@ -45,11 +47,13 @@ def main(words: Sequence[str] | None = None) -> None:
             print(f"measuring: {name}", flush=True)
             options = {"small": arguments.small, "device": arguments.device} if name == "training" else {}
             found += BENCHMARKS[name](arguments.runs, Path(folder), **options)
-    described = machine()
+    described = {**machine(), **products.described()}
     print("\n" + "\n".join(f"{name:<10} {value}" for name, value in described.items()) + "\n")
     print("\n".join(_plain(found)))
     if arguments.write:
-        RESULTS.write_text("\n".join(_markdown(found, described)) + "\n", encoding="utf-8")
+        existing = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
+        section = _markdown(found, described)
+        RESULTS.write_text(results.merged(existing, results.title(described), section), encoding="utf-8")
 
 
 def _cells(each: Comparison) -> tuple[str, ...]:
@@ -84,10 +88,6 @@ def _plain(found: Sequence[Comparison]) -> list[str]:
 def _markdown(found: Sequence[Comparison], described: Mapping[str, str]) -> list[str]:
     rows = [HEADINGS, tuple("---" for _ in HEADINGS), *(_cells(each) for each in found)]
     return [
-        "# Results",
-        "",
-        "Written by `python -m benchmarks --write`; README.md says what is compared. Medians, with the range in brackets.",
-        "",
         *(f"- {name}: {value}" for name, value in described.items()),
         "",
         *("| " + " | ".join(row) + " |" for row in rows),

@@ -1,4 +1,4 @@
-"""Only the loop of `plain.py`, in a process of its own: `python -m benchmarks.bare SEED` prints examples per second."""
+"""Only the loop of `plain.py`, in a process of its own: `python -m benchmarks.bare SEED PRECISION` prints examples per second."""
 
 from __future__ import annotations
 
@@ -8,5 +8,7 @@ from benchmarks.plain import PARAMETERS, load, split, train
 
 if __name__ == "__main__":
     rows, validation, *_ = split(*load(), seed=int(sys.argv[1]))
-    trained = train(rows, validation, int(PARAMETERS["epochs"]), int(PARAMETERS["batch_size"]), int(sys.argv[1]))
+    trained = train(
+        rows, validation, int(PARAMETERS["epochs"]), int(PARAMETERS["batch_size"]), int(sys.argv[1]), sys.argv[2]
+    )
     print(trained.examples_per_second)

@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from modelworks.training.machine.processor import find
+
 __all__ = ["ROOT", "Comparison", "alternately", "environment", "machine", "modelworks", "project", "run"]
 
 Found = TypeVar("Found")
@@ -134,7 +136,7 @@ def machine() -> dict[str, str]:
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
-        "processor": f"{_processor()}, {cores} cores",
+        "processor": f"{find().model}, {cores} cores",
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "libraries": ", ".join(_installed()),
         "commit": commit.stdout.strip() or "unknown",
@@ -149,11 +151,3 @@ def _installed() -> list[str]:
         with suppress(importlib.metadata.PackageNotFoundError):
             found.append(f"{name} {importlib.metadata.version(name)}")
     return found
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if not information.exists():
-        return platform.processor() or platform.machine()
-    lines = information.read_text().splitlines()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())

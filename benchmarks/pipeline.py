@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.division import divide
 from benchmarks.measure import ROOT, Comparison, alternately, modelworks, project, run
+from benchmarks.products import choice
 from benchmarks.repro import prepare
 from modelworks.files.digest import md5_digest
 from modelworks.files.digest_memo import snapshot
@@ -27,16 +28,20 @@ LARGE = 10 * 10**9
 def measure(runs: int, folder: Path) -> list[Comparison]:
     """Both comparisons, in stores of their own below `folder`."""
 
+    precision = choice("image", folder, threads=2).precision  # as the config has it
+    taken = set()
+
     def ours(turn: int) -> float:
         place = project(folder / f"ours-{turn}")
         seconds, output = run(modelworks("run", CONFIG, "--json"), place)
         summary = json.loads(output)
         assert set(summary["stages"].values()) == {"ran"}, f"not a first run: {summary['stages']}"
         assert summary["production"] == summary["version"] == 1
+        taken.add(summary["hardware"]["precision"])
         return seconds
 
     def plain(turn: int) -> float:
-        seconds, output = run([sys.executable, "-m", "benchmarks.plain", folder / f"plain-{turn}"], ROOT)
+        seconds, output = run([sys.executable, "-m", "benchmarks.plain", folder / f"plain-{turn}", precision], ROOT)
         assert json.loads(output.splitlines()[-1])["version"] == 1
         return seconds
 
@@ -48,7 +53,10 @@ def measure(runs: int, folder: Path) -> list[Comparison]:
         peer_name="plain script",
         peer=plain_seconds,
         target="<= 1.5",
-        notes=divide(project(folder / "divided"), CONFIG),
+        notes=(
+            f"ours in {' and '.join(sorted(taken))}, by a measurement in each run; the plain script in {precision}",
+            *divide(project(folder / "divided"), CONFIG),
+        ),
     )
     more = max(runs, NOTHING_TO_DO)
     return [first, _nothing_to_do(more, folder), _large(more, folder)]

@@ -1,4 +1,4 @@
-"""The job of configs/mnist_cnn.yaml as one plain script with PyTorch and MLflow: `python -m benchmarks.plain FOLDER`.
+"""The job of configs/mnist_cnn.yaml as one plain script with PyTorch and MLflow: `python -m benchmarks.plain FOLDER [fp32|bf16]`.
 
 What an engineer writes who knows both well and wants this one model: nothing is cached, versioned, resumable or
 judged, and nothing is wasted. It is the peer that a first run is measured against. FOLDER gets the MLflow store; the
@@ -94,8 +94,8 @@ def split(images: np.ndarray, labels: np.ndarray, seed: int) -> tuple[Rows, Rows
     return training, validation, test, mean, std
 
 
-def train(training: Rows, validation: Rows, epochs: int, batch_size: int, seed: int) -> Trained:
-    """A bare loop: batches by index, AdamW, one cycle, bf16 where the processor computes in it."""
+def train(training: Rows, validation: Rows, epochs: int, batch_size: int, seed: int, precision: str) -> Trained:
+    """A bare loop: batches by index, AdamW, one cycle, autocast where the precision is bf16."""
     torch.manual_seed(seed)
     network = Cnn().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it alone
     weights = [each for each in network.parameters() if each.ndim > 1]
@@ -109,7 +109,7 @@ def train(training: Rows, validation: Rows, epochs: int, batch_size: int, seed: 
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, PARAMETERS["learning_rate"], steps, pct_start=PARAMETERS["warmup"], cycle_momentum=False
     )
-    low_precision = computes_bf16()
+    low_precision = precision == "bf16"
     blank = float(training.pixels.min())
     curves = []
     started = time.perf_counter()
@@ -152,12 +152,6 @@ def shifted(pixels: torch.Tensor, most: int, blank: float) -> torch.Tensor:
     return padded[torch.arange(n)[:, None, None], rows, columns].unsqueeze(1)
 
 
-def computes_bf16() -> bool:
-    """Whether this processor multiplies bf16 matrices itself."""
-    flags = Path("/proc/cpuinfo").read_text() if sys.platform.startswith("linux") else ""
-    return " amx_bf16" in flags or " avx512_bf16" in flags
-
-
 def evaluate(network: Cnn, test: Rows) -> tuple[dict[str, float], np.ndarray]:
     """Accuracy, macro F1 and log loss; and the confusion matrix, true classes by predicted ones."""
     with torch.inference_mode():
@@ -195,7 +189,7 @@ def log_model(network: Cnn, mean: float, std: float) -> int:
     return int(logged.registered_model_version)
 
 
-def main(folder: Path) -> dict[str, Any]:
+def main(folder: Path, precision: str = "fp32") -> dict[str, Any]:
     """The whole job, into a fresh store."""
     folder.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(f"sqlite:///{folder.resolve() / 'mlflow.db'}")
@@ -203,9 +197,14 @@ def main(folder: Path) -> dict[str, Any]:
     images, labels = load()
     training, validation, test, mean, std = split(images, labels, int(PARAMETERS["seed"]))
     with mlflow.start_run(experiment_id=experiment) as run:
-        mlflow.log_params({**PARAMETERS, "optimizer": "adamw", "schedule": "one_cycle", "bf16": computes_bf16()})
+        mlflow.log_params({**PARAMETERS, "optimizer": "adamw", "schedule": "one_cycle", "precision": precision})
         trained = train(
-            training, validation, int(PARAMETERS["epochs"]), int(PARAMETERS["batch_size"]), int(PARAMETERS["seed"])
+            training,
+            validation,
+            int(PARAMETERS["epochs"]),
+            int(PARAMETERS["batch_size"]),
+            int(PARAMETERS["seed"]),
+            precision,
         )
         now = int(time.time() * 1000)
         points = [
@@ -229,4 +228,4 @@ def main(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]))))
+    print(json.dumps(main(Path(sys.argv[1]), *sys.argv[2:])))

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.measure import ROOT, Comparison, alternately, modelworks, project, run
-from modelworks.training.config import ComputeConfig
-from modelworks.training.hardware import environment, resolve
+from benchmarks.products import choice
+from modelworks.training.hardware import environment
 
 __all__ = ["measure"]
 
@@ -25,10 +25,11 @@ def measure(runs: int, folder: Path) -> list[Comparison]:
         newest = max(place.glob(".modelworks/stages/train/*/record.json"), key=lambda path: path.stat().st_mtime)
         return float(json.loads(newest.read_text())["examples_per_second"])
 
-    variables = environment(resolve(ComputeConfig(threads=2)))  # as the pipeline starts a training
+    hardware = choice("image", folder, threads=2)
+    variables = environment(hardware)  # as the pipeline starts a training
 
     def bare(turn: int) -> float:
-        _, output = run([sys.executable, "-m", "benchmarks.bare", str(turn)], ROOT, variables)
+        _, output = run([sys.executable, "-m", "benchmarks.bare", str(turn), hardware.precision], ROOT, variables)
         return float(output.splitlines()[-1])
 
     ours_rates, bare_rates = alternately(runs, ours, bare)
@@ -40,5 +41,6 @@ def measure(runs: int, folder: Path) -> list[Comparison]:
             peer_name="bare PyTorch loop",
             peer=bare_rates,
             target=">= 0.95",
+            notes=(f"the bare loop in {hardware.precision}, which `auto` takes here",),
         )
     ]

@@ -14,7 +14,7 @@ from benchmarks.trainers.outcome import Outcome
 from benchmarks.trainers.session import Side, compare, described, missing
 from modelworks.errors import BadInput
 from modelworks.training.config import ComputeConfig
-from modelworks.training.hardware import resolve
+from modelworks.training.machine.detect import detect
 
 if TYPE_CHECKING:
     from modelworks.training.job import Job
@@ -36,7 +36,7 @@ UTILISATION = {CNN: "", BERT: ">= 45 %"}
 def not_run() -> list[Comparison]:
     """All rows of the table, without a figure, where there is no GPU; none where there is one."""
     try:
-        resolve(ComputeConfig(device="cuda"))
+        detect(ComputeConfig(device="cuda"))
     except BadInput as error:
         return [row for work in (CNN, BERT) for row in _rows(work, {}, None, (f"not run: {error.message}",))]
     return []

@@ -78,7 +78,8 @@ def _parameters(config: RunConfig, plan: Plan) -> dict[str, str]:
     sections = config.section("source", "split", "model", "train", "evaluate", "gate")
     hardware = {
         "device": plan.hardware.device,
-        "precision": plan.hardware.precision,
+        # What `auto` comes to is known once the key of `train` is: a tag of the run has it.
+        "precision": config.compute.precision,
         "threads": str(plan.hardware.threads),
         "processes": str(plan.hardware.processes),
     }

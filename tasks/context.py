@@ -10,14 +10,14 @@ from modelworks.config.run_config import RunConfig
 from modelworks.files.locks import locked
 from modelworks.pipeline.stage_store import StageStore
 from modelworks.project import Project
-from modelworks.training.hardware import resolve
 from modelworks.training.launchers.local import Trainer
+from modelworks.training.machine.detect import detect
 from tasks.display import Display, make_display
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from modelworks.pipeline.plan import Stage
+    from modelworks.pipeline.stage import Stage
     from modelworks.registry.verification.isolated_process import IsolatedModel
 
 __all__ = ["RunContext", "open_run"]
@@ -66,7 +66,7 @@ class RunContext:
 
     def call_trainer(self) -> None:
         """Start the process that a training will want; it takes seconds until it can begin."""
-        self.trainer = self.trainer or Trainer(resolve(self.config.compute))
+        self.trainer = self.trainer or Trainer(detect(self.config.compute))
 
     def take_trainer(self) -> Trainer | None:
         """The trainer that was called, once: it does one job."""

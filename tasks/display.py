@@ -163,7 +163,8 @@ class TerminalDisplay:
 
 def _start_line(event: Mapping[str, Any]) -> str:
     resumed = f", going on from step {event['resumed_from']:,}" if event["resumed_from"] else ""
-    return f"  {event['parameters']:,} parameters, {event['steps']:,} steps in {event['epochs']} epochs{resumed}"
+    precision = f" in {event['precision']}" if "precision" in event else ""  # code of an older version says none
+    return f"  {event['parameters']:,} parameters, {event['steps']:,} steps in {event['epochs']} epochs{precision}{resumed}"
 
 
 def _epoch_line(event: Mapping[str, Any], epochs: int) -> str:

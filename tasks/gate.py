@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelworks.pipeline.plan import Plan, Stage
+from modelworks.pipeline.plan import Plan
 from modelworks.pipeline.reports import find_report
+from modelworks.pipeline.stage import Stage
 from modelworks.records import ModelVersion, Verdict
 from tasks.context import RunContext
 from tasks.reports import naming_failures

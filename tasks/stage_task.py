@@ -24,7 +24,8 @@ from modelworks.files.locks import locked
 from modelworks.files.manifests import damage
 from modelworks.pipeline.cache_keys import confirm_sources
 from modelworks.pipeline.change_guard import confirmed
-from modelworks.pipeline.plan import RECORD, Stage
+from modelworks.pipeline.plan import RECORD
+from modelworks.pipeline.stage import Stage
 from modelworks.pipeline.stage_store import StageStore
 from modelworks.records import DatasetVersion, from_json, to_json
 from tasks.context import RunContext

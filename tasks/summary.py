@@ -23,7 +23,8 @@ def summarise(
     verdict = promotion.verdict
     version = verdict.version
     evaluation = version.evaluation
-    report = evaluation.trained.report
+    trained = evaluation.trained
+    report = trained.report
     return {
         "model": version.name,
         "version": version.version,
@@ -41,6 +42,14 @@ def summarise(
         "quarantined": report.quarantined,
         "warnings": list(report.warnings),
         "checks": {check.name: check.passed for check in report.checks},
+        "hardware": {
+            "device": trained.device,
+            "precision": trained.precision,
+            "precision_source": trained.precision_source,
+            "product_rates": dict(trained.product_rates),
+            "threads": trained.threads,
+            "processes": trained.processes,
+        },
         "mlflow_run_id": version.run_id,
         "mlflow_experiment_id": version.experiment_id,
         "prefect_flow_run_id": prefect_flow_run_id or None,

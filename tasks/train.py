@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import ModelworksError
 from modelworks.pipeline.cache_keys import confirm_sources
-from modelworks.pipeline.plan import Plan, training_job, work_folder
+from modelworks.pipeline.plan import Plan
+from modelworks.pipeline.training_job import training_job, work_folder
 from modelworks.records import TrainedModel, ValidationReport
 from modelworks.training.launchers.local import launch
+from modelworks.training.machine.precision import explained
 from modelworks.training.monitoring.events import all_events
 from tasks.context import RunContext
 from tasks.stage_task import reuse_or_make, stage_task
@@ -63,9 +65,11 @@ def train(run: RunContext, plan: Plan, report: ValidationReport) -> TrainedModel
 
 
 def _describe(trained: TrainedModel) -> str:
+    reason = explained(trained.precision_source, trained.product_rates)
     return (
         f"{trained.num_parameters:,} parameters, {trained.num_steps:,} steps in {trained.seconds:.1f} s "
-        f"({trained.examples_per_second:,.0f} examples/s, {trained.device} {trained.precision})"
+        f"({trained.examples_per_second:,.0f} examples/s, {trained.device} {trained.precision}"
+        f"{'; ' + reason if reason else ''})"
     )
 
 

@@ -57,6 +57,27 @@ GUARDS = (
         ("tests/registry/test_registry_production.py",),
     ),
     Guard(
+        "the precision of a training that was begun",
+        "src/modelworks/pipeline/plan.py",
+        "if kept is not None:",
+        "if False:",
+        ("tests/training/test_training_recorded_precision.py",),
+    ),
+    Guard(
+        "a precision that a config named is no choice of auto",
+        "src/modelworks/training/machine/precision.py",
+        'source in ("measurement", "cpu_flags"):',
+        "True:",
+        ("tests/training/test_training_recorded_precision.py",),
+    ),
+    Guard(
+        "rates of this machine alone",
+        "src/modelworks/training/machine/precision.py",
+        'values.get("identity") != described or not',
+        "not",
+        ("tests/training/test_training_precision.py",),
+    ),
+    Guard(
         "history against a clock set back",
         "src/modelworks/registry/production/audit_log.py",
         "now = max(now, before.when)",

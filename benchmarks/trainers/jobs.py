@@ -19,8 +19,9 @@ from modelworks.data.splits import QUARANTINED, TEST, TRAIN, SplitConfig, assign
 from modelworks.models.config import Cnn, ModelConfig, Pretrained
 from modelworks.models.pretrained_weights import locate
 from modelworks.training.config import ComputeConfig, TrainConfig
-from modelworks.training.hardware import resolve
 from modelworks.training.job import Job
+from modelworks.training.machine.detect import detect
+from modelworks.training.machine.precision import choose
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,7 +144,7 @@ def _job(
         checkpoint=locate(model, folder),
         model=model,
         train=train,
-        hardware=resolve(ComputeConfig()),
+        hardware=choose(detect(ComputeConfig()), model.modality, folder / "product-rates"),
         work=folder,
         parent=os.getpid(),
     )

@@ -81,6 +81,11 @@ class Project:
         return self.state / "locks"
 
     @property
+    def product_rates(self) -> Path:
+        """What was measured to choose a precision, see `training/machine/precision.py`."""
+        return self.state / "product-rates"
+
+    @property
     def data(self) -> Path:
         """The folder that `data.dvc` pins."""
         return self.root / "data"

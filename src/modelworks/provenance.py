@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["Code", "DataPin", "Machine", "Provenance"]
@@ -52,6 +52,10 @@ class Machine:
     """Of the process that scored the test rows."""
     processor: str
     """The kind of processor, and of GPU if there was one."""
+    precision_source: str = "config"
+    """What decided the precision, see `training/hardware.py`. Records of earlier releases do not say."""
+    product_rates: Mapping[str, float] = field(default_factory=dict)
+    """GFLOP/s that a measurement decided it by; empty without one."""
 
 
 @dataclass(frozen=True, kw_only=True)

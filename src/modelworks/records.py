@@ -12,7 +12,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -94,6 +94,10 @@ class TrainedModel:
     threads: int
     processes: int
     shard: bool
+    precision_source: str = "config"
+    """What decided the precision, see `training/hardware.py`."""
+    product_rates: Mapping[str, float] = field(default_factory=dict)
+    """GFLOP/s that a measurement decided it by; empty without one."""
 
     @property
     def model_folder(self) -> Path:

@@ -51,6 +51,7 @@ def test_as_json_the_ancestry_comes_with_everything_recorded_of_the_making(finis
     assert making["config"]["schedule"] == {"cron": "30 2 * * *", "timezone": "UTC"}
     assert making["seed"] == 0
     assert making["machine"]["threads"] == 1
+    assert {"precision", "precision_source", "product_rates"} <= making["machine"].keys()
     assert making["data"]["pin"] == (finished.root / "data.dvc").read_text()
     assert making["data"]["remotes"] == {"local": "../.modelworks/dvc-remote"}
     assert {"torch", "numpy", "mlflow"} <= making["libraries"].keys()

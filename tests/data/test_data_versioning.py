@@ -105,7 +105,7 @@ def test_verifying_imports_nothing_heavy(project: Project) -> None:
         "from modelworks.project import Project; from modelworks.data.dvc_storage import object_cache\n"
         "from modelworks.data import versioning\n"
         "from modelworks.data.ingest import reason_to_work; from modelworks.data.sources import Digits\n"
-        "from modelworks.pipeline.stage_store import StageStore; from modelworks.training.hardware import resolve\n"
+        "from modelworks.pipeline.stage_store import StageStore; from modelworks.training.machine.detect import detect\n"
         "project = Project(Path(sys.argv[1]))\n"
         "assert reason_to_work(project, Digits(kind='digits')) is None\n"
         "versioning.observe(project, 'digits')\n"

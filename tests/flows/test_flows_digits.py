@@ -56,6 +56,7 @@ def test_the_summary_has_the_promised_keys(summary: dict[str, Any]) -> None:
         "quarantined",
         "warnings",
         "checks",
+        "hardware",
         "mlflow_run_id",
         "mlflow_experiment_id",
         "prefect_flow_run_id",
@@ -91,6 +92,14 @@ def test_the_run_in_mlflow_shows_the_config_as_parameters(run: Run) -> None:
     expected = {"train.epochs": "6", "model.kind": "cnn", "gate.minimums.accuracy": "0.9", "source.kind": "digits"}
     assert expected.items() <= run.data.params.items()
     assert {"compute.device", "compute.precision", "compute.threads"} <= run.data.params.keys()
+
+
+def test_the_precision_and_what_decided_it_are_shown_and_recorded(run: Run, summary: dict[str, Any]) -> None:
+    hardware = summary["hardware"]
+    assert hardware["precision"] == run.data.params["compute.precision"] == run.data.tags["modelworks.precision"]
+    source = hardware["precision_source"]
+    assert source == run.data.params["compute.precision_source"] == run.data.tags["modelworks.precision_source"]
+    assert (source == "measurement") == bool(hardware["product_rates"]) == ("modelworks.product_rates" in run.data.tags)
 
 
 def test_the_run_in_mlflow_has_curves_figures_and_system_metrics(

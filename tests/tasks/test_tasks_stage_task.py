@@ -20,7 +20,7 @@ from registry.conftest import _quiet, empty_store, project  # noqa: F401  # fixt
 from runs import CONFIG, DATASET
 
 from modelworks.errors import Interrupted, Unavailable
-from modelworks.pipeline.plan import Stage
+from modelworks.pipeline.stage import Stage
 from modelworks.pipeline.stage_store import StageStore
 from modelworks.project import Project
 from modelworks.records import DatasetVersion

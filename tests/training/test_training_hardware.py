@@ -16,34 +16,35 @@ from modelworks.errors import BadInput
 from modelworks.models.config import Cnn, Pretrained, Transformer
 from modelworks.models.pretrained_weights import locate
 from modelworks.training.config import ComputeConfig
-from modelworks.training.hardware import Hardware, resolve
+from modelworks.training.hardware import Hardware
 from modelworks.training.job import Job
+from modelworks.training.machine.detect import detect
 
 
 def test_auto_finds_what_torch_finds() -> None:
-    found = resolve(ComputeConfig())
+    found = detect(ComputeConfig())
     assert found.device == ("cuda" if torch.cuda.is_available() else "cpu")
     assert found.threads == len(os.sched_getaffinity(0))
 
 
 def test_what_is_asked_for_wins() -> None:
-    assert resolve(ComputeConfig(device="cpu", precision="fp32", threads=3)) == Hardware(
+    assert detect(ComputeConfig(device="cpu", precision="fp32", threads=3)) == Hardware(
         device="cpu", precision="fp32", threads=3
     )
-    assert resolve(ComputeConfig(device="cpu", precision="bf16")).precision == "bf16"
+    assert detect(ComputeConfig(device="cpu", precision="bf16")).precision == "bf16"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there_is_a_clear_error() -> None:
     with pytest.raises(BadInput, match=r"compute\.device: cuda is asked for"):
-        resolve(ComputeConfig(device="cuda"))
+        detect(ComputeConfig(device="cuda"))
 
 
 def test_looking_does_not_import_torch() -> None:
     program = (
-        "import sys\nfrom modelworks.training.hardware import resolve\n"
+        "import sys\nfrom modelworks.training.machine.detect import detect\n"
         "from modelworks.training.config import ComputeConfig\n"
-        "resolve(ComputeConfig())\nassert 'torch' not in sys.modules"
+        "detect(ComputeConfig())\nassert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelworks.errors import ModelworksError
+from modelworks.training.machine.precision import explained
 
 __all__ = ["print_error", "print_json", "print_summary", "print_table", "print_warning"]
 
@@ -78,9 +79,16 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         *(("remark", each) for each in summary["remarks"]),
         ("registered", f"{summary['model']} version {summary['version']}"),
         ("production", production),
+        ("hardware", _hardware(summary["hardware"])),
         ("stages", ", ".join(f"{name} {outcome}" for name, outcome in summary["stages"].items())),
         ("seconds", f"{summary['seconds']:.1f}"),
     ]
+
+
+def _hardware(hardware: Mapping[str, Any]) -> str:
+    """The device, the precision and what decided it."""
+    reason = explained(hardware["precision_source"], hardware["product_rates"])
+    return f"{hardware['device']} {hardware['precision']}" + (f": {reason}" if reason else "")
 
 
 def _print_panel(summary: Mapping[str, Any], rows: list[tuple[str, str]], links: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from modelworks.files.atomic_files import write_json
 from modelworks.pipeline.cache_keys import differences
 
 if TYPE_CHECKING:
-    from modelworks.pipeline.plan import Stage
+    from modelworks.pipeline.stage import Stage
     from modelworks.project import Project
 
 __all__ = ["reasons", "recall", "remember"]

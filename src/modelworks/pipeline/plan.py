@@ -8,16 +8,14 @@ from here.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modelworks.config.run_config import RunConfig
 from modelworks.evaluation.config import METRICS
 from modelworks.files.digest import json_digest
-from modelworks.models.pretrained_weights import identity, locate
-from modelworks.pipeline.cache_keys import ingredients, key_of, library_versions, sources
+from modelworks.models.pretrained_weights import identity
+from modelworks.pipeline.cache_keys import ingredients, library_versions, sources
 from modelworks.pipeline.code_digest import code_digest
 from modelworks.pipeline.scope import (
     MODALITIES,
@@ -26,31 +24,23 @@ from modelworks.pipeline.scope import (
     train_fields,
     unused_modules,
 )
+from modelworks.pipeline.stage import Stage, make_stage
 from modelworks.pipeline.stage_store import StageStore
+from modelworks.pipeline.train_precision import in_precision, with_precision
 from modelworks.project import Project
-from modelworks.records import DatasetVersion, ValidationReport
-from modelworks.training.hardware import resolve
-from modelworks.training.job import Job
+from modelworks.records import DatasetVersion
+from modelworks.training.machine.detect import detect
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["STAGES", "STORED", "Plan", "Stage", "training_job", "work_folder"]
+__all__ = ["STAGES", "STORED", "Plan"]
 
 STAGES = ("ingest", "validate", "train", "score", "register", "gate", "promote")
 STORED = ("validate", "train", "score")
 """The stages whose output lies in the stage store. Those after them are kept by the registry."""
 
 RECORD = "record.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """One stage's key and what it is made of."""
-
-    name: str
-    key: str
-    ingredients: Mapping[str, str]
 
 
 class Plan:
@@ -65,7 +55,8 @@ class Plan:
             BadInput: the config asks for hardware that is not there.
         """
         self.project, self.config, self.dataset = project, config, dataset
-        self.hardware = resolve(config.compute)
+        self.hardware = detect(config.compute)
+        """Its precision may be undecided until the key of `train` is known."""
         self.store = StageStore(project.stages)
         self.unused = unused_modules(config, self.hardware)
         self._modality = MODALITIES[config.model.modality]
@@ -139,7 +130,7 @@ class Plan:
         )
 
     def _validate(self) -> Stage:
-        return _stage(
+        return make_stage(
             "validate",
             ingredients(
                 upstream={"ingest": self.dataset.digest},
@@ -175,7 +166,9 @@ class Plan:
             libraries=("safetensors", *model_libraries(self.config)),
             without=self.unused,
         )
-        return _stage("train", {**parts, **identity(model, self.project.root)})
+        train = make_stage("train", {**parts, **identity(model, self.project.root)})
+        self.hardware = with_precision(self.project, model.modality, hardware, train)
+        return in_precision(train, self.hardware.precision)
 
     def _score(self) -> Stage | None:
         splits, model = self.content("validate"), self.content("train")
@@ -189,7 +182,7 @@ class Plan:
             libraries=model_libraries(self.config),
             without=self.unused,
         )
-        return _stage("score", {**parts, "metrics": " ".join(METRICS)})
+        return make_stage("score", {**parts, "metrics": " ".join(METRICS)})
 
     def _register(self) -> Stage | None:
         model, predictions = self.content("train"), self.content("score")
@@ -197,7 +190,7 @@ class Plan:
             return None
         # Libraries and the code that packs do not count: the same model with the same answers is the same version.
         code = sources(["modelworks.registry.packaging.pyfunc_model"], self.unused)
-        return _stage(
+        return make_stage(
             "register",
             {
                 "result of train": model,
@@ -216,7 +209,7 @@ class Plan:
         record = json.loads((self.store.folder("score", score.key) / RECORD).read_text())
         slices = self.config.gate.slices
         columns = slices is not None and set(slices.by) != {"label"}
-        return _stage(
+        return make_stage(
             "gate",
             ingredients(
                 upstream={
@@ -230,39 +223,6 @@ class Plan:
                 without=self.unused,
             ),
         )
-
-
-def training_job(plan: Plan, report: ValidationReport) -> Job:
-    """What the trainer is told: it ends when this process does.
-
-    Raises:
-        BadInput, Unavailable: the checkpoint that the weights start from cannot be had.
-    """
-    project, config = plan.project, plan.config
-    return Job(
-        key=plan.stage("train").key,
-        dataset=report.dataset.folder,
-        dataset_digest=report.dataset.digest,
-        splits=report.folder / "splits.npy",
-        classes=report.dataset.classes,
-        decoded=project.state,
-        decoded_key=plan.preprocessed_key,
-        checkpoint=locate(config.model, project.root),
-        model=config.model,
-        train=config.train,
-        hardware=plan.hardware,
-        work=work_folder(plan),
-        parent=os.getpid(),
-    )
-
-
-def work_folder(plan: Plan) -> Path:
-    """Where a training keeps its checkpoints until its model has its name."""
-    return plan.project.state / "training" / plan.stage("train").key
-
-
-def _stage(name: str, parts: Mapping[str, str]) -> Stage:
-    return Stage(name=name, key=key_of(dict(parts)), ingredients=parts)
 
 
 def _model_digest(folder: Path, files: Mapping[str, Mapping[str, str]]) -> str:

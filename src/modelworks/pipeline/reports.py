@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelworks.pipeline.cache_keys import ingredients, key_of
-from modelworks.pipeline.plan import Stage
+from modelworks.pipeline.cache_keys import ingredients
+from modelworks.pipeline.stage import Stage, make_stage
 from modelworks.pipeline.stage_store import StageStore
 
 if TYPE_CHECKING:
@@ -51,4 +51,4 @@ def find_report(plan: Plan, name: str) -> Stage | None:
         libraries=_LIBRARIES[name],
         without=plan.unused,
     )
-    return Stage(name=name, key=key_of(parts), ingredients=parts)
+    return make_stage(name, parts)

@@ -19,7 +19,8 @@ from modelworks.config import run_config as configuration
 from modelworks.data import versioning
 from modelworks.errors import ModelworksError
 from modelworks.files.atomic_files import write_json
-from modelworks.pipeline.plan import Plan, training_job
+from modelworks.pipeline.plan import Plan
+from modelworks.pipeline.training_job import training_job
 from modelworks.process import die_with_parent
 from modelworks.project import Project
 from modelworks.reproduce.capture import ingredients, installed, machine

@@ -16,6 +16,7 @@ from modelworks.files.digest import file_digest
 from modelworks.pipeline.cache_keys import changed_sources
 from modelworks.provenance import Code, DataPin, Machine, Provenance
 from modelworks.redaction import redacted
+from modelworks.training.machine.processor import find
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +30,9 @@ __all__ = ["LARGEST_PATCH", "REMADE", "ingredients", "installed", "machine", "ob
 
 LARGEST_PATCH = 1_000_000
 """Bytes of changes that a version keeps: more than that is no edit but files that belong elsewhere."""
+
+TELLING = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+"""Flags of a processor that decide which kernels compute on it."""
 
 REMADE = ("validate", "train", "score")
 """The stages that a rebuild runs afresh."""
@@ -78,7 +82,8 @@ def machine(hardware: Hardware) -> Machine:
     """What this process and its trainer compute with."""
     import torch
 
-    processor = _processor()
+    found = find()
+    processor = " ".join([platform.machine(), found.model, *(each for each in TELLING if each in found.flags)])
     if hardware.device == "cuda":
         processor = f"{processor}, {torch.cuda.get_device_name(0)}"
     return Machine(
@@ -89,6 +94,8 @@ def machine(hardware: Hardware) -> Machine:
         shard=hardware.shard,
         scoring_threads=torch.get_num_threads(),
         processor=processor,
+        precision_source=hardware.precision_source,
+        product_rates=hardware.product_rates,
     )
 
 
@@ -121,17 +128,3 @@ def _pin(project: Project, dataset: DatasetVersion) -> DataPin:
         remote=default,
         remotes=addresses,
     )
-
-
-def _processor() -> str:
-    """The processor's name, and the instructions that decide which kernels compute on it."""
-    telling = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-    fields: dict[str, str] = {}
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            name, _, value = line.partition(":")
-            fields.setdefault(name.strip(), value.strip())
-    except OSError:  # not Linux
-        return f"{platform.machine()} {platform.processor()}".strip()
-    flags = fields.get("flags", "").split()
-    return " ".join([platform.machine(), fields.get("model name", ""), *(each for each in telling if each in flags)])

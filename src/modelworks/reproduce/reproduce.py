@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from modelworks.registry.versions.queries import Registered
 
-__all__ = ["Rebuilt", "rebuild"]
+__all__ = ["Rebuilt", "rebuild", "recorded_config"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,21 +161,22 @@ def _project_with_data(project: Project, making: Provenance, root: Path) -> Proj
     return throwaway
 
 
+def recorded_config(making: Provenance) -> dict[str, Any]:
+    """The config of a version, with the hardware that was used in place of `auto` and of a cluster.
+
+    The same number of processes gives the same bits anywhere, and a precision that is named is not measured again.
+    """
+    names = ("device", "precision", "threads", "processes", "shard")
+    machine = asdict(making.machine)
+    return {**making.config, "compute": {name: machine[name] for name in names}}
+
+
 def _run(
     code: Path, throwaway: Project, making: Provenance, on_event: Callable[[dict[str, Any]], None]
 ) -> Mapping[str, Any]:
     """The stages, by that code, on the hardware that is recorded."""
-    machine = making.machine
-    config = {
-        **making.config,
-        # Whatever "auto" or a cluster came to then; the same number of processes gives the same bits anywhere.
-        "compute": {
-            name: value
-            for name, value in asdict(machine).items()
-            if name in ("device", "precision", "threads", "processes", "shard")
-        },
-    }
-    return run(code, throwaway, config, threads=machine.scoring_threads, on_event=on_event)
+    config = recorded_config(making)
+    return run(code, throwaway, config, threads=making.machine.scoring_threads, on_event=on_event)
 
 
 def _causes(making: Provenance, made: Mapping[str, Any]) -> tuple[Cause, ...]:

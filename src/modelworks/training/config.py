@@ -105,7 +105,7 @@ class ComputeConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a GPU when there is one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto` takes bf16 where the hardware computes in it."""
+    """`auto` takes bf16 on a GPU that computes in it, and on a CPU where it is measured to be 1.2 times faster."""
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads per process; 0 shares out the cores this process may use. Part of the result: other threads, other
     last bits."""

@@ -157,6 +157,9 @@ class TrainingLoop:
             epochs=self._schedule.num_epochs,
             parameters=sum(each.numel() for each in self._model.parameters()),
             resumed_from=self._meter.step,
+            precision=self._hardware.precision,
+            precision_source=self._hardware.precision_source,
+            product_rates=dict(self._hardware.product_rates),
         )
         self._model.train()
 

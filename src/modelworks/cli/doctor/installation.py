@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from modelworks.cli.doctor.finding import Finding, ill, well
 from modelworks.errors import Interrupted
 from modelworks.project import Project
+from modelworks.training.config import ComputeConfig
+from modelworks.training.machine.detect import detect
+from modelworks.training.machine.precision import LEAST_GAIN, cached, explained, identity
 
 __all__ = ["examine"]
 
@@ -25,6 +28,7 @@ def examine(project: Project) -> Iterator[Finding]:
     yield _requirements()
     for name in LIBRARIES:
         yield _library(name)
+    yield _precision(project)
     free = shutil.disk_usage(project.root).free / 1e9
     yield (well if free > LOW_DISK_GB else ill)("disk", f"{free:,.1f} GB free at {project.root}")
 
@@ -55,6 +59,17 @@ def _requirements() -> Finding:
     return (
         ill("requirements", f"{'; '.join(wrong)}: {ANEW}") if wrong else well("requirements", "as pyproject.toml says")
     )
+
+
+def _precision(project: Project) -> Finding:
+    """What `compute.precision: auto` goes by on this machine's CPU; measuring is left to the first run."""
+    hardware = detect(ComputeConfig(device="cpu"))
+    if hardware.precision_source == "cpu_flags":
+        return well("bf16", f"precision auto is fp32 on the CPU: {explained('cpu_flags', {})}")
+    rates = cached(project.product_rates, identity(hardware))
+    if rates is None:
+        return well("bf16", f"not measured yet with {hardware.threads} threads: the first run with precision auto does")
+    return well("bf16", f"{explained('measurement', rates)}; precision auto takes it from {LEAST_GAIN} on")
 
 
 def _library(name: str) -> Finding:

@@ -126,9 +126,12 @@ def dataset_tags(dataset: DatasetVersion) -> dict[str, str]:
 
 def hardware_tags(trained: TrainedModel) -> dict[str, str]:
     """Of a run: what its model was trained on."""
+    rates = {PREFIX + "product_rates": canonical_json(dict(trained.product_rates))} if trained.product_rates else {}
     return {
+        **rates,
         PREFIX + "device": trained.device,
         PREFIX + "precision": trained.precision,
+        PREFIX + "precision_source": trained.precision_source,
         PREFIX + "threads": str(trained.threads),
         PREFIX + "processes": str(trained.processes),
         PREFIX + "shard": str(trained.shard).lower(),

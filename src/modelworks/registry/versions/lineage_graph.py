@@ -64,6 +64,7 @@ def made(evaluation: Mapping[str, Any], making: Provenance) -> tuple[Step, ...]:
                 f"{making.config['model']['kind']} of {trained['num_parameters']:,} parameters",
                 f"{trained['num_steps']:,} steps in {trained['seconds']:.1f} s",
                 f"{machine.device} {machine.precision}, {machine.processes} x {machine.threads} threads",
+                f"precision by {machine.precision_source.replace('_', ' ')}",
                 f"seed {making.seed}",
                 f"commit {code.commit[:SHORT]}{changed}" if code.commit else "outside git",
             ),

@@ -193,6 +193,8 @@ def _train(
         threads=job.hardware.threads,
         processes=job.hardware.processes,
         shard=job.hardware.shard,
+        precision_source=job.hardware.precision_source,
+        product_rates=job.hardware.product_rates,
     )
 
 

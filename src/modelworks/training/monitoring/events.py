@@ -1,6 +1,7 @@
 """What a training tells while it runs: `events.jsonl`, one JSON object a line, appended and never rewritten.
 
-    start        steps, epochs, parameters, resumed_from (the checkpoint's step, 0 for a fresh start)
+    start        steps, epochs, parameters, resumed_from (the checkpoint's step, 0 for a fresh start), precision,
+                 precision_source (what decided it), product_rates (GFLOP/s, where a measurement decided it)
     step         step, epoch, loss, learning_rate, examples_per_second, seconds_left, memory_mb
     epoch        step, epoch; validation_loss and validation_accuracy when there are validation rows
     checkpoint   step, seconds

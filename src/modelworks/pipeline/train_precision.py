@@ -1,0 +1,46 @@
+"""The precision of a training for `compute.precision: auto`: what its key records, else what is measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modelworks.pipeline.cache_keys import settings
+from modelworks.pipeline.stage import Stage, make_stage
+from modelworks.pipeline.stage_store import StageStore
+from modelworks.training.machine.precision import choose, recorded
+
+if TYPE_CHECKING:
+    from modelworks.project import Project
+    from modelworks.training.hardware import Hardware, Precision
+
+__all__ = ["in_precision", "with_precision"]
+
+
+def with_precision(project: Project, modality: str, found: Hardware, train: Stage) -> Hardware:
+    """Return the hardware with the precision that `auto` chooses on a CPU.
+
+    A training that was begun or done under the same key keeps its choice, so that it is resumed or reused whatever a
+    new measurement would find.
+
+    Args:
+        project: keeps the trainings and the measured rates.
+        modality: of the model, which decides the operations that count.
+        found: the hardware, its precision undecided if the config says `auto`.
+        train: the stage, with any precision among its ingredients.
+    """
+    if found.precision_source not in ("undecided", "cpu_flags"):
+        return found
+    precisions: tuple[Precision, ...] = ("fp32", "bf16")
+    for precision in precisions:
+        stage = in_precision(train, precision)
+        begun = project.state / "training" / stage.key / "job.json"
+        done = StageStore(project.stages).folder(stage.name, stage.key) / "record.json"
+        kept = recorded(found, precision, (begun, done))
+        if kept is not None:
+            return kept
+    return choose(found, modality, project.product_rates)
+
+
+def in_precision(train: Stage, precision: Precision) -> Stage:
+    """Return the stage of the same training in a precision."""
+    return make_stage(train.name, {**train.ingredients, **settings({"compute": {"precision": precision}})})

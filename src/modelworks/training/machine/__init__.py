@@ -1,0 +1,1 @@
+"""What this machine computes with, found without importing torch: device, threads and precision."""

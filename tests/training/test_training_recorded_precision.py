@@ -1,0 +1,176 @@
+"""A training keeps the precision that was chosen for it, whatever a new measurement would find."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from commands import REPOSITORY
+from makings import MAKING
+from plans import store_output
+
+from modelworks.config import run_config as configuration
+from modelworks.config.run_config import RunConfig
+from modelworks.data import dataset_format
+from modelworks.data.dvc_storage import object_cache
+from modelworks.errors import Interrupted
+from modelworks.files.atomic_files import write_json
+from modelworks.pipeline.plan import Plan
+from modelworks.pipeline.stage_store import StageStore
+from modelworks.pipeline.training_job import training_job, work_folder
+from modelworks.project import Project
+from modelworks.records import DatasetVersion, TrainedModel, ValidationReport, to_json
+from modelworks.reproduce.reproduce import recorded_config
+from modelworks.training.launchers.local import launch
+from modelworks.training.machine.precision import explained
+
+RATES = {"products_fp32": 160.0, "products_bf16": 480.0, "convolutions_fp32": 100.0, "convolutions_bf16": 260.0}
+
+
+def load(*overrides: str) -> RunConfig:
+    path = REPOSITORY / "configs" / "digits_cnn.yaml"
+    common = ("compute.device=cpu", "compute.threads=1", "train.epochs=3", "train.keep=last", "train.patience=0")
+    return configuration.load(path, [*common, *overrides])
+
+
+@pytest.fixture
+def report(digits: Path) -> ValidationReport:
+    described = dataset_format.describe(digits)
+    dataset = DatasetVersion(
+        name="digits",
+        folder=digits,
+        digest=object_cache.listing_digest(object_cache.subtree(digits)),
+        modality="image",
+        classes=tuple(described["classes"]),
+        rows=1797,
+        source={},
+        licence="",
+    )
+    return ValidationReport(dataset=dataset, key="", folder=digits, checks=(), quarantined=0, warnings=(), rows={})
+
+
+def train_plan(project: Project, config: RunConfig, report: ValidationReport) -> Plan:
+    """A plan whose key of `train` is known."""
+    plan = Plan(project, config, report.dataset)
+    store_output(plan, "validate")
+    plan.stage("train")
+    return plan
+
+
+def planned(project: Project, report: ValidationReport, **choice: Any) -> Plan:
+    """A plan with bf16 in its key, as `auto` makes it where bf16 was measured to be fast."""
+    plan = train_plan(project, load("compute.precision=bf16"), report)
+    plan.hardware = dataclasses.replace(plan.hardware, **choice)
+    return plan
+
+
+def test_a_resume_takes_the_checkpoints_precision_without_a_cached_measurement(
+    project: Project, report: ValidationReport, tmp_path: Path
+) -> None:
+    project.make_private_folders()
+    auto, out = load("compute.precision=auto"), tmp_path / "out"
+    out.mkdir()
+    first = planned(project, report, precision_source="measurement", product_rates=RATES)
+
+    def stop(event: Mapping[str, Any]) -> None:
+        if event["type"] == "start":
+            (child,) = [each for each in psutil.Process().children() if "modelworks.training" in each.cmdline()]
+            child.send_signal(signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        launch(training_job(first, report), report, out, out, stop)
+    assert not project.product_rates.exists()
+
+    plan = train_plan(project, auto, report)
+    assert plan.hardware == first.hardware
+    assert plan.stage("train").key == first.stage("train").key
+    events: list[dict[str, Any]] = []
+    trained = launch(training_job(plan, report), report, out, out, events.append)
+    (start,) = [event for event in events if event["type"] == "start"]
+    assert start["resumed_from"] > 0
+    assert (start["precision"], start["precision_source"]) == ("bf16", "measurement")
+    assert start["product_rates"] == trained.product_rates == RATES
+    assert trained.precision == "bf16"
+    assert not project.product_rates.exists()
+
+
+def test_a_finished_training_keeps_its_precision(project: Project, report: ValidationReport) -> None:
+    first = planned(project, report)
+    trained = TrainedModel(
+        report=report,
+        key=first.stage("train").key,
+        folder=project.root,
+        num_parameters=1,
+        num_steps=1,
+        seconds=1.0,
+        examples_per_second=1.0,
+        device="cpu",
+        precision="bf16",
+        threads=1,
+        processes=1,
+        shard=False,
+        precision_source="measurement",
+        product_rates=RATES,
+    )
+    folder = StageStore(project.stages).folder("train", first.stage("train").key)
+    folder.mkdir(parents=True)
+    write_json(folder / "record.json", to_json(trained, project.root))
+    plan = train_plan(project, load("compute.precision=auto"), report)
+    assert (plan.hardware.precision, plan.hardware.product_rates) == ("bf16", RATES)
+    assert plan.stage("train").key == first.stage("train").key
+
+
+@pytest.mark.parametrize("damaged", [None, "", "[]", '{"hardware": {"precision": "bf16"'])
+def test_a_precision_that_a_config_named_or_a_damaged_file_is_no_choice_of_auto(
+    project: Project, report: ValidationReport, damaged: str | None
+) -> None:
+    project.make_private_folders()
+    named = planned(project, report)
+    job = training_job(named, report)
+    job.work.mkdir(parents=True)
+    job.write(job.work / "job.json")
+    if damaged is not None:
+        (job.work / "job.json").write_text(damaged)
+    before = train_plan(project, load("compute.precision=auto"), report)
+    assert before.hardware.precision_source in ("cpu_flags", "measurement")
+    assert before.hardware.product_rates != RATES
+
+
+def test_the_key_has_the_choice_and_not_its_figures(project: Project, report: ValidationReport) -> None:
+    keys = {
+        train_plan(project, load(f"compute.precision={name}"), report).stage("train").key for name in ("fp32", "bf16")
+    }
+    assert len(keys) == 2
+    auto = train_plan(project, load("compute.precision=auto"), report)
+    assert auto.stage("train").key in keys
+    assert auto.stage("train").ingredients["compute.precision"] == f'"{auto.hardware.precision}"'
+    assert not [name for name in auto.stage("train").ingredients if "rates" in name or "precision_source" in name]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_rebuild_names_the_recorded_precision(
+    project: Project, report: ValidationReport, tmp_path: Path, precision: str
+) -> None:
+    config = load("compute.precision=auto")
+    sections = config.section(*(item.name for item in dataclasses.fields(config)))
+    machine = dataclasses.replace(
+        MAKING.machine, precision=precision, precision_source="measurement", product_rates=RATES
+    )
+    written = recorded_config(dataclasses.replace(MAKING, config=sections, machine=machine))
+    write_json(tmp_path / "config.yaml", written)
+    plan = train_plan(project, configuration.load(tmp_path / "config.yaml", ()), report)
+    assert (plan.hardware.precision, plan.hardware.precision_source) == (precision, "config")
+    assert not project.product_rates.exists()
+    assert not work_folder(plan).exists()
+
+
+def test_the_figures_are_shown_as_a_share_of_fp32() -> None:
+    assert explained("measurement", RATES) == (
+        "bf16 measured: products 480 GFLOP/s (3.00 of fp32), convolutions 260 GFLOP/s (2.60 of fp32)"
+    )
+    assert explained("config", {}) == ""
