@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 from modelworks.config.run_config import RunConfig
 from modelworks.evaluation.config import METRICS
 from modelworks.files.digest import json_digest
+from modelworks.modalities.base import processor_class
 from modelworks.models.pretrained_weights import identity, locate
 from modelworks.pipeline.cache_keys import ingredients, key_of, library_versions, sources
 from modelworks.pipeline.code_digest import code_digest
 from modelworks.pipeline.scope import (
-    MODALITIES,
+    AUGMENTATION,
     model_libraries,
     preprocessing_fields,
     train_fields,
@@ -68,7 +69,7 @@ class Plan:
         self.hardware = resolve(config.compute)
         self.store = StageStore(project.stages)
         self.unused = unused_modules(config, self.hardware)
-        self._modality = MODALITIES[config.model.modality]
+        self._processor = processor_class(config.model.modality)
         self._known: dict[str, Stage] = {}
 
     @property
@@ -131,9 +132,9 @@ class Plan:
                         f"modelworks.modalities.{self.config.model.modality}",
                         *own,
                     ],
-                    self.unused,
+                    {*self.unused, *AUGMENTATION},
                 ),
-                "libraries": library_versions(("numpy", *self._modality.libraries)),
+                "libraries": library_versions(("numpy", *self._processor.libraries)),
                 "checkpoint": checkpoint,
             }
         )
@@ -145,7 +146,7 @@ class Plan:
                 upstream={"ingest": self.dataset.digest},
                 config=self.config.section("split", "checks"),
                 modules=["modelworks.validation.validate"],
-                libraries=("great-expectations", "pandas", "numpy", "pyarrow", *self._modality.validation_libraries),
+                libraries=("great-expectations", "pandas", "numpy", "pyarrow", *self._processor.fact_libraries),
                 without=self.unused,
             ),
         )
@@ -157,7 +158,7 @@ class Plan:
         parts = ingredients(
             upstream={"ingest": self.dataset.digest, "validate": splits},
             config={
-                **self.config.section("model"),
+                **self.config.section("model", "objective"),
                 "train": train_fields(self.config),
                 "compute": {
                     "device": hardware.device,
@@ -171,6 +172,7 @@ class Plan:
                 "modelworks.training.__main__",
                 f"modelworks.models.{model.kind}",
                 f"modelworks.modalities.{model.modality}",
+                f"modelworks.objectives.{self.config.objective.kind}",
             ],
             libraries=("safetensors", *model_libraries(self.config)),
             without=self.unused,
@@ -244,11 +246,11 @@ def training_job(plan: Plan, report: ValidationReport) -> Job:
         dataset=report.dataset.folder,
         dataset_digest=report.dataset.digest,
         splits=report.folder / "splits.npy",
-        classes=report.dataset.classes,
         decoded=project.state,
         decoded_key=plan.preprocessed_key,
         checkpoint=locate(config.model, project.root),
         model=config.model,
+        objective=config.objective,
         train=config.train,
         hardware=plan.hardware,
         work=work_folder(plan),
