@@ -55,8 +55,8 @@ def digits() -> None:
 
 def minilm() -> None:
     """Check for MiniLM's weights."""
-    from modelworks.models.checkpoints import locate
     from modelworks.models.config import Pretrained
+    from modelworks.models.pretrained_weights import locate
 
     locate(Pretrained(kind="pretrained", checkpoint="minilm"), ROOT)
 

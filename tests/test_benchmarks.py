@@ -87,9 +87,9 @@ def test_a_new_result_replaces_its_own_section_alone(tmp_path: Path) -> None:
 
 def test_the_edit_of_our_loss_fits_the_code_as_it_is(tmp_path: Path) -> None:
     shutil.copytree(REPOSITORY / "src" / "modelworks", tmp_path / "modelworks")
-    edited = edit_loss(tmp_path / "modelworks")
-    compile(edited.read_text(), str(edited), "exec")
-    assert "label_smoothing=0.5 * " in edited.read_text()
+    for path in edit_loss(tmp_path / "modelworks"):
+        compile(path.read_text(), str(path), "exec")
+        assert "label_smoothing=0.05 + 0.5 * (" in path.read_text()
 
 
 def observed(steps: str = "", *, epochs: int = 0, versions: int = 1, open_runs: int = 0, code: int = 0) -> Observed:

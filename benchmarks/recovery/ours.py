@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,8 @@ __all__ = ["OURS", "Ours", "edit_loss"]
 
 CODE = ("src", "flows", "tasks", "configs")
 _STAGE = re.compile(r"^\s*(?:[\d.]+  )?(\w+)\s+(?:ran|resumed)\s+[\d.]+ s", re.MULTILINE)
-_SMOOTHING = re.compile(r"(label_smoothing=)([\w.]+\.label_smoothing)\b")
+_SMOOTHING = re.compile(r"^( +label_smoothing=)(.+),$", re.MULTILINE)
+"""The line of a call of torch's cross-entropy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,6 @@ class Ours(Way):
         changes = {
             "train.epochs": epochs,
             "train.checkpoint_seconds": 1,  # the default of 30 s is longer than this training
-            "train.label_smoothing": 0.1,
             "compute.threads": 1,
             "gate.max_regression": 0.9,  # whether the edited loss is better is not compared here
         }
@@ -49,13 +50,13 @@ class Ours(Way):
         return f"sqlite:///{place / 'mlflow' / 'mlflow.db'}"
 
     def epochs_since(self, place: Path, started: float) -> int:
-        found = {}
+        ended: set[float] = set()  # a file may be copied while it is read
         for path in (place / ".modelworks").glob("**/events.jsonl"):
-            complete = path.read_text().rpartition("\n")[0]
-            for event in map(json.loads, complete.splitlines()):
-                if event["type"] == "epoch" and event["time"] >= started:
-                    found[event["time"]] = event["epoch"]  # a file may be copied while it is read
-        return len(found)
+            with suppress(FileNotFoundError):  # it was moved after it was found
+                complete = path.read_text().rpartition("\n")[0]
+                events = map(json.loads, complete.splitlines())
+                ended |= {each["time"] for each in events if each["type"] == "epoch" and each["time"] >= started}
+        return len(ended)
 
     def steps_since(self, place: Path, started: float, log: str) -> tuple[str, ...]:
         return tuple(_STAGE.findall(log))
@@ -64,14 +65,16 @@ class Ours(Way):
         edit_loss(place / "src" / "modelworks")
 
 
-def edit_loss(package: Path) -> Path:
-    """Halve the label smoothing in the one file that passes it to the loss; returns that file."""
-    found = [path for path in package.rglob("*.py") if _SMOOTHING.search(path.read_text())]
-    assert len(found) == 1, f"the label smoothing is passed on in {len(found)} files: {found}"
-    text, count = _SMOOTHING.subn(r"\g<1>0.5 * \g<2>", found[0].read_text())
-    assert count == 1, f"{found[0]} passes it on {count} times"
-    found[0].write_text(text)
-    return found[0]
+def edit_loss(package: Path) -> list[Path]:
+    """Add to the label smoothing wherever the package passes it to a loss; returns the edited files."""
+    edited = []
+    for path in sorted(package.rglob("*.py")):
+        text, count = _SMOOTHING.subn(r"\g<1>0.05 + 0.5 * (\g<2>),", path.read_text())
+        if count:
+            path.write_text(text)
+            edited.append(path)
+    assert edited, f"no file of {package} passes a label smoothing to a loss"
+    return edited
 
 
 OURS = Ours(

@@ -15,7 +15,7 @@ from commands import REPOSITORY
 from ports import free_port
 
 from flows.schedules import scheduled
-from modelworks import config as configuration
+from modelworks.config import run_config as configuration
 from modelworks.project import Project
 
 if TYPE_CHECKING:
