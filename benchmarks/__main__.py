@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.measure import ROOT, machine
 from benchmarks.parts import PARTS, Part, chosen
-from benchmarks.report import insert, section
+from benchmarks.report import heading, insert, section
 from modelworks.errors import BadInput
 
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
@@ -46,9 +46,9 @@ def main(words: Sequence[str] | None = None) -> int:
 def measure_all(parts: Sequence[Part], runs: int, output: Path, *, small: bool = False) -> int:
     """Measure part after part, print and write each result as soon as it is there, and return the exit code."""
     missing = {part.name: found for part in parts if (found := part.missing())}
-    for name, found in missing.items():
-        for each in found:
-            print(f"missing: {each}\n  {name} is not run without it", flush=True)
+    for each in dict.fromkeys(text for found in missing.values() for text in found):
+        names = ", ".join(name for name, found in missing.items() if each in found)
+        print(f"missing: {each}\n  without it these are not run: {names}", flush=True)
     described, outcomes, code = machine(), dict.fromkeys(missing, "not run, see above"), 0
     print("\n".join(f"{name:<10} {value}" for name, value in described.items()), flush=True)
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
@@ -70,7 +70,7 @@ def measure_all(parts: Sequence[Part], runs: int, output: Path, *, small: bool =
             print(f"\n{table.text()}", flush=True)
             settings = f"{described['date']} in {seconds:.0f} s, --runs {runs}{' --small' if small else ''}"
             text = section(table, part.title, described, settings)
-            insert(output, described["processor"], part.name, text, [each.name for each in PARTS])
+            insert(output, heading(described), part.name, text, [each.name for each in PARTS])
             outcomes[part.name] = f"measured in {seconds:.0f} s"
     print(f"\nresults: {output}")
     print("\n".join(f"  {part.name:<20} {outcomes.get(part.name, 'not run')}" for part in parts), flush=True)

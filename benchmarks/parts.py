@@ -51,36 +51,36 @@ class Part:
 PEERS = tuple(needs.package(name) for name in ("accelerate", "lightning"))
 
 PARTS = (
-    Part(name="help", title="`modelworks --help` against importing typer", function="startup:measure"),
+    Part(name="help", title="`modelworks --help` against importing typer", function="whole_run.startup:measure"),
     Part(name="gate", title="the gate's bootstrap against a NumPy script", function="gate:measure"),
     Part(
         name="first-run",
         title="a first run, from empty stores to production, against a plain script",
-        function="pipeline:first_run",
+        function="whole_run.first_and_second_run:first_run",
         needs=(needs.mnist5k,),
     ),
     Part(
         name="first-run-division",
         title="where the seconds of a first run go",
-        function="division:measure",
+        function="whole_run.division:measure",
         needs=(needs.mnist5k,),
     ),
     Part(
         name="second-run",
         title="a run with nothing to do against `dvc repro`",
-        function="pipeline:second_run",
+        function="whole_run.first_and_second_run:second_run",
         needs=(needs.mnist5k,),
     ),
     Part(
         name="second-run-large",
         title="a run with nothing to do on a data set of 10 GB against one on 5,000 rows",
-        function="large_data:measure",
+        function="whole_run.large_data:measure",
         needs=(needs.mnist5k,),
     ),
     Part(
         name="throughput",
         title="training inside the pipeline against a bare loop",
-        function="throughput:measure",
+        function="whole_run.throughput:measure",
         needs=(needs.mnist5k,),
     ),
     Part(

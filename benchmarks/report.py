@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.measure import Comparison
 
-__all__ = ["Table", "insert", "section"]
+__all__ = ["Table", "heading", "insert", "section"]
 
 HEADINGS = ("", "ours", "peer", "ratio", "spread of the ratio", "target", "met", "on the test rows, ours and peer")
 TITLE = """\
@@ -53,6 +53,12 @@ def section(table: Table, title: str, described: Mapping[str, str], settings: st
     """Return what stands below a part's heading: the table, and what it was measured on."""
     measured = [f"- {name}: {value}" for name, value in {"measured": settings, **described}.items()]
     return "\n".join([f"{title[0].upper()}{title[1:]}.", "", table.markdown(), "", *measured])
+
+
+def heading(described: Mapping[str, str]) -> str:
+    """Return the heading of a machine's section: its processor, and what else of it decides the figures."""
+    low_precision = [flag for flag in described.get("flags", "").split() if flag.endswith("_bf16")]
+    return ", ".join([described["processor"], *filter(None, [described.get("version")]), *low_precision])
 
 
 def insert(path: Path, processor: str, part: str, text: str, order: Sequence[str]) -> None:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.measure import environment, modelworks, project
-from benchmarks.pipeline import CONFIG
 from benchmarks.report import Table
+from benchmarks.whole_run.first_and_second_run import CONFIG
 
 __all__ = ["measure"]
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.measure import ROOT, Comparison, alternately, modelworks, project, run
-from benchmarks.repro import prepare
+from benchmarks.whole_run.repro import prepare
 
 __all__ = ["CONFIG", "SECOND_RUNS", "first", "first_run", "nothing_to_do", "second_run"]
 
@@ -23,7 +23,7 @@ def first_run(runs: int, folder: Path) -> list[Comparison]:
         return first(folder / f"ours-{turn}")
 
     def plain(turn: int) -> float:
-        seconds, output = run([sys.executable, "-m", "benchmarks.plain", folder / f"plain-{turn}"], ROOT)
+        seconds, output = run([sys.executable, "-m", "benchmarks.whole_run.plain", folder / f"plain-{turn}"], ROOT)
         assert json.loads(output.splitlines()[-1])["version"] == 1
         return seconds
 

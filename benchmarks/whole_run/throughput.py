@@ -28,7 +28,7 @@ def measure(runs: int, folder: Path) -> list[Comparison]:
     variables = environment(resolve(ComputeConfig(threads=2)))  # as the pipeline starts a training
 
     def bare(turn: int) -> float:
-        _, output = run([sys.executable, "-m", "benchmarks.bare", str(turn)], ROOT, variables)
+        _, output = run([sys.executable, "-m", "benchmarks.whole_run.bare", str(turn)], ROOT, variables)
         return float(output.splitlines()[-1])
 
     ours_rates, bare_rates = alternately(runs, ours, bare)

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from benchmarks.measure import Comparison, alternately
-from benchmarks.pipeline import SECOND_RUNS, first, nothing_to_do
+from benchmarks.whole_run.first_and_second_run import SECOND_RUNS, first, nothing_to_do
 from modelworks.files.digest import md5_digest
 from modelworks.files.digest_memo import snapshot
 from modelworks.project import Project
