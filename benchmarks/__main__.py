@@ -72,6 +72,9 @@ def measure_all(parts: Sequence[Part], runs: int, output: Path, *, small: bool =
             text = section(table, part.title, described, settings)
             insert(output, heading(described), part.name, text, [each.name for each in PARTS])
             outcomes[part.name] = f"measured in {seconds:.0f} s"
+            if table.failures:
+                outcomes[part.name] += f"; FAILED: {', '.join(table.failures)}"
+                code = FAILED
     print(f"\nresults: {output}")
     print("\n".join(f"  {part.name:<20} {outcomes.get(part.name, 'not run')}" for part in parts), flush=True)
     return code or (MISSING if missing else 0)

@@ -27,6 +27,8 @@ class Table:
     headings: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     notes: Sequence[str] = ()
+    failures: Sequence[str] = ()
+    """What could not be measured, in a table that has the rest."""
 
     @classmethod
     def of(cls, found: Sequence[Comparison]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ from commands import REPOSITORY
 from benchmarks import needs
 from benchmarks.__main__ import main, measure_all
 from benchmarks.parts import PARTS, Part, chosen
+from benchmarks.recovery import compare
 from benchmarks.recovery.compare import cells
 from benchmarks.recovery.follow import Followed
 from benchmarks.recovery.ours import edit_loss
-from benchmarks.recovery.way import Observed
+from benchmarks.recovery.way import Observed, Way
 from benchmarks.report import Table, insert
 from modelworks.data.sources import Fashion
 from modelworks.errors import BadInput
@@ -90,6 +92,18 @@ def test_the_edit_of_our_loss_fits_the_code_as_it_is(tmp_path: Path) -> None:
     for path in edit_loss(tmp_path / "modelworks"):
         compile(path.read_text(), str(path), "exec")
         assert "label_smoothing=0.05 + 0.5 * (" in path.read_text()
+
+
+def test_a_way_that_fails_is_a_row_of_its_table_and_an_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = Way(name="broken", files={}, command=(sys.executable, "-c", "raise SystemExit(3)"))
+    monkeypatch.setattr(compare, "WAYS", (broken,))
+    assert measure_all([named("recovery")], 1, tmp_path / "results.md", small=True) == 1
+    text = (tmp_path / "results.md").read_text()
+    assert "| broken (failed) |" in text
+    assert "broken: broken ended with 3 before its kill" in text
+    assert "; FAILED: broken" in capsys.readouterr().out
 
 
 def observed(steps: str = "", *, epochs: int = 0, versions: int = 1, open_runs: int = 0, code: int = 0) -> Observed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 from benchmarks.recovery.follow import Followed, follow
@@ -24,7 +25,9 @@ HEADINGS = (
 def measure(_runs: int, folder: Path, *, small: bool = False) -> Table:
     """Take every way through all cases once: what is compared are counts, not times."""
     epochs = SMALL_EPOCHS if small else EPOCHS
-    rows, notes = [], [f"{epochs} epochs on the 1,797 digits of scikit-learn; all processes get SIGKILL halfway."]
+    rows: list[tuple[str, ...]] = []
+    notes = [f"{epochs} epochs on the 1,797 digits of scikit-learn; all processes get SIGKILL halfway."]
+    failures = []
     for number, way in enumerate(WAYS):
         print(f"  {way.name}", flush=True)
         try:
@@ -33,10 +36,18 @@ def measure(_runs: int, folder: Path, *, small: bool = False) -> Table:
             rows.append((f"{way.name} (not run: from its documentation)", *way.documented))
             notes.append(f"{way.name}: {', '.join(way.packages)} not installed: {error}")
             continue
-        found = follow(way, folder / f"project-{number}", packages, epochs)
+        try:
+            found = follow(way, folder / f"project-{number}", packages, epochs)
+        except (Exception, SystemExit) as error:
+            traceback.print_exc()
+            rows.append((f"{way.name} (failed)", "", "", ""))
+            notes.append(f"{way.name}: {error}")
+            failures.append(way.name)
+            continue
         rows.append((way.name, *cells(found, epochs)))
+        print("\n".join(f"    {cell}" for cell in rows[-1][1:]), flush=True)
         notes += [f"{way.name}: {way.settings}", *_figures(found)]
-    return Table(headings=HEADINGS, rows=rows, notes=notes)
+    return Table(headings=HEADINGS, rows=rows, notes=notes, failures=failures)
 
 
 def cells(found: Followed, epochs: int) -> tuple[str, str, str]:
