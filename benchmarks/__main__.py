@@ -1,99 +1,104 @@
-"""`python -m benchmarks [help] [gate] [pipeline] [throughput] [training] [--runs N] [--write]`: measure and print a table."""
+"""`python -m benchmarks [PART ...] [--list] [--runs N] [--small] [--write]`: measure, print and write tables."""
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import time
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import gate, pipeline, products, results, startup, throughput, training
-from benchmarks.measure import ROOT, Comparison, machine
+from benchmarks import products
+from benchmarks.measure import ROOT, machine
+from benchmarks.parts import PARTS, Part, chosen
+from benchmarks.report import heading, insert, section
+from modelworks.errors import BadInput
 
-BENCHMARKS: dict[str, Callable[..., list[Comparison]]] = {
-    "help": startup.measure,
-    "gate": gate.measure,
-    "pipeline": pipeline.measure,
-    "throughput": throughput.measure,
-    "training": training.measure,
-}
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
-HEADINGS = ("", "ours", "peer", "ratio", "spread of the ratio", "target", "met", "on the test rows, ours and peer")
+LATEST = ROOT / "benchmarks" / "latest.md"
+"""Where results go without --write; git ignores it."""
+FAILED, MISSING, INTERRUPTED = 1, 4, 130
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """Measure what is asked for, everything by default."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ours against peers, in one session.")
-    parser.add_argument("names", nargs="*", metavar="BENCHMARK", help=f"of {', '.join(BENCHMARKS)}; all by default")
-    parser.add_argument("--runs", type=int, default=3, help="of each program (default 3)")
-    parser.add_argument(
-        "--write", action="store_true", help=f"also write this processor's section of {RESULTS.relative_to(ROOT)}"
-    )
-    parser.add_argument("--small", action="store_true", help="training: fewer rows, for a first look in minutes")
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda"), default="cpu", help="training: cuda has a table of its own"
-    )
-    arguments = parser.parse_args(words)
-    unknown = [name for name in arguments.names if name not in BENCHMARKS]
-    if unknown or arguments.runs < 1:
-        parser.error(f"unknown benchmark: {', '.join(unknown)}" if unknown else "--runs: at least 1")
-    if arguments.write and (arguments.names or arguments.small):
-        parser.error("--write is for all benchmarks in full: leave names and --small out")
+def main(words: Sequence[str] | None = None) -> int:
+    """Measure the chosen parts and return the exit code.
 
-    found: list[Comparison] = []
+    0 if every chosen part was measured, 1 if one failed, 4 if none failed and something that one needs is missing,
+    130 if it was interrupted.
+    """
+    arguments = _parser().parse_args(words)
+    if arguments.list:
+        width = max(len(part.name) for part in PARTS)
+        print("\n".join(f"{part.name:<{width}}  {part.title}" for part in PARTS))
+        return 0
+    try:
+        parts = chosen(arguments.parts)
+    except BadInput as error:
+        print(f"error: {error.message}\n  {error.hint}", file=sys.stderr)
+        return error.exit_code
+    if arguments.write and arguments.small:
+        print("error: --small: its figures do not belong in RESULTS.md\n  leave --write out", file=sys.stderr)
+        return BadInput.exit_code
+    return measure_all(parts, arguments.runs, RESULTS if arguments.write else LATEST, small=arguments.small)
+
+
+def measure_all(parts: Sequence[Part], runs: int, output: Path, *, small: bool = False) -> int:
+    """Measure part after part, print and write each result as soon as it is there, and return the exit code."""
+    missing = {part.name: found for part in parts if (found := part.missing())}
+    for each in dict.fromkeys(text for found in missing.values() for text in found):
+        names = ", ".join(name for name, found in missing.items() if each in found)
+        print(f"missing: {each}\n  without it these are not run: {names}", flush=True)
+    outcomes, code = dict.fromkeys(missing, "not run, see above"), 0
+    described = machine() if len(missing) == len(parts) else {**machine(), **products.described()}
+    print("\n".join(f"{name:<10} {value}" for name, value in described.items()), flush=True)
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-        for name in arguments.names or BENCHMARKS:
-            print(f"measuring: {name}", flush=True)
-            options = {"small": arguments.small, "device": arguments.device} if name == "training" else {}
-            found += BENCHMARKS[name](arguments.runs, Path(folder), **options)
-    described = {**machine(), **products.described()}
-    print("\n" + "\n".join(f"{name:<10} {value}" for name, value in described.items()) + "\n")
-    print("\n".join(_plain(found)))
-    if arguments.write:
-        existing = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
-        section = _markdown(found, described)
-        RESULTS.write_text(results.merged(existing, results.title(described), section), encoding="utf-8")
+        for part in parts:
+            if part.name in missing:
+                continue
+            print(f"\nmeasuring: {part.name}: {part.title}", flush=True)
+            started = time.perf_counter()
+            try:
+                table = part.measure(runs, Path(folder) / part.name, small=small)
+            except KeyboardInterrupt:
+                outcomes[part.name], code = "interrupted", INTERRUPTED
+                break
+            except (Exception, SystemExit):
+                traceback.print_exc()
+                outcomes[part.name], code = "FAILED, see above", FAILED
+                continue
+            seconds = time.perf_counter() - started
+            print(f"\n{table.text()}", flush=True)
+            settings = f"{described['date']} in {seconds:.0f} s, --runs {runs}{' --small' if small else ''}"
+            text = section(table, part.title, described, settings)
+            insert(output, heading(described), part.name, text, [each.name for each in PARTS])
+            outcomes[part.name] = f"measured in {seconds:.0f} s"
+            if table.failures:
+                outcomes[part.name] += f"; FAILED: {', '.join(table.failures)}"
+                code = FAILED
+    print(f"\nresults: {output}")
+    print("\n".join(f"  {part.name:<20} {outcomes.get(part.name, 'not run')}" for part in parts), flush=True)
+    return code or (MISSING if missing else 0)
 
 
-def _cells(each: Comparison) -> tuple[str, ...]:
-    if not each.was_run:
-        return each.name, "not run", f"not run ({each.peer_name})", "", "", each.target, "not run", ""
-    shown = f"{each.metric} {each.ours_metric:.4f}, {each.peer_metric:.4f}" if each.metric else ""
-    return (
-        each.name,
-        _figure(each.ours, each.unit),
-        f"{_figure(each.peer, each.unit)} ({each.peer_name})",
-        f"{each.ratio:.2f}",
-        f"{min(each.ratios):.2f} to {max(each.ratios):.2f}, n={len(each.ratios)}",
-        each.target,
-        ("yes" if each.met else "NO") if each.target else "",
-        shown,
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ours against peers, in one session.")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="see --list; all that need no GPU by default")
+    parser.add_argument("--list", action="store_true", help="list the parts and what each measures")
+    parser.add_argument("--runs", type=_positive, default=3, help="runs of each program (default 3)")
+    parser.add_argument("--small", action="store_true", help="less work in some parts, for a first look in minutes")
+    parser.add_argument(
+        "--write", action="store_true", help=f"write {RESULTS.relative_to(ROOT)}, not {LATEST.relative_to(ROOT)}"
     )
+    return parser
 
 
-def _figure(values: Sequence[float], unit: str) -> str:
-    """The median and the range."""
-    digits = 2 if max(values) < 10 else 1 if max(values) < 1000 else 0
-    return f"{statistics.median(values):,.{digits}f} {unit} [{min(values):,.{digits}f}, {max(values):,.{digits}f}]"
-
-
-def _plain(found: Sequence[Comparison]) -> list[str]:
-    rows = [HEADINGS, *(_cells(each) for each in found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [*table, *(line for each in found if each.notes for line in ("", f"{each.name}:", *each.notes))]
-
-
-def _markdown(found: Sequence[Comparison], described: Mapping[str, str]) -> list[str]:
-    rows = [HEADINGS, tuple("---" for _ in HEADINGS), *(_cells(each) for each in found)]
-    return [
-        *(f"- {name}: {value}" for name, value in described.items()),
-        "",
-        *("| " + " | ".join(row) + " |" for row in rows),
-        *(line for each in found if each.notes for line in ("", f"{each.name}:", "", "```", *each.notes, "```")),
-    ]
+def _positive(word: str) -> int:
+    if (number := int(word)) < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,30 +1,22 @@
-"""Our training program beside the loops that people would use instead: `python -m benchmarks.training`.
-
-Two works on the CPU: the two-conv CNN on Fashion-MNIST, and MiniLM on tweets; then how soon the first step comes, and
-whether memory grows with the set. On a GPU see `training_cuda.py`.
-"""
+"""Our training program on a CPU against the loops that people use instead: a CNN on images, MiniLM on texts."""
 
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import training_cuda, training_start
 from benchmarks.measure import Comparison
 from benchmarks.trainers import jobs
 from benchmarks.trainers.outcome import Outcome
-from benchmarks.trainers.session import Side, compare, described, missing
+from benchmarks.trainers.session import Side, compare, described
 from modelworks.training.machine.precision import explained
 
 if TYPE_CHECKING:
     from modelworks.training.job import Job
 
-__all__ = ["INSTALL", "measure"]
-
-INSTALL = "run `make bench`, or `.venv/bin/uv pip install -r benchmarks/requirements.lock`"
+__all__ = ["pictures", "texts"]
 
 OURS_FP32, OURS_BF16 = Side("ours in fp32", "ours", "fp32"), Side("ours in bf16", "ours", "bf16")
 BARE_FP32, BARE_BF16 = Side("bare loop in fp32", "bare", "fp32"), Side("bare loop in bf16", "bare", "bf16")
@@ -36,33 +28,10 @@ ACCELERATE = Side("accelerate", "accelerate", "fp32")
 Found = Mapping[Side, Sequence[Outcome]]
 
 
-def measure(runs: int, folder: Path, *, small: bool = False, device: str = "cpu") -> list[Comparison]:
-    """All comparisons of a device.
-
-    Args:
-        small: fewer rows, so that a session takes minutes; ratios hold, metrics are lower.
-        device: cpu or cuda.
-
-    Raises:
-        SystemExit: a peer is not installed, or the data set is not.
-    """
-    if device == "cuda":
-        return training_cuda.measure(runs, folder, small=small)
-    lacking = missing([HF, LIGHTNING, ACCELERATE])
-    if lacking:
-        raise SystemExit(f"benchmark training: {', '.join(lacking)} not installed: {INSTALL}")
-    return [
-        *_pictures(runs, folder / "fashion", small),
-        *_texts(runs, folder / "tweets", small),
-        training_start.first_step(runs, folder / "start"),
-        training_start.memory(runs, folder / "memory", small=small),
-        *training_cuda.not_run(),
-    ]
-
-
-def _pictures(runs: int, folder: Path, small: bool) -> list[Comparison]:
+def pictures(runs: int, folder: Path, *, small: bool = False) -> list[Comparison]:
+    """Train the two-conv CNN on Fashion-MNIST; `small` takes fewer rows: ratios hold, metrics are lower."""
     rows, epochs = (12_000, 1) if small else (60_000, 2)
-    job = jobs.fashion(folder, rows, epochs)
+    job = jobs.fashion(folder / "job", rows, epochs)
     low = job.hardware.precision == "bf16"
     sides = [OURS_FP32, BARE_FP32, HF, LIGHTNING, ACCELERATE, *([OURS_BF16, BARE_BF16] if low else [])]
     found = compare(job, sides, runs, folder)
@@ -88,9 +57,10 @@ def _pictures(runs: int, folder: Path, small: bool) -> list[Comparison]:
     return table
 
 
-def _texts(runs: int, folder: Path, small: bool) -> list[Comparison]:
+def texts(runs: int, folder: Path, *, small: bool = False) -> list[Comparison]:
+    """Fine-tune MiniLM on tweets; `small` takes fewer rows: ratios hold, metrics are lower."""
     rows, test_rows = (800, 1_000) if small else (2_000, 2_000)
-    job = jobs.tweets(folder, rows, test_rows)
+    job = jobs.tweets(folder / "job", rows, test_rows)
     low = job.hardware.precision == "bf16"
     sides = [OURS_FP32, BARE_FP32, HF_GROUPED, HF, LIGHTNING, ACCELERATE, *([OURS_BF16] if low else [])]
     found = compare(job, sides, runs, folder)
@@ -142,9 +112,3 @@ def _compared(
         peer_metric=statistics.mean(map(metric, found[peer])),
         notes=notes,
     )
-
-
-if __name__ == "__main__":
-    from benchmarks.__main__ import main
-
-    main(["training", *sys.argv[1:]])

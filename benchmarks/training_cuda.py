@@ -1,4 +1,4 @@
-"""The same on a GPU, on a machine that has no more than the trainer needs; peers that are not there are not run."""
+"""The same on a GPU, on a machine that has no more than the trainer needs; rows of absent peers say not run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ from benchmarks.trainers import jobs
 from benchmarks.trainers.flops import peak, per_example
 from benchmarks.trainers.outcome import Outcome
 from benchmarks.trainers.session import Side, compare, described, missing
-from modelworks.errors import BadInput
-from modelworks.training.config import ComputeConfig
-from modelworks.training.machine.detect import detect
 
 if TYPE_CHECKING:
     from modelworks.training.job import Job
 
-__all__ = ["measure", "not_run"]
+__all__ = ["cnn", "transformer"]
 
 OURS = Side("ours", "ours", "bf16")
 GRAPHED = Side("bare CUDA-graphed loop", "graphed", "bf16")
@@ -33,37 +30,30 @@ TARGETS = {CNN: {HF: ">= 5", GRAPHED: ">= 0.9"}, BERT: {GRAPHED: ">= 0.9"}}
 UTILISATION = {CNN: "", BERT: ">= 45 %"}
 
 
-def not_run() -> list[Comparison]:
-    """All rows of the table, without a figure, where there is no GPU; none where there is one."""
-    try:
-        detect(ComputeConfig(device="cuda"))
-    except BadInput as error:
-        return [row for work in (CNN, BERT) for row in _rows(work, {}, None, (f"not run: {error.message}",))]
-    return []
+def cnn(runs: int, folder: Path, *, small: bool = False) -> list[Comparison]:
+    """Train the two-conv CNN on drawn images."""
+    epochs = 4 if small else 20
+    return _measure(
+        CNN, jobs.pictures(folder / "job", 48 * 1024, side=32, colours=3, batch_size=1024, epochs=epochs), runs
+    )
 
 
-def measure(runs: int, folder: Path, *, small: bool = False) -> list[Comparison]:
-    """Both works; without a GPU all rows of the table, not run."""
-    if absent := not_run():
-        return absent
+def transformer(runs: int, folder: Path, *, small: bool = False) -> list[Comparison]:
+    """Train a BERT with fresh weights on drawn texts."""
+    return _measure(BERT, jobs.bert(folder / "job", (100 if small else 500) * 64, batch_size=64), runs)
+
+
+def _measure(work: str, job: Job, runs: int) -> list[Comparison]:
     import torch
 
     device = torch.cuda.get_device_name()
-    cnn_rows, epochs, bert_rows = (48 * 1024, 4, 100 * 64) if small else (48 * 1024, 20, 500 * 64)
-    works = {
-        CNN: jobs.pictures(folder / "cnn", cnn_rows, side=32, colours=3, batch_size=1024, epochs=epochs),
-        BERT: jobs.bert(folder / "bert", bert_rows, batch_size=64),
-    }
-    table: list[Comparison] = []
-    for work, job in works.items():
-        found, absent = _train(job, runs, folder / job.model.kind)
-        notes = (
-            f"on {device}; {job.train.epochs} epochs; a library says fp32 where that is its default",
-            *(f"not run, for it is not installed here: {package}" for package in absent),
-            *described(found),
-        )
-        table += _rows(work, found, _utilisation(job, device), notes)
-    return table
+    found, absent = _train(job, runs, job.work.parent / "sides")
+    notes = (
+        f"on {device}; {job.train.epochs} epochs; a library says fp32 where that is its default",
+        *(f"not run, for it is not installed here: {package}" for package in absent),
+        *described(found),
+    )
+    return _rows(work, found, _utilisation(job, device), notes)
 
 
 def _train(job: Job, runs: int, folder: Path) -> tuple[Mapping[Side, Sequence[Outcome]], list[str]]:

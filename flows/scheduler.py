@@ -72,7 +72,8 @@ def skip_missed(due: Iterable[Scheduled]) -> None:
 
 def main() -> None:
     """Serve until told to stop."""
-    due = scheduled(Project.find())
+    # A config whose data are missing would fail every time: `modelworks up` names it.
+    due = [item for item in scheduled(Project.find()) if not item.missing]
     skip_missed(due)
     serve(*(deployment(item) for item in due), limit=1, print_starting_message=False)
 

@@ -1,4 +1,4 @@
-"""Which configs run when: read from the configs themselves."""
+"""Read the schedules of the configs, and whether the data of each are there."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cronsim import CronSim
 
 from modelworks.config import run_config as configuration
 from modelworks.config.run_config import ScheduleConfig
+from modelworks.errors import BadInput
 from modelworks.project import Project
 
 __all__ = ["Scheduled", "scheduled"]
@@ -23,24 +24,34 @@ class Scheduled:
     config: Path
     """Relative to the project."""
     name: str
-    """Of the model."""
+    """The model's name."""
     schedule: ScheduleConfig
+    missing: str = ""
+    """Why its data cannot be read; "" if they are there."""
+    hint: str = ""
+    """How to get the missing data."""
 
     def next_run(self) -> datetime:
-        """When it is due next, in its own time zone."""
+        """Return the next time it is due, in the schedule's time zone."""
         due: datetime = next(CronSim(self.schedule.cron, datetime.now(ZoneInfo(self.schedule.timezone))))
         return due
 
 
 def scheduled(project: Project) -> tuple[Scheduled, ...]:
-    """Every config of the project that has a schedule.
+    """Return every config of the project that has a schedule, also those whose data are missing.
 
     Raises:
-        BadInput: a config is wrong; a schedule that silently never runs would be worse.
+        BadInput: a config is wrong.
     """
     found = []
     for path in sorted((project.root / "configs").glob("*.yaml")):
         config = configuration.load(path)
-        if config.schedule is not None:
-            found.append(Scheduled(path.relative_to(project.root), config.name, config.schedule))
+        if config.schedule is None:
+            continue
+        missing = hint = ""
+        try:
+            config.source.fingerprint(project.root)
+        except BadInput as error:
+            missing, hint = error.message, error.hint
+        found.append(Scheduled(path.relative_to(project.root), config.name, config.schedule, missing, hint))
     return tuple(found)

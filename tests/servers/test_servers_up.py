@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import signal
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 from commands import DEADLINE
+from ports import free_port
 
 if TYPE_CHECKING:
     from conftest import Workspace
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def test_it_stops_at_once_while_its_servers_start(copy: Callable[[Path], Workspace], bare: Path) -> None:

@@ -8,11 +8,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from flows.schedules import scheduled
+from flows.schedules import Scheduled, scheduled
 from modelworks.cli.output import print_json
 from modelworks.errors import BadInput, Unavailable
 from modelworks.project import Project
@@ -113,8 +113,9 @@ def _start_scheduler(project: Project, url: str) -> subprocess.Popen[bytes]:
 
 
 def _notice(
-    project: Project, mlflow_port: int, prefect_port: int, experiments: Mapping[str, str], due: tuple[Any, ...]
+    project: Project, mlflow_port: int, prefect_port: int, experiments: Mapping[str, str], items: Sequence[Scheduled]
 ) -> dict[str, Any]:
+    due = sorted((item for item in items if not item.missing), key=lambda item: item.next_run())
     return {
         "mlflow": {name: project.mlflow_page(number, port=mlflow_port) for name, number in sorted(experiments.items())}
         or {"home": project.mlflow_home(port=mlflow_port)},
@@ -126,7 +127,18 @@ def _notice(
                 "cron": item.schedule.cron,
                 "next": item.next_run().isoformat(),
             }
-            for item in sorted(due, key=lambda item: item.next_run())
+            for item in due
+        ],
+        "not_scheduled": [
+            {
+                "config": str(item.config),
+                "model": item.name,
+                "cron": item.schedule.cron,
+                "missing": item.missing,
+                "hint": item.hint,
+            }
+            for item in items
+            if item.missing
         ],
     }
 
@@ -140,9 +152,14 @@ def _print(notice: Mapping[str, Any], *, as_json: bool) -> None:
         print(f"MLflow   {name:<20} {address}")
     print(f"Prefect  {'runs':<20} {notice['prefect']}")
     if not notice["scheduled"]:
-        print("schedule none of the configs has a schedule")
+        print(
+            'schedule no config is scheduled: add `schedule: {cron: "0 2 * * *"}` to one, then start `modelworks up` again'
+        )
     for item in notice["scheduled"]:
-        print(f"next     {item['model']:<20} {item['next']}  ({item['cron']}, {item['config']})")
+        print(f"next     {item['model']:<20} {item['next']}  ({item['cron']}, {item['config']}, its data are there)")
+    for item in notice["not_scheduled"]:
+        print(f"missing  {item['model']:<20} {item['config']} is not scheduled: {item['missing']}")
+        print(f"         {item['hint']}, then start `modelworks up` again")
     print("Ctrl-C stops all of it", flush=True)
 
 

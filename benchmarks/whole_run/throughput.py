@@ -29,7 +29,9 @@ def measure(runs: int, folder: Path) -> list[Comparison]:
     variables = environment(hardware)  # as the pipeline starts a training
 
     def bare(turn: int) -> float:
-        _, output = run([sys.executable, "-m", "benchmarks.bare", str(turn), hardware.precision], ROOT, variables)
+        _, output = run(
+            [sys.executable, "-m", "benchmarks.whole_run.bare", str(turn), hardware.precision], ROOT, variables
+        )
         return float(output.splitlines()[-1])
 
     ours_rates, bare_rates = alternately(runs, ours, bare)

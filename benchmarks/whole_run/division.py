@@ -15,9 +15,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.measure import environment, modelworks
+from benchmarks.measure import environment, modelworks, project
+from benchmarks.report import Table
+from benchmarks.whole_run.first_and_second_run import CONFIG
 
-__all__ = ["divide"]
+__all__ = ["measure"]
 
 _IMPORT = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|")
 _FIRST_STAGE = re.compile(r"\s*[\d.]+  ingest\s+\.\.\.")
@@ -31,8 +33,12 @@ class _Line:
     text: str
 
 
-def divide(place: Path, config: str) -> tuple[str, ...]:
-    """Run a config in a fresh project and say how its seconds divide."""
+def measure(_runs: int, folder: Path) -> Table:
+    """Run a config once in a fresh project and show where its seconds go."""
+    return Table(notes=_divide(project(folder / "project"), CONFIG))
+
+
+def _divide(place: Path, config: str) -> tuple[str, ...]:
     lines, wall = _run(place, config)
     start = next(line.seconds for line in lines if _FIRST_STAGE.match(line.text))
     before = _imports(line.text for line in lines if line.seconds <= start)

@@ -1,0 +1,105 @@
+"""The table of all ways: after kill -9 in the training, when nothing changed, after an edit of a helper of the loss."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+from benchmarks.recovery.follow import Followed, follow
+from benchmarks.recovery.packages import NotInstalled, install
+from benchmarks.recovery.way import Observed
+from benchmarks.recovery.ways import WAYS
+from benchmarks.report import Table
+
+__all__ = ["measure"]
+
+EPOCHS, SMALL_EPOCHS = 40, 10
+HEADINGS = (
+    "",
+    "run again after kill -9 in the middle of the training",
+    "run again, nothing changed",
+    "run again after an edit of a helper of the loss",
+)
+
+
+def measure(_runs: int, folder: Path, *, small: bool = False) -> Table:
+    """Take every way through all cases once: what is compared are counts, not times."""
+    epochs = SMALL_EPOCHS if small else EPOCHS
+    rows: list[tuple[str, ...]] = []
+    notes = [f"{epochs} epochs on the 1,797 digits of scikit-learn; all processes get SIGKILL halfway."]
+    failures = []
+    for number, way in enumerate(WAYS):
+        print(f"  {way.name}", flush=True)
+        try:
+            packages = install(way, folder / f"packages-{number}")
+        except NotInstalled as error:
+            rows.append((f"{way.name} (not run: from its documentation)", *way.documented))
+            notes.append(f"{way.name}: {', '.join(way.packages)} not installed: {error}")
+            continue
+        try:
+            found = follow(way, folder / f"project-{number}", packages, epochs)
+        except (Exception, SystemExit) as error:
+            traceback.print_exc()
+            rows.append((f"{way.name} (failed)", "", "", ""))
+            notes.append(f"{way.name}: {error}")
+            failures.append(way.name)
+            continue
+        rows.append((way.name, *cells(found, epochs)))
+        print("\n".join(f"    {cell}" for cell in rows[-1][1:]), flush=True)
+        notes += [f"{way.name}: {way.settings}", *_figures(found)]
+    return Table(headings=HEADINGS, rows=rows, notes=notes, failures=failures)
+
+
+def cells(found: Followed, epochs: int) -> tuple[str, str, str]:
+    """Return what happened in words: after the kill, in the second run, after the edit."""
+    return _after_kill(found, epochs), _second(found), _edited(found)
+
+
+def _after_kill(found: Followed, epochs: int) -> str:
+    if found.resumed.code:
+        return f"fails with exit code {found.resumed.code}"
+    reached = found.killed.epochs
+    lost = max(0, reached + found.resumed.epochs - epochs)
+    redone = [step for step in found.killed.steps if step in found.resumed.steps]
+    words = [f"{', '.join(redone)} again" if redone else "finished steps are kept", f"{lost} of {reached} epochs lost"]
+    if found.resumed.versions != 1:
+        words.append(f"{found.resumed.versions} versions registered")
+    if found.resumed.open_runs:
+        words.append(f"the killed MLflow run stays RUNNING{_times(found.resumed.open_runs)}")
+    return "; ".join(words)
+
+
+def _second(found: Followed) -> str:
+    if found.second.code:
+        return f"fails with exit code {found.second.code}"
+    return _redone(found.second, found.resumed.versions, "the same model")
+
+
+def _edited(found: Followed) -> str:
+    if found.edited.code:
+        return f"fails with exit code {found.edited.code}"
+    if not found.edited.epochs:
+        return (
+            f"not noticed: production stays the model of the old code ({_redone(found.edited, found.second.versions)})"
+        )
+    return _redone(found.edited, found.second.versions, "the new model")
+
+
+def _redone(seen: Observed, versions_before: int, what: str = "") -> str:
+    if not seen.steps:
+        return "nothing is done"
+    registered = seen.versions - versions_before
+    tail = f"; registers {what or 'a model'} as version {seen.versions}" if registered else "; registers nothing"
+    return f"{', '.join(seen.steps)} again{tail}"
+
+
+def _times(count: int) -> str:
+    return "" if count == 1 else f" ({count} of them)"
+
+
+def _figures(found: Followed) -> list[str]:
+    return [
+        f"  {name:<8} exit {seen.code:>3}, {seen.seconds:5.1f} s, {seen.epochs:>2} epochs, versions {seen.versions},"
+        f" runs RUNNING {seen.open_runs}, steps: {' '.join(seen.steps) or 'none'}"
+        for name, seen in vars(found).items()
+    ]
