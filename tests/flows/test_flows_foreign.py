@@ -20,11 +20,10 @@ from foreign import ACTIONS, NOTE, Foreign, several
 from modelworks.cli.doctor import databases, folders, production, tracking
 from modelworks.config import run_config as configuration
 from modelworks.pipeline.status import pipeline_status
-from modelworks.registry import stored
 from modelworks.registry.backend.tracking_store import connect
 from modelworks.registry.production import audit_queries
 from modelworks.registry.production import promotion as moves
-from modelworks.registry.verification import verify_version
+from modelworks.registry.verification import stored_files, verify_version
 from modelworks.registry.versions import provenance_record, queries
 
 if TYPE_CHECKING:
@@ -152,7 +151,7 @@ def test_what_the_verbs_do_works_after_many_foreign_actions_at_once(
     changes = json.loads(two_versions.with_name("made.json").read_text())["changes"]
     settings = configuration.load(project.root / "configs" / "digits_cnn.yaml", changes[1::2])
     assert pipeline_status(project, settings).promotion is not None, "run, why: nothing to do"
-    stored.check_quickly(project, name, 2)
+    stored_files.check_quickly(project, name, 2)
     for number in (1, 2):
         assert verify_version.package_folder(client, project, name, number).is_dir(), "serve, rebuild, the gate"
         assert provenance_record.read_all(client, queries.get(client, name, number), tmp_path).files, "trace, rebuild"
