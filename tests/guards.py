@@ -58,7 +58,7 @@ GUARDS = (
     ),
     Guard(
         "the precision of a training that was begun",
-        "src/modelworks/pipeline/plan.py",
+        "src/modelworks/pipeline/train_precision.py",
         "if kept is not None:",
         "if False:",
         ("tests/training/test_training_recorded_precision.py",),
@@ -171,7 +171,7 @@ GUARDS = (
     Guard(
         "weights that are no numbers",
         "src/modelworks/training/loop.py",
-        "if not _finite(model, world):",
+        "if not _is_finite(self._model, self._world):",
         "if False:",
         ("tests/training/test_training_loop.py",),
     ),
@@ -219,14 +219,14 @@ GUARDS = (
     ),
     Guard(
         "files that changed are read again",
-        "src/modelworks/digest_memo.py",
+        "src/modelworks/files/digest_memo.py",
         "if known is not None and known[0] == before:",
         "if known is not None:",
         ("tests/test_digest_memo.py",),
     ),
     Guard(
         "files that have just changed are not relied on",
-        "src/modelworks/digest_memo.py",
+        "src/modelworks/files/digest_memo.py",
         "for path, entry in found.items() if entry[0][1] < latest}",
         "for path, entry in found.items()}",
         ("tests/test_digest_memo.py",),

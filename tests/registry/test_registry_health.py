@@ -16,14 +16,13 @@ from modelworks.cli.doctor import databases, production
 from modelworks.cli.doctor.finding import Finding
 from modelworks.errors import BadInput, Corrupt, Refused, Unavailable
 from modelworks.project import Project
-from modelworks.registry import deletions, stored
 from modelworks.registry.backend.tracking_store import connect, ensure_experiment
 from modelworks.registry.packaging import integrity
 from modelworks.registry.production import alias_drift
 from modelworks.registry.production import promotion as moves
 from modelworks.registry.tracking import tags
-from modelworks.registry.verification import verify_version
-from modelworks.registry.versions import queries
+from modelworks.registry.verification import stored_files, verify_version
+from modelworks.registry.versions import deletions, queries
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -82,7 +81,7 @@ def follow(hint: str, folder: Path) -> None:
 def test_a_production_version_that_is_intact_is_well(client: MlflowClient, project: Project) -> None:
     (stored_at(client, 2) / integrity.LOAD_NOTE).write_text("model_name: small\nmodel_version: 2\n")
     assert [(each.what, each.state) for each in production.examine(project)] == [("production of small", "well")]
-    stored.check_quickly(project, NAME, 2)
+    stored_files.check_quickly(project, NAME, 2)
     assert not (project.state / "versions").exists(), "looking keeps nothing"
 
 
@@ -93,19 +92,19 @@ def test_a_damaged_or_lost_file_of_production_is_found_and_the_other_version_nam
 ) -> None:
     path = stored_at(client, 2) / name
     path.write_bytes(path.read_bytes()[:-1] + b"?")  # of the same size: only a full look finds it
-    stored.check_quickly(project, NAME, 2)
+    stored_files.check_quickly(project, NAME, 2)
     (found,) = ill(project)
     assert f"{name} was changed" in found
     assert "modelworks promote small 1 --reason TEXT" in found
 
     path.unlink()
     with pytest.raises(Corrupt, match=f"{name} is missing"):
-        stored.check_quickly(project, NAME, 2)
+        stored_files.check_quickly(project, NAME, 2)
     (found,) = ill(project)
     assert f"{name} is missing" in found
     promote(1)
     assert ill(project) == []
-    stored.check_quickly(project, NAME, 1)
+    stored_files.check_quickly(project, NAME, 1)
 
 
 @pytest.mark.usefixtures("two")
@@ -113,11 +112,11 @@ def test_a_planted_file_is_found_by_a_run_with_nothing_to_do(client: MlflowClien
     planted = stored_at(client, 2) / "artifacts" / "model" / integrity.LOAD_NOTE
     planted.write_text("model_name: small\nmodel_version: 2\n")
     with pytest.raises(Corrupt, match="was never part of it"):
-        stored.check_quickly(project, NAME, 2)
+        stored_files.check_quickly(project, NAME, 2)
     planted.unlink()
     shutil.rmtree(stored_at(client, 2))
     with pytest.raises(Corrupt, match="does not exist"):
-        stored.check_quickly(project, NAME, 2)
+        stored_files.check_quickly(project, NAME, 2)
 
 
 @pytest.mark.usefixtures("two")
@@ -130,7 +129,7 @@ def test_production_whose_run_mlflow_gc_took_away_is_found(client: MlflowClient,
     environment = {**os.environ, "MLFLOW_TRACKING_URI": project.tracking_uri}
     subprocess.run([sys.executable, "-m", "mlflow", *command], env=environment, capture_output=True, check=True)
     with pytest.raises(Corrupt, match="is gone from the tracking store"):
-        stored.check_quickly(project, NAME, 2)
+        stored_files.check_quickly(project, NAME, 2)
     (found,) = ill(project)
     assert "cannot be fetched" in found
     assert "modelworks promote small 1 --reason TEXT" in found
@@ -204,7 +203,7 @@ def test_a_project_that_was_moved_or_copied_is_refused_until_the_doctor_has_rewr
         shutil.copytree(project.root, there)
     other = Project(there)
     files = sorted(tmp_path.rglob("*"))
-    for use in (lambda: connect(other), lambda: stored.check_quickly(other, NAME, 2)):
+    for use in (lambda: connect(other), lambda: stored_files.check_quickly(other, NAME, 2)):
         with pytest.raises(Unavailable, match="the project was moved or copied") as refused:
             use()
         assert "modelworks doctor" in refused.value.hint
@@ -258,11 +257,11 @@ def test_versions_that_modelworks_did_not_register_are_none_of_the_doctors(
     client.set_registered_model_alias("theirs", "production", "1")
     assert list(production.examine(project)) == []
     with pytest.raises(Refused, match="not registered by modelworks"):
-        stored.check_quickly(project, "theirs", 1)
+        stored_files.check_quickly(project, "theirs", 1)
 
 
 @pytest.mark.usefixtures("two")
 def test_a_listing_that_was_changed_is_found(client: MlflowClient, project: Project) -> None:
     client.set_model_version_tag(NAME, "2", tags.DIGEST, "0" * 64)
     with pytest.raises(Corrupt, match="is not the one the version was registered with"):
-        stored.check_quickly(project, NAME, 2)
+        stored_files.check_quickly(project, NAME, 2)
