@@ -64,7 +64,7 @@ def digests(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str,
     [
         lambda source: source + "\n# a comment\n",
         lambda source: source + '\n"""A string that stands for itself."""\n',
-        lambda source: source.replace('"""One optimizer step', '"""A step'),
+        lambda source: source.replace('"""Take one optimizer step', '"""Step'),
         lambda source: source.replace("\n\n\n", "\n\n\n\n"),
     ],
     ids=["comment", "string", "docstring", "layout"],
@@ -72,7 +72,7 @@ def digests(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str,
 def test_what_does_nothing_changes_no_digest(
     digests: Callable[..., dict[str, str]], edit: Callable[[str], str]
 ) -> None:
-    source = (PACKAGE / "training" / "stepper.py").read_text()
+    source = (PACKAGE / "training" / "optimization" / "train_step.py").read_text()
     assert edit(source) != source
     assert digests("training/optimization/train_step.py", edit) == digests()
 
@@ -81,10 +81,8 @@ def test_what_does_nothing_changes_no_digest(
     ("file", "module"),
     [
         ("training/loop.py", "modelworks.training.loop"),
-        (
-            "training/optimization/train_step.py",
-            "modelworks.training.optimization.train_step",
-        ),  # three imports away: __main__ > fit > loop > stepper
+        # Three imports away: __main__ > fit > loop > train_step.
+        ("training/optimization/train_step.py", "modelworks.training.optimization.train_step"),
         ("training/__init__.py", "modelworks.training"),
         ("__init__.py", "modelworks"),
     ],
@@ -152,6 +150,7 @@ def test_ingredients_name_everything_a_result_depends_on() -> None:
         "result of validate",
         "train.epochs",
         "source of modelworks.files.digest",
+        "source of modelworks.files",
         "source of modelworks",
         "library numpy",
         "python",
