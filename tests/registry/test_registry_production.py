@@ -147,15 +147,15 @@ def test_a_version_of_other_libraries_is_only_promoted_by_override(
 def test_a_refused_version_is_only_promoted_by_override_with_a_reason(
     client: MlflowClient, register: Register, promote: Promote
 ) -> None:
-    register(decision="not enough evidence")
-    with pytest.raises(Refused, match="not enough evidence"):
+    register(decision="inconclusive")
+    with pytest.raises(Refused, match="inconclusive"):
         promote(1)
     with pytest.raises(BadInput, match="needs a --reason"):
         promote(1, override=True, reason=" ")
     promote(1, override=True, reason="the shop cannot wait")
     (move,) = audit_log.history(client, "small")
     assert move.overridden
-    assert move.verdict == "not enough evidence"
+    assert move.verdict == "inconclusive"
     assert move.why == "the shop cannot wait"
 
 
@@ -384,9 +384,9 @@ def test_production_moved_behind_our_back_is_found_and_adopted_or_put_back(
 def test_a_version_that_is_not_blessed_is_not_adopted_either(
     client: MlflowClient, register: Register, promote: Promote
 ) -> None:
-    register(decision="keep")
+    register(decision="reject")
     client.set_registered_model_alias("small", "production", "1")
-    with pytest.raises(Refused, match="verdict on small version 1 is keep"):
+    with pytest.raises(Refused, match="verdict on small version 1 is reject"):
         promote(1)
 
 
