@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from modelworks.data import ingest as library
+from modelworks.data.features import targets_in_words
 from modelworks.records import DatasetVersion
 from tasks.context import RunContext
 from tasks.stage_task import stage_task
@@ -25,6 +26,7 @@ def ingest(run: RunContext) -> DatasetVersion:
         dataset, outcome = library.ingest(run.project, run.config.source)
         if run.config.gate.slices:
             demand_columns(dataset, run.config.gate.slices.by)
-    detail = f"data {dataset.name} {dataset.digest[:12]}, {dataset.rows:,} rows, {len(dataset.classes)} classes"
+    learned = targets_in_words(dataset.features)
+    detail = f"data {dataset.name} {dataset.digest[:12]}, {dataset.rows:,} rows, {learned}"
     run.finished("ingest", outcome, time.monotonic() - started, detail)
     return dataset

@@ -27,7 +27,8 @@ from modelworks.pipeline.change_guard import confirmed
 from modelworks.pipeline.plan import RECORD
 from modelworks.pipeline.stage import Stage
 from modelworks.pipeline.stage_store import StageStore
-from modelworks.records import DatasetVersion, from_json, to_json
+from modelworks.record_json import from_json, to_json
+from modelworks.records import DatasetVersion
 from tasks.context import RunContext
 
 if TYPE_CHECKING:

@@ -63,7 +63,7 @@ def shares(truth: Truth, draws: int, seed: int = 0) -> dict[Decision, float]:
     counted: Counter[Decision] = Counter()
     for (fixed, broken, _), times in zip(*np.unique(drawn, axis=0, return_counts=True), strict=True):
         counted[outcome(accuracy(int(fixed), int(broken), truth.rows), truth.max_regression)] += int(times)
-    return {decision: counted[decision] / draws for decision in ("promote", "not enough evidence", "keep")}
+    return {decision: counted[decision] / draws for decision in ("promote", "inconclusive", "reject")}
 
 
 def accuracy(fixed: int, broken: int, rows: int) -> Interval:
@@ -92,7 +92,7 @@ def shares_over_classes(
         )
         found = compare(metric, labels, candidate, production, classes, confidence=CONFIDENCE, resamples=resamples)
         counted[outcome(found.difference, 0.0)] += 1
-    return {decision: counted[decision] / draws for decision in ("promote", "not enough evidence", "keep")}
+    return {decision: counted[decision] / draws for decision in ("promote", "inconclusive", "reject")}
 
 
 EQUAL = (
@@ -114,7 +114,7 @@ BETTER = (
 
 def main() -> None:
     line = "{:<46} {:>6} {:>9} {:>12} {:>7}   {}".format
-    print(line("truth", "rows", "promote", "not enough", "keep", "promised"))
+    print(line("truth", "rows", "promote", "not enough", "reject", "promised"))
 
     def show(words: str, rows: int, found: dict[Decision, float], promised: str) -> None:
         print(line(words, f"{rows:,}", *(f"{share:.1%}" for share in found.values()), promised))

@@ -185,7 +185,7 @@ GUARDS = (
     Guard(
         "leakage",
         "src/modelworks/evaluation/gate/contamination.py",
-        'decision="keep" if ids else "promote"',
+        'decision="reject" if ids else "promote"',
         'decision="promote"',
         ("tests/evaluation/test_evaluation_gate.py",),
     ),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from datasets import labelled
 
+from modelworks.record_json import from_json, to_json
 from modelworks.records import (
     Check,
     DatasetVersion,
@@ -19,8 +20,6 @@ from modelworks.records import (
     TrainedModel,
     ValidationReport,
     Verdict,
-    from_json,
-    to_json,
 )
 
 
@@ -34,7 +33,7 @@ def promotion(root: Path) -> Promotion:
         source={"kind": "digits", "nested": {"numbers": [1, 2]}},
         licence="BSD-3-Clause",
     )
-    check = Check(name="rows", passed=True, found="10", demanded=">= 5")
+    check = Check(name="rows", passed=True, observed="10", required=">= 5")
     report = ValidationReport(
         dataset=dataset,
         key="a",
@@ -63,7 +62,7 @@ def promotion(root: Path) -> Promotion:
     version = ModelVersion(
         evaluation=evaluation, key="d", name="digits-cnn", version=3, run_id="r", experiment_id="1", digest="f" * 64
     )
-    verdict = Verdict(version=version, key="e", decision="keep", checks=(check,), opponent=2)
+    verdict = Verdict(version=version, key="e", decision="reject", checks=(check,), opponent=2)
     return Promotion(verdict=verdict, moved=False, production=2)
 
 
@@ -85,6 +84,21 @@ def test_paths_outside_the_project_stay_absolute() -> None:
     assert trained["report"]["folder"] == "validate"
 
 
+def test_records_of_an_earlier_release_are_read() -> None:
+    root = Path("/project")
+    record = promotion(root)
+    stored = to_json(record, root)
+    stored["verdict"] |= {"decision": "keep"}
+    for check in (
+        *stored["verdict"]["checks"],
+        *stored["verdict"]["version"]["evaluation"]["trained"]["report"]["checks"],
+    ):
+        check |= {"found": check.pop("observed"), "demanded": check.pop("required")}
+    dataset = stored["verdict"]["version"]["evaluation"]["trained"]["report"]["dataset"]
+    dataset |= {"modality": "image", "classes": dataset.pop("features")["label"]["classes"]}
+    assert from_json(Promotion, stored, root) == record
+
+
 def test_records_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         promotion(Path("/project")).moved = True  # type: ignore[misc]  # what the test is about
@@ -92,5 +106,5 @@ def test_records_are_frozen() -> None:
 
 def test_a_verdict_gives_its_reasons_and_an_interval_its_ends() -> None:
     verdict = promotion(Path("/project")).verdict
-    assert verdict.reasons == ("passed: rows is 10, demanded >= 5",)
+    assert verdict.reasons == ("passed: rows is 10, required >= 5",)
     assert str(verdict.version.evaluation.metrics["accuracy"]) == "0.9000 [0.8000, 1.0000]"

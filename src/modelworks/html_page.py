@@ -29,7 +29,7 @@ th, td { padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid #e4e7eb; vertic
 .bar i { display: block; height: .55rem; margin-top: .45rem; border-radius: 2px; background: #5b8fc4 }
 .right { color: #1d4e89 } .wrong { color: #b8400e; font-weight: 600 } .text { overflow-wrap: anywhere }
 .scroll { overflow-x: auto }
-.promote { color: #1d6b3a } .keep { color: #b8400e } .open { color: #8a6100 }
+.promote { color: #1d6b3a } .reject { color: #b8400e } .open { color: #8a6100 }
 .badge { border: 1px solid; border-radius: 1rem; padding: .05rem .7rem; font-size: .85em; font-weight: 600; white-space: nowrap }
 .side { display: flex; flex-wrap: wrap; gap: 0 1.5rem; align-items: flex-start }
 .side img { max-width: min(100%, 29rem) }

@@ -2,19 +2,15 @@
 
     DatasetVersion > ValidationReport > TrainedModel > Evaluation > ModelVersion > Verdict > Promotion
 
-Records hold paths, digests and small figures, never tensors or tables. In JSON a path is relative to
-the project's root, so that a project folder can be moved.
+Records hold paths, digests and small figures, never tensors or tables; `record_json` writes and reads them.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, cast
 
 __all__ = [
     "Changes",
@@ -28,14 +24,20 @@ __all__ = [
     "TrainedModel",
     "ValidationReport",
     "Verdict",
-    "from_json",
-    "to_json",
+    "decision",
 ]
 
 INPUT_KINDS: tuple[Literal["image"], Literal["text"], Literal["audio"]] = ("image", "text", "audio")
 """Kinds of features that a model reads; all others are targets."""
 
-Decision = Literal["promote", "keep", "not enough evidence"]
+Decision = Literal["promote", "reject", "inconclusive"]
+EARLIER_DECISIONS = {"keep": "reject", "not enough evidence": "inconclusive"}
+"""Words that versions registered by earlier releases bear."""
+
+
+def decision(word: str) -> Decision:
+    """Return the decision that a stored word means."""
+    return cast("Decision", EARLIER_DECISIONS.get(word, word))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,19 +72,21 @@ class DatasetVersion:
         return {name: feature for name, feature in self.features.items() if name != self.input}
 
     @property
-    def classes(self) -> tuple[str, ...]:  # until evaluation and registry ask the objective
+    def classes(self) -> tuple[str, ...]:  # until evaluation asks the objective
         """Sorted class names."""
         return tuple(self.targets["label"]["classes"])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One question that was asked, what was found, and what was demanded."""
+    """A requirement, and whether what was observed meets it."""
 
     name: str
     passed: bool
-    found: str
-    demanded: str
+    observed: str
+    required: str
+    hint: str = ""
+    """What to do where it failed; empty where nothing more can be said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +153,8 @@ class Evaluation:
     folder: Path
     rows: int
     metrics: Mapping[str, Interval]
+    baseline: Mapping[str, float] = field(default_factory=dict)
+    """The metrics of the trivial answer, learned from the training targets alone, on the same rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,16 +178,16 @@ class Changes:
 
     rows: int
     fixed: int
-    """Production is wrong, the candidate right."""
+    """The candidate scores better than production."""
     broken: int
-    """Production is right, the candidate wrong."""
+    """It scores worse."""
     otherwise: int
-    """Both are wrong, and differ."""
+    """Both score alike, and answer differently."""
     p_value: float
     """McNemar's exact test, two-sided: how likely so uneven a split of `fixed` and `broken` is between equal models."""
-    calibration_error: float
-    """The candidate's, over bins of equally many rows."""
-    opponent_calibration_error: float
+    calibration_error: float | None = None
+    """The candidate's, over bins of equally many rows; None where answers have no probabilities."""
+    opponent_calibration_error: float | None = None
 
     @property
     def churn(self) -> float:
@@ -208,7 +214,7 @@ class Verdict:
     def reasons(self) -> tuple[str, ...]:
         """One line per check, for people."""
         return tuple(
-            f"{'passed' if check.passed else 'failed'}: {check.name} is {check.found}, demanded {check.demanded}"
+            f"{'passed' if check.passed else 'failed'}: {check.name} is {check.observed}, required {check.required}"
             for check in self.checks
         )
 
@@ -221,40 +227,3 @@ class Promotion:
     moved: bool
     production: int
     """The version that the production alias names now; 0 for none."""
-
-
-R = TypeVar("R")
-
-
-def to_json(value: Any, root: Path) -> Any:
-    """A record as JSON values; paths below `root` become relative to it."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_json(getattr(value, field.name), root) for field in dataclasses.fields(value)}
-    if isinstance(value, Path):
-        return value.relative_to(root).as_posix() if value.is_relative_to(root) else str(value)
-    if isinstance(value, Mapping):
-        return {str(key): to_json(item, root) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [to_json(item, root) for item in value]
-    return value
-
-
-def from_json(kind: type[R], value: Any, root: Path) -> R:
-    """The record that `to_json` wrote; relative paths are below `root`."""
-    return typing.cast("R", _decode(kind, value, root))
-
-
-def _decode(kind: Any, value: Any, root: Path) -> Any:
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = typing.get_type_hints(kind)
-        return kind(**{name: _decode(hints[name], item, root) for name, item in value.items()})
-    if kind is Path:
-        return root / value
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType:  # a record or None
-        return None if value is None else _decode(arguments[0], value, root)
-    if origin is tuple:
-        return tuple(_decode(arguments[0], item, root) for item in value)
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return {key: _decode(arguments[1], item, root) for key, item in value.items()}
-    return value

@@ -93,15 +93,15 @@ def test_production_moved_in_mlflows_pages_is_reported_by_every_command_until_it
 
 def test_the_gate_is_overruled_loudly_and_only_with_a_reason(workspace: Workspace) -> None:
     assert workspace.done("rollback", "digits-cnn")["production"] == 1
-    workspace.client.set_model_version_tag("digits-cnn", "2", "modelworks.verdict", "keep")
+    workspace.client.set_model_version_tag("digits-cnn", "2", "modelworks.verdict", "reject")
     assert workspace.run("promote", "digits-cnn", "2").code == 3
     without = workspace.run("promote", "digits-cnn", "2", "--override")
     assert without.code == 2
     assert "--override needs a --reason" in without.complaint[0]
     loud = workspace.run("promote", "digits-cnn", "2", "--override", "--reason", "the shop cannot wait")
     assert loud.code == 0
-    assert "OVERRIDE: digits-cnn version 2 is to become production although the gate said 'keep' of it" in loud.stderr
-    assert "keep, OVERRIDDEN" in workspace.run("history", "digits-cnn").stdout
+    assert "OVERRIDE: digits-cnn version 2 is to become production although the gate said 'reject' of it" in loud.stderr
+    assert "reject, OVERRIDDEN" in workspace.run("history", "digits-cnn").stdout
     assert workspace.done("history", "digits-cnn")["moves"][0]["overridden"] is True
 
 

@@ -115,9 +115,9 @@ def test_production_is_no_opponent_of_itself(candidate: Callable[..., ModelVersi
 
 def test_missed_minimum_keeps_production_however_bad_that_is(candidate: Callable[..., ModelVersion]) -> None:
     verdict = judged(candidate(answers(0, 150)), production(answers(0, 300)))
-    assert (verdict.decision, failed(verdict)) == ("keep", ["accuracy"])
+    assert (verdict.decision, failed(verdict)) == ("reject", ["accuracy"])
     assert verdict.reasons[0].startswith("failed: accuracy is 0.6250 [0.5")
-    assert verdict.reasons[0].endswith("], demanded at least 0.7")
+    assert verdict.reasons[0].endswith("], required at least 0.7")
 
 
 @pytest.mark.parametrize(
@@ -125,9 +125,9 @@ def test_missed_minimum_keeps_production_however_bad_that_is(candidate: Callable
     [
         (answers(0, 40), answers(0, 80), "promote"),
         (answers(0, 40), answers(0, 40), "promote"),
-        (answers(0, 80), answers(0, 40), "keep"),
-        (answers(0, 40), answers(40, 40), "not enough evidence"),
-        (answers(0, 48), answers(0, 40), "not enough evidence"),
+        (answers(0, 80), answers(0, 40), "reject"),
+        (answers(0, 40), answers(40, 40), "inconclusive"),
+        (answers(0, 48), answers(0, 40), "inconclusive"),
     ],
     ids=["better", "identical", "worse", "as good, on other rows", "a little worse, perhaps within the tolerance"],
 )
@@ -143,14 +143,14 @@ def test_an_end_that_touches_the_limit_is_not_above_it(candidate: Callable[..., 
     # Wrong in every row where production is right: the interval is the point -1, which 1 - 2**-53 all but allows.
     gate = GateConfig(minimums={"accuracy": 0.0}, compare="accuracy", max_regression=1 - 2**-53)
     verdict = judged(candidate(answers(0, ROWS)), production(answers(0, 0)), gate)
-    assert comparison(verdict).found == "-1.0000 [-1.0000, -1.0000]; no number of test rows would tell"
-    assert verdict.decision == "not enough evidence"
+    assert comparison(verdict).observed == "-1.0000 [-1.0000, -1.0000]; no number of test rows would tell"
+    assert verdict.decision == "inconclusive"
 
 
 def test_comparison_shows_its_interval_and_the_demand(candidate: Callable[..., ModelVersion]) -> None:
     check = comparison(judged(candidate(answers(0, 80)), production(answers(0, 40))))
-    assert check.found.startswith("-0.1000 [-0.1")
-    assert check.demanded == "all of the interval above -0.015"
+    assert check.observed.startswith("-0.1000 [-0.1")
+    assert check.required == "all of the interval above -0.015"
 
 
 def test_a_verdict_says_what_mcnemars_test_says(candidate: Callable[..., ModelVersion]) -> None:
@@ -167,12 +167,12 @@ def test_a_verdict_says_what_mcnemars_test_says(candidate: Callable[..., ModelVe
 def test_not_enough_evidence_comes_with_the_rows_that_would_be_enough(candidate: Callable[..., ModelVersion]) -> None:
     verdict = judged(candidate(answers(0, 36)), production(answers(0, 40)))
     assert verdict.decision == "promote"
-    assert "would tell" not in comparison(verdict).found
+    assert "would tell" not in comparison(verdict).observed
 
     verdict = judged(verdict.version, production(answers(0, 40)), replace(GATE, max_regression=0.0))
-    assert verdict.decision == "not enough evidence"
+    assert verdict.decision == "inconclusive"
     # 4 of 400 rows differ, all to the better: ((1.9600 + 0.8416) / 0.01) ** 2 * 0.01 * 0.99 is 777.
-    assert re.search(r"; about 7[6789]0 test rows would tell, there are 400$", comparison(verdict).found)
+    assert re.search(r"; about 7[6789]0 test rows would tell, there are 400$", comparison(verdict).observed)
 
 
 def test_near_duplicates_of_training_rows_are_remarked_on(candidate: Callable[..., ModelVersion]) -> None:
@@ -196,22 +196,22 @@ def test_rows_that_a_model_learned_from_cannot_judge_it(candidate: Callable[...,
     opponent = replace(production(answers(0, 80)), trained_on=() if ours else IDS[7:12])
     verdict = judged(version, opponent)
     name = f"the number of test rows that {side} was trained on"
-    assert (verdict.decision, failed(verdict)) == ("keep", [name])
+    assert (verdict.decision, failed(verdict)) == ("reject", [name])
     check = next(check for check in verdict.checks if check.name == name)
-    assert check.found.startswith(f"5 of 400 ({IDS[7][:12]}, ")
+    assert check.observed.startswith(f"5 of 400 ({IDS[7][:12]}, ")
     assert not any("minus" in check.name for check in verdict.checks)
 
 
 def test_a_first_version_is_judged_on_unseen_rows_too(candidate: Callable[..., ModelVersion]) -> None:
-    assert judged(candidate(answers(0, 40), learned_from=IDS[:1]), None).decision == "keep"
+    assert judged(candidate(answers(0, 40), learned_from=IDS[:1]), None).decision == "reject"
 
 
 def test_other_classes_than_productions_cannot_be_compared(candidate: Callable[..., ModelVersion]) -> None:
     nothing = np.empty((0, 2), dtype=np.float32)
     opponent = replace(production(answers(0, 0)), classes=("cat", "dog"), probabilities=nothing)
     verdict = judged(candidate(answers(0, 40)), opponent)
-    assert (verdict.decision, failed(verdict)) == ("keep", ["what is told apart"])
-    assert "3 classes of images (with eel), demanded as for version 3, 2 classes of images" in verdict.reasons[-1]
+    assert (verdict.decision, failed(verdict)) == ("reject", ["what is told apart"])
+    assert "3 classes of images (with eel), required as for version 3, 2 classes of images" in verdict.reasons[-1]
 
 
 def test_a_model_that_hides_its_lessons_is_not_judged(candidate: Callable[..., ModelVersion]) -> None:
@@ -268,13 +268,13 @@ def test_the_confidence_is_raised_for_the_slices_of_all_columns_that_the_gate_ju
 def test_a_slice_below_its_minimum_keeps_production(candidate: Callable[..., ModelVersion]) -> None:
     predicted = np.where(LABELS == 1, (np.arange(ROWS) % 2).astype(np.int16), LABELS).astype(np.int16)
     verdict = judged(candidate(predicted), None, sliced(by=("label",), minimum=0.7))
-    assert (verdict.decision, failed(verdict)) == ("keep", ["the share of right answers within each label"])
+    assert (verdict.decision, failed(verdict)) == ("reject", ["the share of right answers within each label"])
     right = (predicted == LABELS)[LABELS == 1]
-    assert verdict.checks[-1].found == f"{right.mean():.4f} of the {len(right)} rows of dog"
+    assert verdict.checks[-1].observed == f"{right.mean():.4f} of the {len(right)} rows of dog"
 
 
 @pytest.mark.parametrize(
-    ("lost", "decision"), [(0, "promote"), (4, "not enough evidence"), (60, "keep")], ids=["none", "a few", "many"]
+    ("lost", "decision"), [(0, "promote"), (4, "inconclusive"), (60, "reject")], ids=["none", "a few", "many"]
 )
 def test_a_slice_that_is_worse_keeps_production_if_that_is_shown(
     candidate: Callable[..., ModelVersion], lost: int, decision: str
@@ -287,7 +287,7 @@ def test_a_slice_that_is_worse_keeps_production_if_that_is_shown(
     check = verdict.checks[-1]
     assert check.name == "the share of right answers within each label minus version 3's"
     assert check.passed == (decision == "promote")
-    assert ("eel -" in check.found) == (lost > 0)
+    assert ("eel -" in check.observed) == (lost > 0)
 
 
 def test_slices_are_cut_by_any_column_and_small_ones_are_named(candidate: Callable[..., ModelVersion]) -> None:
@@ -295,8 +295,8 @@ def test_slices_are_cut_by_any_column_and_small_ones_are_named(candidate: Callab
     cameras: list[str | None] = ["old"] * 40 + ["new"] * 330 + ["lent"] * 20 + [None] * 10
     keep_columns(version, camera=cameras)
     verdict = judged(version, None, sliced(by=("camera",), min_rows=30, minimum=0.5))
-    assert verdict.checks[-1].found == "0.0000 of the 40 rows of old"
-    assert verdict.decision == "keep"
+    assert verdict.checks[-1].observed == "0.0000 of the 40 rows of old"
+    assert verdict.decision == "reject"
     assert verdict.remarks == (
         "2 of 4 slices by camera have fewer than 30 test rows and were not judged: (none) (10), lent (20)",
     )
@@ -304,8 +304,8 @@ def test_slices_are_cut_by_any_column_and_small_ones_are_named(candidate: Callab
 
 def test_where_no_slice_is_large_enough_nothing_is_known(candidate: Callable[..., ModelVersion]) -> None:
     verdict = judged(candidate(answers(0, 40)), None, sliced(by=("label",), min_rows=300, minimum=0.5))
-    assert verdict.decision == "not enough evidence"
-    assert verdict.checks[-1].demanded == "some label of 300 test rows"
+    assert verdict.decision == "inconclusive"
+    assert verdict.checks[-1].required == "some label of 300 test rows"
 
 
 def test_a_column_that_is_not_there_is_bad_input(candidate: Callable[..., ModelVersion]) -> None:
@@ -336,7 +336,7 @@ def test_rows_that_are_not_those_tested_are_found_out(candidate: Callable[..., M
         judged(version, None, sliced(by=("camera",), minimum=0.5))
 
 
-@pytest.mark.parametrize(("most", "decision"), [(0.001, "keep"), (0.002, "promote")])
+@pytest.mark.parametrize(("most", "decision"), [(0.001, "reject"), (0.002, "promote")])
 def test_a_model_larger_than_its_budget_keeps_production(
     candidate: Callable[..., ModelVersion], most: float, decision: str
 ) -> None:
@@ -345,4 +345,4 @@ def test_a_model_larger_than_its_budget_keeps_production(
     verdict = judged(version, None, replace(GATE, budgets=BudgetConfig(size_mb=most)))
     assert verdict.decision == decision
     assert failed(verdict) == ([] if decision == "promote" else ["size"])
-    assert verdict.checks[-1].demanded == f"at most {most:g} MB"
+    assert verdict.checks[-1].required == f"at most {most:g} MB"

@@ -139,7 +139,7 @@ def test_report_has_a_page_with_pictures_and_json_with_everything(
     assert "dusk &amp; dawn" in html
     assert ("&lt;i&gt;number&lt;/i&gt;" in html) == (modality == "text")
     assert "<i>number" not in html
-    assert all(check.found in html for check in found.verdict.checks)
+    assert all(check.observed in html for check in found.verdict.checks)
 
 
 def test_a_first_version_has_a_page_without_a_comparison(judgement: Callable[..., GateResult], tmp_path: Path) -> None:

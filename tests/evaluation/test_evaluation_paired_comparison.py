@@ -59,7 +59,7 @@ def test_over_classes_of_unequal_size_equal_models_are_promoted_as_rarely() -> N
     assert found["promote"] <= ALPHA + MARGIN * np.sqrt(ALPHA * (1 - ALPHA) / draws)
 
 
-@pytest.mark.parametrize(("fixed", "decision"), [(5, "not enough evidence"), (6, "promote")])
+@pytest.mark.parametrize(("fixed", "decision"), [(5, "inconclusive"), (6, "promote")])
 def test_wins_without_a_loss_count_as_mcnemars_test_counts_them(fixed: int, decision: str) -> None:
     assert (mcnemar.p_value(fixed, 0) < 2 * ALPHA) == (decision == "promote")
     assert outcome(accuracy(fixed, 0, 400), 0.0) == decision
@@ -69,9 +69,9 @@ def test_identical_answers_are_no_better_but_may_be_good_enough() -> None:
     found = accuracy(0, 0, 1000)
     assert (found.value, found.high) == (0, 0)
     assert found.low == pytest.approx(-0.0037, abs=1e-4)  # losses that a thousand rows may have failed to show
-    assert outcome(found, 0.0) == "not enough evidence"
+    assert outcome(found, 0.0) == "inconclusive"
     assert outcome(found, 0.005) == "promote"
-    assert outcome(found, 0.003) == "not enough evidence"
+    assert outcome(found, 0.003) == "inconclusive"
 
 
 @pytest.mark.parametrize(("fixed", "broken"), [(0, 0), (1, 0), (3, 9), (9, 3), (40, 40), (700, 800), (0, 2000)])

@@ -30,7 +30,7 @@ from tracking_server import Fault, LossyProxy
 
 from modelworks.errors import BadInput, Unavailable
 from modelworks.project import Project
-from modelworks.records import to_json
+from modelworks.record_json import to_json
 from modelworks.registry.backend import tracking_store
 from modelworks.registry.locks.postgres_advisory import AdvisoryLock
 from modelworks.registry.production import audit_log, promotion
@@ -193,7 +193,8 @@ from pathlib import Path
 from makings import MAKING
 from modelworks.settings import QUIET
 from modelworks.project import Project
-from modelworks.records import Evaluation, from_json
+from modelworks.record_json import from_json
+from modelworks.records import Evaluation
 
 os.environ.update(QUIET)
 import mlflow  # before the forks, which then cost little

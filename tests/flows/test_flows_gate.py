@@ -28,17 +28,17 @@ def test_a_refused_candidate_is_registered_with_its_verdict_and_production_stays
     assert "digits-cnn version 2" in outcome.complaint[0]
     assert len(outcome.complaint) == 2
     summary = outcome.object
-    assert (summary["verdict"], summary["version"], summary["production"]) == ("keep", 2, 1)
+    assert (summary["verdict"], summary["version"], summary["production"]) == ("reject", 2, 1)
     assert any(reason.startswith("failed: accuracy is ") for reason in summary["reasons"])
     assert after_digits.registered() == {"digits-cnn": [1, 2]}
     assert after_digits.production("digits-cnn") == 1
     assert after_digits.client.get_run(summary["mlflow_run_id"]).info.status == "FINISHED"
 
     verdict = after_digits.done("why", "digits-cnn", "2")
-    assert (verdict["decision"], verdict["opponent"], verdict["production"]) == ("keep", 1, 1)
+    assert (verdict["decision"], verdict["opponent"], verdict["production"]) == ("reject", 1, 1)
     (failed,) = (check for check in verdict["checks"] if check["name"] == "accuracy")
     assert not failed["passed"]
-    assert failed["demanded"] == "at least 1"
+    assert failed["required"] == "at least 1"
     told = after_digits.run("why", "digits-cnn").stdout
     assert "FAILED  accuracy is " in told
 
@@ -59,10 +59,10 @@ def test_a_refused_candidate_is_registered_with_its_verdict_and_production_stays
     page = shown["digits-cnn-verdict"]
     assert (page["type"], page["data"]) == ("markdown", note)
     assert page["data"].startswith(
-        "### digits-cnn version 2: keep\n\nJudged against version 1. Production is version 1."
+        "### digits-cnn version 2: reject\n\nJudged against version 1. Production is version 1."
     )
     rows = [row.strip("| ").split(" | ") for row in page["data"].splitlines() if row.startswith("|")]
-    assert ["accuracy", failed["found"], "at least 1", "**failed**"] in rows
+    assert ["accuracy", failed["observed"], "at least 1", "**failed**"] in rows
     assert summary["mlflow_run_id"] in shown["digits-cnn-mlflow"]["data"]
 
     again = after_digits.run("run", *REFUSED, "--json")
@@ -72,7 +72,7 @@ def test_a_refused_candidate_is_registered_with_its_verdict_and_production_stays
 
     by_hand = after_digits.run("promote", "digits-cnn", "2")
     assert by_hand.code == 3
-    assert "verdict on digits-cnn version 2 is keep" in by_hand.complaint[0]
+    assert "verdict on digits-cnn version 2 is reject" in by_hand.complaint[0]
     assert after_digits.run("promote", "digits-cnn", "2", "--override").code == 2  # no reason given
     assert after_digits.production("digits-cnn") == 1
 

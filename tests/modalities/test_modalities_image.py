@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from typing import Any
 
@@ -137,3 +138,11 @@ def test_images_of_one_grey_divide_by_no_zero() -> None:
     processor = Processor.fit([content], {}, {})
     batch = processor.collate(processor.arrange(processor.decode([content])), torch.tensor([0]))["pixels"]
     assert batch.abs().max() == 0
+
+
+def test_request_gives_an_image_as_bytes_or_base64() -> None:
+    processor, content = Processor(spec(2, 2, 1)), b"P5\n2 2\n255\n0123"
+    assert processor.from_json(content) == processor.from_json(base64.b64encode(content).decode()) == content
+    for wrong in ("no image!", 3):
+        with pytest.raises(ValueError, match="is not an image"):
+            processor.from_json(wrong)

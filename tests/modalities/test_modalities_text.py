@@ -103,3 +103,11 @@ def test_a_batch_is_padded_to_its_longest_and_masked(kind: str, request: pytest.
     assert (batch["tokens"][~batch["mask"]] == processor.shape["padding"]).all()
     whole = processor.collate(arrays, torch.arange(4))
     assert torch.equal(whole["tokens"][3, : lengths[3]], batch["tokens"][1])
+
+
+def test_request_gives_a_text_as_a_string_or_utf8(learned: Processor) -> None:
+    assert learned.from_json("caf\u00e9") == learned.from_json("caf\u00e9".encode()) == "caf\u00e9"
+    with pytest.raises(ValueError, match="is int: give a text"):
+        learned.from_json(3)
+    with pytest.raises(ValueError, match="is not UTF-8"):
+        learned.from_json(b"\xff")

@@ -13,6 +13,7 @@ from modelworks.records import (
     Changes,
     Check,
     DatasetVersion,
+    Decision,
     Evaluation,
     ModelVersion,
     TrainedModel,
@@ -23,7 +24,7 @@ from modelworks.registry.tracking import tags
 from modelworks.registry.versions.queries import Registered
 
 HERE = Path("/project")
-CHECK = Check(name="accuracy", passed=True, found="0.9", demanded="at least 0.8")
+CHECK = Check(name="accuracy", passed=True, observed="0.9", required="at least 0.8")
 CHANGES = Changes(
     rows=100,
     fixed=5,
@@ -66,17 +67,24 @@ def test_a_verdict_comes_back_whole(version: ModelVersion, changes: Changes | No
     assert recorded_verdict(registered, version, "g") == given
 
 
-def test_a_verdict_of_an_earlier_gate_can_be_read(version: ModelVersion) -> None:
-    older = {"decision": "keep", "opponent": 2, "checks": [vars(CHECK)]}
-    registered = Registered(name="digits-cnn", version=4, tags={tags.VERDICT: json.dumps(older)})
-    expected = Verdict(version=version, key="g", decision="keep", checks=(CHECK,), opponent=2)
+@pytest.mark.parametrize(("stored", "decision"), [("keep", "reject"), ("not enough evidence", "inconclusive")])
+def test_verdict_stored_by_an_earlier_release_is_read_in_todays_words(
+    version: ModelVersion, stored: str, decision: Decision
+) -> None:
+    check = {"name": CHECK.name, "passed": True, "found": CHECK.observed, "demanded": CHECK.required}
+    older = {"decision": stored, "opponent": 2, "checks": [check]}
+    registered = Registered(name="digits-cnn", version=4, tags={tags.VERDICT: json.dumps(older), tags.DECISION: stored})
+    expected = Verdict(version=version, key="g", decision=decision, checks=(CHECK,), opponent=2)
     assert recorded_verdict(registered, version, "g") == expected
+    assert registered.decision == decision
 
 
 def test_a_verdict_too_long_for_a_tag_keeps_its_failed_checks_and_what_changes(version: ModelVersion) -> None:
-    many = tuple(Check(name=f"check {place}", passed=place != 99, found="x" * 40, demanded="y") for place in range(100))
+    many = tuple(
+        Check(name=f"check {place}", passed=place != 99, observed="x" * 40, required="y") for place in range(100)
+    )
     given = Verdict(
-        version=version, key="g", decision="keep", checks=many, opponent=3, remarks=("z" * 900,), changes=CHANGES
+        version=version, key="g", decision="reject", checks=many, opponent=3, remarks=("z" * 900,), changes=CHANGES
     )
     text = tags.verdict_tags(given)[tags.VERDICT]
     kept = recorded_verdict(Registered(name="digits-cnn", version=4, tags={tags.VERDICT: text}), version, "g")

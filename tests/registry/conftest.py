@@ -195,7 +195,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _verdict(version: ModelVersion, decision: str = "promote") -> Verdict:
     """A verdict with one check."""
     check = Check(
-        name="accuracy", passed=decision == "promote", found="0.9100 [0.8500, 0.9500]", demanded="at least 0.9"
+        name="accuracy", passed=decision == "promote", observed="0.9100 [0.8500, 0.9500]", required="at least 0.9"
     )
     return Verdict(version=version, key="gate-key", decision=decision, checks=(check,), opponent=0)  # type: ignore[arg-type]
 
@@ -215,7 +215,7 @@ def _validated(project: Project, modality: str) -> ValidationReport:
         dataset=dataset,
         key="validate-key",
         folder=stage,
-        checks=(Check(name="rows", passed=True, found="60", demanded="at least 20"),),
+        checks=(Check(name="rows", passed=True, observed="60", required="at least 20"),),
         quarantined=1,
         warnings=("3 rows repeat others",),
         rows={"train": 20, "validation": 0, "test": 40},

@@ -147,15 +147,15 @@ def test_a_version_of_other_libraries_is_only_promoted_by_override(
 def test_a_refused_version_is_only_promoted_by_override_with_a_reason(
     client: MlflowClient, register: Register, promote: Promote
 ) -> None:
-    register(decision="not enough evidence")
-    with pytest.raises(Refused, match="not enough evidence"):
+    register(decision="inconclusive")
+    with pytest.raises(Refused, match="inconclusive"):
         promote(1)
     with pytest.raises(BadInput, match="needs a --reason"):
         promote(1, override=True, reason=" ")
     promote(1, override=True, reason="the shop cannot wait")
     (move,) = audit_log.history(client, "small")
     assert move.overridden
-    assert move.verdict == "not enough evidence"
+    assert move.verdict == "inconclusive"
     assert move.why == "the shop cannot wait"
 
 
@@ -201,17 +201,15 @@ def test_a_model_that_does_not_say_what_its_evaluation_said_is_refused(
     artifacts = Path(client.get_run(version.run_id).info.artifact_uri.removeprefix("file://"))
     path = artifacts / integrity.EVIDENCE / golden_predictions.FILE
     rows = pq.read_table(path)
-    swapped = [
-        [(label, value) for (label, _), (_, value) in zip(row, row[::-1], strict=True)]
-        for row in rows["probabilities"].to_pylist()
-    ]
+    swapped = [row[::-1] for row in rows["probabilities"].to_pylist()]
     field = rows.schema.field("probabilities")
-    pq.write_table(rows.set_column(3, field, pa.array(swapped, field.type)), path)
+    place = rows.column_names.index("probabilities")
+    pq.write_table(rows.set_column(place, field, pa.array(swapped, field.type)), path)
     with pytest.raises(Corrupt, match="test rows kept with small version 1"):
         promote(1)
     # Whoever can write the tag as well is past the digests, but not past the question.
     client.set_model_version_tag("small", "1", tags.PROBE, file_digest(path))
-    with pytest.raises(Refused, match="does not say what it said"):
+    with pytest.raises(Refused, match="does not predict what it did"):
         promote(1)
 
 
@@ -384,9 +382,9 @@ def test_production_moved_behind_our_back_is_found_and_adopted_or_put_back(
 def test_a_version_that_is_not_blessed_is_not_adopted_either(
     client: MlflowClient, register: Register, promote: Promote
 ) -> None:
-    register(decision="keep")
+    register(decision="reject")
     client.set_registered_model_alias("small", "production", "1")
-    with pytest.raises(Refused, match="verdict on small version 1 is keep"):
+    with pytest.raises(Refused, match="verdict on small version 1 is reject"):
         promote(1)
 
 

@@ -62,7 +62,7 @@ def test_images_are_taken_in_every_form_people_have_them_in(load: Callable[..., 
     model, evaluation, _ = load()
     images = contents_of(evaluation)
     strings = [base64.b64encode(image).decode() for image in images]
-    expected = serialization.load(evaluation.trained.model_folder).probabilities(images)
+    expected = serialization.load(evaluation.trained.model_folder).predict(images)["probabilities"]
     labels = [evaluation.trained.report.dataset.classes[best] for best in expected.argmax(1)]
     for form in (
         images,
@@ -84,7 +84,7 @@ def test_images_are_taken_in_every_form_people_have_them_in(load: Callable[..., 
 def test_texts_are_taken_as_strings(load: Callable[..., Any]) -> None:
     model, evaluation, _ = load(modality="text")
     texts = contents_of(evaluation)
-    expected = serialization.load(evaluation.trained.model_folder).probabilities(texts)
+    expected = serialization.load(evaluation.trained.model_folder).predict(texts)["probabilities"]
     for form in (texts, np.array(texts), pd.Series(texts), pd.DataFrame({"any name": texts})):
         assert model.predict(form)["probability"].to_numpy() == pytest.approx(expected.max(1), abs=1e-6)
 
@@ -128,14 +128,14 @@ def test_two_versions_live_side_by_side_with_the_code_each_was_made_with(load: C
     _, _, folder = load(1)
     inside = folder / "artifacts" / "model"
     # A version whose architecture came from other source: it answers the last class for all that it is asked.
-    source = (inside / "architecture.py").read_text()
+    source = (inside / "code/models/cnn.py").read_text()
     assert "return self.classifier(" in source
-    (inside / "architecture.py").write_text(
+    (inside / "code/models/cnn.py").write_text(
         source.replace("return self.classifier(", "return torch.tensor([0.0, 0.0, 9.0]) + 0 * self.classifier(")
     )
     manifest = json.loads((inside / "manifest.json").read_text())
-    raw = (inside / "architecture.py").read_bytes()
-    manifest["architecture.py"] = {"size": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+    raw = (inside / "code/models/cnn.py").read_bytes()
+    manifest["code/models/cnn.py"] = {"size": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
     (inside / "manifest.json").write_text(json.dumps(manifest))
     images = contents_of(evaluation)
     before = one.predict(images)
@@ -144,7 +144,7 @@ def test_two_versions_live_side_by_side_with_the_code_each_was_made_with(load: C
     pd.testing.assert_frame_equal(one.predict(images), before)
 
 
-@pytest.mark.parametrize("name", ["saved.py", "model.safetensors", "architecture.py", "surprise.py"])
+@pytest.mark.parametrize("name", ["saved.py", "model.safetensors", "code/models/cnn.py", "surprise.py"])
 def test_a_damaged_package_does_not_load(load: Callable[..., Any], name: str) -> None:
     _, _, folder = load()
     with (folder / "artifacts" / "model" / name).open("ab") as stream:

@@ -84,7 +84,7 @@ def test_validation_shows_its_checks_as_a_table(
     runs.log_validation(client, run_id, report)
     table = json.loads(Path(client.download_artifacts(run_id, "validation/checks.json")).read_text())
     assert table == {
-        "columns": ["check", "passed", "found", "demanded"],
+        "columns": ["check", "passed", "observed", "required"],
         "data": [["rows", "yes", "60", "at least 20"]],
     }
     metrics = client.get_run(run_id).data.metrics
@@ -122,10 +122,10 @@ def test_the_note_says_verdict_metrics_data_and_production(
     judge: Callable[..., Verdict],
     production: int,
 ) -> None:
-    run_id, verdict = begin(), judge(register(), "keep")
+    run_id, verdict = begin(), judge(register(), "reject")
     runs.log_note(client, run_id, verdict, production)
     note = client.get_run(run_id).data.tags["mlflow.note.content"]
-    for part in ("small version 1: keep", "| accuracy | 0.9100 | 0.8500 to 0.9500 (95%) |", "**failed**", ".dir`"):
+    for part in ("small version 1: reject", "| accuracy | 0.9100 | 0.8500 to 0.9500 (95%) |", "**failed**", ".dir`"):
         assert part in note
     assert ("Production is version 7" if production else "Production is not set") in note
 

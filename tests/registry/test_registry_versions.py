@@ -59,7 +59,7 @@ def test_a_version_carries_its_evidence_from_the_start(
     assert entry.run_id == version.run_id == run_id
     assert entry.status == "READY"
     assert entry.tags["modelworks.pipeline_key"] == "a"
-    assert entry.tags["modelworks.files.digest"] == version.digest
+    assert entry.tags["modelworks.digest"] == version.digest
     assert entry.tags["modelworks.data_version"].endswith(".dir")
     assert json.loads(entry.tags["modelworks.metrics"]) == {"accuracy": [0.91, 0.85, 0.95]}
     assert "accuracy 0.9100 [0.8500, 0.9500]" in entry.description
@@ -77,12 +77,12 @@ def test_no_version_under_an_unknown_key(client: MlflowClient, register: Registe
 def test_a_verdict_is_kept_whole_and_may_be_written_again(
     client: MlflowClient, register: Register, judge: Callable[..., Verdict]
 ) -> None:
-    verdict = judge(register(), "keep")
+    verdict = judge(register(), "reject")
     for _ in range(2):
         registration.record_verdict(client, verdict)
     entry = client.get_model_version("small", "1")
-    assert entry.tags["modelworks.verdict"] == "keep"
-    assert json.loads(entry.tags["modelworks.verdict_json"])["checks"][0]["found"] == "0.9100 [0.8500, 0.9500]"
+    assert entry.tags["modelworks.verdict"] == "reject"
+    assert json.loads(entry.tags["modelworks.verdict_json"])["checks"][0]["observed"] == "0.9100 [0.8500, 0.9500]"
     assert "failed: accuracy is 0.9100" in entry.description
 
 
@@ -90,7 +90,7 @@ def test_a_verdict_that_was_cut_off_while_it_replaced_another_does_not_stand(
     client: MlflowClient, register: Register, judge: Callable[..., Verdict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version, set_tag = register(), client.set_model_version_tag
-    first, second = replace(judge(version, "promote"), opponent=3), replace(judge(version, "keep"), opponent=4)
+    first, second = replace(judge(version, "promote"), opponent=3), replace(judge(version, "reject"), opponent=4)
     for written in range(5):
         registration.record_verdict(client, first)
         calls = itertools.count()
@@ -108,7 +108,7 @@ def test_a_verdict_that_was_cut_off_while_it_replaced_another_does_not_stand(
         found = queries.get(client, "small", 1)
         assert not verdict_stands(found, "gate-key", 4), written
         if written:  # nor is half of one, half of the other anything to promote by
-            assert (found.decision, found.verdict) == ("", ""), written
+            assert (found.decision, found.verdict) == ("", {}), written
             with pytest.raises(Refused, match="accepted no version"):
                 queries.newest_accepted(client, "small")
     registration.record_verdict(client, second)
@@ -116,8 +116,8 @@ def test_a_verdict_that_was_cut_off_while_it_replaced_another_does_not_stand(
 
 
 def test_a_verdict_too_long_for_a_tag_keeps_the_failed_checks(register: Register) -> None:
-    checks = [Check(name=f"check {n}", passed=n != 199, found="x" * 20, demanded="y" * 20) for n in range(200)]
-    verdict = Verdict(version=register(), key="k", decision="keep", checks=tuple(checks), opponent=0)
+    checks = [Check(name=f"check {n}", passed=n != 199, observed="x" * 20, required="y" * 20) for n in range(200)]
+    verdict = Verdict(version=register(), key="k", decision="reject", checks=tuple(checks), opponent=0)
     text = tags.verdict_tags(verdict)["modelworks.verdict_json"]
     assert len(text) < tags.LONGEST
     kept = json.loads(text)
@@ -140,11 +140,11 @@ def test_what_is_not_there_is_said_with_what_is(client: MlflowClient, register: 
 def test_the_newest_accepted_version_is_the_last_the_gate_said_promote_to(
     client: MlflowClient, register: Register
 ) -> None:
-    register(0, decision="keep")
+    register(0, decision="reject")
     with pytest.raises(Refused, match="accepted no version"):
         queries.newest_accepted(client, "small")
     register(1)
-    register(2, decision="not enough evidence")
+    register(2, decision="inconclusive")
     assert queries.newest_accepted(client, "small") == 2
 
 

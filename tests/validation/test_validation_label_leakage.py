@@ -39,8 +39,8 @@ def found(report: ValidationReport) -> str:
     (check,) = (check for check in report.checks if check.name == "label leakage")
     warned = [each for each in report.warnings if each.startswith("label leakage: ")]
     assert len(warned) == (not check.passed)
-    assert check.passed == (check.found == "nothing")
-    return check.found
+    assert check.passed == (check.observed == "nothing")
+    return check.observed
 
 
 NOTHING = {

@@ -156,7 +156,7 @@ def test_images_that_do_not_decode_are_quarantined_within_the_budget(validated: 
     report = validated({"image": images, "label": ["a", "b"] * 20}, max_bad_share=0.1, expect=expect)
     (bad,) = json.loads((report.folder / "quarantine.json").read_text())
     assert (bad["row"], bad["reasons"]) == (3, ["does not decode: not an image file"])
-    assert report.checks[-1].found == "all 39 rows so"
+    assert report.checks[-1].observed == "all 39 rows so"
 
 
 def test_a_class_whose_rows_are_all_bad_is_refused(validated: Validate, texts: Texts) -> None:

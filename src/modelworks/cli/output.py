@@ -100,7 +100,7 @@ def _print_panel(summary: Mapping[str, Any], rows: list[tuple[str, str]], links:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    colours = {"promote": "green", "keep": "red", "not enough evidence": "yellow"}
+    colours = {"promote": "green", "reject": "red", "inconclusive": "yellow"}
     for name, value in rows:
         style = colours.get(value, "") if name == "verdict" else "yellow" if name == "warning" else ""
         table.add_row(name, Text(value, style=style))

@@ -62,8 +62,6 @@ def _print_phrases(phrases: Sequence[str]) -> None:
 
 
 def _verdict(project: Project, name: str, version: int | None) -> dict[str, Any]:
-    import json
-
     from modelworks.registry.backend.tracking_store import connect
     from modelworks.registry.tracking import gate_artifacts
     from modelworks.registry.versions import queries
@@ -77,7 +75,7 @@ def _verdict(project: Project, name: str, version: int | None) -> dict[str, Any]
     return {
         "model": name,
         "version": number,
-        **json.loads(registered.verdict),
+        **registered.verdict,
         **(gate_artifacts.details(client, registered) or {}),
         "production": queries.production(client, name) or None,
         "page": project.mlflow_page(registered.experiment_id, registered.run_id),
@@ -89,7 +87,7 @@ def _print_verdict(verdict: Mapping[str, Any]) -> None:
     print(f"{verdict['model']} version {verdict['version']}: {verdict['decision']} ({opponent})")
     for check in verdict["checks"]:
         print(
-            f"  {'passed' if check['passed'] else 'FAILED'}  {check['name']} is {check['found']}, demanded {check['demanded']}"
+            f"  {'passed' if check['passed'] else 'FAILED'}  {check['name']} is {check['observed']}, required {check['required']}"
         )
     for remark in verdict.get("remarks", ()):  # verdicts of earlier versions of this program have none
         print(f"  remark  {remark}")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from modelworks.records import INPUT_KINDS
 
-__all__ = ["INPUTS", "TARGETS", "Features", "InputKind", "TargetKind", "inputs", "targets"]
+__all__ = ["INPUTS", "TARGETS", "Features", "InputKind", "TargetKind", "inputs", "targets", "targets_in_words"]
 
 InputKind = Literal["image", "text", "audio"]
 """`image` and `audio` are encoded files (binary), `text` is a string."""
@@ -35,3 +35,11 @@ def inputs(features: Features) -> dict[str, Mapping[str, Any]]:
 def targets(features: Features) -> dict[str, Mapping[str, Any]]:
     """The target features, in order."""
     return {name: feature for name, feature in features.items() if feature["kind"] in TARGETS}
+
+
+def targets_in_words(features: Features) -> str:
+    """What a model learns from the data: "label of 10 classes"."""
+    return ", ".join(
+        f"{name} of {len(feature['classes'])} classes" if "classes" in feature else name
+        for name, feature in targets(features).items()
+    )

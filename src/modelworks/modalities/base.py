@@ -31,6 +31,10 @@ class Processor(Protocol):
     """Fields of `train.augment` that it knows."""
     has_tokens: ClassVar[bool]
     """Whether rows have lengths in tokens, so that `train.batch_tokens` can count them."""
+    content_name: ClassVar[str]
+    """One content in words, with its article."""
+    request_example: ClassVar[str]
+    """A content inside a JSON string, in a shell command that asks a server."""
     spec: dict[str, Any]
     """JSON that is kept with the model."""
 
@@ -55,6 +59,14 @@ class Processor(Protocol):
 
     def save(self, folder: Path) -> None:
         """Write what `spec` cannot hold."""
+
+    def from_json(self, value: Any) -> Any:
+        """The content that a request gives.
+
+        Raises:
+            ValueError: it gives none. The message follows "row 3".
+        """
+        ...
 
     def decode(self, contents: Any) -> dict[str, np.ndarray]:
         """Contents of some rows to arrays, which rows of other calls can be appended to."""

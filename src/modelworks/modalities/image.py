@@ -5,6 +5,8 @@ This file is part of every image model's package: it imports nothing of this pro
 
 from __future__ import annotations
 
+import base64
+import binascii
 import io
 import re
 from typing import TYPE_CHECKING, Any
@@ -45,6 +47,10 @@ class Processor:
     """Fields of `train.augment` that vary it."""
     has_tokens = False
     """Whether rows have lengths in tokens."""
+    content_name = "an image"
+    """One content in words."""
+    request_example = "$(base64 -w0 IMAGE.png)"
+    """A content inside a JSON string, in a shell command that asks a server."""
 
     def __init__(self, spec: Mapping[str, Any], _folder: Path | None = None) -> None:
         self.spec = dict(spec)
@@ -86,6 +92,15 @@ class Processor:
     def shape(self) -> dict[str, int]:
         """What an architecture must know: channels, height, width."""
         return {name: self.spec[name] for name in ("channels", "height", "width")}
+
+    def from_json(self, value: Any) -> bytes:
+        """The encoded image: bytes as they are, or base64 in a string."""
+        if isinstance(value, bytes | bytearray):
+            return bytes(value)
+        try:
+            return base64.b64decode(value, validate=True)
+        except (binascii.Error, ValueError, TypeError):
+            raise ValueError("is not an image: give its file's bytes, or them in base64") from None
 
     def decode(self, contents: Sequence[bytes]) -> dict[str, np.ndarray]:
         """`pixels`: uint8 (n, height, width, channels)."""

@@ -36,6 +36,10 @@ class Processor:
     """Fields of `train.augment` that vary it."""
     has_tokens = True
     """Whether rows have lengths in tokens."""
+    content_name = "a text"
+    """One content in words."""
+    request_example = "a text"
+    """A content inside a JSON string, in a shell command that asks a server."""
 
     def __init__(self, spec: Mapping[str, Any], folder: Path | None = None, tokenizer: Tokenizer | None = None) -> None:
         from tokenizers import Tokenizer as Loader
@@ -69,6 +73,17 @@ class Processor:
     def shape(self) -> dict[str, int]:
         """What an architecture must know: vocabulary, padding, max_tokens."""
         return {name: self.spec[name] for name in ("vocabulary", "padding", "max_tokens")}
+
+    def from_json(self, value: Any) -> str:
+        """The text, which may be given as UTF-8 bytes."""
+        if isinstance(value, bytes | bytearray):
+            try:
+                return bytes(value).decode()
+            except UnicodeDecodeError:
+                raise ValueError("is not UTF-8: give a text") from None
+        if not isinstance(value, str):
+            raise ValueError(f"is {type(value).__name__}: give a text")
+        return value
 
     def decode(self, contents: Sequence[str]) -> dict[str, np.ndarray]:
         """`tokens`: int32, all texts end to end; `lengths`: int32 (n,), tokens of each."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from modelworks.models import saved_model
 from modelworks.models.saved_model import MANIFEST, DamagedModel, InferenceModel, load, verify
 from modelworks.models.weights_file import write_weights
+from modelworks.objectives.base import objective_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from modelworks.modalities.base import Processor
     from modelworks.objectives.base import Objective
 
-__all__ = ["MANIFEST", "DamagedModel", "InferenceModel", "load", "save", "sources", "verify"]
+__all__ = ["MANIFEST", "DamagedModel", "InferenceModel", "load", "read_objective", "save", "sources", "verify"]
 
 FORMAT = 2
 
@@ -74,6 +75,15 @@ def save(
     manifest = json.dumps(saved_model.files(folder), indent=1, sort_keys=True) + "\n"
     (folder / MANIFEST).write_text(manifest)
     return hashlib.sha256(manifest.encode()).hexdigest()
+
+
+def read_objective(folder: Path) -> Objective:
+    """The objective of a saved model, run by this project's code; reads nothing but model.json, unverified."""
+    description = json.loads((folder / "model.json").read_bytes())
+    if "format" not in description:
+        return objective_class("classification")({"classes": description["labels"]})
+    stored = description["objective"]
+    return objective_class(stored["kind"])(stored["spec"])
 
 
 def sources(*modules: ModuleType) -> dict[str, bytes]:

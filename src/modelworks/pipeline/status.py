@@ -13,6 +13,7 @@ from modelworks.pipeline.last_run import reasons, recall
 from modelworks.pipeline.plan import RECORD, STAGES, STORED, Plan
 from modelworks.pipeline.reports import REPORTS, find_report, report_store
 from modelworks.project import Project
+from modelworks.record_json import from_json
 from modelworks.records import (
     Changes,
     Check,
@@ -22,7 +23,6 @@ from modelworks.records import (
     TrainedModel,
     ValidationReport,
     Verdict,
-    from_json,
 )
 from modelworks.registry.backend.sqlite_fast_path import Glance, glance
 from modelworks.registry.versions.queries import Registered
@@ -132,7 +132,7 @@ def _record(plan: Plan, name: str, kind: type[R]) -> R:
 
 def recorded_verdict(registered: Registered, version: ModelVersion, key: str) -> Verdict:
     """The verdict that the registry keeps with a version."""
-    values = json.loads(registered.verdict)
+    values = registered.verdict
     return Verdict(
         version=version,
         key=key,
@@ -150,7 +150,7 @@ def verdict_stands(registered: Registered, key: str, production: int) -> bool:
     if registered.gate_key != key:
         return False
     followed = registered.decision != "promote" or registered.promoted_by == key
-    return followed or production in (json.loads(registered.verdict)["opponent"], registered.version)
+    return followed or production in (registered.verdict["opponent"], registered.version)
 
 
 def _judged(found: Glance, plan: Plan) -> bool:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from modelworks.cli.output import print_json
 from modelworks.errors import BadInput, Unavailable
+from modelworks.modalities.base import processor_class
 from modelworks.project import Project
 from modelworks.servers import child_process
 from modelworks.servers.host_origin_check import Access
@@ -119,7 +120,7 @@ def _wait(process: subprocess.Popen[bytes], address: str, token: str, log: Path,
 
 
 def _print(version: Registered, address: str, modality: str, access: Access, *, as_json: bool) -> None:
-    content = "$(base64 -w0 IMAGE.png)" if modality == "image" else "a text"
+    content = processor_class(modality).request_example
     name = "" if urlsplit(address).netloc in access.hosts else f" -H 'Host: {_known_name(address)}'"
     token = " -H 'Authorization: Bearer '$MODELWORKS_SERVER_TOKEN" if access.token else ""
     body = json.dumps(json.dumps({"inputs": [content]}))

@@ -18,8 +18,8 @@ BODY = """\
 <div class="scroll"><table>
 <tr><th></th><th>check</th><th>found</th><th>demanded</th><th>expectation</th></tr>
 {%- for check, expectation in checks %}
-<tr><td class="{{ "promote" if check.passed else "keep" }}">{{ "passed" if check.passed else "failed" }}</td>
-<td>{{ check.name }}</td><td class="text">{{ check.found }}</td><td class="text">{{ check.demanded }}</td>
+<tr><td class="{{ "promote" if check.passed else "reject" }}">{{ "passed" if check.passed else "failed" }}</td>
+<td>{{ check.name }}</td><td class="text">{{ check.observed }}</td><td class="text">{{ check.required }}</td>
 <td class="text">{{ expectation }}</td></tr>
 {%- endfor %}
 </table></div>

@@ -121,8 +121,8 @@ def _answer(question: DataCheck, result: Mapping[str, Any], facts: pd.DataFrame)
         check=Check(
             name=question.name,
             passed=result["success"],
-            found=question.found(facts) if question.found else _found(result["result"]),
-            demanded=question.demanded,
+            observed=question.found(facts) if question.found else _found(result["result"]),
+            required=question.demanded,
         ),
         way_out=question.way_out,
         demand=question.arguments.get("severity", "critical") == "critical",

@@ -113,8 +113,8 @@ def _budget(bad: Sequence[BadRow], rows: int, checks: ChecksConfig) -> CheckResu
         check=Check(
             name="bad rows",
             passed=share <= checks.max_bad_share,
-            found=f"{len(bad)} of {rows} ({share:.3%})",
-            demanded=f"at most {checks.max_bad_share:.3%}",
+            observed=f"{len(bad)} of {rows} ({share:.3%})",
+            required=f"at most {checks.max_bad_share:.3%}",
         ),
         way_out="mend or remove the bad rows" + (f", or set checks.max_bad_share: {allowed:g}" if allowed < 1 else ""),
     )
@@ -134,4 +134,4 @@ def _refusal(dataset: DatasetVersion, answers: Sequence[CheckResult], bad: Seque
 
 
 def _sentence(check: Check) -> str:
-    return f"{check.name}: found {check.found}, demanded {check.demanded}"
+    return f"{check.name}: found {check.observed}, demanded {check.required}"

@@ -34,7 +34,7 @@ def fairness(evaluation: Evaluation, predictions: Predictions, opponent: Baselin
         name="what is told apart",
         found=_task(dataset.modality, dataset.classes, opponent.classes),
         demanded=f"as for {theirs}, {_task(opponent.modality, opponent.classes, dataset.classes)}",
-        decision="promote" if same else "keep",
+        decision="promote" if same else "reject",
     )
 
 
@@ -44,7 +44,7 @@ def _overlap(who: str, ids: Sequence[str], rows: int) -> Finding:
         name=f"the number of test rows that {who} was trained on",
         found=f"{len(ids):,} of {rows:,}{examples}",
         demanded="0",
-        decision="keep" if ids else "promote",
+        decision="reject" if ids else "promote",
     )
 
 

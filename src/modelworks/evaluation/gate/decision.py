@@ -128,7 +128,7 @@ def outcome(difference: Interval, max_regression: float) -> Decision:
     limit = -max_regression
     if difference.low > limit + ROUNDING:
         return "promote"
-    return "keep" if difference.high < limit - ROUNDING else "not enough evidence"
+    return "reject" if difference.high < limit - ROUNDING else "inconclusive"
 
 
 def _minimums(evaluation: Evaluation, gate: GateConfig) -> Iterator[Finding]:
@@ -138,7 +138,7 @@ def _minimums(evaluation: Evaluation, gate: GateConfig) -> Iterator[Finding]:
             name=metric,
             found=str(found),
             demanded=f"at least {minimum:g}",
-            decision="promote" if found.value >= minimum else "keep",
+            decision="promote" if found.value >= minimum else "reject",
         )
 
 
@@ -159,7 +159,7 @@ def _compared(evaluation: Evaluation, predictions: Predictions, opponent: Baseli
 def _comparison(compared: Comparison, opponent: Baseline, gate: GateConfig) -> Finding:
     found = compared.difference
     decision = outcome(found, gate.max_regression)
-    would_tell = f"; {in_words(compared, -gate.max_regression)}" if decision == "not enough evidence" else ""
+    would_tell = f"; {in_words(compared, -gate.max_regression)}" if decision == "inconclusive" else ""
     return Finding(
         name=f"{gate.compare} minus version {opponent.version}'s",
         found=f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]{would_tell}",

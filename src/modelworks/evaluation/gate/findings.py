@@ -24,12 +24,12 @@ class Finding:
 
     @property
     def check(self) -> Check:
-        return Check(name=self.name, passed=self.decision == "promote", found=self.found, demanded=self.demanded)
+        return Check(name=self.name, passed=self.decision == "promote", observed=self.found, required=self.demanded)
 
 
 def overall(findings: Iterable[Finding]) -> Decision:
     """What all of them come to: a reason to keep outweighs missing evidence, and that outweighs everything else."""
     decisions = {finding.decision for finding in findings}
-    if "keep" in decisions:
-        return "keep"
-    return "not enough evidence" if "not enough evidence" in decisions else "promote"
+    if "reject" in decisions:
+        return "reject"
+    return "inconclusive" if "inconclusive" in decisions else "promote"

@@ -28,7 +28,7 @@ def judge(trained: TrainedModel, budgets: BudgetConfig) -> Iterator[Finding]:
             name="size",
             found=f"{size:.3g} MB",
             demanded=f"at most {budgets.size_mb:g} MB",
-            decision="promote" if size <= budgets.size_mb else "keep",
+            decision="promote" if size <= budgets.size_mb else "reject",
         )
     if budgets.latency_ms is not None:
         latency = latency_ms(trained)
@@ -36,7 +36,7 @@ def judge(trained: TrainedModel, budgets: BudgetConfig) -> Iterator[Finding]:
             name="latency",
             found=f"{latency:.3g} ms a row, the median of {ROWS} on the CPU",
             demanded=f"at most {budgets.latency_ms:g} ms",
-            decision="promote" if latency <= budgets.latency_ms else "keep",
+            decision="promote" if latency <= budgets.latency_ms else "reject",
         )
 
 

@@ -43,7 +43,7 @@ def findings(slices: Sequence[Slice], config: SliceConfig, opponent: int) -> Ite
                 name=name,
                 found="not known",
                 demanded=f"some {by} of {config.min_rows} test rows",
-                decision="not enough evidence",
+                decision="inconclusive",
             )
             continue
         if config.minimum is not None:
@@ -78,7 +78,7 @@ def _minimum(name: str, judged: Sequence[Slice], minimum: float) -> Finding:
         name=name,
         found=_listed([str(each) for each in below]) if below else f"{lowest} at its lowest",
         demanded=f"at least {minimum:g}",
-        decision="keep" if below else "promote",
+        decision="reject" if below else "promote",
     )
 
 
@@ -92,7 +92,7 @@ def _regression(name: str, judged: Sequence[Slice], most: float) -> Finding:
         name=name,
         found=("" if worse else "at its lowest ") + _listed(named),
         demanded=f"none below {-most:+g}" if most else "none below 0",
-        decision="keep" if shown else "not enough evidence" if worse else "promote",
+        decision="reject" if shown else "inconclusive" if worse else "promote",
     )
 
 

@@ -25,8 +25,8 @@ BODY = """\
 <div class="scroll"><table>
 <tr><th></th><th>what</th><th>found</th><th>demanded</th></tr>
 {%- for check in verdict.checks %}
-<tr><td class="{{ "promote" if check.passed else "keep" }}">{{ "passed" if check.passed else "failed" }}</td>
-<td>{{ check.name }}</td><td>{{ check.found }}</td><td>{{ check.demanded }}</td></tr>
+<tr><td class="{{ "promote" if check.passed else "reject" }}">{{ "passed" if check.passed else "failed" }}</td>
+<td>{{ check.name }}</td><td>{{ check.observed }}</td><td>{{ check.required }}</td></tr>
 {%- endfor %}
 </table></div>
 {%- if verdict.remarks %}
@@ -97,7 +97,7 @@ KINDS = {
     "broken": "right before, wrong now",
     "otherwise": "wrong before and now, in another way",
 }
-COLOURS = {"promote": "promote", "keep": "keep", "not enough evidence": "open"}
+COLOURS = {"promote": "promote", "reject": "reject", "inconclusive": "open"}
 
 
 def render(

@@ -12,13 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelworks.models.serialization import read_objective
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["saved_model", "write"]
 
 WEIGHTS = "model.safetensors"
-SERVING = ("mlflow", "numpy", "pandas")
+SERVING = ("mlflow", "pandas")
 """What serving.py imports."""
 
 
@@ -43,7 +45,7 @@ def write(folder: Path, saved: Path, model_id: str, run_id: str, *, copy_weights
 
     # MLflow names the artifact's folder after the one it copies.
     assert saved.name == saved_model(folder).name
-    weights = saved / WEIGHTS
+    weights, answers = saved / WEIGHTS, read_objective(saved).answer_columns
     model = Model(model_id=model_id, run_id=run_id)
     # Copied to a neutral place: MLmodel would name this machine's.
     with tempfile.TemporaryDirectory() as staged, _without_advice():
@@ -57,7 +59,7 @@ def write(folder: Path, saved: Path, model_id: str, run_id: str, *, copy_weights
             # An unnamed column takes a DataFrame, list, array, Series or string, and every format of `models serve`.
             signature=ModelSignature(
                 inputs=Schema([ColSpec("string")]),
-                outputs=Schema([ColSpec("string", "label"), ColSpec("double", "probability")]),
+                outputs=Schema([ColSpec(kind, name) for name, kind in answers.items()]),
                 params=ParamSchema([ParamSpec("top_k", "long", 1)]),
             ),
             pip_requirements=_requirements(saved),

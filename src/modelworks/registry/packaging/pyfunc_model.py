@@ -6,14 +6,13 @@ that made it has to be installed, and no pickle is read.
 
 Input: one column, whatever its name (MLflow passes on the first), of texts, or of images: encoded files (PNG, JPEG,
 PGM, ...) as bytes, or as base64 in a string.
-Output: a row per input with `label` and `probability` of the most probable class. With `params={"top_k": k}` and
-k > 1 also `probabilities`: a dict of the k most probable labels, the most probable first.
+Output: a row per input with the answers of the model's objective. Of a classifier these are `label` and `probability`
+of the most probable class; with `params={"top_k": k}` and k > 1 also `probabilities`: a dict of the k most probable
+labels, the most probable first.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import importlib.machinery
 import importlib.util
@@ -23,15 +22,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
-import numpy as np
 import pandas as pd
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 if TYPE_CHECKING:
     from types import ModuleType
 
+    import numpy as np
 
-class Classifier(PythonModel):  # type: ignore[misc]  # mlflow's class is untyped
+
+class ServedModel(PythonModel):  # type: ignore[misc]  # mlflow's class is untyped
     """A saved model behind MLflow's interface."""
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -45,43 +45,31 @@ class Classifier(PythonModel):  # type: ignore[misc]  # mlflow's class is untype
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Classify one column of contents; the index of the input is kept."""
+        """Answer one column of contents; the index of the input is kept."""
         top_k = int((params or {}).get("top_k", 1))
         if top_k < 1:
             raise ValueError(f"top_k is {top_k}: ask for at least 1")
-        column = model_input.iloc[:, 0]
-        found = self.model.probabilities([self._content(row, value) for row, value in enumerate(column)])
-        labels = self.model.labels
-        order = np.argsort(-found, axis=1, kind="stable")[:, :top_k]
-        best = order[:, 0]
-        answer = pd.DataFrame(
-            {"label": [labels[each] for each in best], "probability": found[np.arange(len(found)), best].astype(float)},
-            index=column.index,
-        )
-        if top_k > 1:
-            ranked = [
-                {labels[each]: float(row[each]) for each in places} for row, places in zip(found, order, strict=True)
-            ]
-            answer["probabilities"] = pd.Series(ranked, index=column.index, dtype=object)
-        return answer
+        column, objective = model_input.iloc[:, 0], self.model.objective
+        answers = objective.answers(self.columns(column), top_k)
+        # Without rows pandas knows no columns.
+        return pd.DataFrame(answers, index=column.index, columns=None if answers else [*objective.answer_columns])
 
-    def _content(self, row: int, value: Any) -> str | bytes:
+    def columns(self, contents: pd.Series[Any]) -> dict[str, np.ndarray]:
+        """The predicted columns that the answers are made from: what an evaluation keeps."""
+        found: dict[str, np.ndarray] = self.model.predict(
+            [self._content(row, value) for row, value in enumerate(contents)]
+        )
+        return found
+
+    def _content(self, row: int, value: Any) -> Any:
         """A cell as the model takes it; a missing one is refused, for its text would be "None"."""
-        wanted = "an image" if self.model.modality == "image" else "a text"
-        if value is None or value is pd.NA or isinstance(value, float):
-            raise ValueError(f"row {row} is missing: give {wanted}, or leave the row out")
-        if self.model.modality == "image":
-            if isinstance(value, bytes | bytearray):
-                return bytes(value)
-            try:
-                return base64.b64decode(value, validate=True)
-            except (binascii.Error, ValueError, TypeError):
-                raise ValueError(f"row {row} is not an image: give its file's bytes, or them in base64") from None
-        if isinstance(value, bytes | bytearray):
-            return bytes(value).decode()
-        if not isinstance(value, str):
-            raise ValueError(f"row {row} is {type(value).__name__}: give a text")
-        return value
+        processor = self.model.processor
+        if pd.api.types.is_scalar(value) and pd.isna(value):
+            raise ValueError(f"row {row} is missing: give {processor.content_name}, or leave the row out")
+        try:
+            return processor.from_json(value)
+        except ValueError as error:
+            raise ValueError(f"row {row} {error}") from None
 
 
 def _run_saved(folder: Path) -> ModuleType:
@@ -108,4 +96,4 @@ def _run_saved(folder: Path) -> ModuleType:
     return sys.modules[name]
 
 
-mlflow.models.set_model(Classifier())
+mlflow.models.set_model(ServedModel())

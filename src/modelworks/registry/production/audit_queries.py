@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from modelworks.records import decision
 from modelworks.registry.backend.error_mapping import said_clearly
 from modelworks.registry.backend.pagination import all_pages
 from modelworks.registry.tracking import tags as lineage
@@ -139,7 +140,7 @@ def read(run: Run) -> Move:
         after=int(tag("to")),
         who=tag("who"),
         why=tag("why"),
-        verdict=tag("verdict"),
+        verdict=decision(tag("verdict")),
         overridden=tag("overridden", "no") == "yes",
         lock=tag("lock"),
         evidence=json.loads(tag("evidence", "{}")),

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelworks import record_json
 from modelworks.fault_injection import effect
 from modelworks.registry.backend.error_mapping import is_outage, said_clearly
 
@@ -43,6 +44,5 @@ def details(client: MlflowClient, version: Registered) -> dict[str, Any] | None:
                 raise
             return None
     assert isinstance(found, dict)
-    borne = json.loads(version.verdict)
-    same = (found["gate_key"], found["opponent"]) == (version.gate_key, borne["opponent"])
-    return found if same else None
+    same = (found["gate_key"], found["opponent"]) == (version.gate_key, version.verdict["opponent"])
+    return record_json.verdict(found) if same else None

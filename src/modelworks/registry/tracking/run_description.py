@@ -36,10 +36,10 @@ def write(verdict: Verdict, production: int) -> str:
         "",
         f"Judged {opponent}. Production is {f'version {production}' if production else 'not set'}.",
         "",
-        "| check | found | demanded | |",
+        "| check | observed | required | |",
         "|---|---|---|---|",
         *(
-            f"| {_cell(check.name)} | {_cell(check.found)} | {_cell(check.demanded)} "
+            f"| {_cell(check.name)} | {_cell(check.observed)} | {_cell(check.required)} "
             f"| {'passed' if check.passed else '**failed**'} |"
             for check in verdict.checks
         ),

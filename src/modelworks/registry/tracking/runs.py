@@ -153,8 +153,8 @@ def log_validation(client: MlflowClient, run_id: str, report: ValidationReport) 
             {
                 "check": [check.name for check in report.checks],
                 "passed": ["yes" if check.passed else "no" for check in report.checks],
-                "found": [check.found for check in report.checks],
-                "demanded": [check.demanded for check in report.checks],
+                "observed": [check.observed for check in report.checks],
+                "required": [check.required for check in report.checks],
             },
             "validation/checks.json",
         )

@@ -208,7 +208,10 @@ def _verdict_json(verdict: Verdict) -> str:
 
 
 def _check_json(check: Check) -> dict[str, Any]:
-    return {"name": check.name, "passed": check.passed, "found": check.found, "demanded": check.demanded}
+    fields = dataclasses.asdict(check)
+    if check.passed or not check.hint:
+        del fields["hint"]
+    return fields
 
 
 def _commit_tags(commit: str, *, changed: bool) -> dict[str, str]:

@@ -1,18 +1,27 @@
-"""A few test rows kept with a registered version, and what it must say of them wherever it is loaded.
+"""A few test rows kept with a registered version, and what it must predict for them wherever it is loaded.
 
-`probe.parquet`: id, content (binary or string), label, probabilities (map from label to float).
+`probe.parquet`: id, content (binary or string), and the columns of predictions.parquet that the model predicted.
+Versions of earlier releases, all of them classifiers, have label and probabilities (map from label to float) instead.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import Corrupt, Refused
+from modelworks.models.serialization import read_objective
+from modelworks.registry.packaging.build import saved_model
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
+    import pyarrow as pa
+
+    from modelworks.objectives.base import Columns
     from modelworks.records import Evaluation
     from modelworks.registry.verification.isolated_process import IsolatedModel
 
@@ -22,11 +31,12 @@ FILE = "probe.parquet"
 ROWS = 32
 """Test rows kept, spread evenly over all of them."""
 TOLERANCE = 1e-3
-"""Largest difference of a probability: what another batch, thread count or processor may change, and no more."""
+"""Largest disagreement (see `Objective.disagreement`): what another batch, thread count or processor may change."""
+WAY_OUT = "compare the installed libraries with the package's requirements.txt"
 
 
 def write(evaluation: Evaluation, folder: Path) -> Path:
-    """Keep rows of an evaluation with its probabilities; returns the file."""
+    """Keep rows of an evaluation with what the model predicted for them; returns the file."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet
@@ -37,54 +47,95 @@ def write(evaluation: Evaluation, folder: Path) -> Path:
     predictions = pa.parquet.read_table(evaluation.folder / "predictions.parquet")
     chosen = np.unique(np.linspace(0, predictions.num_rows - 1, ROWS).astype(int))
     predictions = predictions.take(chosen)
-    examples = dataset_format.read(dataset.folder, ["id", "label", dataset.modality]).take(predictions["row"])
+    examples = dataset_format.read(dataset.folder, ["id", *dataset.targets, dataset.input]).take(predictions["row"])
     if examples["id"].to_pylist() != predictions["id"].to_pylist():
         raise Corrupt(
             f"{evaluation.folder / 'predictions.parquet'} was not made from the rows of {dataset.folder}",
             "run again: the data has changed since",
         )
-    probabilities = [list(zip(dataset.classes, row, strict=True)) for row in predictions["probabilities"].to_pylist()]
-    table = pa.table(
-        {
-            "id": examples["id"],
-            "content": examples[dataset.modality],
-            "label": examples["label"],
-            "probabilities": pa.array(probabilities, pa.map_(pa.string(), pa.float32())),
-        }
-    )
-    pa.parquet.write_table(table, folder / FILE, compression="zstd")
+    targets = {name: examples[name].to_pylist() for name in dataset.targets}
+    truth = read_objective(evaluation.trained.model_folder).encode(targets)
+    table = predictions.drop_columns(["row", *truth]).append_column("content", examples[dataset.input])
+    pa.parquet.write_table(table.replace_schema_metadata(None), folder / FILE, compression="zstd")
     return folder / FILE
 
 
 def check(witness: IsolatedModel, package: Path, probe: Path) -> dict[str, Any]:
-    """Ask the package about the rows; returns what was compared, for the journal.
+    """Let the package predict the rows in a fresh process; returns what was compared, for the audit log.
 
     Raises:
-        Refused: it does not load, or says anything else than the evaluation did.
+        Refused: it does not load, or predicts anything else than in its evaluation.
         Unavailable: the fresh process died.
     """
     import pyarrow.parquet
 
-    rows = pyarrow.parquet.read_table(probe).to_pylist()
+    rows = pyarrow.parquet.read_table(probe)
     contents = [
-        base64.b64encode(row["content"]).decode() if isinstance(row["content"], bytes) else row["content"]
-        for row in rows
+        base64.b64encode(content).decode() if isinstance(content, bytes) else content
+        for content in rows["content"].to_pylist()
     ]
-    expected = [dict(row["probabilities"]) for row in rows]
-    found = witness.ask(package, contents, top_k=len(expected[0]))
-    worst = 0.0
-    for row, wanted, got in zip(rows, expected, found, strict=True):
+    found, expected = (_compared if _has_columns(package) else _compared_format_1)(witness, package, contents, rows)
+    objective, worst = read_objective(saved_model(package)), 0.0
+    for row, name in enumerate(rows["id"].to_pylist()):
+        difference = objective.disagreement(*(_row(columns, row) for columns in (found, expected)))
+        # Written so that a NaN is refused as well.
+        if not difference <= TOLERANCE:
+            raise Refused(
+                "the loaded model does not predict what it did in its evaluation: its answer to test row "
+                f"{name[:12]} differs by {difference:.2g}, more than {TOLERANCE:g}",
+                WAY_OUT,
+            )
+        worst = max(worst, difference)
+    return {"probe_rows": rows.num_rows, "largest_difference": round(worst, 8), "tolerance": TOLERANCE}
+
+
+def _has_columns(package: Path) -> bool:
+    return "format" in json.loads((saved_model(package) / "model.json").read_bytes())
+
+
+def _compared(
+    witness: IsolatedModel, package: Path, contents: Sequence[str], rows: pa.Table
+) -> tuple[Columns, Columns]:
+    """The columns that the model predicts now, and those of its evaluation."""
+    import numpy as np
+
+    expected = {name: _array(rows[name]) for name in rows.column_names if name not in ("id", "content")}
+    _, found = witness.ask(package, contents, {})
+    if found.keys() != expected.keys():
+        raise Refused(f"the loaded model predicts {sorted(found)}, its evaluation {sorted(expected)}", "run again")
+    return {name: np.asarray(found[name], each.dtype) for name, each in expected.items()}, expected
+
+
+def _compared_format_1(
+    witness: IsolatedModel, package: Path, contents: Sequence[str], rows: pa.Table
+) -> tuple[Columns, Columns]:
+    """The same of a version from before there were objectives, whose answers hold all probabilities by class."""
+    expected = [dict(row) for row in rows["probabilities"].to_pylist()]
+    names = list(expected[0])
+    answers, _ = witness.ask(package, contents, {"top_k": len(names)})
+    found = [answer["probabilities"] for answer in answers]
+    for wanted, got in zip(expected, found, strict=True):
         if wanted.keys() != got.keys():
             raise Refused(
                 f"the loaded model knows the classes {sorted(got)}, its evaluation {sorted(wanted)}", "run again"
             )
-        difference = max(abs(wanted[label] - got[label]) for label in wanted)
-        # Written so that a NaN is refused as well.
-        if not difference <= TOLERANCE:
-            raise Refused(
-                f"the loaded model does not say what it said in its evaluation: of test row {row['id'][:12]} a "
-                f"probability differs by {difference:.2g}, more than {TOLERANCE:g}",
-                "compare the installed libraries with the package's requirements.txt",
-            )
-        worst = max(worst, difference)
-    return {"probe_rows": len(rows), "largest_difference": round(worst, 8), "tolerance": TOLERANCE}
+    return _by_class(found, names), _by_class(expected, names)
+
+
+def _by_class(probabilities: Sequence[Mapping[str, float]], names: Sequence[str]) -> Columns:
+    import numpy as np
+
+    return {"probabilities": np.array([[row[name] for name in names] for row in probabilities])}
+
+
+def _array(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of numbers, or of equally long lists of numbers, as (rows,) or (rows, length)."""
+    import numpy as np
+    import pyarrow as pa
+
+    kind = column.type.value_type if pa.types.is_list(column.type) else column.type
+    return np.array(column.to_pylist(), dtype=kind.to_pandas_dtype())
+
+
+def _row(columns: Columns, row: int) -> Columns:
+    return {name: values[row : row + 1] for name, values in columns.items()}

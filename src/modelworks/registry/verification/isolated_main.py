@@ -1,7 +1,8 @@
-"""A program: load a package as a stranger would and answer questions about it. Run by `isolated_process.py`, never imported.
+"""A program: load a package as a stranger would and predict with it. Run by `isolated_process.py`, never imported.
 
-A line on stdin, `{"package": folder, "contents": [...], "top_k": n}`, gives a line on stdout, `{"answers": [...]}` or
-`{"error": ..., "kind": ...}`; image contents are base64. `{"installed": [name, ...]}` gives `{"installed": {name:
+A line on stdin, `{"package": folder, "contents": [...], "params": {...}}`, gives a line on stdout: `{"answers": [...],
+"columns": {name: [...]}}`, or `{"error": ..., "kind": ...}`. Encoded files are given in base64. The columns are those
+that the answers were made from; packages of earlier releases have none. `{"installed": [name, ...]}` gives `{"installed": {name:
 version}}`, without what marks a build (+cpu), and null for what is not installed. It ends when stdin does.
 """
 
@@ -15,8 +16,8 @@ from typing import Any
 
 
 def main() -> None:
-    # Libraries print; the answers need stdout to themselves.
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    # Libraries print; the replies need stdout to themselves.
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
 
     # Looking for garbage among what is imported would take a third of the time.
@@ -29,16 +30,19 @@ def main() -> None:
     for line in sys.stdin:
         question = json.loads(line)
         if "installed" in question:
-            answers.write(json.dumps({"installed": {name: installed(name) for name in question["installed"]}}) + "\n")
+            replies.write(json.dumps({"installed": {name: installed(name) for name in question["installed"]}}) + "\n")
             continue
         try:
             model = mlflow.pyfunc.load_model(question["package"])
             frame = pd.DataFrame({"content": question["contents"]})
-            found = model.predict(frame, params={"top_k": question["top_k"]})
-            answer: dict[str, Any] = {"answers": list(found["probabilities"])}
+            answers = model.predict(frame, params=question["params"]).to_dict("records")
+            served = model.unwrap_python_model()
+            columns = served.columns(frame["content"]) if hasattr(served, "columns") else {}
+            lists = {name: values.tolist() for name, values in columns.items()}
+            reply: dict[str, Any] = {"answers": answers, "columns": lists}
         except Exception as error:  # whatever a model raises is the answer to the question whether it works
-            answer = {"error": str(error), "kind": type(error).__name__}
-        answers.write(json.dumps(answer) + "\n")
+            reply = {"error": str(error), "kind": type(error).__name__}
+        replies.write(json.dumps(reply) + "\n")
 
 
 def installed(name: str) -> str | None:

@@ -16,7 +16,7 @@ from modelworks.errors import Refused, Unavailable
 from modelworks.settings import QUIET
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["IsolatedModel"]
 
@@ -38,25 +38,32 @@ class IsolatedModel:
             env={**os.environ, **QUIET},
         )
 
-    def ask(self, package: Path, contents: Sequence[str], top_k: int, seconds: float = 300.0) -> list[dict[str, float]]:
-        """Probability by label for each content.
+    def ask(
+        self, package: Path, contents: Sequence[str], params: Mapping[str, Any], seconds: float = 300.0
+    ) -> tuple[list[dict[str, Any]], dict[str, list[Any]]]:
+        """The answers to some contents, and the predicted columns that they were made from.
 
         Args:
             package: the folder with the MLmodel file.
-            contents: texts, or images in base64.
-            top_k: at least 2.
+            contents: texts, or encoded files in base64.
+            params: of the package's signature.
+            seconds: to wait.
+
+        Returns:
+            One answer per content; and values by column, none for a package of an earlier release.
 
         Raises:
             Refused: the model cannot be loaded or fails on the contents.
             Unavailable: the process died or did not answer in time.
         """
-        answer = self._exchange({"package": str(package), "contents": list(contents), "top_k": top_k}, seconds)
-        if "error" in answer:
+        question = {"package": str(package), "contents": list(contents), "params": dict(params)}
+        reply = self._exchange(question, seconds)
+        if "error" in reply:
             raise Refused(
-                f"the model does not work in a fresh process: {answer['kind']}: {answer['error']}",
+                f"the model does not work in a fresh process: {reply['kind']}: {reply['error']}",
                 f"try it: python -c \"import mlflow; mlflow.pyfunc.load_model('{package}')\"",
             )
-        return list(answer["answers"])
+        return list(reply["answers"]), dict(reply["columns"])
 
     def installed(self, names: Sequence[str], seconds: float = 60.0) -> dict[str, str | None]:
         """The version of each distribution that the process finds, without what marks a build; None for none.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from modelworks import record_json
+from modelworks.data.features import targets_in_words
 
 if TYPE_CHECKING:
     from modelworks.provenance import Provenance
@@ -49,7 +51,7 @@ def made(evaluation: Mapping[str, Any], making: Provenance) -> tuple[Step, ...]:
             "data",
             (
                 f"{dataset['name']} {dataset['digest']}",
-                f"{dataset['rows']:,} rows of {len(dataset['classes'])} classes",
+                f"{dataset['rows']:,} rows, {targets_in_words(record_json.features(dataset))}",
                 dataset["licence"],
                 f"DVC remote {data.remote or 'none'} {data.remotes.get(data.remote, '')}".strip(),
             ),
@@ -86,10 +88,10 @@ def outcome(version: Registered, moves: Sequence[Move], production: int) -> Step
         moves: of its model, newest first.
         production: the version that is production.
     """
-    verdict = json.loads(version.verdict) if version.verdict else None
-    checks = [] if verdict is None else verdict["checks"]
+    verdict = version.verdict
+    checks = verdict.get("checks", ())
     passed = sum(check["passed"] for check in checks)
-    opponent = f"against version {verdict['opponent']}" if verdict and verdict["opponent"] else "without an opponent"
+    opponent = f"against version {verdict['opponent']}" if verdict.get("opponent") else "without an opponent"
     said = (version.decision, opponent, f"{passed} of {len(checks)} checks passed") if verdict else ("none yet",)
     return Step(
         "version",

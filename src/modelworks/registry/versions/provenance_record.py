@@ -23,7 +23,7 @@ from modelworks.fault_injection import effect
 from modelworks.files.atomic_files import write_json
 from modelworks.files.digest import file_digest, folder_digests
 from modelworks.provenance import Provenance
-from modelworks.records import from_json, to_json
+from modelworks.record_json import from_json, to_json
 from modelworks.registry.backend.error_mapping import is_outage, said_clearly
 from modelworks.registry.tracking import tags as lineage
 from modelworks.registry.versions import lineage_graph

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from modelworks import record_json
 from modelworks.errors import BadInput, Refused
+from modelworks.records import decision
 from modelworks.registry.backend.error_mapping import said_clearly
 from modelworks.registry.backend.pagination import all_pages
 from modelworks.registry.tracking import tags
@@ -57,8 +60,8 @@ class Registered:
 
     @property
     def decision(self) -> str:
-        """What the gate said; empty while it has not spoken to the end."""
-        return self._said(tags.DECISION)
+        """The gate's decision; empty until its verdict is complete."""
+        return decision(self._said(tags.DECISION))
 
     @property
     def gate_key(self) -> str:
@@ -71,9 +74,10 @@ class Registered:
         return self.tags.get(tags.GATE_PAGE, "")
 
     @property
-    def verdict(self) -> str:
-        """The verdict as JSON; empty likewise."""
-        return self._said(tags.VERDICT)
+    def verdict(self) -> dict[str, Any]:
+        """The verdict as JSON values; empty likewise."""
+        stored = self._said(tags.VERDICT)
+        return record_json.verdict(json.loads(stored)) if stored else {}
 
     @property
     def promoted_by(self) -> str:

@@ -1,0 +1,80 @@
+"""Records as JSON: paths are relative to the project's root, so that a project folder can be moved."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from modelworks.records import Check, DatasetVersion, Decision, decision
+
+__all__ = ["features", "from_json", "to_json", "verdict"]
+
+R = TypeVar("R")
+
+EARLIER_FIELDS: Mapping[type[Any], Mapping[str, str]] = {Check: {"found": "observed", "demanded": "required"}}
+"""Names of fields that earlier releases stored, and today's."""
+
+
+def to_json(value: Any, root: Path) -> Any:
+    """A record as JSON values; paths below `root` become relative to it."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_json(getattr(value, field.name), root) for field in dataclasses.fields(value)}
+    if isinstance(value, Path):
+        return value.relative_to(root).as_posix() if value.is_relative_to(root) else str(value)
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item, root) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_json(item, root) for item in value]
+    return value
+
+
+def from_json(kind: type[R], value: Any, root: Path) -> R:
+    """The record that `to_json` wrote, in this or an earlier release; relative paths are below `root`."""
+    return typing.cast("R", _decode(kind, value, root))
+
+
+def _decode(kind: Any, value: Any, root: Path) -> Any:
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return kind(**_fields(kind, value, root))
+    if kind is Path:
+        return root / value
+    if kind == Decision:
+        return decision(value)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:  # a record or None
+        return None if value is None else _decode(arguments[0], value, root)
+    if origin is tuple:
+        return tuple(_decode(arguments[0], item, root) for item in value)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return {key: _decode(arguments[1], item, root) for key, item in value.items()}
+    return value
+
+
+def _fields(kind: Any, stored: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """The fields of a record, from JSON."""
+    hints, earlier = typing.get_type_hints(kind), EARLIER_FIELDS.get(kind, {})
+    if kind is DatasetVersion and "features" not in stored:
+        stored = {name: item for name, item in stored.items() if name not in ("modality", "classes")} | {
+            "features": features(stored)
+        }
+    named = {earlier.get(name, name): item for name, item in stored.items()}
+    return {name: _decode(hints[name], item, root) for name, item in named.items()}
+
+
+def verdict(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON of a verdict, in the words of this release."""
+    names = EARLIER_FIELDS[Check]
+    checks = [{names.get(name, name): value for name, value in check.items()} for check in stored["checks"]]
+    return {**stored, "decision": decision(stored["decision"]), "checks": checks}
+
+
+def features(dataset: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """The features in the JSON of a data version; earlier releases stored its modality and classes."""
+    if "features" in dataset:
+        return dict(dataset["features"])
+    modality = dataset["modality"]
+    return {modality: {"kind": modality}, "label": {"kind": "label", "classes": dataset["classes"]}}
