@@ -256,7 +256,7 @@ GUARDS = (
         "code that is saved as it was trained",
         "src/modelworks/training/fit.py",
         "sources=sources,",
-        "sources=serialization.sources(architecture, modality),",
+        "sources=serialization.sources(architecture, sys.modules[processor.__module__], sys.modules[objective.__module__]),",
         ("tests/training/test_training_launch.py",),
     ),
     Guard(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from commands import REPOSITORY
+from datasets import labelled
 
 from modelworks.config import run_config as configuration
 from modelworks.records import DatasetVersion
@@ -18,8 +19,7 @@ DATASET = DatasetVersion(
     name="digits",
     folder=Path("data/digits"),
     digest="0123456789abcdef0123456789abcdef.dir",
-    modality="image",
-    classes=("0", "1"),
+    features=labelled("image", ("0", "1")),
     rows=10,
     source={},
     licence="",

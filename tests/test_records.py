@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from datasets import labelled
 
 from modelworks.records import (
     Check,
@@ -28,8 +29,7 @@ def promotion(root: Path) -> Promotion:
         name="digits",
         folder=root / "data" / "digits",
         digest="0" * 32 + ".dir",
-        modality="image",
-        classes=("0", "1"),
+        features=labelled("image", ("0", "1")),
         rows=10,
         source={"kind": "digits", "nested": {"numbers": [1, 2]}},
         licence="BSD-3-Clause",

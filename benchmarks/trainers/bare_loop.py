@@ -76,10 +76,10 @@ class _Texts:
     """Tokens end to end, padded batch by batch."""
 
     def __init__(self, rows: Rows, device: str) -> None:
-        self._input, self._device, self._labels = rows.data.input, device, rows.labels.to(device)
-        self._arrays = {**rows.data.arrays, "tokens": rows.data.arrays["tokens"].to(device)}
+        self._input, self._device, self._labels = rows.data.processor, device, rows.labels.to(device)
+        self._arrays = {**rows.data.inputs, "tokens": rows.data.inputs["tokens"].to(device)}
 
     def __call__(self, batches: list[np.ndarray]) -> Iterator[Batch]:
         for batch in map(torch.from_numpy, batches):
             target = self._labels[batch.to(self._device, non_blocking=True)]
-            yield self._input.batch(self._arrays, batch, self._device), target
+            yield self._input.collate(self._arrays, batch, self._device), target

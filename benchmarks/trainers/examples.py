@@ -51,7 +51,7 @@ def loader(job: Job, rows: Rows) -> DataLoader[Any]:
     """Shuffled batches of `({input name: tensor}, labels)` from torch's DataLoader with its defaults."""
     if rows.lengths is None:
         return DataLoader(Images(rows), job.train.batch_size, shuffle=True, collate_fn=_stacked)
-    padding = int(rows.data.input.spec["padding"])
+    padding = int(rows.data.processor.spec["padding"])
     return DataLoader(texts(rows), job.train.batch_size, shuffle=True, collate_fn=lambda batch: _padded(batch, padding))  # type: ignore[arg-type]  # a list is a data set too
 
 

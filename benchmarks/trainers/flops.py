@@ -30,7 +30,7 @@ def per_example(job: Job) -> float:
     job = dataclasses.replace(job, hardware=dataclasses.replace(job.hardware, device="cpu", precision="fp32"))
     rows = load(job)
     network = make_network(job, rows)
-    inputs = rows.data.input.batch(rows.data.arrays, torch.arange(2))
+    inputs = rows.data.processor.collate(rows.data.inputs, torch.arange(2))
     # Attention as plain matrix products, which the counter knows.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         network(**inputs).sum().backward()

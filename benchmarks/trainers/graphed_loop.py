@@ -63,7 +63,7 @@ def _whole(rows: Rows) -> dict[str, torch.Tensor]:
         return {"pixels": rows.pixels()}
     # No mask, for none is padded. Transformers itself drops a mask that hides nothing, and attention is then flash
     # attention; but while a graph is captured it cannot look into the mask, and would keep it.
-    return {"tokens": rows.data.input.batch(rows.data.arrays, torch.arange(len(rows)))["tokens"]}
+    return {"tokens": rows.data.processor.collate(rows.data.inputs, torch.arange(len(rows)))["tokens"]}
 
 
 def _logits(network: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:

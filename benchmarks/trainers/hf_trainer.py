@@ -48,7 +48,7 @@ def train(job: Job, rows: Rows, network: nn.Module, watch: Stopwatch, sampling: 
             _WithLoss(as_usual(network)), arguments, train_dataset=Images(rows), callbacks=[_Timed(watch)]
         )
     else:
-        tokenizer = PreTrainedTokenizerFast(tokenizer_object=rows.data.input.tokenizer, pad_token="[PAD]")  # type: ignore[attr-defined]  # of texts
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=rows.data.processor.tokenizer, pad_token="[PAD]")  # type: ignore[attr-defined]  # of texts
         trainer = Trainer(
             as_usual(network).encoder,
             arguments,

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Literal
 from modelworks.data import dataset_format
 from modelworks.data.dvc_storage import object_cache
 from modelworks.data.sources import Examples, Fashion, Tweets
+from modelworks.data.sources.base import LABELLED_IMAGES, LABELLED_TEXTS
 from modelworks.data.splits import QUARANTINED, TEST, TRAIN, SplitConfig, assign_splits
 from modelworks.models.config import Cnn, ModelConfig, Pretrained
 from modelworks.models.pretrained_weights import locate
+from modelworks.objectives.config import Classification
 from modelworks.training.config import ComputeConfig, TrainConfig
 from modelworks.training.job import Job
 from modelworks.training.machine.detect import detect
@@ -74,7 +76,7 @@ def pictures(
 
     images = pa.chunked_array([pa.array(drawn(start), pa.binary()) for start in range(0, total, 10_000)])
     examples = Examples(
-        modality="image",
+        features=LABELLED_IMAGES,
         columns={
             "image": images.combine_chunks(),
             "label": pa.array([str(label) for label in labels]),
@@ -96,7 +98,7 @@ def bert(folder: Path, rows: int, batch_size: int) -> Job:
     labels = np.arange(rows + test_rows) % 2
     words = np.random.default_rng(0).integers(0, WORDS // 2, (len(labels), 126)) + (WORDS // 2 - 10) * labels[:, None]
     examples = Examples(
-        modality="text",
+        features=LABELLED_TEXTS,
         columns={
             "text": pa.array([" ".join(f"w{word}" for word in text) for text in words]),
             "label": pa.array([str(label) for label in labels]),
@@ -138,11 +140,11 @@ def _job(
         dataset=dataset,
         dataset_digest=object_cache.listing_digest(object_cache.subtree(dataset)),
         splits=folder / "splits.npy",
-        classes=tuple(dataset_format.describe(dataset)["classes"]),
         decoded=folder,
         decoded_key="benchmark",
         checkpoint=locate(model, folder),
         model=model,
+        objective=Classification(kind="classification"),
         train=train,
         hardware=choose(detect(ComputeConfig()), model.modality, folder / "product-rates"),
         work=folder,

@@ -9,8 +9,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from benchmarks.trainers.outcome import WARM_UP, Outcome, score
 from modelworks.training.launchers.local import POLL_SECONDS
 from modelworks.training.monitoring.events import EventTail
@@ -54,9 +52,9 @@ def train(job: Job) -> Outcome:
     from modelworks.models import serialization
 
     rows = load(job)
-    contents, labels = test_rows(job)
-    predicted = serialization.load(job.work / "model").probabilities(contents).argmax(-1)
-    accuracy, macro_f1 = score(np.asarray(predicted), labels, len(job.classes))
+    contents, labels = test_rows(job, rows)
+    predicted = serialization.load(job.work / "model").predict(contents)["predicted"]
+    accuracy, macro_f1 = score(predicted, labels, rows.data.objective.num_outputs)
     return Outcome(
         seconds=ended - begun,
         epochs=job.train.epochs,

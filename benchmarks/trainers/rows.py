@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from torch import nn
 from benchmarks.trainers.outcome import score
 from modelworks.data import dataset_format
 from modelworks.data.splits import TEST
+from modelworks.modalities.base import processor_class
+from modelworks.objectives.base import objective_class
 from modelworks.preprocessing.batch_sampler import in_order
 from modelworks.preprocessing.preprocessed import PreprocessedDataset, preprocessed
 
@@ -47,71 +50,68 @@ class Rows:
     @property
     def lengths(self) -> np.ndarray | None:
         """Tokens of each text; None for images."""
-        return self.data.input.lengths(self.data.arrays)
+        return self.data.processor.lengths(self.data.inputs)
 
     def pixels(self) -> torch.Tensor:
         """Of all images: float32 (n, channels, height, width), normalised, channels last in memory."""
-        return self.data.input.batch(self.data.arrays, torch.arange(len(self)))["pixels"]
+        return self.data.processor.collate(self.data.inputs, torch.arange(len(self)))["pixels"]
 
     def texts(self) -> list[list[int]]:
         """The token ids of each text."""
-        tokens, offsets = self.data.arrays["tokens"], self.data.arrays["offsets"].tolist()
+        tokens, offsets = self.data.inputs["tokens"], self.data.inputs["offsets"].tolist()
         return [tokens[start:end].tolist() for start, end in pairwise(offsets)]
 
 
 def load(job: Job) -> Rows:
     """The training rows of a job, from its decoded set."""
-    architecture, modality = _modules(job)
+    architecture = _architecture(job)
+    processor = processor_class(job.model.modality)
     data = preprocessed(
         job.decoded,
         job.decoded_key,
         job.dataset,
         job.dataset_digest,
         np.load(job.splits),
-        job.classes,
-        fit=lambda contents: modality.Input.fit(contents, vars(job.model), architecture.assets(job.checkpoint)),
-        load=modality.Input,
+        fit=lambda contents: processor.fit(contents, vars(job.model), architecture.assets(job.checkpoint)),
+        load=processor,
+        fit_objective=partial(objective_class(job.objective.kind).fit, asdict(job.objective)),
     )
-    return Rows(data, torch.from_numpy(data.labels))
+    return Rows(data, torch.from_numpy(data.targets["label"]))
 
 
 def make_network(job: Job, rows: Rows) -> nn.Module:
     """The network, with the weights that the job's seed gives, on its device."""
-    architecture, _ = _modules(job)
+    architecture = _architecture(job)
     torch.manual_seed(job.train.seed)
     configuration = architecture.configure(vars(job.model), job.checkpoint)
-    network = architecture.build(configuration, rows.data.input.shape, len(job.classes))
+    network = architecture.build(configuration, rows.data.processor.shape, rows.data.objective.num_outputs)
     architecture.initialise(network, job.checkpoint)
     network.to(job.hardware.device)
     assert isinstance(network, nn.Module)
     return network
 
 
-def test_rows(job: Job) -> tuple[list[Any], np.ndarray]:
+def test_rows(job: Job, rows: Rows) -> tuple[list[Any], np.ndarray]:
     """Contents of the test rows, and the indices of their classes (n,)."""
     content = job.model.modality
     chosen = np.flatnonzero(np.load(job.splits) == TEST)
     columns = dataset_format.read(job.dataset, [content, "label"]).take(chosen).to_pydict()
-    index_of = {label: index for index, label in enumerate(job.classes)}
-    return columns[content], np.array([index_of[label] for label in columns["label"]])
+    return columns[content], rows.data.objective.encode(columns)["label"]
 
 
 def test(job: Job, rows: Rows, network: nn.Module) -> tuple[float, float]:
     """Accuracy and macro F1 over the test rows, in fp32."""
-    contents, labels = test_rows(job)
-    input_ = rows.data.input
+    contents, labels = test_rows(job, rows)
+    input_ = rows.data.processor
     arrays: Mapping[str, torch.Tensor] = input_.arrange(input_.decode(contents))
     predicted = np.empty(len(labels), np.int64)
     network.to(job.hardware.device).eval()
     with torch.inference_mode():
         for places in in_order(np.arange(len(labels)), input_.lengths(arrays), TEST_BATCH):
-            logits = network(**input_.batch(arrays, torch.from_numpy(places), job.hardware.device))
+            logits = network(**input_.collate(arrays, torch.from_numpy(places), job.hardware.device))
             predicted[places] = logits.float().argmax(-1).cpu().numpy()
-    return score(predicted, labels, len(job.classes))
+    return score(predicted, labels, rows.data.objective.num_outputs)
 
 
-def _modules(job: Job) -> tuple[Any, Any]:
-    return (
-        importlib.import_module(f"modelworks.models.{job.model.kind}"),
-        importlib.import_module(f"modelworks.modalities.{job.model.modality}"),
-    )
+def _architecture(job: Job) -> Any:
+    return importlib.import_module(f"modelworks.models.{job.model.kind}")

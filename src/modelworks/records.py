@@ -32,6 +32,9 @@ __all__ = [
     "to_json",
 ]
 
+INPUT_KINDS: tuple[Literal["image"], Literal["text"], Literal["audio"]] = ("image", "text", "audio")
+"""Kinds of features that a model reads; all others are targets."""
+
 Decision = Literal["promote", "keep", "not enough evidence"]
 
 
@@ -43,13 +46,33 @@ class DatasetVersion:
     folder: Path
     digest: str
     """DVC's digest of the dataset's own subtree: md5 and ".dir", 36 characters."""
-    modality: str
-    classes: tuple[str, ...]
-    """Sorted class names; a label's index is its place here."""
+    features: Mapping[str, Mapping[str, Any]]
+    """The typed columns (see `data/features.py`), as JSON values."""
     rows: int
     source: Mapping[str, Any]
     """The source as the config names it, with the digest of what was read."""
     licence: str
+
+    @property
+    def input(self) -> str:
+        """The name of the column that a model reads."""
+        (name,) = (name for name, feature in self.features.items() if feature["kind"] in INPUT_KINDS)
+        return name
+
+    @property
+    def modality(self) -> str:
+        """The kind of the input column."""
+        return str(self.features[self.input]["kind"])
+
+    @property
+    def targets(self) -> dict[str, Mapping[str, Any]]:
+        """The features that a model learns, by column."""
+        return {name: feature for name, feature in self.features.items() if name != self.input}
+
+    @property
+    def classes(self) -> tuple[str, ...]:  # until evaluation and registry ask the objective
+        """Sorted class names."""
+        return tuple(self.targets["label"]["classes"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +102,7 @@ class ValidationReport:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedModel:
-    """A saved model (see `models/serialization.py`) in `folder/model`, and `events.jsonl` of how it came about."""
+    """A saved model (see `models/saved_model.py`) in `folder/model`, and `events.jsonl` of how it came about."""
 
     report: ValidationReport
     key: str

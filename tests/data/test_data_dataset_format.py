@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from datasets import labelled
 
 from modelworks.data import dataset_format
 from modelworks.data.sources.base import Examples
@@ -22,7 +24,7 @@ IDS = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(20_0
 
 def texts(*contents: str | None, labels: list[str | None] | None = None) -> Examples:
     return Examples(
-        modality="text",
+        features=labelled("text"),
         columns={
             "text": pa.array(contents, pa.string()),
             "label": pa.array(labels or ["b", "a"] * (len(contents) // 2) + ["b"] * (len(contents) % 2), pa.string()),
@@ -47,8 +49,7 @@ def test_what_was_written_is_read(folder: Path) -> None:
     assert table["id"].to_pylist() == [hashlib.sha256(text.encode()).hexdigest() for text in ("one", "two", "three")]
     assert dataset_format.describe(folder) == {
         "name": "tiny",
-        "modality": "text",
-        "classes": {"a": 1, "b": 2},
+        "features": {"text": {"kind": "text"}, "label": {"kind": "label", "classes": {"a": 1, "b": 2}}},
         "rows": 3,
         "source": {"kind": "table", "sha256": "0" * 64, "note": "made up"},
         "licence": "CC0-1.0",
@@ -66,7 +67,7 @@ def test_pandas_opens_it_as_it_is(folder: Path) -> None:
 
 def test_rows_without_label_or_content_are_kept_but_are_no_class(tmp_path: Path) -> None:
     dataset_format.write(tmp_path, "holes", {}, texts("one", None, labels=[None, "a"]))
-    assert dataset_format.describe(tmp_path)["classes"] == {"a": 1}
+    assert dataset_format.describe(tmp_path)["features"]["label"]["classes"] == {"a": 1}
     assert dataset_format.read(tmp_path)["text"].to_pylist() == ["one", None]
 
 
@@ -153,3 +154,30 @@ def test_official_validation_rows_stay_the_only_ones() -> None:
 
 def test_no_rows_have_no_splits() -> None:
     assert assign_splits([], None, SplitConfig()).tolist() == []
+
+
+def test_targets_of_every_kind_are_described(tmp_path: Path) -> None:
+    features = {"text": {"kind": "text"}, "labels": {"kind": "labels"}, "number": {"kind": "number"}}
+    columns = {
+        "text": pa.array(["one", "two"]),
+        "labels": pa.array([["b", "a"], ["b"]]),
+        "number": pa.array([1.5, None]),
+    }
+    dataset_format.write(
+        tmp_path, "tiny", {}, Examples(features=features, columns=columns, licence="", source_digest="")
+    )
+    described = dataset_format.describe(tmp_path)
+    assert described["features"]["labels"] == {"kind": "labels", "classes": {"a": 1, "b": 2}}
+    assert described["features"]["number"] == {"kind": "number"}
+    assert dataset_format.features(described)["labels"] == {"kind": "labels", "classes": ["a", "b"]}
+    table = dataset_format.read(tmp_path)
+    assert table["labels"].to_pylist() == [["b", "a"], ["b"]]
+    assert table["number"].to_pylist() == [1.5, None]
+
+
+def test_a_set_from_before_columns_had_types_is_described_as_today(folder: Path) -> None:
+    path = folder / "dataset.json"
+    today = json.loads(path.read_text())
+    before = {name: value for name, value in today.items() if name != "features"}
+    path.write_text(json.dumps({**before, "modality": "text", "classes": {"a": 1, "b": 2}}))
+    assert dataset_format.describe(folder) == today

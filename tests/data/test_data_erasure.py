@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from datasets import labelled
 
 from modelworks.data import dataset_format, erasure
 from modelworks.data.erasure import Forgotten
@@ -32,7 +33,7 @@ def pack(folder: Path, ids: frozenset[str]) -> dict[str, object]:
     folder.mkdir()
     columns = {"text": pa.array(TEXTS), "label": pa.array(["a", "b", "a", "b"])}
     dataset_format.write(
-        folder, "t", {}, Examples(modality="text", columns=columns, licence="", source_digest="s"), ids
+        folder, "t", {}, Examples(features=labelled("text"), columns=columns, licence="", source_digest="s"), ids
     )
     return dataset_format.describe(folder)
 
@@ -40,7 +41,7 @@ def pack(folder: Path, ids: frozenset[str]) -> dict[str, object]:
 def test_every_row_of_that_content_is_left_out_and_counted(tmp_path: Path) -> None:
     described = pack(tmp_path / "without", frozenset({IDS[1]}))
     assert dataset_format.read(tmp_path / "without")["text"].to_pylist() == ["one", "three"]
-    assert (described["rows"], described["forgotten"], described["classes"]) == (2, 2, {"a": 2})
+    assert (described["rows"], described["forgotten"], described["features"]["label"]["classes"]) == (2, 2, {"a": 2})
 
 
 def test_a_data_set_that_loses_nothing_has_the_same_bytes(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ SETS: list[tuple[Source, int, int]] = [
 @pytest.mark.parametrize(("source", "rows", "classes"), SETS, ids=lambda value: getattr(value, "kind", None))
 def test_a_packaged_set_has_all_its_rows_and_classes(source: Source, rows: int, classes: int, tmp_path: Path) -> None:
     examples = source.read(tmp_path)
-    content, label = examples.columns[examples.modality], examples.columns["label"]
-    assert examples.modality == source.modality
+    content, label = examples.columns[examples.input], examples.columns["label"]
+    assert examples.features == source.features
     assert (len(content), content.null_count, len(label), label.null_count) == (rows, 0, rows, 0)
     assert len(pc.unique(label)) == classes
     assert examples.source_digest == source.read(tmp_path).source_digest

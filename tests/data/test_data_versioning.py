@@ -96,7 +96,7 @@ def test_what_stands_is_verified_without_work(project: Project) -> None:
     dataset, outcome = ingest(project, DIGITS)
     assert outcome == "verified"
     assert dataset == before
-    assert (dataset.rows, dataset.modality, len(dataset.classes)) == (1797, "image", 10)
+    assert (dataset.rows, dataset.modality, len(dataset.targets["label"]["classes"])) == (1797, "image", 10)
 
 
 def test_verifying_imports_nothing_heavy(project: Project) -> None:

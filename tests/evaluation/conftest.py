@@ -10,17 +10,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from datasets import labelled
 
 from modelworks.data import dataset_format
 from modelworks.data.sources.base import Examples
 from modelworks.data.splits import QUARANTINED, TEST, TRAIN
-from modelworks.modalities.image import Input as ImageInput
-from modelworks.modalities.text import Input as TextInput
+from modelworks.modalities import image, text
 from modelworks.models import cnn, serialization, transformer
+from modelworks.objectives import classification
 from modelworks.records import DatasetVersion, TrainedModel, ValidationReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from modelworks.modalities.base import Processor
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def validated(tmp_path: Path) -> Callable[..., ValidationReport]:
         stage.mkdir()
         columns = {modality: pa.array(contents), "label": pa.array(labels)}
         dataset_format.write(
-            folder, "small", {}, Examples(modality=modality, columns=columns, licence="", source_digest="")
+            folder, "small", {}, Examples(features=labelled(modality), columns=columns, licence="", source_digest="")
         )
         splits = np.full(len(labels), TEST, dtype=np.int8)
         splits[:2], splits[-1] = TRAIN, QUARANTINED
@@ -42,8 +45,7 @@ def validated(tmp_path: Path) -> Callable[..., ValidationReport]:
             name="small",
             folder=folder,
             digest="0" * 32 + ".dir",
-            modality=modality,
-            classes=tuple(sorted(set(labels))),
+            features=labelled(modality, sorted(set(labels))),
             rows=len(labels),
             source={},
             licence="",
@@ -62,22 +64,23 @@ def save_model(
     """Save a model with fresh weights that claims to have learned from the rows of these ids."""
     torch.manual_seed(seed)
     if modality == "image":
-        inputs, architecture, settings = ImageInput.fit(contents, {}, {}), cnn, {"hidden": 4, "dropout": 0.0}
+        processor: Processor = image.Processor.fit(contents, {}, {})
+        architecture, settings = cnn, {"hidden": 4, "dropout": 0.0}
     else:
-        inputs = TextInput.fit(contents, {"vocabulary": 80, "max_tokens": 16}, {})
+        processor = text.Processor.fit(contents, {"vocabulary": 80, "max_tokens": 16}, {})
         architecture, settings = transformer, {"width": 8, "layers": 1, "heads": 2, "dropout": 0.0}
     serialization.save(
         folder,
         description={
             "kind": architecture.__name__.rpartition(".")[2],
             "modality": modality,
-            "labels": list(classes),
             "architecture": settings,
-            "shape": inputs.shape,
+            "shape": processor.shape,
         },
-        network=architecture.build(settings, inputs.shape, len(classes)),
-        inputs=inputs,
-        sources=serialization.sources(architecture, sys.modules[type(inputs).__module__]),
+        network=architecture.build(settings, processor.shape, len(classes)),
+        processor=processor,
+        objective=classification.Classification({"classes": list(classes)}),
+        sources=serialization.sources(architecture, sys.modules[type(processor).__module__], classification),
         training_ids=np.sort(np.array([int(each[:16], 16) for each in seen], dtype=np.uint64)),
     )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from datasets import labelled
 from PIL import Image
 
 from modelworks.data import dataset_format
@@ -136,7 +137,7 @@ def artificial(labels: np.ndarray, predicted: np.ndarray, classes: int) -> infer
 
 def write_report(folder: Path, predictions: inference.Predictions, contents: list[str]) -> None:
     dataset = DatasetVersion(
-        name="notes", folder=folder, digest="", modality="text", classes=("no", "yes"), rows=1, source={}, licence=""
+        name="notes", folder=folder, digest="", features=labelled("text", ("no", "yes")), rows=1, source={}, licence=""
     )
     rows = inference.TestSet(rows=predictions.rows, ids=predictions.ids, labels=predictions.labels, contents=contents)
     metrics = {"accuracy": Interval(value=0.5, low=0.25, high=0.75, confidence=0.95)}

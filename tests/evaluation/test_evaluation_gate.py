@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import labelled
 from scipy.stats import binomtest
 
 from modelworks.errors import BadInput, Corrupt
@@ -49,8 +50,7 @@ def candidate(tmp_path: Path) -> Callable[..., ModelVersion]:
             name="pets",
             folder=tmp_path,
             digest="d",
-            modality="image",
-            classes=CLASSES,
+            features=labelled("image", CLASSES),
             rows=ROWS,
             source={},
             licence="",

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from modelworks.modalities.image import Input
+from modelworks.modalities.image import Processor
 
 GENERATOR = np.random.default_rng(0)
 
@@ -26,7 +26,7 @@ def spec(height: int, width: int, channels: int) -> dict[str, Any]:
 
 
 def decode(content: bytes, height: int, width: int, channels: int) -> np.ndarray:
-    pixels = Input(spec(height, width, channels)).decode([content])["pixels"]
+    pixels = Processor(spec(height, width, channels)).decode([content])["pixels"]
     assert pixels.shape == (1, height, width, channels)
     assert pixels.dtype == np.uint8
     return pixels.squeeze(0)
@@ -43,7 +43,7 @@ def test_plain_images_are_read_as_pillow_reads_them(channels: int, size: tuple[i
     # A comment in the header is none of the fast path's business.
     commented = plain.replace(b"\n", b"\n# a comment\n", 1)
     assert (decode(commented, *size, channels) == pixels).all()
-    assert Input.fit([commented], {}, {}).shape == {"channels": channels, "height": size[0], "width": size[1]}
+    assert Processor.fit([commented], {}, {}).shape == {"channels": channels, "height": size[0], "width": size[1]}
 
 
 def test_a_plain_image_of_another_size_is_resized_as_any_other() -> None:
@@ -60,7 +60,7 @@ def test_coloured_files_keep_their_colours(mode: str) -> None:
     image = Image.fromarray(COLOURS).convert(mode)
     content = encoded(image, "TIFF" if mode == "CMYK" else "PNG")
     assert np.abs(decode(content, 2, 2, 3).astype(int) - COLOURS).max() <= 1
-    assert Input.fit([content], {}, {}).shape["channels"] == 3
+    assert Processor.fit([content], {}, {}).shape["channels"] == 3
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "I;16"])
@@ -68,7 +68,7 @@ def test_grey_files_have_one_channel(mode: str) -> None:
     grey = np.array([[0, 255], [255, 0]], dtype=np.uint8)
     image = Image.fromarray(grey.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(grey).convert(mode)
     content = encoded(image)
-    assert Input.fit([content], {}, {}).shape["channels"] == 1
+    assert Processor.fit([content], {}, {}).shape["channels"] == 1
     assert (decode(content, 2, 2, 1)[..., 0] == grey).all()
 
 
@@ -85,17 +85,17 @@ def test_an_image_that_was_taken_sideways_stands_upright() -> None:
     exif[0x0112] = 6  # turn by 90 degrees to see it upright
     content = encoded(upright.transpose(Image.Transpose.ROTATE_90), exif=exif)
     assert Image.open(io.BytesIO(content)).size == (16, 32)
-    fitted = Input.fit([content], {}, {})
+    fitted = Processor.fit([content], {}, {})
     assert fitted.shape == {"channels": 3, "height": 16, "width": 32}
     assert (fitted.decode([content])["pixels"][0] == np.asarray(upright)).all()
 
 
 def test_one_coloured_image_makes_the_whole_set_coloured() -> None:
     grey = encoded(Image.new("L", (2, 2), 90))
-    inputs = Input.fit([grey, grey, encoded(Image.fromarray(COLOURS))], {}, {})
-    assert inputs.shape["channels"] == 3
-    assert (inputs.decode([grey])["pixels"] == 90).all()
-    assert len(inputs.spec["mean"]) == len(inputs.spec["std"]) == 3
+    processor = Processor.fit([grey, grey, encoded(Image.fromarray(COLOURS))], {}, {})
+    assert processor.shape["channels"] == 3
+    assert (processor.decode([grey])["pixels"] == 90).all()
+    assert len(processor.spec["mean"]) == len(processor.spec["std"]) == 3
 
 
 @pytest.mark.parametrize(
@@ -113,27 +113,27 @@ def test_the_size_is_the_commonest_unless_it_is_named_or_large(
     sizes: list[tuple[int, int]], settings: dict[str, Any], expected: tuple[int, int]
 ) -> None:
     contents = [encoded(Image.new("L", size)) for size in sizes]
-    inputs = Input.fit(contents, settings, {})
-    assert (inputs.shape["height"], inputs.shape["width"]) == expected
-    assert inputs.decode(contents)["pixels"].shape == (len(sizes), *expected, 1)
+    processor = Processor.fit(contents, settings, {})
+    assert (processor.shape["height"], processor.shape["width"]) == expected
+    assert processor.decode(contents)["pixels"].shape == (len(sizes), *expected, 1)
 
 
 def test_a_batch_is_normalised_and_channels_last() -> None:
     contents = [encoded(Image.fromarray(GENERATOR.integers(0, 256, (6, 5, 3), dtype=np.uint8))) for _ in range(50)]
-    inputs = Input.fit(contents, {}, {})
-    arrays = inputs.arrange(inputs.decode(contents))
-    batch = inputs.batch(arrays, torch.arange(50))["pixels"]
+    processor = Processor.fit(contents, {}, {})
+    arrays = processor.arrange(processor.decode(contents))
+    batch = processor.collate(arrays, torch.arange(50))["pixels"]
     assert batch.shape == (50, 3, 6, 5)
     assert batch.dtype == torch.float32
     assert batch.is_contiguous(memory_format=torch.channels_last)
     assert batch.mean((0, 2, 3)).tolist() == pytest.approx([0] * 3, abs=1e-3)
     assert batch.std((0, 2, 3)).tolist() == pytest.approx([1] * 3, abs=1e-2)
-    assert torch.equal(inputs.batch(arrays, torch.tensor([7, 3]))["pixels"], batch[[7, 3]])
-    assert inputs.lengths(arrays) is None
+    assert torch.equal(processor.collate(arrays, torch.tensor([7, 3]))["pixels"], batch[[7, 3]])
+    assert processor.lengths(arrays) is None
 
 
 def test_images_of_one_grey_divide_by_no_zero() -> None:
     content = encoded(Image.new("L", (3, 3), 80))
-    inputs = Input.fit([content], {}, {})
-    batch = inputs.batch(inputs.arrange(inputs.decode([content])), torch.tensor([0]))["pixels"]
+    processor = Processor.fit([content], {}, {})
+    batch = processor.collate(processor.arrange(processor.decode([content])), torch.tensor([0]))["pixels"]
     assert batch.abs().max() == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from modelworks.modalities.text import TOKENIZER, Input
+from modelworks.modalities.text import TOKENIZER, Processor
 from modelworks.models.config import Pretrained
 from modelworks.models.pretrained import assets
 from modelworks.models.pretrained_weights import locate
@@ -23,14 +23,14 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def learned() -> Input:
-    return Input.fit(TEXTS, {"vocabulary": 400, "max_tokens": 12}, {})
+def learned() -> Processor:
+    return Processor.fit(TEXTS, {"vocabulary": 400, "max_tokens": 12}, {})
 
 
 @pytest.fixture(scope="module")
-def minilm(tmp_path_factory: pytest.TempPathFactory) -> Input:
+def minilm(tmp_path_factory: pytest.TempPathFactory) -> Processor:
     checkpoint = locate(Pretrained(kind="pretrained", checkpoint="minilm"), tmp_path_factory.mktemp("root"))
-    return Input.fit(TEXTS, {"max_tokens": 12}, assets(checkpoint))
+    return Processor.fit(TEXTS, {"max_tokens": 12}, assets(checkpoint))
 
 
 ODD = [
@@ -48,22 +48,22 @@ ODD = [
 @pytest.mark.parametrize("content", ODD, ids=range(len(ODD)))
 @pytest.mark.parametrize("kind", ["learned", "minilm"])
 def test_any_text_becomes_a_few_known_tokens(kind: str, content: str, request: pytest.FixtureRequest) -> None:
-    inputs: Input = request.getfixturevalue(kind)
-    arrays = inputs.arrange(inputs.decode([content]))
+    processor: Processor = request.getfixturevalue(kind)
+    arrays = processor.arrange(processor.decode([content]))
     assert 2 <= len(arrays["tokens"]) <= 12
     assert arrays["offsets"].tolist() == [0, len(arrays["tokens"])]
     assert arrays["tokens"].min() >= 0
-    assert arrays["tokens"].max() < inputs.shape["vocabulary"]
-    batch = inputs.batch(arrays, torch.tensor([0]))
+    assert arrays["tokens"].max() < processor.shape["vocabulary"]
+    batch = processor.collate(arrays, torch.tensor([0]))
     assert batch["mask"].all()
 
 
 def test_no_character_is_unknown_to_a_learned_tokenizer() -> None:
-    tokenizer = Input.fit(TEXTS, {"vocabulary": 400, "max_tokens": 40}, {}).tokenizer
+    tokenizer = Processor.fit(TEXTS, {"vocabulary": 400, "max_tokens": 40}, {}).tokenizer
     assert tokenizer.decode(tokenizer.encode("日本😀").ids, skip_special_tokens=True).split() == ["日", "本", "😀"]
 
 
-def test_case_does_not_count_and_known_words_are_few_tokens(learned: Input) -> None:
+def test_case_does_not_count_and_known_words_are_few_tokens(learned: Processor) -> None:
     upper, lower = learned.decode(["THE CAT"])["tokens"], learned.decode(["the cat"])["tokens"]
     assert upper.tolist() == lower.tolist()
     assert len(lower) == 4  # a beginning, two words, an end
@@ -71,9 +71,9 @@ def test_case_does_not_count_and_known_words_are_few_tokens(learned: Input) -> N
 
 def test_the_same_texts_give_the_same_tokenizer_in_every_process(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from modelworks.modalities.text import Input\n"
+        "import sys; from pathlib import Path; from modelworks.modalities.text import Processor\n"
         "texts = [f'word{n} and {chr(0x4e00 + n % 97)} {chr(97 + n % 26) * (n % 5)}' for n in range(3000)]\n"
-        "Input.fit(texts, {'vocabulary': 1000, 'max_tokens': 8}, {}).save(Path(sys.argv[1]))"
+        "Processor.fit(texts, {'vocabulary': 1000, 'max_tokens': 8}, {}).save(Path(sys.argv[1]))"
     )
     digests = set()
     for _ in range(3):
@@ -82,9 +82,9 @@ def test_the_same_texts_give_the_same_tokenizer_in_every_process(tmp_path: Path)
     assert len(digests) == 1
 
 
-def test_a_saved_tokenizer_gives_the_same_tokens(learned: Input, tmp_path: Path) -> None:
+def test_a_saved_tokenizer_gives_the_same_tokens(learned: Processor, tmp_path: Path) -> None:
     learned.save(tmp_path)
-    loaded = Input(learned.spec, tmp_path)
+    loaded = Processor(learned.spec, tmp_path)
     assert loaded.shape == learned.shape
     for name, array in learned.decode([*TEXTS, *ODD]).items():
         assert (loaded.decode([*TEXTS, *ODD])[name] == array).all()
@@ -92,14 +92,14 @@ def test_a_saved_tokenizer_gives_the_same_tokens(learned: Input, tmp_path: Path)
 
 @pytest.mark.parametrize("kind", ["learned", "minilm"])
 def test_a_batch_is_padded_to_its_longest_and_masked(kind: str, request: pytest.FixtureRequest) -> None:
-    inputs: Input = request.getfixturevalue(kind)
-    arrays = inputs.arrange(inputs.decode(["the", "the cat is fine", "", "the dog"]))
-    lengths = inputs.lengths(arrays)
+    processor: Processor = request.getfixturevalue(kind)
+    arrays = processor.arrange(processor.decode(["the", "the cat is fine", "", "the dog"]))
+    lengths = processor.lengths(arrays)
     assert lengths is not None
-    batch = inputs.batch(arrays, torch.tensor([2, 3]))
+    batch = processor.collate(arrays, torch.tensor([2, 3]))
     assert batch["tokens"].shape == batch["mask"].shape == (2, lengths[3])
     assert batch["tokens"].dtype == torch.int64
     assert batch["mask"].sum(1).tolist() == [lengths[2], lengths[3]]
-    assert (batch["tokens"][~batch["mask"]] == inputs.shape["padding"]).all()
-    whole = inputs.batch(arrays, torch.arange(4))
+    assert (batch["tokens"][~batch["mask"]] == processor.shape["padding"]).all()
+    whole = processor.collate(arrays, torch.arange(4))
     assert torch.equal(whole["tokens"][3, : lengths[3]], batch["tokens"][1])

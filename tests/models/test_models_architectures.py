@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional
 
+from modelworks.modalities.base import Processor, processor_class
 from modelworks.models import cnn, pretrained, serialization, transformer
 from modelworks.models.config import Cnn, ModelConfig, Pretrained, Transformer
 from modelworks.models.pretrained_weights import locate
+from modelworks.objectives import classification
+from modelworks.objectives.base import Objective
+from modelworks.objectives.classification import Classification
 
 LABELS = ["no", "yes"]
 IMAGES = [b"P6\n7 5\n255\n" + bytes([40 + 150 * (number % 2)] * 105) for number in range(20)]
@@ -36,7 +39,8 @@ class Made:
     """A model as the trainer would make it, and what it learned from."""
 
     network: nn.Module
-    inputs: Any
+    processor: Processor
+    objective: Objective
     description: dict[str, Any]
     sources: dict[str, bytes]
     contents: list[Any]
@@ -47,7 +51,8 @@ class Made:
             folder,
             description=self.description,
             network=self.network,
-            inputs=self.inputs,
+            processor=self.processor,
+            objective=self.objective,
             sources=self.sources,
             training_ids=ids,
         )
@@ -61,54 +66,30 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ModelConfig], Ma
         if section.kind in made:
             return made[section.kind]
         architecture = importlib.import_module(f"modelworks.models.{section.kind}")
-        modality = importlib.import_module(f"modelworks.modalities.{section.modality}")
         checkpoint = locate(section, tmp_path_factory.mktemp("root"))
         contents = IMAGES if section.modality == "image" else TEXTS
-        inputs = modality.Input.fit(contents, vars(section), architecture.assets(checkpoint))
+        processor = processor_class(section.modality).fit(contents, vars(section), architecture.assets(checkpoint))
+        objective = Classification({"classes": LABELS})
         configuration = architecture.configure(vars(section), checkpoint)
         torch.manual_seed(0)
-        network = architecture.build(configuration, inputs.shape, 2)
+        network = architecture.build(configuration, processor.shape, objective.num_outputs, objective.output)
         architecture.initialise(network, checkpoint)
         made[section.kind] = Made(
             network=network,
-            inputs=inputs,
+            processor=processor,
+            objective=objective,
             description={
                 "kind": section.kind,
                 "modality": section.modality,
-                "labels": LABELS,
                 "architecture": configuration,
-                "shape": inputs.shape,
+                "shape": processor.shape,
             },
-            sources=serialization.sources(architecture, modality),
+            sources=serialization.sources(architecture, sys.modules[type(processor).__module__], classification),
             contents=contents,
         )
         return made[section.kind]
 
     return build
-
-
-@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.kind)
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-def test_a_few_steps_lower_the_loss(
-    make: Callable[[ModelConfig], Made], section: ModelConfig, precision: torch.dtype
-) -> None:
-    made = make(section)
-    arrays = made.inputs.arrange(made.inputs.decode(made.contents))
-    batch = made.inputs.batch(arrays, torch.arange(20))
-    labels = torch.arange(20) % 2
-    optimizer = torch.optim.AdamW(made.network.parameters(), lr=1e-3 if section.kind != "pretrained" else 1e-4)
-    made.network.train()
-    losses = []
-    for _ in range(3):
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
-            logits = made.network(**batch)
-        loss = functional.cross_entropy(logits.float(), labels)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        optimizer.step()
-        losses.append(loss.item())
-    assert logits.shape == (20, 2)
-    assert losses[-1] < losses[0]
 
 
 ASK = """
@@ -126,7 +107,7 @@ for folder in map(Path, sys.argv[2:]):
     contents = json.loads(sys.argv[1])[model.modality]
     if model.modality == "image":
         contents = [bytes.fromhex(content) for content in contents]
-    answers[folder.name] = model.probabilities(contents, batch_size=7).tolist()
+    answers[folder.name] = model.predict(contents, batch_size=7)["probabilities"].tolist()
 print(json.dumps(answers))
 """
 
@@ -149,8 +130,8 @@ def test_saved_models_answer_the_same_in_a_process_without_this_package(
     answers = json.loads(done.stdout)
     for section in SECTIONS:
         model = serialization.load(folders[section.kind])
-        here = model.probabilities(make(section).contents, batch_size=7)
-        assert model.labels == ("no", "yes")
+        here = model.predict(make(section).contents, batch_size=7)["probabilities"]
+        assert model.objective.answers({"probabilities": here[:1]})[0]["label"] in LABELS
         assert here.dtype == np.float32
         assert here.sum(1) == pytest.approx(1, abs=1e-5)
         assert np.float32(answers[section.kind]).tolist() == here.tolist()
@@ -165,10 +146,12 @@ def test_an_answer_does_not_depend_on_its_company(
     made = make(section)
     made.save(tmp_path / "model")
     model = serialization.load(tmp_path / "model")
-    together = model.probabilities(made.contents)
-    alone = np.concatenate([model.probabilities([content]) for content in made.contents[:4]])
+    together = model.predict(made.contents)["probabilities"]
+    alone = np.concatenate([model.predict(iter([content]))["probabilities"] for content in made.contents[:4]])
     assert alone == pytest.approx(together[:4], abs=1e-5)
-    assert model.probabilities([]).shape == (0, 2)
+    empty = model.predict([])
+    assert empty["probabilities"].shape == (0, 2)
+    assert empty["predicted"].shape == (0,)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 3), (8, 8), (13, 7), (28, 28)])

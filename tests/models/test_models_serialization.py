@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import importlib
+import importlib.util
 import json
 import os
 import py_compile
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,29 +19,32 @@ import pytest
 import torch
 
 from modelworks.modalities import image
-from modelworks.models import cnn, serialization
+from modelworks.models import cnn, saved_model, serialization
 from modelworks.models.serialization import DamagedModel
+from modelworks.models.weights_file import write_weights
+from modelworks.objectives import classification
 
+CNN = "code/models/cnn.py"
 IMAGE = b"P5\n4 4\n255\n" + bytes(range(16))
 
 
-def save(folder: Path, architecture: Path) -> str:
-    inputs = image.Input.fit([IMAGE], {}, {})
+def save(folder: Path, architecture: Path, *, dtype: torch.dtype = torch.float32) -> str:
+    processor = image.Processor.fit([IMAGE], {}, {})
     configuration = {"hidden": 4, "dropout": 0.0}
     torch.manual_seed(0)
     description = {
         "kind": "cnn",
         "modality": "image",
-        "labels": ("a", "b"),
         "architecture": configuration,
-        "shape": inputs.shape,
+        "shape": processor.shape,
     }
     return serialization.save(
         folder,
         description=description,
-        network=cnn.build(configuration, inputs.shape, 2),
-        inputs=inputs,
-        sources={**serialization.sources(cnn, image), "architecture": architecture.read_bytes()},
+        network=cnn.build(configuration, processor.shape, 2).to(dtype),
+        processor=processor,
+        objective=classification.Classification({"classes": ["a", "b"]}),
+        sources={**serialization.sources(cnn, image, classification), CNN: architecture.read_bytes()},
         training_ids=np.arange(3, dtype=np.uint64),
     )
 
@@ -50,17 +56,20 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_model_is_files_that_anyone_can_read(folder: Path) -> None:
-    assert {path.name for path in folder.iterdir()} == {
-        "architecture.py",
-        "manifest.json",
-        "modality.py",
-        "model.json",
-        "model.safetensors",
-        "saved.py",
-        "training_ids.npy",
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
+        *("manifest.json", "model.json", "model.safetensors", "saved.py", "training_ids.npy"),
+        *("code/__init__.py", "code/models/__init__.py", "code/models/cnn.py"),
+        *("code/modalities/__init__.py", "code/modalities/image.py", "code/modalities/image_augmentation.py"),
+        *("code/objectives/__init__.py", "code/objectives/base.py", "code/objectives/classification.py"),
+        *("code/objectives/figures.py", "code/objectives/metrics/__init__.py"),
+        *(f"code/objectives/metrics/{name}.py" for name in ("calibration", "class_counts", "rule_of_three")),
     }
-    assert json.loads((folder / "model.json").read_text())["labels"] == ["a", "b"]
-    assert (folder / "saved.py").read_bytes() == Path(serialization.__file__).read_bytes()
+    described = json.loads((folder / "model.json").read_text())
+    assert described["format"] == 2
+    assert described["objective"] == {"kind": "classification", "spec": {"classes": ["a", "b"]}}
+    assert described["dtypes"] == {"float32": 8}
+    assert (folder / "saved.py").read_bytes() == Path(saved_model.__file__).read_bytes()
+    assert (folder / "code" / "models" / "__init__.py").read_bytes() == b""
 
 
 def test_the_digest_is_of_the_content_and_not_of_the_place(folder: Path, tmp_path: Path) -> None:
@@ -70,7 +79,7 @@ def test_the_digest_is_of_the_content_and_not_of_the_place(folder: Path, tmp_pat
     assert serialization.verify(folder.rename(tmp_path / "moved")) == digest
 
 
-FILES = ["architecture.py", "modality.py", "model.json", "model.safetensors", "saved.py", "training_ids.npy"]
+FILES = [CNN, "code/objectives/base.py", "model.json", "model.safetensors", "saved.py", "training_ids.npy"]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -90,7 +99,7 @@ def test_a_missing_file_is_damage(folder: Path, name: str) -> None:
 
 
 def add_bytecode(folder: Path) -> None:
-    py_compile.compile(str(folder / "architecture.py"), doraise=True)
+    py_compile.compile(str(folder / CNN), doraise=True)
 
 
 def add_file(folder: Path) -> None:
@@ -125,9 +134,10 @@ def test_old_code_lives_beside_new(folder: Path, tmp_path: Path) -> None:
     changed.write_text(source.replace("return self.classifier(", "return -self.classifier("))
     save(tmp_path / "new", changed)
     old, new = serialization.load(folder), serialization.load(tmp_path / "new")
-    assert new.probabilities([IMAGE])[0] == pytest.approx(old.probabilities([IMAGE])[0][::-1], abs=1e-6)
-    again = serialization.load(folder).probabilities([IMAGE])
-    assert (again == old.probabilities([IMAGE])).all()
+    before, after = (model.predict([IMAGE])["probabilities"][0] for model in (old, new))
+    assert after == pytest.approx(before[::-1], abs=1e-6)
+    again = serialization.load(folder).predict([IMAGE])["probabilities"][0]
+    assert (again == before).all()
 
 
 def test_planted_bytecode_is_never_run(tmp_path: Path) -> None:
@@ -140,7 +150,7 @@ def test_planted_bytecode_is_never_run(tmp_path: Path) -> None:
     (tmp_path / "__pycache__").mkdir()
     cached = Path(py_compile.compile(str(other), doraise=True) or "")
     cached.rename(cached.with_name(cached.name.replace("planted", "module")))
-    assert serialization.execute(source).VALUE == "good"
+    assert saved_model.run_source(source).VALUE == "good"
 
 
 def test_a_source_that_fails_leaves_no_half_module(tmp_path: Path) -> None:
@@ -148,7 +158,7 @@ def test_a_source_that_fails_leaves_no_half_module(tmp_path: Path) -> None:
     source.write_text("VALUE = 1\n1 / 0")
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
-            serialization.execute(source)
+            saved_model.run_source(source)
 
 
 def test_loading_takes_no_random_numbers(folder: Path) -> None:
@@ -159,15 +169,61 @@ def test_loading_takes_no_random_numbers(folder: Path) -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-TRAVELLING = [
-    *("models/serialization.py", "models/cnn.py", "models/transformer.py", "models/pretrained.py"),
-    *("modalities/image.py", "modalities/text.py"),
+def test_planted_bytecode_in_a_package_is_never_run(tmp_path: Path) -> None:
+    (tmp_path / "code" / "models").mkdir(parents=True)
+    for name in ("__init__.py", "models/__init__.py"):
+        (tmp_path / "code" / name).write_text("")
+    source, other = tmp_path / "code" / "models" / "module.py", tmp_path / "planted.py"
+    source.write_text("VALUE = 'good'")
+    other.write_text("VALUE = 'evil'")
+    times = (source.stat().st_atime_ns, source.stat().st_mtime_ns)
+    os.utime(other, ns=times)
+    cached = Path(importlib.util.cache_from_source(str(source)))
+    cached.parent.mkdir()
+    py_compile.compile(str(other), cfile=str(cached), doraise=True)
+    package = saved_model.import_code(tmp_path / "code")
+    assert importlib.import_module(f"{package}.models.module").VALUE == "good"
+
+
+def test_a_module_that_fails_in_a_package_fails_again(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "__init__.py").write_text("")
+    (tmp_path / "code" / "broken.py").write_text("VALUE = 1\n1 / 0")
+    package = saved_model.import_code(tmp_path / "code")
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            importlib.import_module(f"{package}.broken")
+
+
+FORMAT_1 = Path(__file__).with_name("format_1.zip")
+"""A model, and its answers, saved by the program of a commit from before there were objectives."""
+
+
+def test_a_model_of_format_1_answers_as_it_did(tmp_path: Path) -> None:
+    with zipfile.ZipFile(FORMAT_1) as archive:
+        archive.extractall(tmp_path)
+    model = serialization.load(tmp_path / "model")
+    found = model.predict([IMAGE, IMAGE[:-1] + b"\0"])
+    assert model.objective.classes == ("a", "b")
+    assert model.modality == "image"
+    assert found["probabilities"] == pytest.approx(np.array(json.loads((tmp_path / "answers.json").read_text())))
+
+
+PACKAGE = Path(serialization.__file__).parents[1]
+CARRIED = [
+    *("models/saved_model.py", "models/cnn.py", "models/transformer.py", "models/pretrained.py"),
+    *(f"modalities/{path.name}" for path in sorted((PACKAGE / "modalities").glob("*.py"))),
+    *(
+        path.relative_to(PACKAGE).as_posix()
+        for path in sorted((PACKAGE / "objectives").rglob("*.py"))
+        if path.name != "config.py"
+    ),
 ]
 
 
-@pytest.mark.parametrize("file", TRAVELLING)
-def test_what_travels_imports_nothing_of_this_project(file: str) -> None:
-    source = (Path(serialization.__file__).parents[1] / file).read_text()
+@pytest.mark.parametrize("file", CARRIED)
+def test_what_a_package_carries_imports_this_project_relatively_alone(file: str) -> None:
+    source = (PACKAGE / file).read_text()
     assert "import modelworks" not in source
     assert "from modelworks" not in source
 
@@ -180,6 +236,7 @@ import numpy as np
 import torch
 from modelworks.modalities import image
 from modelworks.models import serialization
+from modelworks.objectives.classification import Classification
 
 
 def highest() -> int:
@@ -190,12 +247,13 @@ def highest() -> int:
 layers = [torch.nn.Linear(1024, 1024, bias=False, dtype=torch.bfloat16) for _ in range(150)]
 network = torch.nn.Sequential(*layers)
 size = sum(each.numel() * each.element_size() for each in network.parameters())
-inputs = image.Input.fit([b"P5\\n4 4\\n255\\n" + bytes(16)], {}, {})
+processor = image.Processor.fit([b"P5\\n4 4\\n255\\n" + bytes(16)], {}, {})
 serialization.save(
     Path(sys.argv[1]) / "warm",  # imports what it needs
     description={},
     network=torch.nn.Linear(2, 2),
-    inputs=inputs,
+    processor=processor,
+    objective=Classification({"classes": []}),
     sources={},
     training_ids=np.zeros(0, np.uint64),
 )
@@ -204,7 +262,8 @@ serialization.save(
     Path(sys.argv[1]) / "large",
     description={},
     network=network,
-    inputs=inputs,
+    processor=processor,
+    objective=Classification({"classes": []}),
     sources={},
     training_ids=np.zeros(0, np.uint64),
 )
@@ -225,27 +284,17 @@ def test_saving_takes_little_memory_beside_the_model_itself(tmp_path: Path) -> N
 
 
 def test_a_model_answers_in_the_type_that_it_was_saved_in(tmp_path: Path) -> None:
-    inputs = image.Input.fit([IMAGE], {}, {})
-    section = {"hidden": 4, "dropout": 0.0}
-    torch.manual_seed(0)
-    network = cnn.build(section, inputs.shape, 2).bfloat16().eval()
-    serialization.save(
-        tmp_path / "model",
-        description={"modality": "image", "labels": ("a", "b"), "architecture": section, "shape": inputs.shape},
-        network=network,
-        inputs=inputs,
-        sources=serialization.sources(cnn, image),
-        training_ids=np.arange(3, dtype=np.uint64),
-    )
+    save(tmp_path / "model", Path(cnn.__file__), dtype=torch.bfloat16)
     loaded = serialization.load(tmp_path / "model")
     assert {each.dtype for each in loaded.network.parameters()} == {torch.bfloat16}
-    arrays = inputs.arrange(inputs.decode([IMAGE]))
+    processor = loaded.processor
+    pixels = processor.collate(processor.arrange(processor.decode([IMAGE])), torch.tensor([0]))["pixels"]
     with torch.inference_mode():
-        expected = network(inputs.batch(arrays, torch.tensor([0]))["pixels"].bfloat16()).float().softmax(-1)
-    np.testing.assert_array_equal(loaded.probabilities([IMAGE]), expected.numpy())
+        expected = loaded.network(pixels.bfloat16()).float().softmax(-1)
+    np.testing.assert_array_equal(loaded.predict([IMAGE])["probabilities"], expected.numpy())
 
 
 def test_a_full_disk_is_an_error_of_the_system_with_the_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"model\.safetensors") as caught:
-        serialization._write_tensors(tmp_path / "none" / "model.safetensors", {"weight": torch.zeros(2)})
+        write_weights(tmp_path / "none" / "model.safetensors", {"weight": torch.zeros(2)})
     assert caught.value.errno == errno.ENOENT

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from datasets import labelled
 
 from modelworks.pipeline.status import recorded_verdict
 from modelworks.records import (
@@ -37,7 +38,7 @@ CHANGES = Changes(
 @pytest.fixture
 def version() -> ModelVersion:
     dataset = DatasetVersion(
-        name="digits", folder=HERE, digest="d", modality="image", classes=("0", "1"), rows=9, source={}, licence=""
+        name="digits", folder=HERE, digest="d", features=labelled("image", ("0", "1")), rows=9, source={}, licence=""
     )
     report = ValidationReport(dataset=dataset, key="v", folder=HERE, checks=(), quarantined=0, warnings=(), rows={})
     trained = TrainedModel(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from datasets import labelled
 
 from modelworks.data import dataset_format
 from modelworks.data.dvc_storage import object_cache
@@ -16,11 +17,12 @@ from modelworks.data.sources.base import Examples
 from modelworks.data.splits import QUARANTINED, TEST, TRAIN, VALIDATION
 from modelworks.errors import Corrupt, Unavailable
 from modelworks.modalities import image, text
+from modelworks.objectives.classification import Classification
 from modelworks.preprocessing.preprocessed import PreprocessedDataset, preprocessed
 
 
 class Counted:
-    """Fits an Input, and remembers from which contents."""
+    """Fits a processor, and remembers from which contents."""
 
     def __init__(self, kind: Any, settings: dict[str, Any]) -> None:
         self.kind, self.settings, self.seen = kind, settings, list[list[Any]]()
@@ -35,7 +37,14 @@ def pack(folder: Path, modality: Any, contents: list[Any]) -> None:
         modality: pa.array(contents),
         "label": pa.array(["b" if number % 2 else "a" for number in range(len(contents))]),
     }
-    dataset_format.write(folder, "set", {}, Examples(modality=modality, columns=columns, licence="", source_digest=""))
+    dataset_format.write(
+        folder, "set", {}, Examples(features=labelled(modality), columns=columns, licence="", source_digest="")
+    )
+
+
+def fit_objective(features: Any, targets: Any) -> Classification:
+    section = {"label_smoothing": 0.0, "class_weights": "balanced"}
+    return Classification.fit(section, features, targets)
 
 
 IMAGES = [b"P5\n2 2\n255\n" + bytes([number] * 4) for number in range(6)]
@@ -46,25 +55,29 @@ SPLITS = np.array([TRAIN, TEST, VALIDATION, QUARANTINED, TRAIN, TRAIN], np.int8)
 def fit(tmp_path: Path) -> Counted:
     (tmp_path / "set").mkdir()
     pack(tmp_path / "set", "image", IMAGES)
-    return Counted(image.Input, {})
+    return Counted(image.Processor, {})
 
 
 def make(tmp_path: Path, fit: Counted, key: str = "key", digest: str = "") -> PreprocessedDataset:
     folder = tmp_path / "set"
     digest = digest or object_cache.listing_digest(object_cache.subtree(folder))
-    return preprocessed(tmp_path, key, folder, digest, SPLITS, ("a", "b"), fit=fit, load=image.Input)
+    return preprocessed(
+        tmp_path, key, folder, digest, SPLITS, fit=fit, load=image.Processor, fit_objective=fit_objective
+    )
 
 
 def test_training_and_validation_rows_are_decoded_and_learned_from_training_alone(tmp_path: Path, fit: Counted) -> None:
     data = make(tmp_path, fit)
     assert fit.seen == [[IMAGES[0], IMAGES[4], IMAGES[5]]]
-    assert data.arrays["pixels"][:, 0, 0, 0].tolist() == [0, 2, 4, 5]
+    assert data.inputs["pixels"][:, 0, 0, 0].tolist() == [0, 2, 4, 5]
     assert len(data.mappings) == 1
     assert data.splits.tolist() == [TRAIN, VALIDATION, TRAIN, TRAIN]
-    assert data.labels.tolist() == [0, 0, 0, 1]
+    assert data.targets["label"].tolist() == [0, 0, 0, 1]
+    assert data.objective.spec["classes"] == ["a", "b"]
+    assert data.objective.spec["class_weights"] == [0.75, 1.5], "of the three training rows alone"
     ids = dataset_format.read(tmp_path / "set")["id"].to_pylist()
     assert [f"{each:016x}" for each in data.ids] == [ids[row][:16] for row in (0, 2, 4, 5)]
-    assert data.input.shape == {"channels": 1, "height": 2, "width": 2}
+    assert data.processor.shape == {"channels": 1, "height": 2, "width": 2}
 
 
 def test_the_same_key_is_made_once_and_a_damaged_set_again(tmp_path: Path, fit: Counted) -> None:
@@ -77,7 +90,7 @@ def test_the_same_key_is_made_once_and_a_damaged_set_again(tmp_path: Path, fit: 
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    assert make(tmp_path, fit).arrays["pixels"][-1].max() == 5
+    assert make(tmp_path, fit).inputs["pixels"][-1].max() == 5
     assert len(fit.seen) == 3
 
 
@@ -88,7 +101,7 @@ def test_rows_of_a_large_set_are_read_from_its_file(
     monkeypatch.setattr("modelworks.preprocessing.preprocessed.SMALL", 4)
     data = make(tmp_path, fit)
     rows = np.array([3, 0, 3])
-    assert data.files["pixels"].read(rows).tolist() == data.arrays["pixels"][rows].tolist()
+    assert data.files["pixels"].read(rows).tolist() == data.inputs["pixels"][rows].tolist()
     with pytest.raises(Corrupt, match="ends before row 4"):
         data.files["pixels"].read(np.array([4]))
 
@@ -109,16 +122,18 @@ def test_rows_of_another_version_are_not_kept_under_the_key_of_this_one(tmp_path
         make(tmp_path, fit, digest=digest)
     pack(tmp_path / "set", "image", IMAGES)
     data = make(tmp_path, fit, digest=digest)
-    assert data.arrays["pixels"][:, 0, 0, 0].tolist() == [0, 2, 4, 5]
+    assert data.inputs["pixels"][:, 0, 0, 0].tolist() == [0, 2, 4, 5]
 
 
 def test_texts_keep_their_tokenizer_beside_them(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     contents = [f"number {number} of many" for number in range(6)]
     pack(tmp_path / "set", "text", contents)
-    fit = Counted(text.Input, {"vocabulary": 300, "max_tokens": 8})
+    fit = Counted(text.Processor, {"vocabulary": 300, "max_tokens": 8})
     digest = object_cache.listing_digest(object_cache.subtree(tmp_path / "set"))
-    data = preprocessed(tmp_path, "key", tmp_path / "set", digest, SPLITS, ("a", "b"), fit=fit, load=text.Input)
-    again = data.input.decode([contents[row] for row in (0, 2, 4, 5)])
-    assert again["tokens"].tolist() == data.arrays["tokens"].tolist()
-    assert np.cumsum(again["lengths"]).tolist() == data.arrays["offsets"][1:].tolist()
+    data = preprocessed(
+        tmp_path, "key", tmp_path / "set", digest, SPLITS, fit=fit, load=text.Processor, fit_objective=fit_objective
+    )
+    again = data.processor.decode([contents[row] for row in (0, 2, 4, 5)])
+    assert again["tokens"].tolist() == data.inputs["tokens"].tolist()
+    assert np.cumsum(again["lengths"]).tolist() == data.inputs["offsets"][1:].tolist()

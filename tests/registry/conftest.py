@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from datasets import labelled
 from makings import MAKING
 from tracking_server import LossyProxy, tracking_server
 
@@ -21,9 +22,9 @@ from modelworks.data import dataset_format
 from modelworks.data.sources.base import Examples
 from modelworks.data.splits import TEST, TRAIN
 from modelworks.evaluation import inference
-from modelworks.modalities.image import Input as ImageInput
-from modelworks.modalities.text import Input as TextInput
+from modelworks.modalities import image, text
 from modelworks.models import cnn, serialization, transformer
+from modelworks.objectives import classification
 from modelworks.project import Project
 from modelworks.records import (
     Check,
@@ -43,6 +44,8 @@ from modelworks.settings import QUIET
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from modelworks.modalities.base import Processor
 
 NAME = "small"
 
@@ -108,23 +111,23 @@ def evaluate(project: Project) -> Callable[..., Evaluation]:
         torch.manual_seed(seed)
         contents = dataset_format.read(report.dataset.folder)[modality].to_pylist()
         if modality == "image":
-            inputs: ImageInput | TextInput = ImageInput.fit(contents, {}, {})
+            processor: Processor = image.Processor.fit(contents, {}, {})
             architecture, section = cnn, {"hidden": 4, "dropout": 0.0}
         else:
-            inputs = TextInput.fit(contents, {"vocabulary": 64, "max_tokens": 8}, {})
+            processor = text.Processor.fit(contents, {"vocabulary": 64, "max_tokens": 8}, {})
             architecture, section = transformer, {"width": 8, "layers": 1, "heads": 2, "dropout": 0.0}
         serialization.save(
             folder / "model",
             description={
                 "kind": architecture.__name__.rpartition(".")[2],
                 "modality": modality,
-                "labels": list(report.dataset.classes),
                 "architecture": section,
-                "shape": inputs.shape,
+                "shape": processor.shape,
             },
-            network=architecture.build(section, inputs.shape, len(report.dataset.classes)),
-            inputs=inputs,
-            sources=serialization.sources(architecture, sys.modules[type(inputs).__module__]),
+            network=architecture.build(section, processor.shape, len(report.dataset.classes)),
+            processor=processor,
+            objective=classification.Classification({"classes": list(report.dataset.classes)}),
+            sources=serialization.sources(architecture, sys.modules[type(processor).__module__], classification),
             training_ids=np.zeros(0, dtype=np.uint64),
         )
         trained = TrainedModel(
@@ -203,8 +206,7 @@ def _validated(project: Project, modality: str) -> ValidationReport:
         name=modality,
         folder=folder,
         digest="0123456789abcdef0123456789abcdef.dir",
-        modality=modality,
-        classes=("bright", "dark", "grey"),
+        features=labelled(modality, ("bright", "dark", "grey")),
         rows=60,
         source={"kind": modality, "sha256": "abc"},
         licence="CC0",
@@ -232,7 +234,7 @@ def _validated(project: Project, modality: str) -> ValidationReport:
         contents = pa.array([f"{label} as number {row}" for row, label in enumerate(labels)])
     columns = {modality: contents, "label": pa.array(labels)}
     dataset_format.write(
-        folder, modality, {}, Examples(modality=modality, columns=columns, licence="CC0", source_digest="a")
+        folder, modality, {}, Examples(features=labelled(modality), columns=columns, licence="CC0", source_digest="a")
     )  # type: ignore[arg-type]
     np.save(stage / "splits.npy", np.array([TRAIN] * 20 + [TEST] * 40, dtype=np.int8))
     return report

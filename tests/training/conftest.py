@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from modelworks.data import dataset_format
 from modelworks.data.dvc_storage import object_cache
 from modelworks.data.sources import Digits
 from modelworks.data.splits import TRAIN, VALIDATION, SplitConfig, assign_splits
-from modelworks.modalities.image import Input
+from modelworks.modalities.image import Processor
 from modelworks.models import cnn
 from modelworks.models.config import Cnn
+from modelworks.objectives.classification import Classification
+from modelworks.objectives.config import ObjectiveConfig
 from modelworks.preprocessing.preprocessed import PreprocessedDataset
 from modelworks.training.checkpoint import Checkpoints
 from modelworks.training.config import TrainConfig
@@ -39,7 +42,12 @@ def pictures() -> PreprocessedDataset:
     splits = np.where(np.arange(200) < 160, TRAIN, VALIDATION).astype(np.int8)
     ids = np.arange(200, dtype=np.uint64)
     return PreprocessedDataset(
-        arrays={"pixels": torch.from_numpy(pixels)}, labels=labels, splits=splits, ids=ids, input=Input(spec)
+        inputs={"pixels": torch.from_numpy(pixels)},
+        targets={"label": labels},
+        splits=splits,
+        ids=ids,
+        processor=Processor(spec),
+        objective=Classification({"classes": ["0", "1"]}),
     )
 
 
@@ -55,13 +63,19 @@ def fit(pictures: PreprocessedDataset, tmp_path: Path) -> Iterator[Callable[...,
         hardware: Hardware = CPU,
         stop: Stop | None = None,
         network: Callable[[], nn.Module] | None = None,
+        objective: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> tuple[nn.Module, Trained]:
+        if objective:
+            section = {"label_smoothing": 0.0, "class_weights": "none", **objective}
+            labels = data.targets["label"][data.splits == TRAIN].astype(str).tolist()
+            features = {"label": {"kind": "label", "classes": ["0", "1"]}}
+            data = dataclasses.replace(data, objective=Classification.fit(section, features, [{"label": labels}]))
         config = TrainConfig(**{"epochs": 3, "batch_size": 16, "learning_rate": 0.01, **settings})
         work = tmp_path / folder
         work.mkdir(exist_ok=True)
         torch.manual_seed(config.seed)
-        model = network() if network else cnn.build({"hidden": 8, "dropout": 0.2}, data.input.shape, 2)
+        model = network() if network else cnn.build({"hidden": 8, "dropout": 0.2}, data.processor.shape, 2)
         told = EventLog(work / "events.jsonl")
         checkpoints = Checkpoints(work / "checkpoints", "key", lambda step: told.write("damaged", step=step))
         try:
@@ -100,11 +114,11 @@ def make_job(digits: Path, decodings: Path) -> Callable[..., Job]:
             dataset=digits,
             dataset_digest=object_cache.listing_digest(object_cache.subtree(digits)),
             splits=digits / "splits.npy",
-            classes=tuple(dataset_format.describe(digits)["classes"]),
             decoded=decodings,
             decoded_key="key",
             checkpoint=None,
             model=Cnn(kind="cnn", hidden=16, dropout=0.1),
+            objective=ObjectiveConfig(kind="classification"),
             train=TrainConfig(**settings),
             hardware=Hardware(device="cpu", precision="fp32", threads=1),
             work=work,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from datasets import labelled
 
 from modelworks.data import dataset_format
 from modelworks.data.dvc_storage import object_cache
@@ -106,7 +107,9 @@ def sentences(folder: Path) -> Path:
     words = ("the", "cat", "sat", "on", "a", "mat", "and", "so", "did", "dog")
     texts = [f"{' '.join(draw.choice(words, draw.integers(1, 12)))} {number}" for number in range(120)]
     columns = {"text": pa.array(texts), "label": pa.array([("a", "b")["cat" in text] for text in texts])}
-    dataset_format.write(folder, "set", {}, Examples(modality="text", columns=columns, licence="", source_digest=""))  # type: ignore[arg-type]
+    dataset_format.write(
+        folder, "set", {}, Examples(features=labelled("text"), columns=columns, licence="", source_digest="")
+    )  # type: ignore[arg-type]
     codes = np.where(np.arange(120) < 96, TRAIN, VALIDATION).astype(np.int8)
     np.save(folder / "splits.npy", codes)
     return folder
@@ -116,11 +119,11 @@ def tiny_bert(folder: Path) -> Path:
     """A checkpoint as the hub has them: config.json, model.safetensors, tokenizer.json."""
     from transformers import BertConfig, BertModel
 
-    from modelworks.modalities.text import Input
+    from modelworks.modalities.text import Processor
 
-    inputs = Input.fit(["the cat sat on a mat"], {"vocabulary": 300, "max_tokens": 12}, {})
-    inputs.save(folder)
-    size = inputs.spec["vocabulary"]
+    processor = Processor.fit(["the cat sat on a mat"], {"vocabulary": 300, "max_tokens": 12}, {})
+    processor.save(folder)
+    size = processor.spec["vocabulary"]
     config = BertConfig(
         vocab_size=size, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
     )
@@ -163,7 +166,6 @@ def swept(
                 "dataset": folder,
                 "dataset_digest": object_cache.listing_digest(object_cache.subtree(folder)),
                 "splits": folder / "splits.npy",
-                "classes": digits.classes if images else ("a", "b"),
                 "decoded": root,
                 "checkpoint": tiny_bert(root / "checkpoint") if request.param == "pretrained" else None,
                 "model": kinds[request.param],

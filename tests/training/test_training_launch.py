@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from datasets import labelled
 
 import modelworks
 from modelworks.data import dataset_format
@@ -36,8 +37,7 @@ def report(job: Job) -> ValidationReport:
         name="digits",
         folder=job.dataset,
         digest="",
-        modality="image",
-        classes=job.classes,
+        features=labelled("image", [str(digit) for digit in range(10)]),
         rows=1797,
         source={},
         licence="",
@@ -328,9 +328,10 @@ def test_the_code_that_is_saved_is_what_was_trained_whatever_happens_to_its_file
     copy = shutil.copytree(package, tmp_path / "modelworks", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     code = {
-        "architecture.py": "models/cnn.py",
-        "modality.py": "modalities/image.py",
-        "saved.py": "models/serialization.py",
+        "code/models/cnn.py": "models/cnn.py",
+        "code/modalities/image.py": "modalities/image.py",
+        "code/objectives/classification.py": "objectives/classification.py",
+        "saved.py": "models/saved_model.py",
     }
 
     def edit(event: Event) -> None:
@@ -348,10 +349,10 @@ def test_the_saved_model_scores_what_the_trainer_saw(undisturbed: Path, digits: 
     rows = np.flatnonzero(np.load(digits / "splits.npy") == VALIDATION)
     model = serialization.load(undisturbed / "model")
     contents = table["image"].take(rows).to_pylist()
-    labels = [model.labels.index(label) for label in table["label"].take(rows).to_pylist()]
-    probabilities = model.probabilities(contents)
-    assert (probabilities.argmax(1) == labels).mean() > 0.9
-    assert probabilities.sum(1) == pytest.approx(1, abs=1e-5)
+    truth = model.objective.encode({"label": table["label"].take(rows).to_pylist()})
+    found = model.predict(contents)
+    assert (found["predicted"] == truth["label"]).mean() > 0.9
+    assert found["probabilities"].sum(1) == pytest.approx(1, abs=1e-5)
 
 
 def test_the_model_remembers_which_rows_it_was_trained_on(undisturbed: Path, digits: Path) -> None:

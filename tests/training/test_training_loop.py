@@ -58,12 +58,12 @@ def test_events_tell_the_whole_story(fit: Callable[..., tuple[nn.Module, Trained
 def test_rows_read_from_a_file_give_the_same_weights(
     fit: Callable[..., tuple[nn.Module, Trained]], pictures: PreprocessedDataset, tmp_path: Path
 ) -> None:
-    pixels = pictures.arrays["pixels"].numpy()
+    pixels = pictures.inputs["pixels"].numpy()
     pixels.tofile(tmp_path / "pixels.bin")
     files = {"pixels": FileRows(tmp_path / "pixels.bin", pixels.dtype, pixels.shape)}
-    nowhere = {"pixels": torch.zeros_like(pictures.arrays["pixels"])}
+    nowhere = {"pixels": torch.zeros_like(pictures.inputs["pixels"])}
     mapped, _ = fit("mapped")
-    read, _ = fit("read", data=dataclasses.replace(pictures, files=files, arrays=nowhere))
+    read, _ = fit("read", data=dataclasses.replace(pictures, files=files, inputs=nowhere))
     assert equal(mapped, read)
 
 

@@ -15,8 +15,9 @@ from trainings import CPU, StopAt, equal, events
 
 from modelworks.data.splits import TRAIN, VALIDATION
 from modelworks.errors import BadInput
+from modelworks.modalities.image import Processor
+from modelworks.objectives.classification import Classification
 from modelworks.preprocessing.preprocessed import PreprocessedDataset
-from modelworks.training.augmentation import augment
 from modelworks.training.config import AugmentConfig, TrainConfig
 from modelworks.training.data_loader import Batch
 from modelworks.training.distributed.context import World
@@ -29,8 +30,8 @@ Fit = Callable[..., tuple[nn.Module, Trained]]
 
 CHANGES: dict[str, dict[str, Any]] = {
     "clip_norm": {"clip_norm": 0.01},
-    "label_smoothing": {"label_smoothing": 0.1},
-    "class_weights": {"class_weights": "balanced"},
+    "label_smoothing": {"objective": {"label_smoothing": 0.1}},
+    "class_weights": {"objective": {"class_weights": "balanced"}},
     "ema": {"ema": 0.9},
     "augment": {"augment": AugmentConfig(shift=1)},
     "weight_decay": {"weight_decay": 0.5},
@@ -78,7 +79,7 @@ def test_a_field_changes_the_weights_and_a_resume_keeps_its_bits(fit: Fit, chang
 
 @pytest.mark.parametrize("accumulate", [2, 3, 16, 50])
 @pytest.mark.parametrize(
-    "change", [{}, {"class_weights": "balanced", "label_smoothing": 0.1}], ids=["plain", "weighted"]
+    "change", [{}, {"objective": {"class_weights": "balanced", "label_smoothing": 0.1}}], ids=["plain", "weighted"]
 )
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(fit: Fit, accumulate: int, change: dict[str, Any]) -> None:
     settings = {"network": Linear, "optimizer": "sgd", **change}
@@ -89,17 +90,19 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(fit: Fit, accumulate: in
 
 
 def test_rare_classes_weigh_more(fit: Fit, pictures: PreprocessedDataset) -> None:
-    rows = np.flatnonzero((pictures.labels == 1) & (pictures.splits == TRAIN))[5:]
+    rows = np.flatnonzero((pictures.targets["label"] == 1) & (pictures.splits == TRAIN))[5:]
     splits = pictures.splits.copy()
     splits[rows] = VALIDATION
     few = dataclasses.replace(pictures, splits=splits)
     settings = {"data": few, "epochs": 1, "network": Linear, "learning_rate": 1e-3, "optimizer": "sgd"}
 
     def share(model: nn.Module) -> float:
-        everything = few.input.batch(few.arrays, torch.arange(200))["pixels"]
+        everything = few.processor.collate(few.inputs, torch.arange(200))["pixels"]
         return float(model(everything).detach().softmax(-1)[:, 1].mean())
 
-    assert share(fit("balanced", class_weights="balanced", **settings)[0]) > share(fit("plain", **settings)[0])
+    assert share(fit("balanced", objective={"class_weights": "balanced"}, **settings)[0]) > share(
+        fit("plain", **settings)[0]
+    )
 
 
 def test_the_average_lies_between_the_weights_it_was_taken_over(fit: Fit) -> None:
@@ -122,7 +125,9 @@ class Grokking(nn.Module):
         return logits if self.taken <= 20 else -logits.detach() + 0 * logits
 
 
-@pytest.mark.parametrize("monitor", ["validation_loss", "validation_accuracy"])
+@pytest.mark.parametrize(
+    "monitor", ["validation_loss", "validation_accuracy", "validation_log_loss", "validation_macro_f1"]
+)
 def test_the_best_epoch_is_kept_and_patience_ends_the_training(fit: Fit, tmp_path: Path, monitor: str) -> None:
     settings = {"network": Grokking, "epochs": 9, "monitor": monitor, "keep": "best"}
     model, trained = fit(patience=3, **settings)
@@ -225,8 +230,9 @@ def test_a_validation_for_which_no_memory_suffices_is_said(fit: Fit) -> None:
 def test_a_compiled_training_out_of_memory_is_told_to_take_smaller_batches(tmp_path: Path) -> None:
     model, config = Narrow(), TrainConfig(epochs=1, compile=True)
     told = EventLog(tmp_path / "events.jsonl")
-    stepper = Stepper(model, make_optimizer(model, config), None, None, config, CPU, World(), told)
-    batch = Batch(np.arange(8), {"pixels": torch.zeros(8, 1, 6, 6)}, torch.zeros(8, dtype=torch.int64))
+    processor, objective = Processor({}), Classification({"classes": ["a", "b"]})
+    stepper = Stepper(model, make_optimizer(model, config), processor, objective, config, CPU, World(), told)
+    batch = Batch(np.arange(8), {"pixels": torch.zeros(8, 1, 6, 6)}, {"label": torch.zeros(8, dtype=torch.int64)})
     with pytest.raises(BadInput, match="no room for 8") as caught:
         stepper.step(batch, rate=0.1)
     told.close()
@@ -238,45 +244,3 @@ def test_a_compiled_training_out_of_memory_is_told_to_take_smaller_batches(tmp_p
 def test_compile_is_refused_beside_what_it_cannot_do(other: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"compile .*{next(iter(other))}"):
         TrainConfig(epochs=1, compile=True, **other)
-
-
-PICTURE = torch.arange(1.0, 26.0).view(1, 1, 5, 5)
-BLANK = torch.tensor([-7.0])
-
-
-def varied(count: int = 200, **settings: Any) -> torch.Tensor:
-    torch.manual_seed(0)
-    pixels = PICTURE.expand(count, 1, 5, 5).contiguous(memory_format=torch.channels_last)
-    return augment(pixels, AugmentConfig(**settings), BLANK)
-
-
-def test_shifts_are_all_there_are_and_what_comes_in_is_blank() -> None:
-    found = {tuple(each.flatten().tolist()) for each in varied(shift=1)}
-    padded = nn.functional.pad(PICTURE, (1, 1, 1, 1), value=float(BLANK))[0, 0]
-    windows = [padded[top : top + 5, left : left + 5] for top in range(3) for left in range(3)]
-    assert found == {tuple(window.flatten().tolist()) for window in windows}
-
-
-def test_flips_mirror_about_every_other_image() -> None:
-    mirrored = (varied(flip=True) == PICTURE.flip(-1)).all(dim=(1, 2, 3))
-    assert 60 < int(mirrored.sum()) < 140
-    assert ((varied(flip=True) == PICTURE).all(dim=(1, 2, 3)) | mirrored).all()
-
-
-def test_crops_show_a_part_at_full_size() -> None:
-    cropped = varied(crop=0.5)
-    assert cropped.shape == (200, 1, 5, 5)
-    spread = cropped.amax(dim=(1, 2, 3)) - cropped.amin(dim=(1, 2, 3))
-    assert float(spread.max()) <= 24
-    assert float(spread.min()) > 8
-    assert len({tuple(each.flatten().tolist()) for each in cropped}) == 200
-
-
-def test_cut_outs_blank_a_square_that_may_hang_over_the_edge() -> None:
-    hidden = varied(cutout=2) == float(BLANK)
-    assert ((varied(cutout=2) == PICTURE) | hidden).all()
-    assert set(hidden.sum(dim=(1, 2, 3)).tolist()) == {1, 2, 4}
-
-
-def test_augmentation_keeps_the_memory_format() -> None:
-    assert varied(shift=1, flip=True, cutout=2).is_contiguous(memory_format=torch.channels_last)

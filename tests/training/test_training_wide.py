@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pytest
+from datasets import labelled
 from safetensors.torch import load_file
 from trainings import events
 
@@ -44,7 +45,7 @@ def sentences(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = [f"{' '.join(draw.choice(words[label], draw.integers(2, 12)))} {row}" for row, label in enumerate(labels)]
     columns = {"text": pa.array(texts), "label": pa.array(labels)}
     dataset_format.write(
-        folder, "sentences", {}, Examples(modality="text", columns=columns, licence="", source_digest="")
+        folder, "sentences", {}, Examples(features=labelled("text"), columns=columns, licence="", source_digest="")
     )
     ids = dataset_format.read(folder, ["id"])["id"].to_pylist()
     np.save(folder / "splits.npy", assign_splits(ids, None, SplitConfig()))
@@ -83,7 +84,6 @@ def texts(
             dataset=sentences,
             dataset_digest=object_cache.listing_digest(object_cache.subtree(sentences)),
             splits=sentences / "splits.npy",
-            classes=tuple(dataset_format.describe(sentences)["classes"]),
             decoded=decodings,
             model=Transformer(kind="transformer", vocabulary=300, width=16, layers=3, heads=2, dropout=dropout),
             hardware=dataclasses.replace(job.hardware, processes=processes, shard=shard),
@@ -168,7 +168,7 @@ def test_two_processes_end_where_one_does(
 def test_a_batch_in_parts_weighed_and_clipped_is_the_same_in_two_processes(
     texts: Callable[..., Job], tmp_path: Path
 ) -> None:
-    settings = {"accumulate": 3, "class_weights": "balanced", "clip_norm": 0.5, "epochs": 2}
+    settings = {"accumulate": 3, "clip_norm": 0.5, "epochs": 2}
     alone, together = (run(texts(tmp_path / f"work{each}", each, **settings))[0] for each in (1, 2))
     assert apart(alone, together) < 1e-4
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from datasets import labelled
 
 from modelworks.data import dataset_format
 from modelworks.data.sources import Examples
@@ -59,15 +60,14 @@ def pack(tmp_path: Path) -> Callable[..., DatasetVersion]:
         }
         folder = tmp_path / "data" / name
         folder.mkdir(parents=True)
-        examples = Examples(modality=modality, columns=arrays, licence="own", source_digest="0" * 64)
+        examples = Examples(features=labelled(modality), columns=arrays, licence="own", source_digest="0" * 64)
         dataset_format.write(folder, name, {"kind": "table"}, examples)
         described = dataset_format.describe(folder)
         return DatasetVersion(
             name=name,
             folder=folder,
             digest="0" * 32 + ".dir",
-            modality=modality,
-            classes=tuple(described["classes"]),
+            features=dataset_format.features(described),
             rows=described["rows"],
             source=described["source"],
             licence="own",

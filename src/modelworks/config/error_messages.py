@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["in_words"]
 
 
+MOVED: Mapping[Location, tuple[str, str]] = {
+    ("train", "label_smoothing"): ("objective", "kind: classification"),
+    ("train", "class_weights"): ("objective", "kind: classification"),
+}
+"""Fields that earlier versions had elsewhere: their section now, and what that section needs beside them."""
+
+
 def in_words(document: Document, whole: type, errors: Iterable[Mapping[str, Any]]) -> list[str]:
     """All that is wrong with a document, from its top down, what was given on the command line last.
 
@@ -50,6 +57,10 @@ def _phrase(whole: type, error: Mapping[str, Any]) -> tuple[Location, str]:
     location, section = _resolve(whole, path)
     kind, context, given = error["type"], error.get("ctx", {}), error["input"]
     if kind == "unexpected_keyword_argument":
+        if location in MOVED:
+            section_name, given_there = MOVED[location]
+            written = f"{section_name}: {{{given_there}, {location[-1]}: {_shown(given)}}}"
+            return location, f"{_name(location)}: belongs to another section now; write {written}"
         known = _fields(_resolve(whole, path[:-1])[1])
         return location, f"{_name(location)}: unknown key{_nearest(str(location[-1]), known)}"
     if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from modelworks.config.compatibility import mismatches
 from modelworks.config.error_messages import in_words
 from modelworks.config.yaml_document import Document
 from modelworks.data.sources import SourceConfig
 from modelworks.data.splits import SplitConfig
 from modelworks.errors import BadInput
 from modelworks.evaluation.config import EvaluateConfig, GateConfig
-from modelworks.models.config import ModelConfig
-from modelworks.training.config import AugmentConfig, ComputeConfig, TrainConfig
+from modelworks.models.config import ModelConfig, recommended
+from modelworks.objectives.config import Classification, ObjectiveConfig
+from modelworks.training.config import ComputeConfig, TrainConfig
 from modelworks.validation.config import ChecksConfig
 
 if TYPE_CHECKING:
@@ -75,8 +77,10 @@ class RunConfig:
     """What the data must satisfy before anything is trained on it."""
     model: ModelConfig
     """The architecture."""
+    objective: ObjectiveConfig = field(default_factory=lambda: Classification(kind="classification"))
+    """What the model learns of each row."""
     train: TrainConfig = field(default_factory=TrainConfig)
-    """How its weights are found."""
+    """How its weights are found; what is left out is as the architecture recommends."""
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     """What the training runs on."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
@@ -87,16 +91,10 @@ class RunConfig:
     """Leave out for a pipeline that only runs when asked."""
 
     def __post_init__(self) -> None:
-        held, read = self.source.modality, self.model.modality
-        if held != read:
-            raise ValueError(
-                f"model.kind {self.model.kind} reads {read}s, but source.kind {self.source.kind} holds {held}s"
-            )
-
-        if read != "image" and self.train.augment != AugmentConfig():
-            raise ValueError(f"train.augment varies images, but source.kind {self.source.kind} holds {held}s")
-        if read != "text" and self.train.batch_tokens:
-            raise ValueError(f"train.batch_tokens counts tokens, but source.kind {self.source.kind} holds {held}s")
+        for mismatch in mismatches(
+            source=self.source, model=self.model, objective=self.objective, train=self.train, gate=self.gate
+        ):
+            raise ValueError(mismatch)
         if self.train.compile and max(self.compute.processes, self.compute.workers) > 1:
             raise ValueError("train.compile is for a training in one process")
 
@@ -106,7 +104,7 @@ class RunConfig:
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """The pipeline in a YAML file, with `section.key=value` overrides.
+    """The pipeline in a YAML file, with `section.key=value` overrides, and complete: no field is left open.
 
     Raises:
         BadInput: every mistake found, each with its place and a suggestion.
@@ -129,7 +127,7 @@ def _build(document: Document) -> RunConfig:
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        text = json.dumps(document.values, default=str)
+        text = json.dumps(_completed(document.values), default=str)
     except (TypeError, ValueError) as error:  # a key that is no text, or an alias inside its own anchor
         raise BadInput(f"{document.path}: {error}", "write plain keys, and let no alias contain itself") from None
     errors: Iterable[Mapping[str, Any]] = ()
@@ -144,6 +142,15 @@ def _build(document: Document) -> RunConfig:
     if len(mistakes) > 1:
         mistakes = [f"{document.path}: {len(mistakes)} mistakes", *(f"  {each}" for each in mistakes)]
     raise BadInput("\n".join(mistakes), "configs/schema.json describes every field")
+
+
+def _completed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a config; fields of `train` that are left out are as the architecture recommends."""
+    model, train = values.get("model"), values.get("train", {})
+    kind = model.get("kind") if isinstance(model, dict) else None
+    if not isinstance(train, dict):
+        return dict(values)
+    return {**values, "train": {**recommended(kind), **train}}
 
 
 def _plain(value: Any) -> Any:  # a section class or a value in one

@@ -1,8 +1,9 @@
 """The stored form of a data set: plain Parquet, one row per example, the same bytes on every machine.
 
-`examples.parquet` has `id` (SHA-256 of the content, hex), `label` (class name), the content column (`image`:
-encoded bytes, or `text`), an optional official `split`, and whatever else the source knew. `dataset.json` says
-what it is. pandas, DuckDB and Hugging Face datasets open it as it is.
+`examples.parquet` has `id` (SHA-256 of the input, hex), the input column (`image`: encoded bytes, or `text`), target
+columns (`label`: class name, `labels`: list of class names, `number`: float64), an optional official `split`, and
+whatever else the source has. `dataset.json` describes it: its features are the typed columns, and a class name stands
+with its number of rows. pandas, DuckDB and Hugging Face datasets open it as it is.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from modelworks.data.features import Features
     from modelworks.data.sources.base import Examples
     from modelworks.files.digest_memo import DigestMemo, Snapshot
 
-__all__ = ["confirm", "describe", "forget_read", "read", "refuse_strangers", "stream", "write"]
+__all__ = [
+    "confirm", "describe", "features", "forget_read", "read", "refuse_strangers", "stream", "write",
+]  # fmt: skip
 
 
 FILES = ("dataset.json", "examples.parquet")
@@ -41,8 +45,7 @@ def write(
     import pyarrow as pa
     import pyarrow.parquet
 
-    content = examples.columns[examples.modality]
-    table = pa.table({"id": _ids(content), **examples.columns})
+    table = pa.table({"id": _ids(examples.columns[examples.input]), **examples.columns})
     rows = table.num_rows
     if forgotten:
         table = table.filter(pa.array([each not in forgotten for each in table["id"].to_pylist()], pa.bool_()))
@@ -60,14 +63,14 @@ def write(
         write_page_checksum=True,
         store_schema=False,
     )
-    counts = {entry["values"]: entry["counts"] for entry in table["label"].value_counts().to_pylist()}
-    counts.pop(None, None)
     write_json(
         folder / "dataset.json",
         {
             "name": name,
-            "modality": examples.modality,
-            "classes": {label: counts[label] for label in sorted(counts)},
+            "features": {
+                column: {**feature, **_classes(table[column], feature["kind"])}
+                for column, feature in examples.features.items()
+            },
             "rows": table.num_rows,
             **({"forgotten": left_out} if left_out else {}),
             "source": {**source, "sha256": examples.source_digest, **examples.details},
@@ -113,7 +116,7 @@ def confirm(folder: Path, digest: str, memo: DigestMemo) -> None:
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """The content of dataset.json.
+    """The content of dataset.json; that of a set from before columns had types is brought into today's form.
 
     Raises:
         Corrupt: it is missing or not what `write` wrote.
@@ -125,7 +128,18 @@ def describe(folder: Path) -> dict[str, Any]:
             f"{folder / 'dataset.json'} cannot be read: {error}", "delete the folder and run again"
         ) from error
     assert isinstance(description, dict)
+    if "features" not in description:
+        kind, classes = description.pop("modality"), description.pop("classes")
+        description["features"] = {kind: {"kind": kind}, "label": {"kind": "label", "classes": classes}}
     return description
+
+
+def features(description: dict[str, Any]) -> Features:
+    """The typed columns of a described data set; of classes the sorted names alone."""
+    return {
+        column: {name: sorted(value) if name == "classes" else value for name, value in feature.items()}
+        for column, feature in description["features"].items()
+    }
 
 
 def read(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -185,6 +199,16 @@ def _whole(path: Path, _snapshot: Snapshot) -> pa.Table:
 
     with pa.parquet.ParquetFile(path, page_checksum_verification=True) as file:
         return file.read()
+
+
+def _classes(column: pa.ChunkedArray, kind: str) -> dict[str, dict[str, int]]:
+    """The classes of a column of `label` or `labels`, each with its number of rows; nothing for other kinds."""
+    if kind not in ("label", "labels"):
+        return {}
+    values = column.combine_chunks()
+    counted = (values.flatten() if kind == "labels" else values).value_counts().to_pylist()
+    counts = {entry["values"]: entry["counts"] for entry in counted if entry["values"] is not None}
+    return {"classes": {name: counts[name] for name in sorted(counts)}}
 
 
 def _ids(content: pa.Array) -> list[str]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from modelworks.records import INPUT_KINDS
+
 __all__ = ["INPUTS", "TARGETS", "Features", "InputKind", "TargetKind", "inputs", "targets"]
 
 InputKind = Literal["image", "text", "audio"]
@@ -18,7 +20,7 @@ TargetKind = Literal["label", "labels", "number"]
 """`label` is one class name (string), `labels` is a set of class names (list of strings), `number` is a float64. A
 `label` and `labels` also have `classes`, their sorted names."""
 
-INPUTS: tuple[InputKind, ...] = ("image", "text", "audio")
+INPUTS: tuple[InputKind, ...] = INPUT_KINDS
 TARGETS: tuple[TargetKind, ...] = ("label", "labels", "number")
 
 Features = Mapping[str, Mapping[str, Any]]

@@ -1,6 +1,6 @@
 """Images: encoded bytes to decoded arrays to a model's input.
 
-This file travels with every image model and is run by its serving code: it imports nothing of this project.
+This file is part of every image model's package: it imports nothing of this project but by relative imports.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-__all__ = ["Input"]
+    from .image_augmentation import Settings
+
+__all__ = ["Processor"]
 
 SAMPLE = 10_000
 """Images, at least, that mean and deviation are taken from, when there are so many."""
@@ -24,21 +26,32 @@ LARGEST_SIDE = 128
 """Images whose size the config leaves open are scaled down to this many pixels a side."""
 
 
-class Input:
+class Processor:
     """How the images of one model are decoded, sized and normalised.
 
     `spec` is JSON: height, width, channels, and mean and std per channel, in grey levels of 0 to 255.
     """
 
+    kind = "image"
+    settings = ("size",)
+    """Fields of the `model:` section that `fit` reads."""
+    libraries = ("pillow",)
+    """Distributions that decode."""
+    fact_libraries = ("pillow",)
+    """Distributions that the validated facts depend on."""
     resident = ("pixels",)
     """What may live on the device."""
+    augmentations = ("shift", "flip", "crop", "cutout")
+    """Fields of `train.augment` that vary it."""
+    has_tokens = False
+    """Whether rows have lengths in tokens."""
 
     def __init__(self, spec: Mapping[str, Any], _folder: Path | None = None) -> None:
         self.spec = dict(spec)
         self._on_device: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     @classmethod
-    def fit(cls, contents: Collection[bytes], settings: Mapping[str, Any], _assets: Mapping[str, bytes]) -> Input:
+    def fit(cls, contents: Collection[bytes], settings: Mapping[str, Any], _assets: Mapping[str, bytes]) -> Processor:
         """Learn size, channels and statistics from the training images alone, gone through once."""
         import numpy as np
 
@@ -89,7 +102,7 @@ class Input:
         return {"pixels": pixels}
 
     def arrange(self, arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
-        """What `batch` slices: tensors over the decoded arrays."""
+        """What `collate` slices: tensors over the decoded arrays."""
         import torch
 
         return {"pixels": torch.from_numpy(arrays["pixels"])}
@@ -98,12 +111,15 @@ class Input:
         """None: every image costs the same."""
         return None
 
-    def blank(self, device: str) -> torch.Tensor | None:
-        """float32 (channels,): what the model is given for a black pixel."""
-        mean, std = self._statistics(device)
-        return -mean.flatten() / std.flatten()
+    def augment(self, inputs: Mapping[str, torch.Tensor], config: Settings) -> dict[str, torch.Tensor]:
+        """Inputs of a training batch, each varied in its own way on its device; blank places are black."""
+        from .image_augmentation import augment
 
-    def batch(
+        pixels = inputs["pixels"]
+        mean, std = self._statistics(pixels.device.type)
+        return {**inputs, "pixels": augment(pixels, config, -mean.flatten() / std.flatten())}
+
+    def collate(
         self, arrays: Mapping[str, torch.Tensor], indices: torch.Tensor, device: str = "cpu"
     ) -> dict[str, torch.Tensor]:
         """`pixels`: float32 (len(indices), channels, height, width), normalised, channels last in memory.

@@ -1,6 +1,6 @@
 """Texts: strings to token ids to a model's input, padded no more than their batch needs.
 
-This file travels with every text model and is run by its serving code: it imports nothing of this project.
+This file is part of every text model's package: it imports nothing of this project but by relative imports.
 """
 
 from __future__ import annotations
@@ -15,16 +15,27 @@ if TYPE_CHECKING:
     import torch
     from tokenizers import Tokenizer
 
-__all__ = ["Input"]
+__all__ = ["Processor"]
 
 TOKENIZER = "tokenizer.json"
 
 
-class Input:
+class Processor:
     """How the texts of one model become tokens. `spec` is JSON: max_tokens, vocabulary, padding."""
 
+    kind = "text"
+    settings = ("vocabulary", "max_tokens")
+    """Fields of the `model:` section that `fit` reads."""
+    libraries = ("tokenizers",)
+    """Distributions that decode."""
+    fact_libraries = ("ftfy",)
+    """Distributions that the validated facts depend on."""
     resident = ("tokens",)
     """What may live on the device."""
+    augmentations: tuple[str, ...] = ()
+    """Fields of `train.augment` that vary it."""
+    has_tokens = True
+    """Whether rows have lengths in tokens."""
 
     def __init__(self, spec: Mapping[str, Any], folder: Path | None = None, tokenizer: Tokenizer | None = None) -> None:
         from tokenizers import Tokenizer as Loader
@@ -36,7 +47,7 @@ class Input:
         self.tokenizer.enable_truncation(int(self.spec["max_tokens"]))
 
     @classmethod
-    def fit(cls, contents: Collection[str], settings: Mapping[str, Any], assets: Mapping[str, bytes]) -> Input:
+    def fit(cls, contents: Collection[str], settings: Mapping[str, Any], assets: Mapping[str, bytes]) -> Processor:
         """Take the tokenizer that comes with the architecture, or learn one from the training texts alone."""
         from tokenizers import Tokenizer
 
@@ -69,7 +80,7 @@ class Input:
         return {"tokens": tokens, "lengths": lengths}
 
     def arrange(self, arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
-        """What `batch` slices: the tokens, and `offsets`, int64 (n + 1), where each text begins."""
+        """What `collate` slices: the tokens, and `offsets`, int64 (n + 1), where each text begins."""
         import torch
 
         offsets = torch.zeros(len(arrays["lengths"]) + 1, dtype=torch.int64)
@@ -80,11 +91,11 @@ class Input:
         """Tokens of each text: what batches are bucketed by."""
         return arrays["offsets"].diff().numpy()
 
-    def blank(self, _device: str) -> torch.Tensor | None:
-        """None: texts are not varied."""
-        return None
+    def augment(self, inputs: Mapping[str, torch.Tensor], _config: object) -> dict[str, torch.Tensor]:
+        """The inputs: texts are not varied."""
+        return dict(inputs)
 
-    def batch(
+    def collate(
         self, arrays: Mapping[str, torch.Tensor], indices: torch.Tensor, device: str = "cpu"
     ) -> dict[str, torch.Tensor]:
         """`tokens` int64 and `mask` bool (True on real tokens), both (len(indices), longest of them).

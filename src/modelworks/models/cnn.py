@@ -1,6 +1,6 @@
 """A small convolutional network in the manner of LeNet-5 (LeCun et al. 1998), for images of any size.
 
-This file travels with every model made from it: it imports nothing of this project.
+This file is part of every package of such a model: it imports nothing of this project but by relative imports.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Cnn(nn.Module):
     """Two 3x3 convolutions (32, 64), each with ReLU and 2x2 pooling, then one hidden layer."""
 
     def __init__(
-        self, *, channels: int, height: int, width: int, hidden: int, dropout: float, num_classes: int
+        self, *, channels: int, height: int, width: int, hidden: int, dropout: float, num_outputs: int
     ) -> None:
         super().__init__()
         self.features = nn.Sequential(
@@ -38,11 +38,11 @@ class Cnn(nn.Module):
         pooled = nn.Sequential(*(each for each in self.features if isinstance(each, nn.MaxPool2d)))
         flattened = 64 * pooled(torch.zeros(1, 1, height, width)).numel()
         self.classifier = nn.Sequential(
-            nn.Linear(flattened, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, num_classes)
+            nn.Linear(flattened, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, num_outputs)
         )
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(n, channels, height, width) to logits (n, num_classes)."""
+        """(n, channels, height, width) to outputs (n, num_outputs)."""
         return self.classifier(self.features(pixels))  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
 
@@ -56,9 +56,10 @@ def assets(_checkpoint: Path | None) -> dict[str, bytes]:
     return {}
 
 
-def build(config: Mapping[str, Any], shape: Mapping[str, int], num_classes: int) -> nn.Module:
+def build(config: Mapping[str, Any], shape: Mapping[str, int], num_outputs: int, output: str = "example") -> nn.Module:
     """The network with fresh weights, channels last in memory."""
-    return Cnn(**shape, **config, num_classes=num_classes).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch's stubs lack memory_format alone
+    assert output == "example", output
+    return Cnn(**shape, **config, num_outputs=num_outputs).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch's stubs lack memory_format alone
 
 
 def initialise(_model: nn.Module, _checkpoint: Path | None) -> None:

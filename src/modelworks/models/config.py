@@ -1,20 +1,39 @@
-"""The catalogue of architectures: the `model:` section of a config, one class per kind."""
+"""The catalogue of architectures: the `model:` section of a config, one class per kind.
+
+A section declares what its architecture reads and gives, and how it is best trained, so that a config is checked and
+completed without importing torch.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
 
 from pydantic import Field
 
-__all__ = ["Cnn", "ModelConfig", "Pretrained", "Transformer"]
+__all__ = ["Cnn", "ModelConfig", "Pretrained", "Transformer", "recommended"]
+
+
+class Architecture:
+    """What a section of any kind declares."""
+
+    modality: ClassVar[str]
+    """The kind of input that it reads."""
+    outputs: ClassVar[tuple[str, ...]] = ("example",)
+    """What it can give: one vector per row (`example`), or one per token or frame (`position`)."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Distributions, beside torch, that compute its result."""
+    recommended: ClassVar[Mapping[str, Any]]
+    """Fields of `train:` that a config leaves out."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cnn:
+class Cnn(Architecture):
     """Two 3x3 convolutions with pooling and one hidden layer, for images of any size and channels."""
 
     modality = "image"
+    recommended: ClassVar = {"epochs": 10, "learning_rate": 0.003, "warmup": 0.2}
 
     kind: Literal["cnn"]
     size: Annotated[int, Field(ge=0)] = 0
@@ -26,10 +45,11 @@ class Cnn:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transformer:
+class Transformer(Architecture):
     """A self-attention encoder over subwords, trained from scratch together with its tokenizer."""
 
     modality = "text"
+    recommended: ClassVar = {"epochs": 5, "learning_rate": 0.001, "weight_decay": 0.05, "clip_norm": 1.0}
 
     kind: Literal["transformer"]
     vocabulary: Annotated[int, Field(ge=300)] = 8000
@@ -51,10 +71,14 @@ class Transformer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrained:
-    """A transformers checkpoint with a new classification head: a package, a local folder or a hub name."""
+class Pretrained(Architecture):
+    """A transformers checkpoint with a new head: a package, a local folder or a hub name."""
 
     modality = "text"
+    libraries = ("transformers",)
+    # Devlin et al. 2019 (arXiv:1810.04805) fine-tune for 2 to 4 epochs at 2e-5 to 5e-5; ten times that destroys what
+    # was learned before.
+    recommended: ClassVar = {"epochs": 3, "batch_size": 32, "learning_rate": 5e-5, "clip_norm": 1.0}
 
     kind: Literal["pretrained"]
     checkpoint: str
@@ -68,3 +92,11 @@ class Pretrained:
 
 
 ModelConfig = Annotated[Cnn | Transformer | Pretrained, Field(discriminator="kind")]
+
+
+def recommended(kind: object) -> Mapping[str, Any]:
+    """Fields of `train:` as the architecture of a kind recommends them; none for a kind that there is not."""
+    for section in (Cnn, Transformer, Pretrained):
+        if kind in get_args(get_type_hints(section)["kind"]):
+            return section.recommended
+    return {}

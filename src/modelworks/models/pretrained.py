@@ -1,6 +1,6 @@
-"""A transformers encoder with a classification head, fine-tuned from a checkpoint in safetensors.
+"""A transformers encoder with a new head, fine-tuned from a checkpoint in safetensors.
 
-This file travels with every model made from it: it imports nothing of this project.
+This file is part of every package of such a model: it imports nothing of this project but by relative imports.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class PretrainedClassifier(nn.Module):
         self.encoder = encoder
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Token ids and mask (n, tokens) to logits (n, num_classes)."""
+        """Token ids and mask (n, tokens) to outputs (n, num_outputs)."""
         return self.encoder(input_ids=tokens, attention_mask=mask.long()).logits  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
 
@@ -89,11 +89,12 @@ def assets(checkpoint: Path | None) -> dict[str, bytes]:
     return {"tokenizer.json": (checkpoint / "tokenizer.json").read_bytes()}
 
 
-def build(config: Mapping[str, Any], shape: Mapping[str, int], num_classes: int) -> nn.Module:
+def build(config: Mapping[str, Any], shape: Mapping[str, int], num_outputs: int, output: str = "example") -> nn.Module:
     """The network with fresh weights."""
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    configuration = AutoConfig.for_model(**{**config, "num_labels": num_classes, "pad_token_id": shape["padding"]})
+    assert output == "example", output
+    configuration = AutoConfig.for_model(**{**config, "num_labels": num_outputs, "pad_token_id": shape["padding"]})
     encoder = AutoModelForSequenceClassification.from_config(configuration, trust_remote_code=False)
     if configuration.model_type in FIRST_TOKEN_TYPES:
         _narrow_last_layer(encoder)
@@ -101,7 +102,7 @@ def build(config: Mapping[str, Any], shape: Mapping[str, int], num_classes: int)
 
 
 def initialise(model: nn.Module, checkpoint: Path | None) -> None:
-    """Load the checkpoint's encoder; the classification head stays fresh.
+    """Load the checkpoint's encoder; the head stays fresh.
 
     Raises:
         ValueError: tensors of the encoder are missing from the checkpoint.

@@ -1,6 +1,6 @@
 """A self-attention encoder over subwords (Vaswani et al. 2017, arXiv:1706.03762), pre-norm, learned positions.
 
-This file travels with every model made from it: it imports nothing of this project.
+This file is part of every package of such a model: it imports nothing of this project but by relative imports.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Layer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Token and position embeddings, layers of attention, the mean over real tokens, one linear classifier."""
+    """Token and position embeddings, layers of attention, the mean over real tokens, one linear layer."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Transformer(nn.Module):
         layers: int,
         heads: int,
         dropout: float,
-        num_classes: int,
+        num_outputs: int,
     ) -> None:
         super().__init__()
         self.tokens = nn.Embedding(vocabulary, width, padding_idx=padding)
@@ -64,10 +64,10 @@ class Transformer(nn.Module):
         self.drop = nn.Dropout(dropout)
         self.layers = nn.ModuleList(Layer(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.classifier = nn.Linear(width, num_classes)
+        self.classifier = nn.Linear(width, num_outputs)
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Token ids and mask (n, tokens) to logits (n, num_classes)."""
+        """Token ids and mask (n, tokens) to outputs (n, num_outputs)."""
         x = self.drop(self.tokens(tokens) + self.positions.weight[: tokens.shape[1]])
         for layer in self.layers:
             x = layer(x, mask)
@@ -86,9 +86,10 @@ def assets(_checkpoint: Path | None) -> dict[str, bytes]:
     return {}
 
 
-def build(config: Mapping[str, Any], shape: Mapping[str, int], num_classes: int) -> nn.Module:
+def build(config: Mapping[str, Any], shape: Mapping[str, int], num_outputs: int, output: str = "example") -> nn.Module:
     """The network with fresh weights."""
-    return Transformer(**shape, **config, num_classes=num_classes)
+    assert output == "example", output
+    return Transformer(**shape, **config, num_outputs=num_outputs)
 
 
 def initialise(_model: nn.Module, _checkpoint: Path | None) -> None:

@@ -8,6 +8,7 @@ Rows travel as columns: a mapping of names to arrays whose first axis is the row
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from .figures import Figure, Table
 
-__all__ = ["Columns", "DataCheck", "Metric", "Objective", "RowStatistics"]
+__all__ = ["Columns", "DataCheck", "Metric", "Objective", "RowStatistics", "objective_class"]
 
 Columns = Mapping[str, "np.ndarray[Any, Any]"]
 
@@ -83,13 +84,21 @@ class DataCheck:
 
 
 class Objective:
-    """What is learned. Subclasses are named in `objectives/config.py`; one instance belongs to one model."""
+    """What is learned; one instance belongs to one model.
+
+    A kind such as `token_classification` is the class TokenClassification in token_classification.py, and has a
+    section in `config.py`.
+    """
 
     kind: ClassVar[str]
     targets: ClassVar[Mapping[str, str]]
     """Target columns that the data must have, and the kind of feature of each."""
     output: ClassVar[Literal["example", "position"]] = "example"
     """Whether a model gives one vector per row, or one per token or frame."""
+    METRICS: ClassVar[Mapping[str, Metric]]
+    """All metrics by name, known without fitting; the first is the default of `gate.compare`."""
+    tuned: ClassVar[bool] = False
+    """Whether `tune` sets anything: the validation rows are then predicted once more, after training."""
     answer_columns: ClassVar[Mapping[str, str]]
     """Columns of a served answer and their MLflow types: string, double, long, boolean."""
     row_metric: ClassVar[str]
@@ -123,8 +132,8 @@ class Objective:
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
-        """All metrics by name; the first is the default of `gate.compare`."""
-        raise NotImplementedError
+        """The metrics of this model."""
+        return self.METRICS
 
     # Training -------------------------------------------------------------------------------------------------------
 
@@ -188,6 +197,27 @@ class Objective:
         """The same for the candidate's metric minus the baseline's on the same rows."""
         return 0.0
 
+    def point_estimates(self, predicted: Columns, truth: Columns) -> dict[str, float]:
+        """Every metric over all rows, without intervals."""
+        import numpy as np
+
+        found: dict[str, float] = {}
+        statistics: dict[str, RowStatistics] = {}
+        for name, metric in self.metrics.items():
+            if metric.form == "rank":
+                rows = len(next(iter(truth.values())))
+                found[name] = float(self.rank(name, predicted, truth, np.ones((1, rows)))[0])
+                continue
+            if metric.group not in statistics:
+                statistics[metric.group] = self.statistics(metric.group, predicted, truth)
+            of_group = statistics[metric.group]
+            sums = of_group.sums(of_group.counts)
+            if metric.form == "mean":
+                found[name] = float(sums[0]) / len(of_group.of_row)
+            else:
+                found[name] = float(self.evaluate(metric.group, sums)[name])
+        return found
+
     def row_scores(self, predicted: Columns, truth: Columns) -> np.ndarray[Any, Any]:
         """float64 (rows,): what slices average and what makes a row better or worse, see `row_metric`."""
         raise NotImplementedError
@@ -239,3 +269,10 @@ class Objective:
     def checks(cls, features: Mapping[str, Any], checks: Any) -> Sequence[DataCheck]:
         """What the targets of every data set must satisfy; `checks` is the config's section."""
         return ()
+
+
+def objective_class(kind: str) -> type[Objective]:
+    """The class of a kind of objective."""
+    name = "".join(part.title() for part in kind.split("_"))
+    found: type[Objective] = getattr(importlib.import_module(f"{__package__}.{kind}"), name)
+    return found

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Classification"]
 
+DENSE = 2**16
+"""Cells of a matrix that need not be sparse."""
 MACRO = ("balanced_accuracy", "macro_f1", "macro_precision", "macro_recall")
 
 
@@ -34,6 +36,16 @@ class Classification(Objective):
     targets: ClassVar[Mapping[str, str]] = {"label": "label"}
     answer_columns: ClassVar[Mapping[str, str]] = {"label": "string", "probability": "double"}
     row_metric = "share of right answers"
+    METRICS: ClassVar[Mapping[str, Metric]] = {
+        "macro_f1": Metric(better="max", group="counts"),
+        "accuracy": Metric(better="max", group="hits", form="proportion"),
+        **{name: Metric(better="max", group="counts") for name in MACRO if name != "macro_f1"},
+        "log_loss": Metric(better="min", group="log_loss", form="mean", highest=None),
+    }
+
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        super().__init__(spec)
+        self._weights: dict[torch.device, torch.Tensor] = {}
 
     @classmethod
     def fit(
@@ -49,11 +61,13 @@ class Classification(Objective):
         }
         objective = cls(spec)
         if section["class_weights"] == "balanced":
-            counts = sum(
-                np.bincount(objective.encode(rows)["label"], minlength=objective.num_outputs) for rows in targets
-            )
-            present = np.maximum(np.asarray(counts, dtype=np.float64), 1)
-            weights = np.asarray(counts).sum() / (objective.num_outputs * present)
+            counts = np.zeros(objective.num_outputs, dtype=np.int64)
+            for rows in targets:
+                counts += np.bincount(objective.encode(rows)["label"], minlength=objective.num_outputs)
+            present = counts > 0
+            # Inverse to the number of rows, 1 on the average row; a class without rows weighs 0.
+            weights = np.zeros(objective.num_outputs)
+            weights[present] = counts.sum() / (present.sum() * counts[present])
             objective.spec["class_weights"] = weights.astype(np.float32).tolist()
         return objective
 
@@ -65,15 +79,6 @@ class Classification(Objective):
     @property
     def num_outputs(self) -> int:
         return len(self.spec["classes"])
-
-    @property
-    def metrics(self) -> Mapping[str, Metric]:
-        return {
-            "macro_f1": Metric(better="max", group="counts"),
-            "accuracy": Metric(better="max", group="hits", form="proportion"),
-            **{name: Metric(better="max", group="counts") for name in MACRO if name != "macro_f1"},
-            "log_loss": Metric(better="min", group="log_loss", form="mean", highest=None),
-        }
 
     # Training
 
@@ -104,7 +109,11 @@ class Classification(Objective):
         import torch
 
         weights = self.spec.get("class_weights")
-        return None if weights is None else torch.tensor(weights, dtype=torch.float32, device=device)
+        if weights is None:
+            return None
+        if device not in self._weights:  # copying to a GPU waits for it
+            self._weights[device] = torch.tensor(weights, dtype=torch.float32, device=device)
+        return self._weights[device]
 
     # Evaluation
 
@@ -120,8 +129,6 @@ class Classification(Objective):
 
     def _count_statistics(self, labels: np.ndarray[Any, Any], answers: np.ndarray[Any, Any]) -> RowStatistics:
         """One kind per pair of true and predicted class; statistics are hits, members and predictions per class."""
-        from scipy.sparse import csr_array
-
         classes = self.num_outputs
         pairs, of_row = np.unique(labels.astype(np.int64) * classes + answers, return_inverse=True)
         label, answer = np.divmod(pairs, classes)
@@ -129,8 +136,14 @@ class Classification(Objective):
         kinds = np.arange(len(pairs))
         rows = np.concatenate([hit, kinds, kinds])
         columns = np.concatenate([label[hit], classes + label, 2 * classes + answer])
-        values = csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(pairs), 3 * classes))
-        return RowStatistics(values=values, of_row=of_row)
+        if len(pairs) * 3 * classes <= DENSE:
+            values = np.zeros((len(pairs), 3 * classes))
+            np.add.at(values, (rows, columns), 1.0)
+            return RowStatistics(values=values, of_row=of_row)
+        from scipy.sparse import csr_array  # takes a while to import
+
+        sparse = csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(pairs), 3 * classes))
+        return RowStatistics(values=sparse, of_row=of_row)
 
     def evaluate(self, group: str, sums: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
         if group == "hits":

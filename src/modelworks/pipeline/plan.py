@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from modelworks.config.run_config import RunConfig
 from modelworks.evaluation.config import METRICS
 from modelworks.files.digest import json_digest
+from modelworks.modalities.base import processor_class
 from modelworks.models.pretrained_weights import identity
 from modelworks.pipeline.cache_keys import ingredients, library_versions, sources
 from modelworks.pipeline.code_digest import code_digest
 from modelworks.pipeline.scope import (
-    MODALITIES,
+    AUGMENTATION,
     model_libraries,
     preprocessing_fields,
     train_fields,
@@ -59,7 +60,7 @@ class Plan:
         """Its precision may be undecided until the key of `train` is known."""
         self.store = StageStore(project.stages)
         self.unused = unused_modules(config, self.hardware)
-        self._modality = MODALITIES[config.model.modality]
+        self._processor = processor_class(config.model.modality)
         self._known: dict[str, Stage] = {}
 
     @property
@@ -122,9 +123,9 @@ class Plan:
                         f"modelworks.modalities.{self.config.model.modality}",
                         *own,
                     ],
-                    self.unused,
+                    {*self.unused, *AUGMENTATION},
                 ),
-                "libraries": library_versions(("numpy", *self._modality.libraries)),
+                "libraries": library_versions(("numpy", *self._processor.libraries)),
                 "checkpoint": checkpoint,
             }
         )
@@ -136,7 +137,7 @@ class Plan:
                 upstream={"ingest": self.dataset.digest},
                 config=self.config.section("split", "checks"),
                 modules=["modelworks.validation.validate"],
-                libraries=("great-expectations", "pandas", "numpy", "pyarrow", *self._modality.validation_libraries),
+                libraries=("great-expectations", "pandas", "numpy", "pyarrow", *self._processor.fact_libraries),
                 without=self.unused,
             ),
         )
@@ -148,7 +149,7 @@ class Plan:
         parts = ingredients(
             upstream={"ingest": self.dataset.digest, "validate": splits},
             config={
-                **self.config.section("model"),
+                **self.config.section("model", "objective"),
                 "train": train_fields(self.config),
                 "compute": {
                     "device": hardware.device,
@@ -162,6 +163,7 @@ class Plan:
                 "modelworks.training.__main__",
                 f"modelworks.models.{model.kind}",
                 f"modelworks.modalities.{model.modality}",
+                f"modelworks.objectives.{self.config.objective.kind}",
             ],
             libraries=("safetensors", *model_libraries(self.config)),
             without=self.unused,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from modelworks.modalities.base import processor_class
+from modelworks.objectives.config import KINDS
 
 if TYPE_CHECKING:
     from modelworks.config.run_config import RunConfig
     from modelworks.training.hardware import Hardware
 
-__all__ = ["MODALITIES", "Modality", "model_libraries", "preprocessing_fields", "train_fields", "unused_modules"]
+__all__ = ["AUGMENTATION", "model_libraries", "preprocessing_fields", "train_fields", "unused_modules"]
 
 NEVER = frozenset(
     f"modelworks.{name}"
@@ -22,7 +24,9 @@ NEVER = frozenset(
         *("pipeline.stage_store", "pipeline.change_guard", "process", "records", "settings"),
         *("data.dvc_storage.object_cache", "training.monitoring.events"),
         # Section classes: the values of the fields that count are ingredients themselves.
-        *("models.config", "training.config", "validation.config", "evaluation.config"),
+        *("models.config", "objectives.config", "training.config", "validation.config", "evaluation.config"),
+        # It only names what the modalities have in common.
+        "modalities.base",
         # A catalogue: the one source that is used counts, the others do not.
         "data.sources",
     )
@@ -30,41 +34,23 @@ NEVER = frozenset(
 """Modules that cannot change what any stage computes."""
 
 
-@dataclass(frozen=True)
-class Modality:
-    """What belongs to one modality alone."""
+AUGMENTATION = frozenset({"modelworks.modalities.image_augmentation"})
+"""Modules of modalities that training alone runs."""
 
-    libraries: tuple[str, ...]
-    """That decode its contents."""
-    validation_libraries: tuple[str, ...]
-    fields: tuple[str, ...]
-    """Of the `model:` section that `Input.fit` reads."""
-    modules: tuple[str, ...]
-
-
-MODALITIES: Mapping[str, Modality] = {
-    "image": Modality(
-        libraries=("pillow",),
-        validation_libraries=("pillow",),
-        fields=("size",),
-        modules=(
-            "modelworks.modalities.image",
-            "modelworks.validation.image_facts",
-            "modelworks.evaluation.near_duplicates.phash",
-            "modelworks.training.augmentation",
-        ),
+MODALITIES: Mapping[str, tuple[str, ...]] = {
+    "image": (
+        "modelworks.modalities.image",
+        "modelworks.modalities.image_augmentation",
+        "modelworks.validation.image_facts",
+        "modelworks.evaluation.near_duplicates.phash",
     ),
-    "text": Modality(
-        libraries=("tokenizers",),
-        validation_libraries=("ftfy",),
-        fields=("vocabulary", "max_tokens"),
-        modules=(
-            "modelworks.modalities.text",
-            "modelworks.validation.text_facts",
-            "modelworks.evaluation.near_duplicates.minhash",
-        ),
+    "text": (
+        "modelworks.modalities.text",
+        "modelworks.validation.text_facts",
+        "modelworks.evaluation.near_duplicates.minhash",
     ),
 }
+"""Modules that belong to one modality alone."""
 
 WITHOUT_RESULT = ("checkpoint_seconds", "checkpoint_steps")
 """Fields of `train:` that decide when the state is saved: a resumed training gives the same bits."""
@@ -78,10 +64,9 @@ def unused_modules(config: RunConfig, hardware: Hardware) -> set[str]:
         "modelworks.training.distributed.fsdp": hardware.shard,
         "modelworks.training.compile": config.train.compile,
     }
-    others = {
-        module for name, modality in MODALITIES.items() if name != config.model.modality for module in modality.modules
-    }
-    return {*NEVER, *others, *(module for module, needed in needed_by.items() if not needed)}
+    others = {module for name, each in MODALITIES.items() if name != config.model.modality for module in each}
+    objectives = {f"modelworks.objectives.{kind}" for kind in KINDS if kind != config.objective.kind}
+    return {*NEVER, *others, *objectives, *(module for module, needed in needed_by.items() if not needed)}
 
 
 def train_fields(config: RunConfig) -> dict[str, Any]:
@@ -93,10 +78,10 @@ def train_fields(config: RunConfig) -> dict[str, Any]:
 def preprocessing_fields(config: RunConfig) -> dict[str, Any]:
     """The fields of the `model:` section that decide how rows become arrays."""
     section = config.section("model")["model"]
-    return {name: section[name] for name in MODALITIES[config.model.modality].fields if name in section}
+    return {name: section[name] for name in processor_class(config.model.modality).settings if name in section}
 
 
 def model_libraries(config: RunConfig) -> tuple[str, ...]:
     """The distributions that compute a model's answers."""
-    encoder = ("transformers",) if config.model.kind == "pretrained" else ()
-    return ("torch", "numpy", "pyarrow", *MODALITIES[config.model.modality].libraries, *encoder)
+    decoding = processor_class(config.model.modality).libraries
+    return ("torch", "numpy", "pyarrow", *decoding, *config.model.libraries)

@@ -1,8 +1,9 @@
 """Decode once: arrays that training slices by index, memory-mapped, kept under a key.
 
-The key belongs to the caller and stands for everything the arrays depend on: the rows, their splits, and how the
-modality prepares them. Rows are read, decoded and written some at a time; of a large set, rows are then read from
-their file and mapped pages are given back: memory does not grow with the set.
+The key belongs to the caller and covers everything the stored files depend on: the rows, their splits, and how the
+modality prepares them. Rows are read, decoded and written some at a time; rows of a large set are later read from
+their file and mapped pages are given back: memory does not grow with the set. Targets are stored as the data set has
+them and encoded at every start, so that another setting of the objective decodes nothing again.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import fcntl
 import json
 import logging
 import mmap
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from modelworks.data import dataset_format
+from modelworks.data.features import inputs as input_features
+from modelworks.data.features import targets as target_features
 from modelworks.data.random_access import FileRows
 from modelworks.data.splits import TRAIN, VALIDATION
 from modelworks.files.atomic_files import write_json
@@ -30,51 +33,40 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    import pyarrow as pa
     import torch
 
-__all__ = ["Input", "PreprocessedDataset", "preprocessed"]
+    from modelworks.data.features import Features
+    from modelworks.modalities.base import Processor
+    from modelworks.objectives.base import Objective
+
+__all__ = ["PreprocessedDataset", "preprocessed"]
 
 ARRAYS = "arrays.json"
+FEATURES = "features.json"
+TARGETS = "targets.parquet"
 SMALL = 2**26
 """Bytes of arrays that need no care."""
-
-
-class Input(Protocol):
-    """What every modality's `Input` can do."""
-
-    spec: dict[str, Any]
-    resident: tuple[str, ...]
-    """Names of the arrays that may live on the device."""
-
-    @property
-    def shape(self) -> dict[str, int]: ...
-    def save(self, folder: Path) -> None: ...
-    def decode(self, contents: Any) -> dict[str, np.ndarray]: ...
-    def arrange(self, arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]: ...
-    def lengths(self, arrays: Mapping[str, torch.Tensor]) -> np.ndarray | None: ...
-    def blank(self, device: str) -> torch.Tensor | None: ...
-    def batch(
-        self, arrays: Mapping[str, torch.Tensor], indices: torch.Tensor, device: str = "cpu"
-    ) -> dict[str, torch.Tensor]: ...
 
 
 @dataclass(frozen=True)
 class PreprocessedDataset:
     """The training and validation rows, ready to be cut into batches."""
 
-    arrays: Mapping[str, torch.Tensor]
-    """What the modality's `Input.batch` slices."""
-    labels: np.ndarray
-    """int64, index into the classes."""
+    inputs: Mapping[str, torch.Tensor]
+    """What the processor's `collate` slices."""
+    targets: Mapping[str, np.ndarray]
+    """What the objective's `encode` makes of the target columns."""
     splits: np.ndarray
     """int8, TRAIN or VALIDATION."""
     ids: np.ndarray
     """uint64, the first eight bytes of each row's id."""
-    input: Input
+    processor: Processor
+    objective: Objective
     mappings: tuple[mmap.mmap, ...] = ()
-    """The files that the arrays are mapped from."""
+    """The files that the inputs are mapped from."""
     files: Mapping[str, FileRows] = field(default_factory=dict)
-    """The arrays again, to read rows of a large set from; empty where it is small or not one row to an example."""
+    """The inputs again, to read rows of a large set from; empty where it is small or not one row to an example."""
 
     def release(self) -> None:
         """Give pages that were read back to the system, which keeps them as long as it has room.
@@ -92,10 +84,10 @@ def preprocessed(
     dataset: Path,
     digest: str,
     splits: np.ndarray,
-    classes: tuple[str, ...],
     *,
-    fit: Callable[[Collection[Any]], Input],
-    load: Callable[[dict[str, Any], Path], Input],
+    fit: Callable[[Collection[Any]], Processor],
+    load: Callable[[dict[str, Any], Path], Processor],
+    fit_objective: Callable[[Features, Iterable[Mapping[str, Sequence[Any]]]], Objective],
 ) -> PreprocessedDataset:
     """The decoded set under a key, made if it is not there or damaged.
 
@@ -105,8 +97,9 @@ def preprocessed(
         dataset: the folder of the packed data set.
         digest: of that folder.
         splits: int8, one code per row of the dataset's examples; test and quarantined rows are left out.
-        fit: learns an Input from the contents of the training rows.
-        load: makes an Input from its spec and its folder.
+        fit: learns a processor from the contents of the training rows.
+        load: makes a processor from its spec and its folder.
+        fit_objective: makes the objective from the target features and the targets of the training rows.
     """
     decodings = StageStore(store)
     folder = decodings.folder("decoded", key)
@@ -120,7 +113,7 @@ def preprocessed(
                 decodings.write("decoded", key, {}) as aside,
                 confirmed(lambda: dataset_format.confirm(dataset, digest, decodings.memo)),
             ):
-                _make(aside, dataset, splits, classes, fit)
+                _make(aside, dataset, splits, fit)
     arrays, mappings, files = {}, [], {}
     for name, (kind, shape) in json.loads((folder / ARRAYS).read_text()).items():
         path = folder / f"{name}.bin"
@@ -128,13 +121,17 @@ def preprocessed(
         mappings += [mapping] if mapping is not None else []
         if len(shape) > 1 and path.stat().st_size > SMALL:
             files[name] = FileRows(path, np.dtype(kind), shape)
-    own = load(json.loads((folder / "input.json").read_text()), folder)
+    processor = load(json.loads((folder / "input.json").read_text()), folder)
+    own_splits = np.load(folder / "splits.npy", allow_pickle=False)
+    features = json.loads((folder / FEATURES).read_text())
+    objective = fit_objective(features, _targets(folder, features, own_splits == TRAIN))
     return PreprocessedDataset(
-        arrays=own.arrange(arrays),
-        labels=np.load(folder / "labels.npy", allow_pickle=False),
-        splits=np.load(folder / "splits.npy", allow_pickle=False),
+        inputs=processor.arrange(arrays),
+        targets=_encoded(objective, _targets(folder, features, np.ones(len(own_splits), np.bool_))),
+        splits=own_splits,
         ids=np.load(folder / "ids.npy", allow_pickle=False),
-        input=own,
+        processor=processor,
+        objective=objective,
         mappings=tuple(mappings),
         files=files if len(files) == len(arrays) else {},
     )
@@ -168,17 +165,17 @@ class _Contents(Collection[Any]):
         return int(self._chosen.sum())
 
     def __iter__(self) -> Iterator[Any]:
-        for columns in _chunks(self._dataset, [self._column], self._chosen):
+        for columns in _chunks(dataset_format.stream(self._dataset, [self._column]), self._chosen):
             yield from columns[self._column]
 
     def __contains__(self, content: object) -> bool:
         return any(content == each for each in self)
 
 
-def _chunks(dataset: Path, columns: Sequence[str], chosen: np.ndarray) -> Iterator[dict[str, list[Any]]]:
-    """Columns of the chosen rows, as Python values, some rows at a time."""
+def _chunks(batches: Iterable[pa.RecordBatch], chosen: np.ndarray) -> Iterator[dict[str, list[Any]]]:
+    """The chosen rows, as Python values by column, some rows at a time."""
     start = 0
-    for batch in dataset_format.stream(dataset, columns):
+    for batch in batches:
         kept = np.flatnonzero(chosen[start : start + len(batch)])
         start += len(batch)
         if len(kept) < len(batch):
@@ -187,36 +184,57 @@ def _chunks(dataset: Path, columns: Sequence[str], chosen: np.ndarray) -> Iterat
             # Not pa.array(kept): that would import pandas.
             batch = batch.take(pa.Array.from_buffers(pa.int64(), len(kept), [None, pa.py_buffer(kept)]))
         if len(kept):
-            yield {name: batch.column(name).to_pylist() for name in columns}
+            yield {name: batch.column(name).to_pylist() for name in batch.schema.names}
 
 
-def _make(
-    aside: Path,
-    dataset: Path,
-    splits: np.ndarray,
-    classes: tuple[str, ...],
-    fit: Callable[[Collection[Any]], Input],
-) -> None:
-    content = dataset_format.describe(dataset)["modality"]
-    input_ = fit(_Contents(dataset, content, splits == TRAIN))
-    index_of = {label: index for index, label in enumerate(classes)}
-    labels, ids = [], []
+def _targets(folder: Path, features: Features, chosen: np.ndarray) -> Iterator[dict[str, list[Any]]]:
+    """The stored target columns of the chosen rows, as Python values, some rows at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    with pa.parquet.ParquetFile(folder / TARGETS) as file:
+        yield from _chunks(file.iter_batches(4096, columns=list(features)), chosen)
+
+
+def _encoded(objective: Objective, rows: Iterable[Mapping[str, Sequence[Any]]]) -> dict[str, np.ndarray]:
+    parts = [objective.encode(columns) for columns in rows]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _make(aside: Path, dataset: Path, splits: np.ndarray, fit: Callable[[Collection[Any]], Processor]) -> None:
+    """Write the training and validation rows: decoded inputs, target columns, splits, ids and the processor."""
+    features = dataset_format.features(dataset_format.describe(dataset))
+    targets = target_features(features)
+    (content,) = input_features(features)
+    processor = fit(_Contents(dataset, content, splits == TRAIN))
+    chosen = (splits == TRAIN) | (splits == VALIDATION)
+    ids = []
     shapes: dict[str, tuple[str, list[int]]] = {}
-    for columns in _chunks(dataset, ["id", "label", content], (splits == TRAIN) | (splits == VALIDATION)):
-        labels.append(np.array([index_of[label] for label in columns["label"]], dtype=np.int64))
-        ids.append(np.array([int(each[:16], 16) for each in columns["id"]], dtype=np.uint64))
-        for name, array in input_.decode(columns[content]).items():
-            with (aside / f"{name}.bin").open("ab") as stream:
-                array.tofile(stream)
-            rows = len(array) + (shapes[name][1][0] if name in shapes else 0)
-            shapes[name] = (array.dtype.str, [rows, *array.shape[1:]])
+    with _target_writer(aside / TARGETS, targets) as write_targets:
+        for columns in _chunks(dataset_format.stream(dataset, ["id", content, *targets]), chosen):
+            write_targets(columns)
+            ids.append(np.array([int(each[:16], 16) for each in columns["id"]], dtype=np.uint64))
+            for name, array in processor.decode(columns[content]).items():
+                with (aside / f"{name}.bin").open("ab") as stream:
+                    array.tofile(stream)
+                rows = len(array) + (shapes[name][1][0] if name in shapes else 0)
+                shapes[name] = (array.dtype.str, [rows, *array.shape[1:]])
     dataset_format.forget_read()
-    for name, each in (
-        ("labels", np.concatenate(labels)),
-        ("splits", splits[(splits == TRAIN) | (splits == VALIDATION)]),
-        ("ids", np.concatenate(ids)),
-    ):
-        np.save(aside / f"{name}.npy", each, allow_pickle=False)
-    input_.save(aside)
-    write_json(aside / "input.json", input_.spec)
+    np.save(aside / "splits.npy", splits[chosen], allow_pickle=False)
+    np.save(aside / "ids.npy", np.concatenate(ids), allow_pickle=False)
+    processor.save(aside)
+    write_json(aside / "input.json", processor.spec)
+    write_json(aside / FEATURES, targets)
     write_json(aside / ARRAYS, shapes)
+
+
+@contextmanager
+def _target_writer(path: Path, targets: Features) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Write target columns of Python values to a Parquet file, some rows at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    types = {"label": pa.string(), "labels": pa.list_(pa.string()), "number": pa.float64()}
+    schema = pa.schema([(name, types[feature["kind"]]) for name, feature in targets.items()])
+    with pa.parquet.ParquetWriter(path, schema) as writer:
+        yield lambda columns: writer.write_table(pa.table({name: columns[name] for name in targets}, schema=schema))

@@ -26,7 +26,7 @@ class AugmentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How the weights are found. The loss is cross-entropy."""
+    """How the weights are found. What is left out is as the architecture recommends, or else has these defaults."""
 
     epochs: Annotated[int, Field(ge=1)] = 10
     """Passes over the training rows."""
@@ -53,16 +53,13 @@ class TrainConfig:
     """Share of the steps in which the rate rises to its highest."""
     clip_norm: Annotated[float, Field(ge=0)] = 0.0
     """Gradients are scaled down to this norm; 0 for never."""
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567)."""
-    class_weights: Literal["none", "balanced"] = "none"
-    """`balanced` weighs each class by the inverse of its number of training rows."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay per step of an exponential average of the weights, which is then the model; 0 for the weights themselves."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Images only."""
-    monitor: Literal["validation_loss", "validation_accuracy"] = "validation_loss"
-    """What `keep` and `patience` go by; it needs validation rows."""
+    monitor: str = "validation_loss"
+    """What `keep` and `patience` go by: `validation_loss`, or `validation_` and a metric of the objective. It needs
+    validation rows."""
     keep: Literal["last", "best"] = "last"
     """Whether the model is the last epoch's, or that of the epoch with the best `monitor`."""
     patience: Annotated[int, Field(ge=0)] = 0

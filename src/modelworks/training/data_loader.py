@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-
-from modelworks.data.splits import TRAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    import numpy as np
 
     from modelworks.preprocessing.preprocessed import PreprocessedDataset
     from modelworks.training.distributed.context import World
@@ -33,8 +32,13 @@ class Batch:
     """int64, the rows of the whole batch."""
     inputs: dict[str, torch.Tensor]
     """Of the model; one row per example of this process's share."""
-    target: torch.Tensor
-    """int64 (n,), the classes of these examples."""
+    targets: dict[str, torch.Tensor]
+    """Of the objective, likewise."""
+
+    @property
+    def num_examples(self) -> int:
+        """Of this process's share."""
+        return len(next(iter(self.inputs.values())))
 
 
 class Feed:
@@ -45,16 +49,14 @@ class Feed:
     one is computed.
     """
 
-    def __init__(self, data: PreprocessedDataset, hardware: Hardware, class_weights: str, world: World) -> None:
+    def __init__(self, data: PreprocessedDataset, hardware: Hardware, world: World) -> None:
         self._data, self._device, self._world = data, hardware.device, world
-        self._arrays = dict(data.arrays)
+        self._inputs = dict(data.inputs)
         self._num_read = 0
         resident = self._device == "cuda" and _fits(data)
         if resident:
-            self._arrays |= {name: self._arrays[name].to(self._device) for name in data.input.resident}
-        self._labels = torch.from_numpy(data.labels).to(self._device)
-        self.weights = _class_weights(data).to(self._device) if class_weights == "balanced" else None
-        """float32 (classes,), or None."""
+            self._inputs |= {name: self._inputs[name].to(self._device) for name in data.processor.resident}
+        self._targets = {name: torch.from_numpy(each).to(self._device) for name, each in data.targets.items()}
         self._files = {} if resident else data.files
         copies = self._device == "cuda" and not resident
         self._stream = torch.cuda.Stream() if copies else None  # type: ignore[no-untyped-call]  # torch leaves it so
@@ -84,24 +86,15 @@ class Feed:
             self._num_read = 0
             self._data.release()
         indices = torch.from_numpy(share)
-        target = self._labels[indices.to(self._device, non_blocking=True)]
+        targets = self._data.objective.collate(self._targets, indices, self._device)
         if self._files:
             arrays = {name: torch.from_numpy(file.read(share)) for name, file in self._files.items()}
-            inputs = self._data.input.batch(arrays, torch.arange(len(share)), self._device)
+            inputs = self._data.processor.collate(arrays, torch.arange(len(share)), self._device)
         else:
-            inputs = self._data.input.batch(self._arrays, indices, self._device)
-        return Batch(rows, inputs, target)
+            inputs = self._data.processor.collate(self._inputs, indices, self._device)
+        return Batch(rows, inputs, targets)
 
 
 def _fits(data: PreprocessedDataset) -> bool:
     free, _ = torch.cuda.mem_get_info()
-    return sum(data.arrays[name].nbytes for name in data.input.resident) <= SHARE * free
-
-
-def _class_weights(data: PreprocessedDataset) -> torch.Tensor:
-    """Inverse to the number of training rows of each class, 1 on the average row; a class without rows weighs 0."""
-    counts = np.bincount(data.labels[data.splits == TRAIN], minlength=int(data.labels.max()) + 1)
-    present = counts > 0
-    weights = np.zeros(len(counts), np.float32)
-    weights[present] = counts.sum() / (present.sum() * counts[present])
-    return torch.from_numpy(weights)
+    return sum(data.inputs[name].nbytes for name in data.processor.resident) <= SHARE * free

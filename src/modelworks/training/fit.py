@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import importlib
 import os
 import random
 import shutil
 import signal
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +19,9 @@ import torch
 from modelworks.data.splits import TRAIN, VALIDATION
 from modelworks.errors import BadInput, Interrupted, Refused
 from modelworks.fault_injection import fault_point
+from modelworks.modalities.base import processor_class
 from modelworks.models import serialization
+from modelworks.objectives.base import objective_class
 from modelworks.preprocessing.preprocessed import PreprocessedDataset, preprocessed
 from modelworks.training.checkpoint import Checkpoints
 from modelworks.training.determinism import demand_determinism, refuse_nondeterminism
@@ -29,6 +34,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from modelworks.modalities.base import Processor
+    from modelworks.objectives.base import Objective
     from modelworks.training.job import Job
     from modelworks.training.monitoring.events import EventLog
 
@@ -50,12 +57,14 @@ def fit(job: Job, events: EventLog, world: World | None = None, stop: Stop | Non
     world, stop = world or join(job.hardware, job.work), stop or Stop()
     _fix_randomness(job)
     architecture = importlib.import_module(f"modelworks.models.{job.model.kind}")
-    modality = importlib.import_module(f"modelworks.modalities.{job.model.modality}")
-    sources = serialization.sources(architecture, modality)
-    data = _rows(job, architecture, modality)
+    processor, objective = processor_class(job.model.modality), objective_class(job.objective.kind)
+    sources = serialization.sources(architecture, *(sys.modules[each.__module__] for each in (processor, objective)))
+    data = _rows(job, architecture, processor, objective)
     with _fitting_checkpoint():
         configuration = architecture.configure(vars(job.model), job.checkpoint)
-        network = architecture.build(configuration, data.input.shape, len(job.classes))
+        size, output = data.objective.num_outputs, data.objective.output
+        build = functools.partial(architecture.build, configuration, data.processor.shape, size, output)
+        network = build()
         architecture.initialise(network, job.checkpoint)
     if not world.is_main:  # each process draws its own dropout and augmentation
         _seed(int(np.random.SeedSequence([job.train.seed, world.rank]).generate_state(1)[0]))
@@ -81,7 +90,7 @@ def fit(job: Job, events: EventLog, world: World | None = None, stop: Stop | Non
     if not world.is_main:
         return
     if weights is not None:
-        network = architecture.build(configuration, data.input.shape, len(job.classes))
+        network = build()
         network.load_state_dict(weights)
     _save(job, data, configuration, network, sources)
     events.write(
@@ -108,12 +117,12 @@ def _save(
         description={
             "kind": job.model.kind,
             "modality": job.model.modality,
-            "labels": job.classes,
             "architecture": configuration,
-            "shape": data.input.shape,
+            "shape": data.processor.shape,
         },
         network=network,
-        inputs=data.input,
+        processor=data.processor,
+        objective=data.objective,
         sources=sources,
         training_ids=np.sort(data.ids[data.splits == TRAIN]),
     )
@@ -138,16 +147,16 @@ def _seed(seed: int) -> None:
     random.seed(seed)
 
 
-def _rows(job: Job, architecture: Any, modality: Any) -> PreprocessedDataset:
+def _rows(job: Job, architecture: Any, processor: type[Processor], objective: type[Objective]) -> PreprocessedDataset:
     data = preprocessed(
         job.decoded,
         job.decoded_key,
         job.dataset,
         job.dataset_digest,
         np.load(job.splits, allow_pickle=False),
-        job.classes,
-        fit=lambda contents: modality.Input.fit(contents, vars(job.model), architecture.assets(job.checkpoint)),
-        load=modality.Input,
+        fit=lambda contents: processor.fit(contents, vars(job.model), architecture.assets(job.checkpoint)),
+        load=processor,
+        fit_objective=functools.partial(objective.fit, dataclasses.asdict(job.objective)),
     )
     if (job.train.keep == "best" or job.train.patience) and not (data.splits == VALIDATION).any():
         raise BadInput(

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from modelworks.files.atomic_files import write_json
 from modelworks.models.config import ModelConfig
+from modelworks.objectives.config import ObjectiveConfig
 from modelworks.training.config import TrainConfig
 from modelworks.training.hardware import Hardware
 
@@ -30,13 +31,13 @@ class Job:
     """Of that folder."""
     splits: Path
     """splits.npy: one int8 code per row of the examples."""
-    classes: tuple[str, ...]
     decoded: Path
     """Folder that keeps decoded sets."""
     decoded_key: str
     checkpoint: Path | None
     """Folder of the pretrained checkpoint the weights start from."""
     model: ModelConfig
+    objective: ObjectiveConfig
     train: TrainConfig
     hardware: Hardware
     work: Path

@@ -23,7 +23,7 @@ from modelworks.training.optimization.ema import make_average
 from modelworks.training.optimization.lr_schedule import learning_rate
 from modelworks.training.optimization.optimizers import make_optimizer
 from modelworks.training.optimization.train_step import Stepper
-from modelworks.training.validation_loop import validate
+from modelworks.training.validation_loop import Validated, validate
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -101,28 +101,27 @@ class TrainingLoop:
         self._checkpoints, self._events, self._stop, self._world = checkpoints, events, stop, world
         self._schedule = BatchSampler(
             np.flatnonzero(data.splits == TRAIN),
-            data.input.lengths(data.arrays),
+            data.processor.lengths(data.inputs),
             epochs=config.epochs,
             batch_size=config.batch_size,
             batch_tokens=config.batch_tokens,
             seed=config.seed,
             max_steps=config.max_steps,
         )
-        self._feed = Feed(data, hardware, config.class_weights, world)
+        self._feed = Feed(data, hardware, world)
         self._average = make_average(model, config.ema)
         world.shard(model, self._average.model)
         optimizer = make_optimizer(model, config)
         self._learning_rate = learning_rate(config, self._schedule.num_steps)
         self._meter = Meter(self._schedule.num_steps, hardware, events, world)
-        self._early_stopping = EarlyStopping(config)
+        self._early_stopping = EarlyStopping(config, data.objective)
         self._interval = CheckpointInterval(config)
         called = world.parallel(model)
         if config.compile:
             from modelworks.training.compile import Compiled  # its imports take seconds
 
-            called = Compiled(model, data.input.shape, hardware)
-        blank = data.input.blank(hardware.device)
-        self._stepper = Stepper(called, optimizer, self._feed.weights, blank, config, hardware, world, events)
+            called = Compiled(model, data.processor.shape, hardware)
+        self._stepper = Stepper(called, optimizer, data.processor, data.objective, config, hardware, world, events)
         self._parts: dict[str, Stateful] = {
             "model": model,
             "optimizer": optimizer,
@@ -146,6 +145,7 @@ class TrainingLoop:
                 self._events.write("early_stop", step=self._meter.step, epoch=epoch + 1, best_step=best)
                 break
         self._choose_weights()
+        self._tune()
         seconds = self._meter.seconds
         return Trained(self._meter.step, seconds, examples_per_second=self._meter.examples / seconds)
 
@@ -189,9 +189,8 @@ class TrainingLoop:
     def _end_epoch(self, epoch: int) -> None:
         """Compute the validation metrics, and keep the weights if they are the best so far."""
         with self._meter.paused():
-            metrics = validate(
-                self._average.model, self._data, self._feed, self._config.batch_size, self._hardware, self._world
-            )
+            validated = self._validate(self._average.model)
+            metrics = validated.metrics(self._data.objective) if validated else {}
             self._events.write("epoch", step=self._meter.step, epoch=epoch + 1, **metrics)
         if self._early_stopping.update(self._meter.step, metrics) and self._config.keep == "best":
             self._save()
@@ -218,6 +217,16 @@ class TrainingLoop:
         if self._config.keep == "best" and best not in (0, self._meter.step):
             self._checkpoints.load(best, {name: self._parts[name] for name in ("model", "average")})
         self._average.store()
+
+    def _tune(self) -> None:
+        """Let the objective set what only the chosen weights' answers to the validation rows can tell."""
+        objective = self._data.objective
+        validated = self._validate(self._model) if objective.tuned else None
+        if validated:
+            objective.tune(validated.predicted, validated.truth)
+
+    def _validate(self, model: nn.Module) -> Validated | None:
+        return validate(model, self._data, self._feed, self._config.batch_size, self._hardware, self._world)
 
 
 def _is_finite(model: nn.Module, world: World) -> bool:

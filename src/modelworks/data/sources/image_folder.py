@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from modelworks.data.sources.base import SPLITS, Examples, Modality, dataset_name, located
+from modelworks.data.features import Features
+from modelworks.data.sources.base import LABELLED_IMAGES, SPLITS, Examples, dataset_name, located
 from modelworks.errors import BadInput
 from modelworks.files.digest import json_digest, text_digest
 
@@ -32,7 +33,7 @@ class Folder:
     """What to call the data set; the folder's name when empty."""
     licence: str = "not stated"
     """Written beside the data."""
-    modality: ClassVar[Modality] = "image"
+    features: ClassVar[Features] = LABELLED_IMAGES
 
     def __post_init__(self) -> None:
         dataset_name(self.name, Path(self.path).name)
@@ -62,7 +63,7 @@ class Folder:
             columns["split"] = pa.array([split for *_, split in rows])
         digests = [hashlib.sha256(image).hexdigest() for image in images]
         return Examples(
-            modality="image",
+            features=self.features,
             columns=columns,
             licence=self.licence,
             source_digest=text_digest("\n".join(map(" ".join, zip(digests, paths, strict=True)))),

@@ -28,6 +28,8 @@ INSIDE = (".json", ".safetensors", ".npy", ".txt", ".py")
 """Endings of the saved model's files: none can hold a pickle (NumPy reads with `allow_pickle=False`)."""
 LARGEST_TEXT = 2**20
 """Bytes of a file beside the saved model."""
+_CODE = re.compile(r"code/([A-Za-z_]\w*/)*[A-Za-z_]\w*\.py", re.ASCII)
+"""A source that the saved model brings; nothing else may lie in a folder of it."""
 _PIN = r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!_]*"
 _REQUIREMENT = re.compile(_PIN)
 _DEPENDENCY = re.compile(rf"-r requirements\.txt|(python|pip|setuptools|wheel)([<>=]+[\d.]+)?|{_PIN}")
@@ -44,7 +46,8 @@ def check_names(names: Iterable[str]) -> None:
         if name.startswith("/") or "\\" in name or not all(parts) or {".", ".."} & {*parts}:
             raise Corrupt(f"the package names a file outside of itself: {name}", WAY_OUT)
         below = name.removeprefix(MODEL)
-        if name not in OUTSIDE and not (below != name and "/" not in below and below.endswith(INSIDE)):
+        inside = ("/" not in below and below.endswith(INSIDE)) or _CODE.fullmatch(below)
+        if name not in OUTSIDE and (below == name or not inside):
             raise Corrupt(f"the package holds a file that no package has: {name}", WAY_OUT)
 
 

@@ -81,7 +81,7 @@ def _requirements(saved: Path) -> list[str]:
     """The distributions that serving and the model's own sources import, at the versions it was evaluated with."""
     imported = {
         name.partition(".")[0]
-        for source in saved.glob("*.py")
+        for source in saved.rglob("*.py")
         for node in ast.walk(ast.parse(source.read_bytes()))
         for name in _imported(node)
     }

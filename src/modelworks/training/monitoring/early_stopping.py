@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from modelworks.objectives.base import Objective
     from modelworks.training.config import TrainConfig
 
 __all__ = ["EarlyStopping"]
@@ -16,8 +17,10 @@ __all__ = ["EarlyStopping"]
 class EarlyStopping:
     """The best epoch so far by `train.monitor`. Its state is part of every checkpoint."""
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, objective: Objective) -> None:
         self._config = config
+        metric = objective.metrics.get(config.monitor.removeprefix("validation_"))
+        self._sign = -1 if metric is not None and metric.better == "max" else 1
         self._value, self._last_step, self._num_worse = math.inf, 0, 0
         self.best_step = 0
         """The step at which the best epoch ended; 0 before the first epoch ends."""
@@ -39,7 +42,7 @@ class EarlyStopping:
         if step <= self._last_step or not metrics:
             return False
         self._last_step = step
-        value = metrics[self._config.monitor] * (-1 if self._config.monitor == "validation_accuracy" else 1)
+        value = metrics[self._config.monitor] * self._sign
         if value < self._value:
             self._value, self._num_worse, self.best_step = value, 0, step
             return True

@@ -3,7 +3,7 @@
     start        steps, epochs, parameters, resumed_from (the checkpoint's step, 0 for a fresh start), precision,
                  precision_source (what decided it), product_rates (GFLOP/s, where a measurement decided it)
     step         step, epoch, loss, learning_rate, examples_per_second, seconds_left, memory_mb
-    epoch        step, epoch; validation_loss and validation_accuracy when there are validation rows
+    epoch        step, epoch; validation_loss and validation_METRIC for each metric when there are validation rows
     checkpoint   step, seconds
     damaged      step (of a checkpoint that was passed over)
     memory       parts, examples: it did not suffice, so batches are computed in that many parts of so many examples

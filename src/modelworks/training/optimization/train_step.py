@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from modelworks.errors import BadInput
-from modelworks.training.augmentation import augment
+from modelworks.training.config import AugmentConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from modelworks.modalities.base import Processor
+    from modelworks.objectives.base import Objective
     from modelworks.training.config import TrainConfig
     from modelworks.training.data_loader import Batch
     from modelworks.training.distributed.context import World
@@ -34,22 +35,18 @@ class Stepper:
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
-        weights: torch.Tensor | None,
-        blank: torch.Tensor | None,
+        processor: Processor,
+        objective: Objective,
         config: TrainConfig,
         hardware: Hardware,
         world: World,
         events: EventLog,
     ) -> None:
-        """
-        Args:
-            weights: of the classes, float32 (classes,); None for equal ones.
-            blank: value per channel of a blank place in an image, after normalisation; None for texts.
-        """
-        self._model, self._optimizer, self._weights, self._blank = model, optimizer, weights, blank
+        self._model, self._optimizer, self._processor, self._objective = model, optimizer, processor, objective
         self._config, self._hardware, self._world, self._events = config, hardware, world, events
         self._parameters = list(model.parameters())
         self._parts = config.accumulate
+        self._augments = config.augment != AugmentConfig()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the number of parts in which a batch is computed."""
@@ -72,18 +69,18 @@ class Stepper:
             BadInput: memory does not suffice for one example, or the model computes statistics over a whole batch, so
                 that smaller parts would change the result.
         """
-        inputs, target = batch.inputs, batch.target
+        inputs = batch.inputs
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        if self._blank is not None:
-            inputs = {**inputs, "pixels": augment(inputs["pixels"], self._config.augment, self._blank)}
+        if self._augments:
+            inputs = self._processor.augment(inputs, self._config.augment)
         while True:
             try:
-                loss = self._gradient(inputs, target, self._world.min_rows(batch.rows))
+                loss = self._gradient(inputs, batch.targets, self._world.min_rows(batch.rows))
                 break
             except torch.OutOfMemoryError as error:
                 # Outside of the handler nothing holds the failed attempt's tensors any more.
-                refusal = self._smaller(len(target), error)
+                refusal = self._smaller(batch.num_examples, error)
             if refusal:
                 raise refusal
         if self._config.clip_norm:
@@ -92,34 +89,26 @@ class Stepper:
         self._forget_gradients()
         return loss
 
-    def _gradient(self, inputs: Mapping[str, torch.Tensor], target: torch.Tensor, fewest: int) -> torch.Tensor:
+    def _gradient(
+        self, inputs: Mapping[str, torch.Tensor], targets: Mapping[str, torch.Tensor], fewest: int
+    ) -> torch.Tensor:
         """Add up the gradients of all parts and return the mean loss.
 
         Args:
             fewest: examples in the smallest share of a process: all processes compute as many parts as that one.
         """
-        whole = self._world.total(
-            torch.full((), float(len(target)), device=target.device)
-            if self._weights is None
-            else self._weights[target].sum()
-        )
+        whole = self._world.total(self._objective.weight(targets, training=True))
         size = math.ceil(fewest / self._parts)
         starts = range(0, fewest, size)
-        total = torch.zeros((), device=target.device)
+        total = torch.zeros((), device=whole.device)
         for start in starts:
             more = start < starts[-1]
             part = slice(start, start + size) if more else slice(start, None)  # the last part has all that is left
             with self._world.accumulating(self._model, more):
                 with autocast(self._hardware):
-                    logits = self._model(**{name: each[part] for name, each in inputs.items()})
-                loss = functional.cross_entropy(
-                    logits.float(),
-                    target[part],
-                    self._weights,
-                    reduction="sum",
-                    label_smoothing=self._config.label_smoothing,
-                )
-                loss = loss / whole
+                    outputs = self._model(**{name: each[part] for name, each in inputs.items()})
+                own = {name: each[part] for name, each in targets.items()}
+                loss = self._objective.loss(outputs.float(), own, training=True) / whole
                 # Several processes average their gradients: this makes the sum of it.
                 (loss * self._world.size).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             total += loss.detach()

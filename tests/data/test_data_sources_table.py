@@ -148,3 +148,91 @@ def test_a_changed_file_changes_fingerprint_and_digest(tmp_path: Path) -> None:
     after = table.fingerprint(tmp_path), table.read(tmp_path).source_digest
     assert before[0] != after[0]
     assert before[1] != after[1]
+
+
+def test_features_are_known_before_the_table_is_read() -> None:
+    assert source("t.csv").features == {"text": {"kind": "text"}, "label": {"kind": "label"}}
+    numbers = Table(kind="table", path="t.csv", image="file", number="price")
+    assert numbers.features == {"image": {"kind": "image"}, "number": {"kind": "number"}}
+    topics = Table(kind="table", path="t.csv", text="body", labels="topics")
+    assert topics.features == {"text": {"kind": "text"}, "labels": {"kind": "labels"}}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"text": "body"}, "path: which column is read is missing: give one of label, labels, number"),
+        ({"label": "class"}, "path: which column is read is missing: give one of text, image"),
+        ({"text": "a", "image": "b", "label": "c"}, "image is given beside text: give one of text, image"),
+        ({"text": "a", "label": "b", "number": "c"}, "number is given beside label: give one of label"),
+        ({"text": "a", "labels": "b", "separator": ""}, "separator is empty"),
+        ({"image": "a", "label": "b", "keep": ("path",)}, "keep: path is kept already, or its name is taken"),
+    ],
+)
+def test_a_section_names_one_input_and_one_target(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Table(kind="table", path="t.csv", **options)
+
+
+def test_cells_that_are_no_finite_number_are_null_and_counted(tmp_path: Path) -> None:
+    table = Table(kind="table", path="t.csv", text="body", number="price")
+    cells = ["3", " -2.5e3 ", "", "abc", "nan", "inf", "1_000", "3,5"]
+    (tmp_path / "t.csv").write_text("body,price\n" + "".join(f'b,"{cell}"\n' for cell in cells))
+    examples = table.read(tmp_path)
+    assert examples.columns["number"].type == pa.float64()
+    assert examples.columns["number"].to_pylist() == [3.0, -2500.0, None, None, None, None, None, None]
+    assert examples.details == {"cells that are no finite number": "6, e.g. '' in row 2"}
+
+
+def test_numbers_of_any_type_are_read(tmp_path: Path) -> None:
+    values = pa.table({"body": ["a", "b", "c"], "price": pa.array([1, None, 3], pa.int32())})
+    pa.parquet.write_table(values, tmp_path / "t.parquet")
+    (tmp_path / "t.jsonl").write_text('{"body":"a","price":1}\n{"body":"b","price":null}\n{"body":"c","price":3.0}')
+    for name in ("t.parquet", "t.jsonl"):
+        table = Table(kind="table", path=name, text="body", number="price")
+        assert table.read(tmp_path).columns["number"].to_pylist() == [1.0, None, 3.0]
+
+
+def test_several_classes_are_split_sorted_and_named_once(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("body,topics\na,news| sport |news\nb,\nc,|art\n")
+    found = Table(kind="table", path="t.csv", text="body", labels="topics").read(tmp_path).columns["labels"]
+    assert found.type == pa.list_(pa.string())
+    assert found.to_pylist() == [["news", "sport"], [], ["art"]]
+    (tmp_path / "s.csv").write_text("body,topics\na,news;sport\n")
+    table = Table(kind="table", path="s.csv", text="body", labels="topics", separator=";")
+    assert table.read(tmp_path).columns["labels"].to_pylist() == [["news", "sport"]]
+
+
+def test_several_classes_may_be_lists(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text(
+        '{"body":"a","topics":["sport","news"]}\n{"body":"b","topics":[]}\n{"body":"c","topics":null}\n'
+    )
+    pa.parquet.write_table(
+        pa.table({"body": ["a", "b", "c"], "topics": [["sport", "news"], [], None]}), tmp_path / "t.parquet"
+    )
+    for name in ("t.jsonl", "t.parquet"):
+        table = Table(kind="table", path=name, text="body", labels="topics")
+        assert table.read(tmp_path).columns["labels"].to_pylist() == [["news", "sport"], [], None]
+    (tmp_path / "t.jsonl").write_text('{"body":"a","topics":{"sport":1}}\n')
+    with pytest.raises(BadInput, match=r"source\.labels: column 'topics' of .* holds struct<"):
+        Table(kind="table", path="t.jsonl", text="body", labels="topics").read(tmp_path)
+
+
+def test_images_are_files_relative_to_the_table(tmp_path: Path) -> None:
+    (tmp_path / "sources" / "pictures").mkdir(parents=True)
+    (tmp_path / "sources" / "pictures" / "one.pgm").write_bytes(b"P5\n1 1\n255\n1")
+    (tmp_path / "sources" / "t.csv").write_text("file,price\npictures/one.pgm,1\n,2\n")
+    table = Table(kind="table", path="sources/t.csv", image="file", number="price")
+    before, examples = table.fingerprint(tmp_path), table.read(tmp_path)
+    assert list(examples.columns) == ["path", "image", "number"]
+    assert examples.columns["image"].to_pylist() == [b"P5\n1 1\n255\n1", None]
+    assert examples.columns["path"].to_pylist() == ["pictures/one.pgm", ""]
+
+    (tmp_path / "sources" / "pictures" / "one.pgm").write_bytes(b"P5\n2 1\n255\n12")
+    assert table.fingerprint(tmp_path) != before
+    assert table.read(tmp_path).source_digest != examples.source_digest
+
+    (tmp_path / "sources" / "pictures" / "one.pgm").unlink()
+    assert table.fingerprint(tmp_path) != before
+    with pytest.raises(BadInput, match=r"source\.image: .*t\.csv names 'pictures/one\.pgm' in row 0, .*No such file"):
+        table.read(tmp_path)

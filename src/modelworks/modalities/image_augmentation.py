@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from modelworks.training.config import AugmentConfig
-
-__all__ = ["augment"]
+__all__ = ["Settings", "augment"]
 
 
-def augment(pixels: torch.Tensor, config: AugmentConfig, blank: torch.Tensor) -> torch.Tensor:
+class Settings(Protocol):
+    """How images are varied; 0 and False leave them as they are."""
+
+    @property
+    def shift(self) -> int: ...
+    @property
+    def flip(self) -> bool: ...
+    @property
+    def crop(self) -> float: ...
+    @property
+    def cutout(self) -> int: ...
+
+
+def augment(pixels: torch.Tensor, config: Settings, blank: torch.Tensor) -> torch.Tensor:
     """Vary each image of a batch in its own way, drawn from torch's generator.
 
     Args:
         pixels: float (n, channels, height, width), any memory format, which the result keeps.
-        config: what to do.
+        config: what to do, as in `train.augment`.
         blank: value per channel (channels,) of what comes in at the edges and of cut-out squares.
     """
     if config.flip:

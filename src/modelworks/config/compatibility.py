@@ -1,0 +1,65 @@
+"""Which source, model, objective, training and gate go together, from what each of them declares."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from typing import TYPE_CHECKING
+
+from modelworks.data.features import inputs, targets
+from modelworks.modalities.base import processor_class
+from modelworks.training.config import AugmentConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from modelworks.data.sources import SourceConfig
+    from modelworks.evaluation.config import GateConfig
+    from modelworks.models.config import ModelConfig
+    from modelworks.objectives.config import ObjectiveConfig
+    from modelworks.training.config import TrainConfig
+
+__all__ = ["mismatches"]
+
+
+def mismatches(
+    *, source: SourceConfig, model: ModelConfig, objective: ObjectiveConfig, train: TrainConfig, gate: GateConfig
+) -> Iterator[str]:
+    """What does not fit; each begins with the name of the field to change."""
+    (held,) = (feature["kind"] for feature in inputs(source.features).values())
+    if held != model.modality:
+        yield f"model.kind {model.kind} reads {model.modality}s, but source.kind {source.kind} holds {held}s"
+    for column, kind in objective.targets.items():
+        if source.features.get(column, {}).get("kind") != kind:
+            given = " and ".join(targets(source.features))
+            yield f"objective.kind {objective.kind} learns a {kind}, but source.kind {source.kind} has a {given}"
+    if objective.output not in model.outputs:
+        yield (
+            f"model.kind {model.kind} gives one vector per {' or '.join(model.outputs)}, but objective.kind "
+            f"{objective.kind} needs one per {objective.output}"
+        )
+    for name in gate.minimums:
+        if name not in objective.metrics:
+            yield f"gate.minimums.{name} is no metric of {objective.kind}{_nearest(name, objective.metrics)}"
+    if gate.compare not in objective.metrics:
+        yield f"gate.compare {gate.compare} is no metric of {objective.kind}{_nearest(gate.compare, objective.metrics)}"
+    monitors = ["validation_loss", *(f"validation_{name}" for name in objective.metrics)]
+    if train.monitor not in monitors:
+        yield f"train.monitor {train.monitor} is not measured for {objective.kind}{_nearest(train.monitor, monitors)}"
+    yield from _of_the_modality(model, train)
+
+
+def _of_the_modality(model: ModelConfig, train: TrainConfig) -> Iterator[str]:
+    processor = processor_class(model.modality)
+    plain = AugmentConfig()
+    for field in dataclasses.fields(plain):
+        asked = getattr(train.augment, field.name) != getattr(plain, field.name)
+        if asked and field.name not in processor.augmentations:
+            yield f"train.augment.{field.name} does not apply to {model.modality}s, which model.kind {model.kind} reads"
+    if train.batch_tokens and not processor.has_tokens:
+        yield f"train.batch_tokens counts tokens, but model.kind {model.kind} reads {model.modality}s"
+
+
+def _nearest(word: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(known)}"

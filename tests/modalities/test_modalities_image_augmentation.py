@@ -1,0 +1,61 @@
+"""Every way of varying images does what its name says, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from modelworks.modalities.image import Processor
+from modelworks.modalities.image_augmentation import augment
+from modelworks.training.config import AugmentConfig
+
+PICTURE = torch.arange(1.0, 26.0).view(1, 1, 5, 5)
+BLANK = torch.tensor([-7.0])
+
+
+def varied(count: int = 200, **settings: Any) -> torch.Tensor:
+    torch.manual_seed(0)
+    pixels = PICTURE.expand(count, 1, 5, 5).contiguous(memory_format=torch.channels_last)
+    return augment(pixels, AugmentConfig(**settings), BLANK)
+
+
+def test_shifts_are_all_there_are_and_what_comes_in_is_blank() -> None:
+    found = {tuple(each.flatten().tolist()) for each in varied(shift=1)}
+    padded = nn.functional.pad(PICTURE, (1, 1, 1, 1), value=float(BLANK))[0, 0]
+    windows = [padded[top : top + 5, left : left + 5] for top in range(3) for left in range(3)]
+    assert found == {tuple(window.flatten().tolist()) for window in windows}
+
+
+def test_flips_mirror_about_every_other_image() -> None:
+    mirrored = (varied(flip=True) == PICTURE.flip(-1)).all(dim=(1, 2, 3))
+    assert 60 < int(mirrored.sum()) < 140
+    assert ((varied(flip=True) == PICTURE).all(dim=(1, 2, 3)) | mirrored).all()
+
+
+def test_crops_show_a_part_at_full_size() -> None:
+    cropped = varied(crop=0.5)
+    assert cropped.shape == (200, 1, 5, 5)
+    spread = cropped.amax(dim=(1, 2, 3)) - cropped.amin(dim=(1, 2, 3))
+    assert float(spread.max()) <= 24
+    assert float(spread.min()) > 8
+    assert len({tuple(each.flatten().tolist()) for each in cropped}) == 200
+
+
+def test_cut_outs_blank_a_square_that_may_hang_over_the_edge() -> None:
+    hidden = varied(cutout=2) == float(BLANK)
+    assert ((varied(cutout=2) == PICTURE) | hidden).all()
+    assert set(hidden.sum(dim=(1, 2, 3)).tolist()) == {1, 2, 4}
+
+
+def test_augmentation_keeps_the_memory_format() -> None:
+    assert varied(shift=1, flip=True, cutout=2).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_processor_varies_its_pixels_with_black_as_blank() -> None:
+    processor = Processor({"height": 5, "width": 5, "channels": 1, "mean": [14.0], "std": [2.0]})
+    inputs = {"pixels": PICTURE.expand(200, 1, 5, 5).contiguous(memory_format=torch.channels_last)}
+    torch.manual_seed(0)
+    found = processor.augment(inputs, AugmentConfig(cutout=2))
+    assert torch.equal(found["pixels"], varied(cutout=2))
