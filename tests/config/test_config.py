@@ -16,6 +16,9 @@ from ruamel.yaml import YAML
 
 from modelworks.config.run_config import RunConfig, json_schema, load
 from modelworks.errors import BadInput
+from modelworks.models.config import recommended
+from modelworks.objectives.config import Classification
+from modelworks.training.config import TrainConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = sorted(CONFIGS.glob("*.yaml"))
@@ -82,7 +85,8 @@ def test_the_schema_refuses_what_load_refuses() -> None:
 
 
 def test_the_class_itself_can_be_given_to_pydantic(file: Path) -> None:
-    assert TypeAdapter(RunConfig).validate_python(YAML(typ="safe").load(PLAIN)) == load(file)
+    complete = {**YAML(typ="safe").load(PLAIN), **load(file).section("train")}
+    assert TypeAdapter(RunConfig).validate_json(json.dumps(complete)) == load(file)
 
 
 def test_sections_left_out_have_their_defaults(file: Path) -> None:
@@ -141,6 +145,31 @@ MISTAKES = {
     ),
     "field of a union": ("digits", "folder\n  path: 3", "plain.yaml:4: source.path: should be a valid string, not 3"),
     "kinds that do not fit": ("digits", "tweets", "plain.yaml:5: model.kind cnn reads images, but source.kind tweets"),
+    "target that does not fit": (
+        "kind: digits",
+        "kind: table\n  path: t.csv\n  image: file\n  number: price",
+        "plain.yaml:1: objective.kind classification learns a label, but source.kind table has a number",
+    ),
+    "unknown monitor": (
+        "epochs: 3",
+        "monitor: validation_acuracy",
+        "plain.yaml:7: train.monitor validation_acuracy is not measured for classification; did you mean validation_ac",
+    ),
+    "augmentation of another modality": (
+        "kind: digits\nmodel:\n  kind: cnn\ntrain:\n",
+        "kind: tweets\nmodel:\n  kind: transformer\ntrain:\n  augment: {flip: true}\n",
+        "plain.yaml:7: train.augment.flip does not apply to texts, which model.kind transformer reads",
+    ),
+    "tokens of another modality": (
+        "epochs: 3",
+        "batch_tokens: 99",
+        "plain.yaml:7: train.batch_tokens counts tokens, but model.kind cnn reads images",
+    ),
+    "field that moved": (
+        "epochs: 3",
+        "label_smoothing: 0.1",
+        "plain.yaml:7: train.label_smoothing: belongs to another section now; write objective: {kind: classification, l",
+    ),
     "name": ("my-model", "My model", 'plain.yaml:1: name: "My model" is not of the form'),
     "duplicate key": ("  epochs: 3\n", "  epochs: 3\n  epochs: 4\n", "plain.yaml:8: epochs is given twice"),
     "not yaml": ("{accuracy: 0.9}", "{accuracy: 0.9", "plain.yaml:10: not YAML: "),
@@ -252,5 +281,49 @@ def test_the_name_of_every_field_is_a_word_of_the_schema() -> None:
 def test_the_train_section_may_be_left_out(file: Path) -> None:
     file.write_text(PLAIN.replace("train:\n  epochs: 3\n", ""))
     config = load(file)
-    assert (config.train.epochs, config.train.max_steps) == (10, 0)
+    assert (config.train.epochs, config.train.learning_rate, config.train.max_steps) == (10, 0.003, 0)
     assert "train.max_steps" in refused(file, "train.max_steps=-1")
+
+
+def test_the_hint_for_a_field_that_moved_works_to_the_letter(file: Path) -> None:
+    file.write_text(PLAIN.replace("epochs: 3", "label_smoothing: 0.1"))
+    hint = refused(file).splitlines()[0].partition("write ")[2]
+    file.write_text(PLAIN + hint + "\n")
+    assert load(file).objective == Classification(kind="classification", label_smoothing=0.1)
+
+
+SHORT = """\
+name: mine
+source: {kind: table, path: sentences.csv, text: sentence, label: class}
+model: {kind: pretrained, checkpoint: minilm}
+gate:
+  minimums: {accuracy: 0.9}
+"""
+
+
+def test_what_train_leaves_out_is_as_the_architecture_recommends(file: Path) -> None:
+    file.write_text(SHORT)
+    train = load(file).train
+    assert (train.epochs, train.learning_rate, train.clip_norm, train.warmup) == (3, 5e-5, 1.0, 0.1)
+    given = load(file, ["train.learning_rate=1e-4"]).train
+    assert given == dataclasses.replace(train, learning_rate=1e-4)
+    assert load(file, ["model={kind: transformer}"]).train.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize("kind", ["cnn", "pretrained", "transformer"])
+def test_every_recommendation_is_of_fields_that_train_has(kind: str) -> None:
+    TypeAdapter(TrainConfig).validate_json(json.dumps(recommended(kind)), strict=True)
+
+
+def test_the_printed_config_is_complete_and_a_config(file: Path) -> None:
+    file.write_text(SHORT)
+    code = "from modelworks.cli.main import main; main()"
+    program = [sys.executable, "-c", code, "run", str(file), "--print-config"]
+    printed = subprocess.run(program, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert "learning_rate: 5e-05" in printed
+    assert "kind: classification" in printed
+    again = file.with_name("printed.yaml")
+    again.write_text(printed)
+    assert load(again) == load(file)
+    as_json = subprocess.run([*program, "--json"], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert json.loads(as_json) == json.loads(json.dumps(load(file).section(*json_schema()["properties"])))

@@ -50,8 +50,20 @@ Override = Annotated[
 
 
 @app.command()
-def run(config: Config, overrides: Overrides = [], json: Json = False) -> None:  # noqa: B006  # typer copies it
+def run(
+    config: Config,
+    overrides: Overrides = [],  # noqa: B006  # typer copies it
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="print the config with every default filled in, and run nothing")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Bring a pipeline up to date: do only what changed, resume what was cut off."""
+    if print_config:
+        from modelworks.cli.print_config import print_config as show
+
+        show(config, overrides, as_json=json)
+        return
     from modelworks.cli.run import run as verb
 
     verb(config, overrides, as_json=json)
