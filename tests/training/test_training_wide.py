@@ -28,6 +28,7 @@ from modelworks.data.sources.base import Examples
 from modelworks.data.splits import TRAIN, SplitConfig, assign_splits
 from modelworks.errors import BadInput, Interrupted, Unavailable
 from modelworks.models.config import Cnn, Transformer
+from modelworks.objectives.config import Classification
 from modelworks.training.config import ComputeConfig
 from modelworks.training.job import Job
 from modelworks.training.launchers.local import launch
@@ -161,6 +162,8 @@ def test_two_processes_end_where_one_does(
     for found, wanted in zip(epochs, expected, strict=True):
         assert found["step"] == wanted["step"]
         assert found["validation_loss"] == pytest.approx(wanted["validation_loss"], abs=1e-4)
+        assert found["validation_log_loss"] == pytest.approx(found["validation_loss"], abs=1e-4)
+        assert found["validation_accuracy"] == pytest.approx(wanted["validation_accuracy"], abs=0.03)
     assert told[-1]["examples_per_second"] > 0
     assert {path.name for path in folder.iterdir()} == {"model", "events.jsonl", "log.txt"}
 
@@ -169,7 +172,9 @@ def test_a_batch_in_parts_weighed_and_clipped_is_the_same_in_two_processes(
     texts: Callable[..., Job], tmp_path: Path
 ) -> None:
     settings = {"accumulate": 3, "clip_norm": 0.5, "epochs": 2}
-    alone, together = (run(texts(tmp_path / f"work{each}", each, **settings))[0] for each in (1, 2))
+    balanced = Classification(kind="classification", class_weights="balanced")
+    jobs = [texts(tmp_path / f"work{number}", number, **settings) for number in (1, 2)]
+    alone, together = (run(dataclasses.replace(job, objective=balanced))[0] for job in jobs)
     assert apart(alone, together) < 1e-4
 
 
