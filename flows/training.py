@@ -10,6 +10,7 @@ from prefect import flow, runtime
 from prefect.client.orchestration import get_client
 
 from modelworks.config import run_config as configuration
+from modelworks.errors import BadInput
 from modelworks.fault_injection import effect
 from modelworks.pipeline.last_run import remember
 from modelworks.pipeline.plan import Plan
@@ -29,9 +30,17 @@ from tasks.validate import validate
 __all__ = ["training"]
 
 
-@flow(
-    name="training", flow_run_name="{config}", persist_result=True, result_serializer="json", validate_parameters=True
-)
+def run_name() -> str:
+    """The flow run's name: the model that it makes, and when it was due, in this machine's time zone."""
+    given, due = runtime.flow_run.parameters, runtime.flow_run.scheduled_start_time
+    try:
+        model = configuration.load(Project.find().root / given["config"], given["overrides"] or []).name
+    except BadInput:  # which the flow raises as well
+        model = given["config"]
+    return f"{model} {due.astimezone():%Y-%m-%d %H:%M}"
+
+
+@flow(name="training", flow_run_name=run_name, persist_result=True, result_serializer="json", validate_parameters=True)
 def training(config: str, overrides: list[str] | None = None) -> dict[str, Any]:
     """Bring one pipeline up to date and say what it came to.
 

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from prefect import get_run_logger
+
 from modelworks.config.run_config import RunConfig
 from modelworks.files.locks import locked
 from modelworks.pipeline.stage_store import StageStore
 from modelworks.project import Project
 from modelworks.training.launchers.local import Trainer
 from modelworks.training.machine.detect import detect
-from tasks.display import Display, make_display
+from tasks.display import Display, LoggedDisplay, make_display
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -83,6 +85,8 @@ class RunContext:
 def open_run(project: Project, config: RunConfig) -> Iterator[RunContext]:
     """A run that nobody else is doing: services checked, leftovers of dead runs closed, the pipeline locked.
 
+    To be called in a flow, whose log has the lines of the display.
+
     Raises:
         Unavailable: the tracking server does not answer, or this pipeline is running already.
     """
@@ -96,7 +100,7 @@ def open_run(project: Project, config: RunConfig) -> Iterator[RunContext]:
         for stale in close_stale_runs(client, [config.name]):
             add_note(client, stale, "Closed: the process that ran this is dead.")
         StageStore(project.stages).clear_leftovers()
-        run = RunContext(project, config, client, make_display())
+        run = RunContext(project, config, client, LoggedDisplay(make_display(), get_run_logger().info))
         try:
             yield run
         finally:

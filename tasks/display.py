@@ -1,14 +1,14 @@
-"""What a person sees while a pipeline runs: drawn on a terminal, plain lines in a log. Always on stderr."""
+"""What a person sees while a pipeline runs: drawn on a terminal, plain lines in a log, and in Prefect's log of the run."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
-__all__ = ["Display", "make_display"]
+__all__ = ["Display", "LoggedDisplay", "PlainDisplay", "TerminalDisplay", "make_display"]
 
 PLAIN_SECONDS = 5.0
 """Time between two lines about a training in a log."""
@@ -19,6 +19,9 @@ NOTICES = {
     "early_stop": "no better epoch for a while: stopped at step {step}, the best one ended at step {best_step}",
 }
 """Events that a person should hear of, by type."""
+
+SHOWN_METRICS = 3
+"""Of each epoch, besides the loss; MLflow has all."""
 
 STARTED = time.monotonic()
 """What a log's times count from: the start of the process, nearly."""
@@ -49,10 +52,16 @@ def make_display() -> Display:
     return TerminalDisplay() if sys.stderr.isatty() else PlainDisplay()
 
 
+def _print(line: str) -> None:
+    print(f"{time.monotonic() - STARTED:7.1f}  {line}", file=sys.stderr, flush=True)
+
+
 class PlainDisplay:
     """One line per thing that happened."""
 
-    def __init__(self) -> None:
+    def __init__(self, write: Callable[[str], object] = _print) -> None:
+        """`write` takes a line; by default it goes to stderr, behind the seconds since the start."""
+        self._write = write
         self._epochs = self._steps = 0
         self._next_line = 0.0
 
@@ -80,7 +89,7 @@ class PlainDisplay:
             self.say(_notice(event))
 
     def say(self, text: str) -> None:
-        print(f"{time.monotonic() - STARTED:7.1f}  {text}", file=sys.stderr, flush=True)
+        self._write(text)
 
     def close(self) -> None:
         pass
@@ -161,6 +170,37 @@ class TerminalDisplay:
             self._task = None
 
 
+class LoggedDisplay:
+    """A display whose lines also go into a log."""
+
+    def __init__(self, display: Display, log: Callable[[str], object]) -> None:
+        """`log` takes a line."""
+        self._displays: tuple[Display, ...] = (display, PlainDisplay(log))
+
+    def stage(self, name: str, outcome: str, seconds: float, detail: str) -> None:
+        for each in self._displays:
+            each.stage(name, outcome, seconds, detail)
+
+    @contextmanager
+    def working(self, name: str) -> Iterator[None]:
+        with ExitStack() as stack:
+            for each in self._displays:
+                stack.enter_context(each.working(name))
+            yield
+
+    def training(self, event: Mapping[str, Any]) -> None:
+        for each in self._displays:
+            each.training(event)
+
+    def say(self, text: str) -> None:
+        for each in self._displays:
+            each.say(text)
+
+    def close(self) -> None:
+        for each in self._displays:
+            each.close()
+
+
 def _start_line(event: Mapping[str, Any]) -> str:
     resumed = f", going on from step {event['resumed_from']:,}" if event["resumed_from"] else ""
     precision = f" in {event['precision']}" if "precision" in event else ""  # code of an older version says none
@@ -168,10 +208,11 @@ def _start_line(event: Mapping[str, Any]) -> str:
 
 
 def _epoch_line(event: Mapping[str, Any], epochs: int) -> str:
-    return (
-        f"  epoch {event['epoch']}/{epochs}  validation loss {event['validation_loss']:.4f}  "
-        f"accuracy {event['validation_accuracy']:.4f}"
-    )
+    metrics = {name: value for name, value in event.items() if name.startswith("validation_")}
+    loss = metrics.pop("validation_loss")
+    shown = list(metrics.items())[:SHOWN_METRICS]
+    figures = [f"{name.removeprefix('validation_')} {value:.4f}" for name, value in shown]
+    return "  ".join([f"  epoch {event['epoch']}/{epochs}", f"validation loss {loss:.4f}", *figures])
 
 
 def _notice(event: Mapping[str, Any]) -> str:

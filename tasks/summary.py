@@ -33,9 +33,10 @@ def summarise(
         "remarks": list(verdict.remarks),
         "production": promotion.production or None,
         "metrics": {
-            name: {"value": found.value, "low": found.low, "high": found.high}
+            name: {"value": found.value, "low": found.low, "high": found.high, "confidence": found.confidence}
             for name, found in evaluation.metrics.items()
         },
+        "baseline": dict(evaluation.baseline),
         "data": report.dataset.name,
         "data_version": report.dataset.digest,
         "rows": dict(report.rows),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
@@ -50,6 +51,7 @@ def test_the_summary_has_the_promised_keys(summary: dict[str, Any]) -> None:
         "remarks",
         "production",
         "metrics",
+        "baseline",
         "data",
         "data_version",
         "rows",
@@ -118,6 +120,7 @@ def test_the_run_in_mlflow_has_curves_figures_and_system_metrics(
 
 
 def test_the_run_in_mlflow_names_the_data_it_stands_on(run: Run, summary: dict[str, Any]) -> None:
+    assert run.info.run_name == "digits-cnn v1"
     (used,) = run.inputs.dataset_inputs
     assert (used.dataset.name, used.dataset.digest) == ("digits", summary["data_version"])
     assert json.loads(used.dataset.source)["kind"] == "digits"
@@ -153,19 +156,24 @@ def test_the_version_carries_its_evidence(finished: Workspace, summary: dict[str
 
 
 @pytest.fixture
-def ask(finished: Workspace) -> Iterator[Callable[..., list[dict[str, Any]]]]:
-    """Questions to a server over the database that the run's own server wrote."""
+def server(finished: Workspace) -> Iterator[str]:
+    """The API of a server over the database that the run's own server wrote."""
     server = start_server(Project(finished.root))
-    url = server.wait()
+    yield server.wait()
+    server.stop()
+
+
+@pytest.fixture
+def ask(server: str) -> Callable[..., list[dict[str, Any]]]:
+    """Questions to it."""
 
     def post(what: str, **filters: Any) -> list[dict[str, Any]]:
         headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{url}/{what}/filter", json.dumps(filters).encode(), headers)
+        request = urllib.request.Request(f"{server}/{what}/filter", json.dumps(filters).encode(), headers)
         with urllib.request.urlopen(request) as response:
             return json.load(response)
 
-    yield post
-    server.stop()
+    return post
 
 
 def test_prefect_shows_a_task_per_stage_the_verdict_and_the_way_to_mlflow(
@@ -188,6 +196,28 @@ def test_prefect_shows_a_task_per_stage_the_verdict_and_the_way_to_mlflow(
     assert "digits-cnn version 1: promote" in verdict["data"]
     assert summary["mlflow_run_id"] in link["data"]
     assert {each["flow_run_id"] for each in artifacts.values()} == {flow_run["id"]}
+
+
+def test_flow_run_is_named_after_its_model_and_its_log_has_the_lines_of_the_display(
+    server: str, summary: dict[str, Any], digits: Path
+) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    number = UUID(summary["prefect_flow_run_id"])
+    with temporary_settings({PREFECT_API_URL: server}), get_client(sync_client=True) as client:
+        run = client.read_flow_run(number)
+        asked = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[number]))
+        logged = [each.message for each in client.read_logs(asked)]
+    assert run.expected_start_time is not None
+    assert run.name == f"digits-cnn {run.expected_start_time.astimezone():%Y-%m-%d %H:%M}"
+    stderr = json.loads(digits.with_name("made.json").read_text())["stderr"]
+    shown = [line[9:] for line in stderr.splitlines() if line[:7].strip().replace(".", "").isdigit()]
+    stages = [line for line in shown if line.split()[:2][-1:] == ["ran"]]
+    assert [line.split()[0] for line in stages] == list(STAGES)
+    assert set(stages) <= set(logged)
+    assert any(line.startswith("  epoch 6/6  validation loss ") for line in logged)
 
 
 def test_a_second_run_does_nothing_says_so_and_starts_no_server(finished: Workspace, summary: dict[str, Any]) -> None:

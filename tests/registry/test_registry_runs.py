@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,12 +68,14 @@ def test_the_data_set_is_an_input_that_mlflow_can_open(
     run = client.get_run(run_id)
     (logged,) = run.inputs.dataset_inputs
     assert (logged.dataset.name, logged.dataset.digest) == (dataset.name, dataset.digest)
-    assert json.loads(logged.dataset.profile)["classes"] == ["bright", "dark", "grey"]
-    assert [column["name"] for column in json.loads(logged.dataset.schema)["mlflow_colspec"]] == [
-        "id",
-        "image",
-        "label",
-    ]
+    assert json.loads(logged.dataset.profile)["targets"] == {
+        "label": {"kind": "label", "classes": ["bright", "dark", "grey"], "num_classes": 3}
+    }
+    assert {each["name"]: each["type"] for each in json.loads(logged.dataset.schema)["mlflow_colspec"]} == {
+        "id": "string",
+        "image": "binary",
+        "label": "string",
+    }
     assert (Path(mlflow.data.get_source(logged).load()) / "examples.parquet").is_file()
     assert run.data.tags["modelworks.data_version"] == dataset.digest
 
@@ -105,11 +108,12 @@ def test_a_page_lies_among_the_artifacts_of_its_run(
 def test_evaluation_shows_metrics_with_both_ends_of_their_intervals(
     client: MlflowClient, begin: Begin, evaluate: Callable[..., Evaluation]
 ) -> None:
-    evaluation, run_id = evaluate(), begin()
+    evaluation, run_id = replace(evaluate(), baseline={"accuracy": 0.5}), begin()
     runs.log_training(client, run_id, evaluation.trained)
     runs.log_evaluation(client, run_id, evaluation)
     data = client.get_run(run_id).data
     assert [data.metrics[name] for name in ("accuracy", "accuracy_low", "accuracy_high")] == [0.91, 0.85, 0.95]
+    assert data.metrics["baseline_accuracy"] == 0.5
     assert data.metrics["training/parameters"] == 1234
     assert data.tags["modelworks.device"] == "cpu"
 
@@ -125,7 +129,12 @@ def test_the_note_says_verdict_metrics_data_and_production(
     run_id, verdict = begin(), judge(register(), "reject")
     runs.log_note(client, run_id, verdict, production)
     note = client.get_run(run_id).data.tags["mlflow.note.content"]
-    for part in ("small version 1: reject", "| accuracy | 0.9100 | 0.8500 to 0.9500 (95%) |", "**failed**", ".dir`"):
+    for part in (
+        "small version 1: reject",
+        "| accuracy | 0.9100 | 0.8500 to 0.9500 (95%) | 0.4000 |",
+        "**failed**",
+        ".dir`",
+    ):
         assert part in note
     assert ("Production is version 7" if production else "Production is not set") in note
 

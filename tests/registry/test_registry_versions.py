@@ -50,6 +50,21 @@ def test_registering_a_key_several_times_at_once_makes_one_version(
     assert len(client.search_model_versions("name = 'small'")) == 1
 
 
+def test_run_is_named_after_the_version_it_made(client: MlflowClient, register: Register) -> None:
+    first, second = register(0), register(1)
+    assert [client.get_run(each.run_id).info.run_name for each in (first, second)] == ["small v1", "small v2"]
+
+
+def test_run_that_a_person_named_keeps_its_name(
+    client: MlflowClient, project: Project, begin: Callable[[], str], evaluate: Callable[..., Evaluation]
+) -> None:
+    run_id = begin()
+    assert client.get_run(run_id).info.run_name == "small"
+    client.update_run(run_id, name="my favourite")
+    registration.register(client, project, evaluate(), making=MAKING, name="small", key="a", run_id=run_id)
+    assert client.get_run(run_id).info.run_name == "my favourite"
+
+
 def test_a_version_carries_its_evidence_from_the_start(
     client: MlflowClient, project: Project, begin: Callable[[], str], evaluate: Callable[..., Evaluation]
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.display import Display, PlainDisplay, TerminalDisplay, make_display
+from tasks.display import Display, LoggedDisplay, PlainDisplay, TerminalDisplay, make_display
 
 START = {"type": "start", "epochs": 2, "steps": 20, "parameters": 1234, "resumed_from": 5}
 STEP = {"type": "step", "step": 6, "epoch": 1, "loss": 0.5, "examples_per_second": 1500.0, "seconds_left": 3.0}
@@ -75,6 +75,29 @@ def test_a_failing_stage_leaves_no_bar_behind(capsys: pytest.CaptureFixture[str]
     for name in ("first", "second"):  # a bar that still ran would not let another one start
         with pytest.raises(ZeroDivisionError):
             stage(name)
+
+
+def test_every_metric_name_can_be_shown_and_few_are(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = {f"validation_{name}": 0.5 for name in ("mae", "rmse", "r2", "fourth")}
+    PlainDisplay().training({"type": "epoch", "step": 10, "epoch": 1, "validation_loss": 0.25, **metrics})
+    assert "validation loss 0.2500  mae 0.5000  rmse 0.5000  r2 0.5000\n" in capsys.readouterr().err
+
+
+def test_lines_go_into_a_log_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    lines: list[str] = []
+    display = LoggedDisplay(TerminalDisplay(), lines.append)
+    with display.working("train"):
+        display.training(START)
+    display.stage("train", "ran", 12.3, "1,234 parameters")
+    display.say("a warning")
+    display.close()
+    assert lines == [
+        "train     ...",
+        "  1,234 parameters, 20 steps in 2 epochs, going on from step 5",
+        "train     ran         12.3 s  1,234 parameters",
+        "a warning",
+    ]
+    assert "a warning" in capsys.readouterr().err
 
 
 def test_what_is_no_terminal_gets_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:

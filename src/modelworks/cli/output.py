@@ -55,8 +55,10 @@ def print_summary(summary: Mapping[str, Any], links: Mapping[str, str]) -> None:
         _print_panel(summary, rows, links)
         return
     print()
-    for name, value in [*rows, *links.items()]:
-        print(f"{name:<11} {value}")
+    lines = [*rows, *links.items()]
+    width = max(len(name) for name, _ in lines)
+    for name, value in lines:
+        print(f"{name:<{width}} {value}")
 
 
 def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -71,7 +73,11 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("checks", f"{passed} of {len(summary['checks'])} passed"),
         *(("warning", warning) for warning in summary["warnings"]),
         *(
-            (name, f"{each['value']:.4f}  95 % interval {each['low']:.4f} to {each['high']:.4f}")
+            (
+                name,
+                f"{each['value']:.4f}  {each['confidence']:.0%} interval {each['low']:.4f} to {each['high']:.4f}"
+                + (f", trivial baseline {summary['baseline'][name]:.4f}" if name in summary["baseline"] else ""),
+            )
             for name, each in summary["metrics"].items()
         ),
         ("verdict", summary["verdict"]),

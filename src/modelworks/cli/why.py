@@ -103,12 +103,11 @@ def _print_changes(verdict: Mapping[str, Any]) -> None:
     different = changes["fixed"] + changes["broken"] + changes["otherwise"]
     print(
         f"for users: of {changes['rows']:,} test rows {different:,} ({different / changes['rows']:.2%}) are answered "
-        f"differently: {changes['fixed']:,} newly right, {changes['broken']:,} newly wrong, "
-        f"{changes['otherwise']:,} wrong in another way"
+        f"differently: {changes['fixed']:,} improved, {changes['broken']:,} worsened, {changes['otherwise']:,} changed otherwise"
     )
-    print(
-        f"calibration error: {changes['calibration_error']:.4f}, {opponent}'s {changes['opponent_calibration_error']:.4f}"
-    )
+    if changes.get("calibration_error") is not None:
+        theirs = changes["opponent_calibration_error"]
+        print(f"calibration error: {changes['calibration_error']:.4f}, {opponent}'s {theirs:.4f}")
     told = [each for each in verdict.get("slices", ()) if each["opponent"] is not None]
     told.sort(key=lambda each: -abs(each["accuracy"] - each["opponent"]))
     if told:

@@ -12,6 +12,7 @@ from modelworks.fault_injection import effect
 from modelworks.files.atomic_files import write_json
 from modelworks.files.digest import folder_digests, json_digest
 from modelworks.files.manifests import Listed
+from modelworks.models.serialization import read_objective
 from modelworks.registry.backend.error_mapping import is_remote, said_clearly
 from modelworks.registry.packaging import build, integrity, signing
 from modelworks.registry.packaging.allowed_layout import check_form, check_names
@@ -50,11 +51,11 @@ def log(client: MlflowClient, run_id: str, evaluation: Evaluation) -> Package:
     """
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
-    run = client.get_run(run_id)
+    run, kind = client.get_run(run_id), read_objective(evaluation.trained.model_folder).kind
     # The model is pending until it is complete; `reconcile` deletes it if this process dies before.
     with effect("package.create"):
         model = client.create_logged_model(
-            run.info.experiment_id, name="model", source_run_id=run_id, params=run.data.params, model_type="classifier"
+            run.info.experiment_id, name="model", source_run_id=run_id, params=run.data.params, model_type=kind
         )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "model"  # beside the evidence, as it will be when it was fetched: both are signed

@@ -47,10 +47,11 @@ def write(verdict: Verdict, production: int) -> str:
         *(f"- {remark}" for remark in verdict.remarks),
         *_changes(verdict),
         "",
-        f"| metric on {evaluation.rows:,} test rows | value | interval |",
-        "|---|---|---|",
+        f"| metric on {evaluation.rows:,} test rows | value | interval | trivial baseline |",
+        "|---|---|---|---|",
         *(
-            f"| {name} | {value.value:.4f} | {value.low:.4f} to {value.high:.4f} ({value.confidence:.0%}) |"
+            f"| {name} | {value.value:.4f} | {value.low:.4f} to {value.high:.4f} ({value.confidence:.0%}) "
+            f"| {_figure(evaluation.baseline.get(name))} |"
             for name, value in evaluation.metrics.items()
         ),
         "",
@@ -74,17 +75,24 @@ def _changes(verdict: Verdict) -> Iterator[str]:
         f"| for users, against version {verdict.opponent} | test rows | share |",
         "|---|---|---|",
     )
-    kinds = {"newly right": found.fixed, "newly wrong": found.broken, "wrong in another way": found.otherwise}
+    kinds = {"improved": found.fixed, "worsened": found.broken, "changed otherwise": found.otherwise}
     for name, rows in kinds.items():
         yield f"| {name} | {rows:,} | {rows / found.rows:.2%} |"
+    calibration = ""
+    if found.calibration_error is not None:
+        calibration = (
+            f"Calibration error {found.calibration_error:.4f}, version {verdict.opponent}'s "
+            f"{_figure(found.opponent_calibration_error)}. "
+        )
     yield from (
         f"| answered differently | {sum(kinds.values()):,} | {found.churn:.2%} |",
         "",
-        (
-            f"Calibration error {found.calibration_error:.4f}, version {verdict.opponent}'s "
-            f"{found.opponent_calibration_error:.4f}. Where it differs: `verdict/verdict.html` in the MLflow run."
-        ),
+        f"{calibration}Where it differs: `verdict/verdict.html` in the MLflow run.",
     )
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def _cell(text: str) -> str:

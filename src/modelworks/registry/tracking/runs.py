@@ -46,6 +46,15 @@ LONGEST_PARAMETER = 6000
 """Characters; MLflow's limit, as are those below."""
 LONGEST_PROFILE = 60_000
 MOST_PARAMETERS = 100
+TYPES = {
+    "image": "binary",
+    "audio": "binary",
+    "text": "string",
+    "label": "string",
+    "labels": "string",
+    "number": "double",
+}
+"""MLflow's type of a column, by the kind of its feature; of a list that of its elements."""
 
 
 @said_clearly
@@ -63,7 +72,7 @@ def start(
     Args:
         client: of the store.
         project: whose git commit is noted.
-        experiment: by name; made when there is none.
+        experiment: by name; made when there is none. The run has this name until it registers a version.
         parameters: the config's leaves. What is longer than MLflow takes is cut and ends in "...".
         prefect_flow_run_id: empty for none.
         prefect_url: of the flow run's page; empty for none.
@@ -78,7 +87,7 @@ def start(
     now = int(time.time() * 1000)
 
     def create() -> str:
-        return str(client.create_run(experiment_id, start_time=now, tags=tags).info.run_id)
+        return str(client.create_run(experiment_id, start_time=now, tags=tags, run_name=experiment).info.run_id)
 
     def find() -> str | None:
         # One process begins one run at a time, and the tags say which process it is.
@@ -118,19 +127,7 @@ def log_dataset(client: MlflowClient, run_id: str, dataset: DatasetVersion) -> N
     """The data set as the run's input: name, digest, source, schema and profile."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    columns = {
-        "id": "string",
-        dataset.modality: "binary" if dataset.modality == "image" else "string",
-        "label": "string",
-    }
-    profile = {
-        "rows": dataset.rows,
-        "num_classes": len(dataset.classes),
-        "licence": dataset.licence,
-        "classes": list(dataset.classes),
-    }
-    if len(canonical_json(profile)) > LONGEST_PROFILE:
-        del profile["classes"]
+    columns = {"id": "string", **{name: TYPES[feature["kind"]] for name, feature in dataset.features.items()}}
     entity = Dataset(
         name=dataset.name,
         digest=dataset.digest,
@@ -138,10 +135,23 @@ def log_dataset(client: MlflowClient, run_id: str, dataset: DatasetVersion) -> N
         source_type="local",
         source=canonical_json({"uri": str(dataset.folder), **dataset.source}),
         schema=dataset_schema(columns),
-        profile=canonical_json(profile),
+        profile=_profile(dataset),
     )
     client.log_inputs(run_id, datasets=[DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
     _set_tags(client, run_id, lineage.dataset_tags(dataset))
+
+
+def _profile(dataset: DatasetVersion) -> str:
+    """What the data set has of each target; of very many classes their number alone."""
+    targets = {
+        name: {**feature, "num_classes": len(feature["classes"])} if "classes" in feature else dict(feature)
+        for name, feature in dataset.targets.items()
+    }
+    profile = {"rows": dataset.rows, "licence": dataset.licence, "targets": targets}
+    if len(canonical_json(profile)) > LONGEST_PROFILE:
+        for target in targets.values():
+            target.pop("classes", None)
+    return canonical_json(profile)
 
 
 @said_clearly
@@ -183,10 +193,11 @@ def log_training(client: MlflowClient, run_id: str, trained: TrainedModel) -> No
 
 @said_clearly
 def log_evaluation(client: MlflowClient, run_id: str, evaluation: Evaluation) -> None:
-    """Each metric with the ends of its interval as `_low` and `_high`."""
+    """Each metric with the ends of its interval as `_low` and `_high`, and the trivial answer's as `baseline_NAME`."""
     figures: dict[str, float] = {}
     for name, value in evaluation.metrics.items():
         figures |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+    figures |= {f"baseline_{name}": value for name, value in evaluation.baseline.items()}
     _log_figures(client, run_id, figures)
 
 

@@ -61,6 +61,7 @@ def register(
     """
     with (lock or choose_lock(project)).hold(f"register-{name}", f"registering {name}"):
         found = queries.find(client, name, key) or _create(client, project, evaluation, making, name, key, run_id)
+        _name_run(client, found)
     return ModelVersion(
         evaluation=evaluation,
         key=key,
@@ -154,6 +155,14 @@ def _create(
 
     with effect("registration.version"):
         return created(client, create, lambda: queries.find(client, name, key))
+
+
+def _name_run(client: MlflowClient, version: Registered) -> None:
+    """Name the run that made a version after it, unless a person gave it another name."""
+    run = client.get_run(version.run_id).info
+    if run.run_name == version.name and run.lifecycle_stage == "active":
+        with effect("registration.name"):
+            client.update_run(version.run_id, name=f"{version.name} v{version.version}")
 
 
 def _with_verdict(description: str, said: str) -> str:
