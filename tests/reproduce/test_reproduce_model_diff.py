@@ -94,7 +94,7 @@ def test_predictions_are_compared_bit_by_bit(against: Callable[..., Comparison])
     found = against(probabilities=other)
     assert not found.identical
     assert (found.different_predictions, found.flipped) == (2, 1)
-    assert found.largest_probability == pytest.approx(0.2)
+    assert found.largest_difference == pytest.approx(0.2)
 
 
 def test_other_test_rows_are_other_predictions(against: Callable[..., Comparison]) -> None:

@@ -41,11 +41,11 @@ class Comparison:
     predictions: int
     """Test rows."""
     different_predictions: int
-    """Rows with any other bit in any probability, or that only one of them has."""
+    """Rows with any other bit in any predicted column, or that only one of them has."""
     flipped: int
-    """Rows with another class."""
-    largest_probability: float
-    """The largest difference of a probability."""
+    """Rows that are answered otherwise."""
+    largest_difference: float
+    """The largest difference between the answers, on the objective's scale (of a class: of its probability)."""
     different_files: tuple[str, ...]
     """Of the saved model, the tensors' own left out."""
 
@@ -77,7 +77,7 @@ def compare(registered: Path, rebuilt: Path, *, said: Path, says: Path) -> Compa
         predictions=rows,
         different_predictions=changed,
         flipped=flipped,
-        largest_probability=largest,
+        largest_difference=largest,
         different_files=tuple(name for name in files if name != "model.safetensors"),
     )
 
@@ -113,21 +113,30 @@ def _difference(name: str, before: torch.Tensor, after: torch.Tensor) -> TensorD
     return TensorDifference(name=name, values=ours.numel(), changed=int(changed.sum()), largest=largest)
 
 
-def _bits(array: np.ndarray) -> np.ndarray:
-    """uint8 (values, bytes of one)."""
-    flat = np.ascontiguousarray(array).reshape(-1)
-    return flat.view(np.uint8).reshape(flat.size, flat.itemsize)
-
-
 def _predictions(said: Path, says: Path) -> tuple[int, int, int, float]:
-    """Rows, rows that differ, rows with another class, the largest difference of a probability."""
+    """Rows, rows that differ in any bit, rows that are answered otherwise, the objective's largest difference."""
     before, after = inference.read(said), inference.read(says)
-    if before.ids != after.ids or before.probabilities.shape != after.probabilities.shape:
+    if before.ids != after.ids or _shapes(before) != _shapes(after):
         shared = len(set(before.ids) & set(after.ids))
         rows = max(len(before.ids), len(after.ids))
         return rows, rows - shared or rows, 0, float("inf")
-    same = (_bits(before.probabilities) == _bits(after.probabilities)).all(axis=-1)
-    changed = ~same.reshape(before.probabilities.shape).all(axis=-1) | (before.labels != after.labels)
-    gap = np.abs(before.probabilities - after.probabilities)
-    largest = float(gap.max()) if gap.size else 0.0
-    return len(before.ids), int(changed.sum()), int((before.predicted != after.predicted).sum()), largest
+    changed = np.zeros(len(before.ids), dtype=bool)
+    for ours, theirs in ((before.truth, after.truth), (before.predicted, after.predicted)):
+        for name in ours:
+            changed |= (_row_bits(ours[name]) != _row_bits(theirs[name])).any(axis=1)
+    objective = before.objective
+    flipped = int((~objective.same_answers(before.predicted, after.predicted)).sum())
+    largest = objective.disagreement(before.predicted, after.predicted) if before.ids else 0.0
+    return len(before.ids), int(changed.sum()), flipped, largest
+
+
+def _shapes(predictions: inference.Predictions) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type and shape of every column."""
+    columns = {**predictions.truth, **predictions.predicted}
+    return {name: (values.dtype.str, values.shape) for name, values in columns.items()}
+
+
+def _row_bits(values: np.ndarray) -> np.ndarray:
+    """uint8 (rows, bytes of one row)."""
+    rows = np.ascontiguousarray(values).reshape(len(values), -1)
+    return rows.view(np.uint8).reshape(len(values), -1)
