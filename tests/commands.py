@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ REPOSITORY = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).with_name("modelworks")
 DEADLINE = 300.0
 """Seconds until a process or a condition is given up; a loaded machine takes a tenth of it."""
+
+
+ERROR_CODE = re.compile(r"  \[([a-z.-]+)\]$")
+"""At the end of an error's first line."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,18 @@ class Outcome:
         """The lines of the error, from its headline on."""
         lines = self.stderr.splitlines()
         starts = [index for index, line in enumerate(lines) if line.startswith(("error: ", "refused: "))]
-        return lines[starts[0] :] if starts else []
+        if not starts:
+            return []
+        first = ERROR_CODE.sub("", lines[starts[0]])
+        return [first, *lines[starts[0] + 1 :]]
+
+    @property
+    def error_code(self) -> str:
+        """The stable code of the error; empty without one."""
+        found = [
+            ERROR_CODE.search(line) for line in self.stderr.splitlines() if line.startswith(("error: ", "refused: "))
+        ]
+        return found[0][1] if found and found[0] else ""
 
 
 def environment_at(home: Path) -> dict[str, str]:

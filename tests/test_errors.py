@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import pickle
+import re
 import signal
+from pathlib import Path
 
 import pytest
 
 from modelworks import errors
 from modelworks.errors import BadInput, Corrupt, Interrupted, ModelworksError, Refused, Unavailable
 
+ROOT = Path(__file__).parents[1]
+KINDS = ("BadInput", "Refused", "Unavailable", "Overtaken", "Corrupt", "ModelworksError")
+
 
 def test_every_error_is_drawn_in_the_module_docstring() -> None:
     drawing = errors.__doc__ or ""
-    kinds = [name for name, value in vars(errors).items() if isinstance(value, type)]
+    kinds = [name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, Exception)]
     assert [name for name in kinds if name not in drawing] == []
     assert [name for name in kinds if name not in errors.__all__] == []
     assert errors.__all__ == sorted(errors.__all__)
@@ -40,3 +46,27 @@ def test_an_error_survives_a_process_boundary(error: ModelworksError) -> None:
 def test_the_way_out_stands_below_the_message() -> None:
     assert str(BadInput("what", "way out")) == "what\n  way out"
     assert str(BadInput("what")) == "what"
+
+
+def test_every_error_in_the_source_has_a_code() -> None:
+    """Programs and tests rely on codes, so that texts can change."""
+    without = []
+    for folder in (ROOT / "src" / "modelworks", ROOT / "flows", ROOT / "tasks"):
+        for path in sorted(folder.rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id not in KINDS:
+                    continue
+                codes = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
+                valid = [
+                    each
+                    for each in codes
+                    if not isinstance(each, ast.Constant) or re.fullmatch(r"[a-z]+\.[a-z]+(-[a-z]+)*", each.value)
+                ]
+                if not valid and path.name != "errors.py":
+                    without.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert without == []
+
+
+def test_an_error_keeps_its_code_across_a_process_boundary() -> None:
+    error = BadInput("what", "fix", code="source.missing")
+    assert pickle.loads(pickle.dumps(error)).code == "source.missing"

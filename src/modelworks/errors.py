@@ -1,4 +1,4 @@
-"""Every error a person can meet, as one tree; each branch is one exit code.
+"""Every error that a user can meet, as one tree. Each branch has one exit code, each error a stable code.
 
 ModelworksError          1  our own bug, should never be seen
 ├── BadInput             2  config, data or arguments are wrong: change them
@@ -12,26 +12,41 @@ ModelworksError          1  our own bug, should never be seen
 from __future__ import annotations
 
 import signal
+from typing import TYPE_CHECKING, Any
 
 from modelworks.redaction import redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
 
 __all__ = ["BadInput", "Corrupt", "Interrupted", "ModelworksError", "Overtaken", "Refused", "Unavailable", "first_line"]
 
 
 class ModelworksError(Exception):
-    """An error with the way out: `message` says what and where, `hint` what to do about it; no secret is in either."""
+    """An error: `message` says what happened and where, `hint` how to fix it. No secret is in either.
+
+    `code` names the error for programs, e.g. `source.missing-column`. It stays when the texts change.
+    """
 
     exit_code = 1
+    reported = False
+    """Whether the command has printed its result with --json, so that the error is not a second object."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        self.message, self.hint = redacted(message), redacted(hint)
+    def __init__(self, message: str, hint: str = "", *, code: str = "internal") -> None:
+        self.message, self.hint, self.code = redacted(message), redacted(hint), code
         super().__init__(self.message)
+
+    def after_output(self) -> Self:
+        """Mark the error as raised after the command has printed its result."""
+        self.reported = True
+        return self
 
     def __str__(self) -> str:
         return f"{self.message}\n  {self.hint}" if self.hint else self.message
 
-    def __reduce__(self) -> tuple[type[ModelworksError], tuple[str, str]]:
-        return type(self), (self.message, self.hint)
+    def __reduce__(self) -> tuple[Callable[..., ModelworksError], tuple[Any, ...]]:
+        return _rebuilt, (type(self), self.message, self.hint, self.code)
 
 
 class BadInput(ModelworksError):
@@ -66,12 +81,18 @@ class Interrupted(ModelworksError):
     """A signal stopped the work; what was finished is kept and the next run goes on from there."""
 
     def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signal_number).name}", "run the same command again: it resumes")
+        name = signal.Signals(signal_number).name
+        super().__init__(f"stopped by {name}", "run the same command again: it resumes", code="interrupted")
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number
 
-    def __reduce__(self) -> tuple[type[Interrupted], tuple[int]]:  # type: ignore[override]  # built from its signal alone
+    def __reduce__(self) -> tuple[Callable[..., ModelworksError], tuple[Any, ...]]:
         return type(self), (self.signal_number,)
+
+
+def _rebuilt(kind: type[ModelworksError], message: str, hint: str, code: str) -> ModelworksError:
+    """Make an error again from what pickle kept of it."""
+    return kind(message, hint, code=code)
 
 
 def first_line(error: BaseException) -> str:

@@ -100,10 +100,14 @@ def worktree(root: Path, name: str, patch: bytes, folder: Path) -> Iterator[None
             if patch:
                 _git(folder, "apply", "--whitespace=nowarn", "-", given=patch)
         except subprocess.CalledProcessError as error:
-            raise ModelworksError(f"the patch kept with the version does not apply: {_words(error)}") from error
+            raise ModelworksError(
+                f"the patch kept with the version does not apply: {_words(error)}", code="git.patch"
+            ) from error
         yield
     except subprocess.CalledProcessError as error:
-        raise Unavailable(f"git cannot check out {name}: {_words(error)}", "see git worktree list") from error
+        raise Unavailable(
+            f"git cannot check out {name}: {_words(error)}", "see git worktree list", code="git.checkout"
+        ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         _git(root, "worktree", "prune")

@@ -60,6 +60,7 @@ class Project:
         raise BadInput(
             f"{named or here} is not inside a modelworks project (no configs/ folder here or above)",
             "change into your clone, or set MODELWORKS_PROJECT to it",
+            code="project.not-found",
         )
 
     @property
@@ -144,4 +145,6 @@ class Project:
             for folder in (self.stages, self.locks, self.prefect_home):
                 folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise BadInput(f"cannot write {error.filename}: {error.strerror}", "make the folder writable") from error
+            raise BadInput(
+                f"cannot write {error.filename}: {error.strerror}", "make the folder writable", code="disk.not-writable"
+            ) from error

@@ -77,7 +77,7 @@ def signing_keys(environment: Mapping[str, str] = os.environ) -> SigningKeys:
     for name in ("MODELWORKS_SIGNING_KEY", "MODELWORKS_VERIFYING_KEY"):
         path = Path(environment.get(name, "")).expanduser()
         if environment.get(name) and not path.is_file():
-            raise BadInput(f"{name}: there is no file {path}", "name a key in PEM, or unset it")
+            raise BadInput(f"{name}: there is no file {path}", "name a key in PEM, or unset it", code="signing.bad-key")
         named[name] = path if environment.get(name) else None
     return SigningKeys(*named.values())
 

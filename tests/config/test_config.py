@@ -118,7 +118,7 @@ MISTAKES = {
     "field missing": (
         "  minimums: {accuracy: 0.9}\n",
         "  compare: accuracy\n",
-        "plain.yaml:8: gate.minimums: is missing",
+        "plain.yaml:8: gate: minimums is empty: limit a metric",
     ),
     "required key misspelt": (
         "  minimums: {accuracy: 0.9}\n",
@@ -132,7 +132,7 @@ MISTAKES = {
     "unknown metric": (
         "accuracy",
         "acuracy",
-        'plain.yaml:9: gate.minimums.acuracy: there is no "acuracy"; did you mean acc',
+        "plain.yaml:9: gate.minimums.acuracy is no metric of classification; did you mean accuracy?",
     ),
     "unknown model": ("kind: cnn", "kind: cnnn", 'plain.yaml:5: model.kind: there is no "cnnn"; did you mean cnn?'),
     "unknown source": ("digits", "cats", 'plain.yaml:3: source.kind: there is no "cats"; there are: digits, mnist5k,'),

@@ -63,8 +63,11 @@ def _resolve(project: Project, prefix: str, before: dict[str, Forgotten]) -> str
         raise BadInput(
             f"no row of data/ has an id that begins with {prefix}; nothing was written",
             "ids are in the column id of data/*/examples.parquet; run a config if its data is not here",
+            code="row.unknown",
         )
     shown = ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
     raise BadInput(
-        f"{prefix} is the beginning of {len(found):,} ids: {shown}; nothing was written", "give more of its digits"
+        f"{prefix} is the beginning of {len(found):,} ids: {shown}; nothing was written",
+        "give more of its digits",
+        code="row.ambiguous",
     )

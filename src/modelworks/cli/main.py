@@ -236,7 +236,10 @@ def _stop(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _fail(error: ModelworksError) -> NoReturn:
-    from modelworks.cli.output import print_error
+    from modelworks.cli.output import print_error, print_json
 
     print_error(error)
+    if "--json" in sys.argv and not error.reported:
+        described = {"code": error.code, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+        print_json({"error": described})
     sys.exit(error.exit_code)

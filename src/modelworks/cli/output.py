@@ -37,13 +37,17 @@ def print_warning(message: str, way_out: str = "") -> None:
 
 
 def print_error(error: ModelworksError) -> None:
-    """What is wrong and the way out, on stderr."""
+    """The message with the error's code, and the hint below, on stderr."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(stderr=True, highlight=False)
     head = "error" if error.exit_code != 3 else "refused"
-    console.print(Text(f"{head}: ", style="bold red") + Text(error.message, style=""), soft_wrap=True)
+    first, *rest = error.message.splitlines() or [""]
+    line = Text(f"{head}: ", style="bold red") + Text(first, style="") + Text(f"  [{error.code}]", style="dim")
+    console.print(line, soft_wrap=True)
+    for each in rest:
+        console.print(Text(each), soft_wrap=True)
     if error.hint:
         console.print(Text(f"  {error.hint}", style="dim"), soft_wrap=True)
 

@@ -165,6 +165,6 @@ def _time(text: str) -> datetime:
         time = datetime.fromisoformat(text)
     except ValueError:
         way_out = "e.g. 2026-11-22T14:00, which is UTC, or 2026-11-22T14:00+01:00"
-        raise BadInput(f"--at {text}: not a time", way_out) from None
+        raise BadInput(f"--at {text}: not a time", way_out, code="arguments.not-a-time") from None
     time = time if time.tzinfo else time.replace(tzinfo=UTC)
     return time if time.microsecond else time.replace(microsecond=999_999)  # `history` prints whole seconds

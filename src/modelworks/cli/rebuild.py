@@ -51,7 +51,8 @@ def rebuild(target: str, number: int | None, *, strict: bool, as_json: bool) -> 
         raise Refused(
             f"{version.name} version {version.version} was made again and is not the same: {_blame(found)}",
             "bring the named ingredients back to what the record says, and rebuild again",
-        )
+            code="rebuild.different",
+        ).after_output()
 
 
 class _Listener:

@@ -62,7 +62,8 @@ def run(config: Path, overrides: Sequence[str], *, as_json: bool) -> None:
         raise Refused(
             f"the gate says {summary['verdict']}: {name} version {version} did not become production",
             f"`modelworks why {name} {version}` says why",
-        )
+            code="gate.not-promoted",
+        ).after_output()
 
 
 def _flow(project: Project, config: Path, overrides: Sequence[str], found: PipelineStatus) -> dict[str, Any]:
@@ -106,11 +107,14 @@ def _flow(project: Project, config: Path, overrides: Sequence[str], found: Pipel
             raise BadInput(
                 f"Prefect's server {place} refuses: {reason}",
                 "set PREFECT_API_AUTH_STRING or PREFECT_API_KEY, or ask for the right",
+                code="prefect.refused",
             ) from error
         if status is not None and status < 500 and status not in BUSY:
             raise  # what we asked was wrong: our own bug
         raise Unavailable(
-            f"Prefect's server {place} fails: {reason}", "see its log, then run again: what is done stays done"
+            f"Prefect's server {place} fails: {reason}",
+            "see its log, then run again: what is done stays done",
+            code="prefect.failing",
         ) from error
 
 

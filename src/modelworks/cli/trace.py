@@ -33,6 +33,7 @@ def trace(target: str, number: int | None, row: str, *, as_json: bool) -> None:
         raise BadInput(
             "trace needs a version or a row, and one of them only",
             "e.g. modelworks trace mnist-cnn, or modelworks trace --row 1f2e3d",
+            code="arguments.trace",
         )
     project = Project.find()
     project.enter()
@@ -99,7 +100,8 @@ def _trace_row(client: MlflowClient, project: Project, prefix: str, *, as_json: 
         raise Refused(
             f"{', '.join(holding)} is production and was trained on a row that is to be forgotten",
             "run its config: the next version is made without the row, and takes its place if the gate accepts it",
-        )
+            code="production.forgotten-row",
+        ).after_output()
 
 
 def _the_one(prefix: str, full: set[str], found: Holders) -> str:
@@ -113,9 +115,15 @@ def _the_one(prefix: str, full: set[str], found: Holders) -> str:
     if len(rows) == 1:
         return rows[0]
     if not rows:
-        raise BadInput(f"no row's id begins with {prefix}", "ids are in the column id of data/*/examples.parquet")
+        raise BadInput(
+            f"no row's id begins with {prefix}",
+            "ids are in the column id of data/*/examples.parquet",
+            code="row.unknown",
+        )
     shown = ", ".join(rows[:SHOWN]) + (", ..." if len(rows) > SHOWN else "")
-    raise BadInput(f"{prefix} is the beginning of {len(rows):,} ids: {shown}", "give more of its digits")
+    raise BadInput(
+        f"{prefix} is the beginning of {len(rows):,} ids: {shown}", "give more of its digits", code="row.ambiguous"
+    )
 
 
 def _lines(row: str, data: list[str], found: Holders) -> list[str]:

@@ -26,7 +26,9 @@ def why(target: str, version: int | None, overrides: Sequence[str], *, as_json: 
     if target.endswith((".yaml", ".yml")) or Path(target).exists():
         if version is not None:
             raise BadInput(
-                f"why {target} {version}: a config has no versions", "name a model, e.g. modelworks why mnist-cnn 2"
+                f"why {target} {version}: a config has no versions",
+                "name a model, e.g. modelworks why mnist-cnn 2",
+                code="arguments.config-version",
             )
         found = pipeline_status(project, configuration.load(Path(target), overrides))
         if as_json:
@@ -71,7 +73,11 @@ def _verdict(project: Project, name: str, version: int | None) -> dict[str, Any]
     number = version if version is not None else queries.all_of(client, name)[-1].version
     registered = queries.get(client, name, number)
     if not registered.verdict:
-        raise BadInput(f"{name} version {number} has no verdict yet", "run its config again: the gate then speaks")
+        raise BadInput(
+            f"{name} version {number} has no verdict yet",
+            "run its config again: the gate then speaks",
+            code="version.no-verdict",
+        )
     return {
         "model": name,
         "version": number,

@@ -129,7 +129,9 @@ def _build(document: Document) -> RunConfig:
     try:
         text = json.dumps(_completed(document.values), default=str)
     except (TypeError, ValueError) as error:  # a key that is no text, or an alias inside its own anchor
-        raise BadInput(f"{document.path}: {error}", "write plain keys, and let no alias contain itself") from None
+        raise BadInput(
+            f"{document.path}: {error}", "write plain keys, and let no alias contain itself", code="config.not-json"
+        ) from None
     errors: Iterable[Mapping[str, Any]] = ()
     try:
         # Strict JSON: "8" is no number and 1 is not true, but a list is a tuple and an integer is a float.
@@ -141,7 +143,7 @@ def _build(document: Document) -> RunConfig:
         return config
     if len(mistakes) > 1:
         mistakes = [f"{document.path}: {len(mistakes)} mistakes", *(f"  {each}" for each in mistakes)]
-    raise BadInput("\n".join(mistakes), "configs/schema.json describes every field")
+    raise BadInput("\n".join(mistakes), "configs/schema.json describes every field", code="config.invalid")
 
 
 def _completed(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,16 +51,20 @@ class Document:
         name, equals, text = assignment.partition("=")
         keys = tuple(name.split("."))
         if not equals or not all(keys):
-            raise BadInput(f"--set {assignment}: not of the form section.key=value", example)
+            raise BadInput(
+                f"--set {assignment}: not of the form section.key=value", example, code="config.override-form"
+            )
         try:
             value = _yaml().load(text)
         except YAMLError:
-            raise BadInput(f"--set {assignment}: {text!r} is not a YAML value", example) from None
+            raise BadInput(
+                f"--set {assignment}: {text!r} is not a YAML value", example, code="config.override-value"
+            ) from None
         section: Any = self.values
         for key in keys[:-1]:
             section = section.setdefault(key, {})
             if not isinstance(section, dict):
-                raise BadInput(f"--set {assignment}: {key} is not a section", example)
+                raise BadInput(f"--set {assignment}: {key} is not a section", example, code="config.override-section")
         section[keys[-1]] = value
         self.overrides[keys] = assignment
 
@@ -102,9 +106,13 @@ def _text(path: Path) -> str:
         there = sorted(each.name for each in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         near = difflib.get_close_matches(path.name, there, n=1)
         hint = f"did you mean {path.parent / near[0]}?" if near else f"there are: {', '.join(there) or 'none'}"
-        raise BadInput(f"{path}: no such config", hint) from None
+        raise BadInput(f"{path}: no such config", hint, code="config.missing") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read: {error}", "name a YAML file, e.g. configs/mnist_cnn.yaml") from None
+        raise BadInput(
+            f"{path}: cannot be read: {error}",
+            "name a YAML file, e.g. configs/mnist_cnn.yaml",
+            code="config.unreadable",
+        ) from None
 
 
 def _mapping(path: Path, text: str) -> dict[str, Any]:
@@ -116,15 +124,23 @@ def _mapping(path: Path, text: str) -> dict[str, Any]:
     except DuplicateKeyError as error:
         key = re.search(r'duplicate key "([^"]*)"', str(error.problem))
         name = key.group(1) if key else "a key"
-        raise BadInput(f"{path}:{error.problem_mark.line + 1}: {name} is given twice", "keep one of the two") from None
+        raise BadInput(
+            f"{path}:{error.problem_mark.line + 1}: {name} is given twice",
+            "keep one of the two",
+            code="config.duplicate-key",
+        ) from None
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise BadInput(f"{path}:{line}: not YAML: {error.problem}", "mend that line") from None
+        raise BadInput(f"{path}:{line}: not YAML: {error.problem}", "mend that line", code="config.not-yaml") from None
     except YAMLError as error:
-        raise BadInput(f"{path}: not YAML: {str(error).splitlines()[0]}", "mend the file") from None
+        raise BadInput(
+            f"{path}: not YAML: {str(error).splitlines()[0]}", "mend the file", code="config.not-yaml"
+        ) from None
     if not isinstance(values, dict):
         hint = "see configs/mnist_cnn.yaml"
-        raise BadInput(f"{path}: not a config: expected keys such as name, source, model", hint)
+        raise BadInput(
+            f"{path}: not a config: expected keys such as name, source, model", hint, code="config.not-a-config"
+        )
     return values
 
 

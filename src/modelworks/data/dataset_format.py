@@ -90,6 +90,7 @@ def refuse_strangers(data: Path, paths: Iterable[str]) -> None:
             raise BadInput(
                 f"{data / path} would be lost: it is not what data.dvc pins, and data/ holds nothing else",
                 "move it elsewhere and run again",
+                code="data.unknown-file",
             )
 
 
@@ -112,6 +113,7 @@ def confirm(folder: Path, digest: str, memo: DigestMemo) -> None:
         raise Overtaken(
             f"{folder} is no longer the version that this run began with",
             "another run has brought a newer one, or its files were changed: run again",
+            code="data.changed",
         )
 
 
@@ -125,7 +127,7 @@ def describe(folder: Path) -> dict[str, Any]:
         description = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise Corrupt(
-            f"{folder / 'dataset.json'} cannot be read: {error}", "delete the folder and run again"
+            f"{folder / 'dataset.json'} cannot be read: {error}", "delete the folder and run again", code="data.damaged"
         ) from error
     assert isinstance(description, dict)
     if "features" not in description:
@@ -162,7 +164,9 @@ def read(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
             known = set(file.schema_arrow.names)
             return file.read([name for name in columns if name in known] if columns is not None else None)
     except (OSError, pa.ArrowInvalid) as error:
-        raise Corrupt(f"{folder / 'examples.parquet'}: {error}", "delete the folder and run again") from error
+        raise Corrupt(
+            f"{folder / 'examples.parquet'}: {error}", "delete the folder and run again", code="data.damaged"
+        ) from error
 
 
 def stream(folder: Path, columns: Sequence[str], rows: int = 4096) -> Iterator[pa.RecordBatch]:
@@ -183,7 +187,9 @@ def stream(folder: Path, columns: Sequence[str], rows: int = 4096) -> Iterator[p
             for group in range(file.num_row_groups):  # asked for all of them at once, pyarrow keeps the whole file
                 yield from file.iter_batches(rows, row_groups=[group], columns=list(columns))
     except (OSError, pa.ArrowInvalid) as error:
-        raise Corrupt(f"{folder / 'examples.parquet'}: {error}", "delete the folder and run again") from error
+        raise Corrupt(
+            f"{folder / 'examples.parquet'}: {error}", "delete the folder and run again", code="data.damaged"
+        ) from error
 
 
 def forget_read() -> None:

@@ -53,11 +53,19 @@ def forgotten(project: Project) -> tuple[Forgotten, ...]:
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise BadInput(f"{path} cannot be read: {error}", f"git checkout {FILE}, or mend it by hand") from error
+        raise BadInput(
+            f"{path} cannot be read: {error}",
+            f"git checkout {FILE}, or mend it by hand",
+            code="data.forgotten-unreadable",
+        ) from error
     wrong = [str(row.id) for row in rows if not (isinstance(row.id, str) and len(row.id) == 64 and set(row.id) <= _HEX)]
     if wrong:
         # A row that is silently kept would be worse than a run that stops.
-        raise BadInput(f"{path}: {wrong[0]!r} is no id of a row", "an id is 64 hexadecimal digits, in lower case")
+        raise BadInput(
+            f"{path}: {wrong[0]!r} is no id of a row",
+            "an id is 64 hexadecimal digits, in lower case",
+            code="row.not-an-id",
+        )
     return rows
 
 
@@ -90,7 +98,9 @@ def known(project: Project, prefix: str) -> dict[str, list[str]]:
 
     if not prefix or len(prefix) > 64 or not set(prefix) <= _HEX:
         raise BadInput(
-            f"{prefix!r} is no id of a row", "an id, or the beginning of one, is hexadecimal: see examples.parquet"
+            f"{prefix!r} is no id of a row",
+            "an id, or the beginning of one, is hexadecimal: see examples.parquet",
+            code="row.not-an-id",
         )
     found: dict[str, list[str]] = {}
     for folder in sorted(project.data.glob("*/examples.parquet")):

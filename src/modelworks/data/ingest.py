@@ -111,6 +111,7 @@ def _follow_pin(project: Project, source: Source, builds: Path) -> tuple[bool, b
     raise Corrupt(
         f"data.dvc pins {pin}, which neither DVC's cache nor a remote has, and which the sources here do not give",
         "run `dvc pull` from a remote that has it, or `git checkout data.dvc` if the pin was edited",
+        code="data.pin-unavailable",
     )
 
 

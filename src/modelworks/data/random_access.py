@@ -47,5 +47,7 @@ class FileRows:
         size = self._bytes
         for place, row in enumerate(rows.tolist()):
             if os.preadv(self._descriptor, [places[place * size : (place + 1) * size]], row * size) != size:
-                raise Corrupt(f"{self._path} ends before row {row}", "run again: the rows are decoded anew")
+                raise Corrupt(
+                    f"{self._path} ends before row {row}", "run again: the rows are decoded anew", code="data.truncated"
+                )
         return found

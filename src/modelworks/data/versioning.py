@@ -136,6 +136,7 @@ def _check_cached(project: Project) -> None:
         raise Unavailable(
             f"DVC could not write all of {project.data} into {cache}",
             "free some disk space, bytes and inodes, or make the folder writable, and run again",
+            code="dvc.cache-incomplete",
         )
 
 
@@ -174,7 +175,7 @@ def _download(repository: Repo, project: Project, digest: str) -> None:
     damaged = next(object_cache.damaged(remote, digest), None) if remote else None
     if damaged:
         hint = "put a good one there from a backup, or delete it, so that the data is built from its source"
-        raise Corrupt(f"DVC remote: {damaged} is not what its name says", hint)
+        raise Corrupt(f"DVC remote: {damaged} is not what its name says", hint, code="dvc.object-damaged")
     _drop_damaged(project)
     if object_cache.listing(cache, digest) is None and not transfer.bring(repository, cache, [digest]):
         return

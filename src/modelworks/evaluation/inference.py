@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from modelworks.objectives.base import Columns, Objective
+    from modelworks.objectives.base import Objective
+    from modelworks.objectives.row_statistics import Columns
     from modelworks.records import ValidationReport
 
 __all__ = ["BASELINE", "Predictions", "TestSet", "held_out", "load", "predict", "read", "score", "write"]
@@ -93,7 +94,9 @@ def load(model_folder: Path, digest: Callable[[Path], str] | None = None) -> ser
     try:
         return serialization.load(model_folder, digest)
     except serialization.DamagedModel as error:
-        raise Corrupt(f"the saved model is damaged: {error}", "run again: a damaged stage is made again") from error
+        raise Corrupt(
+            f"the saved model is damaged: {error}", "run again: a damaged stage is made again", code="model.damaged"
+        ) from error
 
 
 def predict(model: serialization.InferenceModel, rows: TestSet) -> Columns:
@@ -111,6 +114,7 @@ def predict(model: serialization.InferenceModel, rows: TestSet) -> Columns:
         raise Refused(
             f"the model's predictions are not finite on {broken:,} of {len(finite):,} test rows",
             "the training has diverged: lower train.learning_rate or set train.clip_norm",
+            code="model.not-finite",
         )
     return found
 
@@ -160,7 +164,9 @@ def read(folder: Path, name: str = FILE) -> Predictions:
     try:
         table = pq.read_table(folder / name, page_checksum_verification=True)
     except (OSError, pa.ArrowInvalid) as error:
-        raise Corrupt(f"{folder / name}: {error}", "run again: a damaged stage is made again") from error
+        raise Corrupt(
+            f"{folder / name}: {error}", "run again: a damaged stage is made again", code="stage.damaged"
+        ) from error
     columns = {each: _array(table[each]) for each in table.column_names if each not in ("row", "id")}
     described = (table.schema.metadata or {}).get(METADATA)
     if described is None:  # of an earlier release: classification, whose classes stand elsewhere

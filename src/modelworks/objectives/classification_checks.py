@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .base import DataCheck
+from .data_checks import DataCheck
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,38 +11,99 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-__all__ = ["KINDS", "Classification", "ObjectiveConfig"]
+__all__ = ["KINDS", "Classification", "Multilabel", "ObjectiveConfig", "Regression"]
 
 Better = Literal["max", "min"]
 
 
+class Section:
+    """What a section of any kind declares; a test compares it with the objective's class."""
+
+    targets: ClassVar[Mapping[str, str]]
+    """Target columns and the kind of feature of each."""
+    output: ClassVar[Literal["example", "position"]] = "example"
+    METRICS: ClassVar[Mapping[str, Better]]
+    """What gate and monitor may name; the first is the default of `gate.compare`."""
+    shares: ClassVar[frozenset[str]] = frozenset()
+    """Metrics that lie between 0 and 1."""
+    row_better: ClassVar[Better] = "max"
+    """Whether a high score of a row is the good one."""
+
+    @property
+    def metrics(self) -> Mapping[str, Better]:
+        """The metrics of this pipeline."""
+        return self.METRICS
+
+
 @dataclass(frozen=True, kw_only=True)
-class Classification:
+class Classification(Section):
     """One class of several for each row, by cross-entropy."""
 
     targets: ClassVar[Mapping[str, str]] = {"label": "label"}
-    """Target columns and the kind of feature of each, as `targets` of the objective's class."""
-    output: ClassVar[Literal["example", "position"]] = "example"
-    metrics: ClassVar[Mapping[str, Better]] = {
+    METRICS: ClassVar[Mapping[str, Better]] = {
         "macro_f1": "max",
         "accuracy": "max",
         "balanced_accuracy": "max",
         "macro_precision": "max",
         "macro_recall": "max",
         "log_loss": "min",
+        "calibration_error": "min",
+        "roc_auc": "max",
+        "average_precision": "max",
     }
-    """What gate and monitor may name, as `METRICS` of the objective's class."""
-    shares: ClassVar[frozenset[str]] = frozenset(metrics) - {"log_loss"}
-    """Metrics that lie between 0 and 1."""
-    row_better: ClassVar[Better] = "max"
-    """As of the objective's class: whether a high score of a row is the good one."""
+    OF_POSITIVE: ClassVar[Mapping[str, Better]] = {
+        "positive_f1": "max",
+        "positive_precision": "max",
+        "positive_recall": "max",
+    }
+    """Metrics of the class that `positive` names."""
+    shares: ClassVar[frozenset[str]] = frozenset({*METRICS, *OF_POSITIVE} - {"log_loss"})
 
     kind: Literal["classification"]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567)."""
     class_weights: Literal["none", "balanced"] = "none"
     """`balanced` weighs each class by the inverse of its number of training rows."""
+    positive: str = ""
+    """The class of interest: its F1, precision and recall become metrics (`positive_f1`, ...), and ROC AUC and average
+    precision are those of this class."""
+
+    @property
+    def metrics(self) -> Mapping[str, Better]:
+        return {**self.METRICS, **(self.OF_POSITIVE if self.positive else {})}
 
 
-ObjectiveConfig = Classification
-KINDS = ("classification",)
+@dataclass(frozen=True, kw_only=True)
+class Regression(Section):
+    """A number for each row."""
+
+    targets: ClassVar[Mapping[str, str]] = {"number": "number"}
+    METRICS: ClassVar[Mapping[str, Better]] = {"mae": "min", "rmse": "min", "r2": "max"}
+    row_better: ClassVar[Better] = "min"
+
+    kind: Literal["regression"]
+    loss: Literal["gaussian", "huber"] = "gaussian"
+    """`gaussian` is half the squared error; `huber` grows linearly beyond `delta`, so that outliers pull less (Huber
+    1964, doi:10.1214/aoms/1177703732)."""
+    delta: Annotated[float, Field(gt=0)] = 1.0
+    """For `huber`, in standard deviations of the training rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Multilabel(Section):
+    """Any number of labels for each row, by binary cross-entropy; thresholds come from the validation rows."""
+
+    targets: ClassVar[Mapping[str, str]] = {"labels": "labels"}
+    METRICS: ClassVar[Mapping[str, Better]] = {
+        "micro_f1": "max",
+        "macro_f1": "max",
+        "subset_accuracy": "max",
+        "log_loss": "min",
+    }
+    shares: ClassVar[frozenset[str]] = frozenset({*METRICS} - {"log_loss"})
+
+    kind: Literal["multilabel"]
+
+
+ObjectiveConfig = Annotated[Classification | Regression | Multilabel, Field(discriminator="kind")]
+KINDS = ("classification", "regression", "multilabel")

@@ -106,7 +106,7 @@ def confirm_sources(ingredients: Mapping[str, str]) -> None:
         BadInput: it is something else by now.
     """
     if changed := changed_sources(ingredients):
-        raise BadInput(f"the source of {changed[0]} was changed since this run began", "run again")
+        raise BadInput(f"the source of {changed[0]} was changed since this run began", "run again", code="code.changed")
 
 
 def library_versions(libraries: Iterable[str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from modelworks.pipeline.cache_keys import ingredients, library_versions, source
 from modelworks.pipeline.code_digest import code_digest
 from modelworks.pipeline.scope import (
     AUGMENTATION,
+    check_modules,
     model_libraries,
     preprocessing_fields,
     train_fields,
@@ -138,7 +139,7 @@ class Plan:
                 modules=[
                     "modelworks.validation.validate",
                     f"modelworks.modalities.{self.config.model.modality}_facts",
-                    f"modelworks.objectives.{self.config.objective.kind}_checks",
+                    *check_modules(self.config.objective.kind),
                 ],
                 libraries=("great-expectations", "pandas", "numpy", "pyarrow", *self._processor.fact_libraries),
                 without=self.unused,
@@ -220,17 +221,13 @@ class Plan:
         record = json.loads((self.store.folder("score", score.key) / RECORD).read_text())
         slices = self.config.gate.slices
         columns = slices is not None and not {*slices.by} <= {*self.config.objective.targets}
+        figures = {name: found["value"] for name, found in record["metrics"].items()}
         return make_stage(
             "gate",
             ingredients(
                 upstream={
                     "register": register.key,
-                    "score": json_digest(
-                        {
-                            "metrics": {name: found["value"] for name, found in record["metrics"].items()},
-                            "baseline": record["baseline"],
-                        }
-                    ),
+                    "score": json_digest({"metrics": figures, "baseline": record["baseline"]}),
                     **({"ingest": self.dataset.digest} if columns else {}),
                 },
                 config=self.config.section("gate"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from modelworks.config.run_config import RunConfig
     from modelworks.training.hardware import Hardware
 
-__all__ = ["AUGMENTATION", "model_libraries", "preprocessing_fields", "train_fields", "unused_modules"]
+__all__ = ["AUGMENTATION", "check_modules", "model_libraries", "preprocessing_fields", "train_fields", "unused_modules"]
 
 NEVER = frozenset(
     f"modelworks.{name}"
@@ -46,13 +47,14 @@ MODALITIES: Mapping[str, tuple[str, ...]] = {
 }
 """Modules that belong to one modality alone."""
 
-OBJECTIVES: Mapping[str, tuple[str, ...]] = {
-    kind: (f"modelworks.objectives.{kind}", f"modelworks.objectives.{kind}_checks") for kind in KINDS
-}
-"""Modules that belong to one objective alone."""
-
 WITHOUT_RESULT = ("checkpoint_seconds", "checkpoint_steps")
 """Fields of `train:` that decide when the state is saved: a resumed training gives the same bits."""
+
+
+def check_modules(kind: str) -> tuple[str, ...]:
+    """The module of an objective's checks on the data, where it has one."""
+    name = f"modelworks.objectives.{kind}_checks"
+    return (name,) if importlib.util.find_spec(name) else ()
 
 
 def unused_modules(config: RunConfig, hardware: Hardware) -> set[str]:
@@ -63,8 +65,9 @@ def unused_modules(config: RunConfig, hardware: Hardware) -> set[str]:
         "modelworks.training.distributed.fsdp": hardware.shard,
         "modelworks.training.compile": config.train.compile,
     }
+    objectives = {kind: (f"modelworks.objectives.{kind}", *check_modules(kind)) for kind in KINDS}
     chosen = {config.model.modality, config.objective.kind}
-    others = {module for name, each in {**MODALITIES, **OBJECTIVES}.items() if name not in chosen for module in each}
+    others = {module for name, each in {**MODALITIES, **objectives}.items() if name not in chosen for module in each}
     return {*NEVER, *others, *(module for module, needed in needed_by.items() if not needed)}
 
 

@@ -97,7 +97,7 @@ def main() -> None:
     try:
         result = rebuild(project, configuration.load(Path(job["config"])), say)
     except ModelworksError as error:
-        say({"type": "error", "message": error.message, "hint": error.hint})
+        say({"type": "error", "message": error.message, "hint": error.hint, "code": error.code})
         sys.exit(error.exit_code)
     write_json(Path(job["result"]), result)
 

@@ -120,6 +120,7 @@ def _pin(project: Project, dataset: DatasetVersion) -> DataPin:
         raise Overtaken(
             f"{path} no longer pins the version of {dataset.name} that this run began with",
             "another run has brought a newer one, or the file was changed: run again",
+            code="data.changed",
         )
     return DataPin(
         dataset=dataset.name,

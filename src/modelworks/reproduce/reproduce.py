@@ -110,15 +110,21 @@ def _repository(version: Registered, making: Provenance) -> Path:
         raise BadInput(
             f"code: {version.name} version {version.version} cannot be made again: {code.missing}",
             "commit the code before a run whose version is to be proven",
+            code="rebuild.code-incomplete",
         )
     root = git.code_root()
     if root is None:
         raise Unavailable(
             f"code: commit {code.commit} is needed, and modelworks does not run from a git clone here",
             "clone its repository, and rebuild from there",
+            code="rebuild.no-repository",
         )
     if not git.has_commit(root, code.commit):
-        raise Unavailable(f"code: {root} does not have the commit {code.commit}", "git fetch --all, then rebuild again")
+        raise Unavailable(
+            f"code: {root} does not have the commit {code.commit}",
+            "git fetch --all, then rebuild again",
+            code="rebuild.commit-missing",
+        )
     return root
 
 
@@ -130,6 +136,7 @@ def _compare_libraries(making: Provenance, *, strict: bool, say: Callable[[str],
         raise Refused(
             f"{differences.in_words(differing)}",
             "install the versions of the record, or leave out --strict to compare anyway",
+            code="rebuild.other-libraries",
         )
     say(f"not as recorded: {differences.in_words(differing)}")
 
@@ -141,7 +148,11 @@ def _project_with_data(project: Project, making: Provenance, root: Path) -> Proj
     throwaway.make_private_folders()
     data = making.data
     if not data.pin:
-        raise BadInput(f"data: the record names {data.dataset} {data.digest}, and no data.dvc", "nothing can fetch it")
+        raise BadInput(
+            f"data: the record names {data.dataset} {data.digest}, and no data.dvc",
+            "nothing can fetch it",
+            code="rebuild.no-pin",
+        )
     with locked(project.locks / "data.lock", "ingesting", seconds=600):
         try:
             here = data_versions.bring(project, data.pin, throwaway)
@@ -152,6 +163,7 @@ def _project_with_data(project: Project, making: Provenance, root: Path) -> Proj
         raise Unavailable(
             f"data: neither DVC's cache nor the default remote has {data.dataset} {data.digest}",
             f"{where}: bring the remote back, or its objects into .dvc/cache",
+            code="rebuild.data-missing",
         )
     # A checkpoint of one's own is named relative to the project, and is no part of its data.
     checkpoint = Path(making.config["model"].get("checkpoint", ""))

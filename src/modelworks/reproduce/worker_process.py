@@ -91,8 +91,12 @@ def program_of(code: Path) -> str:
 
 def _failure(code: int, last: Mapping[str, Any], log: Path) -> ModelworksError:
     if last.get("type") == "error":
-        return _ERRORS.get(code, ModelworksError)(last["message"], last["hint"])
+        return _ERRORS.get(code, ModelworksError)(
+            last["message"], last["hint"], code=last.get("code", "rebuild.failed")
+        )
     words = log.read_text(errors="replace").strip().splitlines()[-3:]
     if code < 0:
-        return Unavailable(f"the rebuild was killed by signal {-code}", "run it again")
-    return ModelworksError(f"the code of that version ended with exit code {code}: {' / '.join(words)}")
+        return Unavailable(f"the rebuild was killed by signal {-code}", "run it again", code="rebuild.killed")
+    return ModelworksError(
+        f"the code of that version ended with exit code {code}: {' / '.join(words)}", code="rebuild.failed"
+    )

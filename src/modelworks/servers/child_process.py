@@ -54,11 +54,11 @@ def wait_until(
     deadline = time.monotonic() + seconds
     while stopping is None or not stopping.is_set():
         if process.poll() is not None:
-            raise Unavailable(f"{what} ended with code {process.returncode}", f"see {log}")
+            raise Unavailable(f"{what} ended with code {process.returncode}", f"see {log}", code="server.ended")
         if answers():
             return
         if time.monotonic() > deadline:
-            raise Unavailable(f"{what} did not answer within {seconds:.0f} s", f"see {log}")
+            raise Unavailable(f"{what} did not answer within {seconds:.0f} s", f"see {log}", code="server.no-answer")
         time.sleep(0.05)
 
 

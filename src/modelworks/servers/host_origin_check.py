@@ -57,6 +57,7 @@ class Access:
             raise BadInput(
                 f"--host {host} is open to other machines, and not set: {', '.join(exposure.missing)}",
                 "set them all, and put TLS in front; or leave --host out, for this machine alone",
+                code="server.exposed",
             )
         return cls(
             hosts=local.hosts | {*exposure.hosts}, origins=local.origins | {*exposure.origins}, token=exposure.token
@@ -100,4 +101,4 @@ def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        raise BadInput(f"--host {host}: not an address", "e.g. 127.0.0.1") from None
+        raise BadInput(f"--host {host}: not an address", "e.g. 127.0.0.1", code="server.address") from None

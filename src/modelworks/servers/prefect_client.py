@@ -58,7 +58,9 @@ def serving_address(project: Project) -> str | None:
     if project.prefect_url:
         if not answers(project.prefect_url, ours=False):
             raise Unavailable(
-                f"PREFECT_API_URL: nothing answers at {project.prefect_url}", "start that server, or unset it"
+                f"PREFECT_API_URL: nothing answers at {project.prefect_url}",
+                "start that server, or unset it",
+                code="prefect.unavailable",
             )
         return project.prefect_url
     url = _written(up_notice(project))

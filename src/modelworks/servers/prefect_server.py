@@ -62,7 +62,7 @@ def build_schema(path: Path) -> None:
     )
     if done.returncode:
         reason = (done.stderr.strip() or done.stdout.strip() or "it says nothing").splitlines()[-1]
-        raise Unavailable(f"Prefect's database could not be created: {reason}", "run again")
+        raise Unavailable(f"Prefect's database could not be created: {reason}", "run again", code="prefect.database")
 
 
 def _address(database: Path) -> str:

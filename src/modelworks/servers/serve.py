@@ -65,7 +65,9 @@ def serve(model: str, host: str, port: int, *, as_json: bool) -> None:
                 _print(version, address, _modality(package), access, as_json=as_json)
             while not stopping.wait(0.2):
                 if process.poll() is not None:
-                    raise Unavailable(f"the server ended with code {process.returncode}", f"see {log}")
+                    raise Unavailable(
+                        f"the server ended with code {process.returncode}", f"see {log}", code="server.ended"
+                    ).after_output()
         finally:
             child_process.end(process, STOP_SECONDS)
 
@@ -112,7 +114,9 @@ def _wait(process: subprocess.Popen[bytes], address: str, token: str, log: Path,
             with ask(request, 5):
                 return True
         except urllib.error.HTTPError as error:
-            raise Unavailable(f"the server does not serve: {error.code} {error.reason}", f"see {log}") from None
+            raise Unavailable(
+                f"the server does not serve: {error.code} {error.reason}", f"see {log}", code="server.not-serving"
+            ) from None
         except OSError:
             return False
 
@@ -159,7 +163,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
             listener.bind((host, port))
         except OSError as error:
             raise BadInput(
-                f"--host {host} --port {port}: {error.strerror}", "name another port, or 0 for any that is free"
+                f"--host {host} --port {port}: {error.strerror}",
+                "name another port, or 0 for any that is free",
+                code="server.address",
             ) from None
         # Not before the server listens does it answer: whoever connects early waits.
         listener.listen(128)

@@ -173,7 +173,8 @@ def _watch(children: list[subprocess.Popen[bytes]], prefect: Server | None, stop
                 raise Unavailable(
                     f"a server ended with code {process.returncode}: {' '.join(words[-8:])}",
                     "see the logs in .modelworks",
-                )
+                    code="server.ended",
+                ).after_output()
 
 
 def _answers(address: str) -> bool:
@@ -191,7 +192,9 @@ def _demand_free(port: int, option: str) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError:
             raise BadInput(
-                f"{option} {port}: something listens there already", f"name another: {option} {port + 1}"
+                f"{option} {port}: something listens there already",
+                f"name another: {option} {port + 1}",
+                code="server.port-taken",
             ) from None
 
 
@@ -203,7 +206,9 @@ def _only_one(project: Project) -> Iterator[None]:
         with FileLock(project.locks / "up.lock", timeout=0):
             yield
     except Timeout:
-        raise Unavailable("`modelworks up` runs already for this project", "stop that one first") from None
+        raise Unavailable(
+            "`modelworks up` runs already for this project", "stop that one first", code="server.running"
+        ) from None
 
 
 def _say(text: str, *, as_json: bool) -> None:

@@ -160,9 +160,13 @@ def _schema_of(path: Path) -> tuple[str, set[tuple[str, str]]]:
             known = ("alembic_version", "version_num") in columns
             revisions = connection.execute("SELECT version_num FROM alembic_version").fetchall() if known else []
     except sqlite3.OperationalError as error:
-        raise Unavailable(f"{path}: {error}", "wait until the other process is done and run again") from error
+        raise Unavailable(
+            f"{path}: {error}", "wait until the other process is done and run again", code="database.locked"
+        ) from error
     except sqlite3.DatabaseError as error:
         raise Corrupt(
-            f"{path} is damaged: {error}", f"put a backup in its place, or move {path} away: a new one is made"
+            f"{path} is damaged: {error}",
+            f"put a backup in its place, or move {path} away: a new one is made",
+            code="database.damaged",
         ) from error
     return str(revisions[0][0]) if len(revisions) == 1 else "", columns

@@ -94,7 +94,9 @@ def _wait_for_the_one_before(work: Path) -> None:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise Unavailable(
-                    f"the trainer of an earlier run is still at work in {work}", "end that process, and run again"
+                    f"the trainer of an earlier run is still at work in {work}",
+                    "end that process, and run again",
+                    code="training.running",
                 ) from None
             time.sleep(0.05)
         else:

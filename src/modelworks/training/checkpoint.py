@@ -95,6 +95,7 @@ class Checkpoints:
             raise Corrupt(
                 f"{folder}, the best checkpoint, is damaged: {damage(folder)}",
                 f"delete {self._folder.parent} and run again",
+                code="training.checkpoint-damaged",
             )
         self._load(step, parts)
 

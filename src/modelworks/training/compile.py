@@ -60,6 +60,7 @@ class Compiled(nn.Module):
             raise BadInput(
                 f"train.compile: torch cannot compile this model here: {str(error).strip().splitlines()[0]}",
                 "leave it out; on a CPU it also needs a C++ compiler",
+                code="train.compile",
             ) from error
 
     def _padded(self, tokens: torch.Tensor) -> torch.Tensor:

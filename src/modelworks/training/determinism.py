@@ -41,4 +41,5 @@ def refuse_nondeterminism() -> Iterator[None]:
         raise BadInput(
             f"train.deterministic: torch has no deterministic implementation of {operation.split()[-1]} on this device",
             "set train.deterministic: false",
+            code="train.deterministic",
         ) from error

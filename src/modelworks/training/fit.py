@@ -84,6 +84,7 @@ def fit(job: Job, events: EventLog, world: World | None = None, stop: Stop | Non
         raise Refused(
             f"{error}, over {len(rows)} rows, e.g. {', '.join(rows[:3])}",
             "lower train.learning_rate, or set train.clip_norm; events.jsonl names all the rows",
+            code="training.diverged",
         ) from None
     num_parameters = sum(each.numel() for each in network.parameters())
     weights = world.whole(network)
@@ -162,6 +163,7 @@ def _rows(job: Job, architecture: Any, processor: type[Processor], objective: ty
         raise BadInput(
             "train.keep: best and train.patience go by validation rows, and there are none",
             "raise split.validation, or leave them out",
+            code="train.no-validation-rows",
         )
     return data
 
@@ -171,4 +173,6 @@ def _fitting_checkpoint() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise BadInput(str(error), "name a checkpoint that fits, or change what is asked of it") from error
+        raise BadInput(
+            str(error), "name a checkpoint that fits, or change what is asked of it", code="model.does-not-fit"
+        ) from error

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from modelworks.objectives.base import Columns, Objective
+    from modelworks.objectives.base import Objective
+    from modelworks.objectives.row_statistics import Columns
     from modelworks.preprocessing.preprocessed import PreprocessedDataset
     from modelworks.training.data_loader import Feed
     from modelworks.training.distributed.context import World
@@ -77,6 +78,7 @@ def validate(
                         raise BadInput(
                             f"memory does not suffice for validation: {str(error).splitlines()[0]}",
                             "take a smaller model or smaller inputs, or divide it among more processes: compute.shard",
+                            code="training.memory",
                         ) from None
             copies = world.copies(batch.rows)
             sums[0] += objective.loss(outputs, batch.targets, training=False) / copies

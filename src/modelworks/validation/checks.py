@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import BadInput
 from modelworks.modalities.base import facts_module
-from modelworks.objectives.base import DataCheck, checks_module
+from modelworks.objectives.data_checks import DataCheck, checks_module
 from modelworks.records import DatasetVersion
 from modelworks.validation.config import ChecksConfig
 from modelworks.validation.expectation_names import nearest, unknown_expectations
@@ -77,7 +77,11 @@ def configured(checks: ChecksConfig, facts: Sequence[str]) -> tuple[DataCheck, .
             unknown = [column for column in _columns(arguments) if column not in facts]
             problems += [f"{name}: there is no fact {column!r}{nearest(column, facts)}" for column in unknown]
     if problems:
-        raise BadInput("\n".join(f"checks.expect: {each}" for each in problems), f"the facts are: {', '.join(facts)}")
+        raise BadInput(
+            "\n".join(f"checks.expect: {each}" for each in problems),
+            f"the facts are: {', '.join(facts)}",
+            code="checks.unknown",
+        )
     return tuple(
         DataCheck(
             name=" ".join([name, *_columns(arguments)]),

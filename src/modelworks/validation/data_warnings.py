@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from modelworks.data.splits import SPLIT_NAMES, VALIDATION
 from modelworks.modalities.base import facts_module
-from modelworks.objectives.base import checks_module
+from modelworks.objectives.data_checks import checks_module
 
 if TYPE_CHECKING:
     import pandas as pd

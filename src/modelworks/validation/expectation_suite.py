@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import BadInput
-from modelworks.objectives.base import DataCheck
+from modelworks.objectives.data_checks import DataCheck
 from modelworks.records import Check
 from modelworks.validation.expectation_names import nearest
 from modelworks.validation.great_expectations_internals import known_expectations
@@ -85,6 +85,7 @@ def _expectation(question: DataCheck, index: int) -> Expectation:
         raise BadInput(
             f"checks.expect: {question.expectation}: {_mistakes(error, kind)}",
             f"its arguments are: {', '.join(sorted(_arguments(kind)))}",
+            code="checks.arguments",
         ) from error
 
 
@@ -115,6 +116,7 @@ def _answer(question: DataCheck, result: Mapping[str, Any], facts: pd.DataFrame)
         raise BadInput(
             f"checks.expect: {question.name} cannot be computed: {cause}",
             "the table of facts has: " + ", ".join(f"{name} ({kind})" for name, kind in facts.dtypes.items()),
+            code="checks.not-computable",
         )
     return CheckResult(
         check=Check(

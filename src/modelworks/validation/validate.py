@@ -11,7 +11,7 @@ from modelworks.data import dataset_format
 from modelworks.data.splits import QUARANTINED, SPLIT_NAMES, SplitConfig, assign_splits
 from modelworks.errors import Refused
 from modelworks.files.atomic_files import write_json
-from modelworks.objectives.base import checks_module
+from modelworks.objectives.data_checks import checks_module
 from modelworks.records import Check, DatasetVersion, ValidationReport
 from modelworks.validation.checks import configured, mandatory
 from modelworks.validation.config import ChecksConfig
@@ -141,7 +141,9 @@ def _refusal(dataset: DatasetVersion, answers: Sequence[CheckResult], bad: Seque
             lines += [f"    {each}" for each in bad[:SHOWN]]
             if len(bad) > SHOWN:
                 lines.append(f"    and {len(bad) - SHOWN} more")
-    return Refused("\n".join(lines), "; ".join(dict.fromkeys(answer.check.hint for answer in failed)))
+    return Refused(
+        "\n".join(lines), "; ".join(dict.fromkeys(answer.check.hint for answer in failed)), code="checks.failed"
+    )
 
 
 def _sentence(check: Check) -> str:

@@ -55,7 +55,9 @@ def doctor(*, dry_run: bool, deep: bool, as_json: bool) -> None:
     if as_json:
         print_json({"well": all(each.state != "ill" for each in said), "findings": [vars(each) for each in said]})
     if ill := [each.what for each in said if each.state == "ill"]:
-        raise Refused(f"not well: {', '.join(ill)}", "each line above says what to do")
+        raise Refused(
+            f"not well: {', '.join(ill)}", "each line above says what to do", code="doctor.findings"
+        ).after_output()
 
 
 def _found(room: ModuleType, project: Project) -> Iterator[Finding]:

@@ -74,7 +74,9 @@ def _crash(project: Project, stale: Sequence[FlowRun]) -> None:
                         client.set_task_run_state(UUID(task), state, force=True)
                     client.set_flow_run_state(UUID(run.id), state, force=True)
         except HTTPError as error:
-            raise Unavailable(f"Prefect's server {base} fails: {error}", "see its log, then run again") from error
+            raise Unavailable(
+                f"Prefect's server {base} fails: {error}", "see its log, then run again", code="prefect.failing"
+            ) from error
     finally:
         if server:
             server.stop()

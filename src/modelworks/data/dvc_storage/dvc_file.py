@@ -86,9 +86,11 @@ def _digest(path: Path) -> str:
         (out,) = YAML(typ="safe", pure=True).load(path.read_text())["outs"]
         digest, _ = str(out["md5"]), out["path"]  # which DVC writes last
     except (YAMLError, LookupError, TypeError, ValueError, OSError) as error:
-        raise Corrupt(f"{path} is not what DVC writes: {error}", "git checkout data.dvc") from error
+        raise Corrupt(
+            f"{path} is not what DVC writes: {error}", "git checkout data.dvc", code="data.pin-damaged"
+        ) from error
     if not re.fullmatch(r"[0-9a-f]{32}\.dir", digest):
-        raise Corrupt(f"{path} is not what DVC writes: md5 {digest}", "git checkout data.dvc")
+        raise Corrupt(f"{path} is not what DVC writes: md5 {digest}", "git checkout data.dvc", code="data.pin-damaged")
     return digest
 
 

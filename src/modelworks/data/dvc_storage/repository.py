@@ -62,7 +62,7 @@ def opened(project: Project, lent: Mapping[str, Any] | None = None) -> Iterator[
         hint = "wait for another process that uses DVC, see dvc doctor and dvc status, and run again"
         if unreadable_lock(project):
             hint = "run modelworks doctor: it removes that file"
-        raise Unavailable(f"DVC: {error}", hint) from error
+        raise Unavailable(f"DVC: {error}", hint, code="dvc.failing") from error
 
 
 @contextlib.contextmanager
@@ -101,7 +101,7 @@ def local_remote(repository: Repo, project: Project) -> Path | None:
     folder = Path(remote.path)
     if not folder.parents[1].exists() and not folder.is_relative_to(project.state):
         hint = "mount it, make it, or name another: dvc remote modify"
-        raise Unavailable(f"DVC remote {folder.parents[1]} does not exist", hint)
+        raise Unavailable(f"DVC remote {folder.parents[1]} does not exist", hint, code="dvc.remote-missing")
     return folder
 
 

@@ -48,6 +48,7 @@ def bring(repository: Repo, cache: Path, names: Sequence[str]) -> bool:
             raise Corrupt(
                 f"{_named(repository)}: {path} is not what its name says",
                 "put a good one there from a backup, or delete it, so that the data is built from its source",
+                code="dvc.object-damaged",
             )
     return True
 
@@ -78,9 +79,9 @@ def _said(repository: Repo) -> Iterator[None]:
         reason = first_line(error)
         if isinstance(error, PermissionError) or getattr(error, "status", None) in REFUSED:
             hint = "renew its credentials (dvc remote modify --local), or ask for the right"
-            raise BadInput(f"{_named(repository)} refuses: {reason}", hint) from error
+            raise BadInput(f"{_named(repository)} refuses: {reason}", hint, code="dvc.remote-refused") from error
         hint = "see that it can be reached, and run again"
-        raise Unavailable(f"{_named(repository)} fails: {reason}", hint) from error
+        raise Unavailable(f"{_named(repository)} fails: {reason}", hint, code="dvc.remote-failing") from error
 
 
 def _named(repository: Repo) -> str:

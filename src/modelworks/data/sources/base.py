@@ -119,5 +119,6 @@ def located(path: str, root: Path) -> Path:
         raise BadInput(
             f"source.path: {found} is in data/, which holds what DVC pins of your sources and nothing else",
             "move it elsewhere, e.g. into sources/, and name that",
+            code="source.inside-data",
         )
     return found

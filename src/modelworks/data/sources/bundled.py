@@ -99,7 +99,7 @@ class Fashion:
         for path in files:
             if not path.is_file():
                 hint = "apt-get install dataset-fashion-mnist, or name the folder that has it"
-                raise BadInput(f"source.path: {path} is missing", hint)
+                raise BadInput(f"source.path: {path} is missing", hint, code="source.missing")
         return files
 
 
@@ -148,7 +148,9 @@ def _package_file(package: str, name: str, distribution: str) -> Path:
             return path
     problem = f"has no {name}" if spec else "is not installed"
     raise BadInput(
-        f"source.kind: the package {distribution} {problem}", "run make again: it installs the locked packages"
+        f"source.kind: the package {distribution} {problem}",
+        "run make again: it installs the locked packages",
+        code="source.package-missing",
     )
 
 
@@ -180,7 +182,9 @@ def _idx(path: Path) -> np.ndarray:
         sizes = np.frombuffer(raw, dtype=">u4", count=raw[3], offset=4)
         return np.frombuffer(raw, dtype=np.uint8, offset=4 + 4 * len(sizes)).reshape(sizes)
     except (OSError, EOFError, zlib.error, IndexError, ValueError) as error:
-        raise BadInput(f"source.path: {path} is damaged: {error}", "install dataset-fashion-mnist again") from error
+        raise BadInput(
+            f"source.path: {path} is damaged: {error}", "install dataset-fashion-mnist again", code="source.damaged"
+        ) from error
 
 
 def _grey_images(

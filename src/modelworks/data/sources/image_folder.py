@@ -74,7 +74,11 @@ class Folder:
         base = located(self.path, root)
         if not base.is_dir():
             problem = "is not a folder" if base.exists() else "does not exist"
-            raise BadInput(f"source.path: {base} {problem}", "name a folder with one sub-folder of images per class")
+            raise BadInput(
+                f"source.path: {base} {problem}",
+                "name a folder with one sub-folder of images per class",
+                code="source.missing",
+            )
         return base
 
     def _rows(self, base: Path) -> tuple[list[tuple[Path, str, str]], list[str]]:
@@ -91,6 +95,7 @@ class Folder:
             raise BadInput(
                 f"source.path: no image files in the sub-folders of {base}",
                 f"expected {base / 'CLASS' / 'FILE'} ending in one of {', '.join(SUFFIXES)}",
+                code="source.no-images",
             )
         return rows, others
 
@@ -109,6 +114,7 @@ def _has_splits(base: Path) -> bool:
         raise BadInput(
             f"source.path: {splits[0]} looks like a split with classes below it, but {other} beside it does not",
             "move the one elsewhere, or put every class below train/, validation/ or test/",
+            code="source.mixed-splits",
         )
     return bool(splits)
 
@@ -132,7 +138,9 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise BadInput(f"source.path: {path} cannot be read: {error.strerror}", "mend or remove it") from error
+        raise BadInput(
+            f"source.path: {path} cannot be read: {error.strerror}", "mend or remove it", code="source.unreadable"
+        ) from error
 
 
 def _below(base: Path, path: Path) -> str:

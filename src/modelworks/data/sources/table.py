@@ -95,7 +95,7 @@ class Table:
         path = table_file.locate(self.path, root)
         table = self._load(path)
         if table.num_rows == 0:
-            raise BadInput(f"source.path: {path} has no rows", "name a table with rows")
+            raise BadInput(f"source.path: {path} has no rows", "name a table with rows", code="source.empty")
         columns: dict[str, pa.Array] = {}
         digests = [file_digest(path)]
         if self.image:
@@ -136,7 +136,7 @@ class Table:
         if count != 1:
             problem = f"has {count} columns called {name!r}" if count else f"has no column {name!r}"
             hint = f"its columns are: {', '.join(table.column_names)}"
-            raise BadInput(f"source.{option}: {path} {problem}", hint)
+            raise BadInput(f"source.{option}: {path} {problem}", hint, code="source.missing-column")
         return table[name]
 
     def _strings(self, path: Path, table: pa.Table, option: str, name: str = "") -> pa.Array:
@@ -147,7 +147,9 @@ class Table:
             return column.cast(pa.string()).combine_chunks()
         except pa.ArrowException:
             problem = f"column {name or getattr(self, option)!r} of {path} holds {column.type}"
-            raise BadInput(f"source.{option}: {problem}, not strings", "name a column of strings") from None
+            raise BadInput(
+                f"source.{option}: {problem}, not strings", "name a column of strings", code="source.column-type"
+            ) from None
 
     def _targets(self, path: Path, table: pa.Table) -> tuple[pa.Array, Mapping[str, str]]:
         """The target column, and remarks about it to keep beside the data."""
@@ -163,7 +165,9 @@ class Table:
             except TypeError:
                 problem = f"column {self.labels!r} of {path} holds {column.type}"
                 raise BadInput(
-                    f"source.labels: {problem}, not class names", "name a column of texts, or of lists of texts"
+                    f"source.labels: {problem}, not class names",
+                    "name a column of texts, or of lists of texts",
+                    code="source.column-type",
                 ) from None
         values, others = numbers(column)
         if not others:
@@ -180,6 +184,7 @@ class Table:
             raise BadInput(
                 f"source.split: column {self.split!r} of {path} holds {column[unknown].as_py()!r} in row {unknown}",
                 "use train, validation and test in every row",
+                code="source.unknown-split",
             )
         return pa.array([SPLITS[value] for value in values])
 

@@ -62,6 +62,7 @@ def image_files(table: Path, paths: pa.Array) -> pa.Array:
             raise BadInput(
                 f"source.image: {table} names {path!r} in row {row}, which cannot be read: {reason}",
                 "correct the path, which is relative to the table's folder, or remove the row",
+                code="source.image-unreadable",
             ) from error
     return pa.array(contents, pa.binary())
 

@@ -30,9 +30,15 @@ def locate(path: str, root: Path) -> Path:
     found = located(path, root)
     if not found.is_file():
         problem = "is not a file" if found.exists() else "does not exist"
-        raise BadInput(f"source.path: {found} {problem}", f"name a table ending in {', '.join(FORMATS)}")
+        raise BadInput(
+            f"source.path: {found} {problem}", f"name a table ending in {', '.join(FORMATS)}", code="source.missing"
+        )
     if found.suffix.lower() not in FORMATS:
-        raise BadInput(f"source.path: {found} ends in none of {', '.join(FORMATS)}", "convert or rename it")
+        raise BadInput(
+            f"source.path: {found} ends in none of {', '.join(FORMATS)}",
+            "convert or rename it",
+            code="source.unknown-format",
+        )
     return found
 
 
@@ -71,7 +77,9 @@ def load(path: Path, encoding: str, columns: Iterable[str]) -> pa.Table:
         )
     except (pa.ArrowException, OSError) as error:
         problem = str(error).splitlines()[0]
-        raise BadInput(f"source.path: {path} is not readable as {kind}: {problem}", "correct the file") from error
+        raise BadInput(
+            f"source.path: {path} is not readable as {kind}: {problem}", "correct the file", code="source.malformed"
+        ) from error
 
 
 def _utf8(path: Path, encoding: str) -> bytes:
@@ -84,10 +92,13 @@ def _utf8(path: Path, encoding: str) -> bytes:
         raise BadInput(
             f"source.encoding: {path} line {line} is not {encoding}: byte 0x{raw[error.start]:02x}",
             "name its encoding, e.g. encoding: latin-1",
+            code="source.encoding",
         ) from None
     except LookupError:
         hint = "e.g. utf-8, latin-1, cp1252"
-        raise BadInput(f"source.encoding: there is no encoding {encoding!r}", hint) from None
+        raise BadInput(
+            f"source.encoding: there is no encoding {encoding!r}", hint, code="source.unknown-encoding"
+        ) from None
     if not text.strip("\ufeff \t\r\n"):
-        raise BadInput(f"source.path: {path} is empty", "name a table with rows")
+        raise BadInput(f"source.path: {path} is empty", "name a table with rows", code="source.empty")
     return text.removeprefix("\ufeff").encode()

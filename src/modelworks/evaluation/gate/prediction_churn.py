@@ -15,7 +15,7 @@ from modelworks.records import Changes
 if TYPE_CHECKING:
     from modelworks.evaluation.gate.production_baseline import Baseline
     from modelworks.evaluation.inference import Predictions
-    from modelworks.objectives.base import Columns
+    from modelworks.objectives.row_statistics import Columns
 
 __all__ = ["Worsened", "changes", "gains", "reliability", "worsened"]
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from modelworks.objectives.base import Columns
+    from modelworks.objectives.row_statistics import Columns
     from modelworks.records import Evaluation
 
 __all__ = ["Baseline", "score_baseline", "trained_on"]
@@ -72,6 +72,7 @@ def trained_on(model_folder: Path, ids: Sequence[str]) -> tuple[str, ...]:
         raise Corrupt(
             f"{path} cannot be read: {error}",
             "without it nobody can tell whether test rows were in the training set: run the config again",
+            code="model.damaged",
         ) from error
     asked = np.frombuffer(b"".join(bytes.fromhex(each[:16]) for each in ids), dtype=">u8").astype(np.uint64)
     return tuple(each for each, seen in zip(ids, np.isin(asked, known), strict=True) if seen)

@@ -121,7 +121,9 @@ def cut(dataset: DatasetVersion, predictions: Predictions, by: Sequence[str]) ->
     if stored:
         table = _stored(dataset, ["id", *stored]).take(predictions.rows)
         if tuple(table["id"].to_pylist()) != predictions.ids:
-            raise Corrupt(f"{dataset.folder} is not the data that was tested", "run again: it is read anew")
+            raise Corrupt(
+                f"{dataset.folder} is not the data that was tested", "run again: it is read anew", code="data.changed"
+            )
         for name in stored:
             values[name] = np.array(["(none)" if each is None else str(each) for each in table[name].to_pylist()])
     return {name: values[name] for name in by}
@@ -187,5 +189,9 @@ def _stored(dataset: DatasetVersion, names: Sequence[str]) -> pa.Table:
     table = dataset_format.read(dataset.folder, names)
     if missing := [name for name in names if name not in table.column_names]:
         known = [name for name in dataset_format.read(dataset.folder).column_names if name not in ("id", dataset.input)]
-        raise BadInput(f"gate.slices.by: {dataset.name} has no column {missing[0]!r}", f"it has: {', '.join(known)}")
+        raise BadInput(
+            f"gate.slices.by: {dataset.name} has no column {missing[0]!r}",
+            f"it has: {', '.join(known)}",
+            code="gate.unknown-column",
+        )
     return table

@@ -124,7 +124,9 @@ def read(folder: Path) -> NearDuplicates:
         values = json.loads((folder / FILE).read_text())
         return NearDuplicates(**{**values, "examples": tuple(Pair(**each) for each in values["examples"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Corrupt(f"{folder / FILE}: {error}", "run again: a damaged stage is made again") from error
+        raise Corrupt(
+            f"{folder / FILE}: {error}", "run again: a damaged stage is made again", code="stage.damaged"
+        ) from error
 
 
 def alike(ours: Fingerprints, theirs: Fingerprints) -> tuple[Indices, Indices, Shares]:

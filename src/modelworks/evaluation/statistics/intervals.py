@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modelworks.evaluation.config import EvaluateConfig
-    from modelworks.objectives.base import Columns, Metric, Objective, RowStatistics
+    from modelworks.objectives.base import Objective
+    from modelworks.objectives.row_statistics import Columns, Metric, RowStatistics
 
 __all__ = ["intervals"]
 

@@ -18,16 +18,17 @@ import numpy as np
 import numpy.typing as npt
 
 from modelworks.evaluation.statistics.bootstrap import Counts, Floats, percentile, resample, widened
-from modelworks.objectives.base import RowStatistics
 from modelworks.objectives.metrics.class_counts import ratio
 from modelworks.objectives.metrics.rule_of_three import unseen_loss
+from modelworks.objectives.row_statistics import RowStatistics
 from modelworks.records import Interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
-    from modelworks.objectives.base import Columns, Objective
+    from modelworks.objectives.base import Objective
+    from modelworks.objectives.row_statistics import Columns
 
 __all__ = ["Comparison", "compare", "compare_scores"]
 

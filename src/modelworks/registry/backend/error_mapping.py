@@ -67,17 +67,23 @@ def tracking_errors(uri: str) -> Iterator[None]:
             raise _refusal(uri, reason) from error
         if any(words in reason for words in DELETED):
             raise BadInput(
-                f"{uri}: the run, or its experiment, was deleted: {reason}", _restore(uri, reason)
+                f"{uri}: the run, or its experiment, was deleted: {reason}",
+                _restore(uri, reason),
+                code="mlflow.deleted",
             ) from error
         if is_outage(error, uri):
-            raise Unavailable(f"{uri} does not answer: {reason}", _way_out(uri, reason)) from error
+            raise Unavailable(
+                f"{uri} does not answer: {reason}", _way_out(uri, reason), code="mlflow.unavailable"
+            ) from error
         raise
     except RequestException as error:
         # The client raises this of artifacts alone; of all else, what it makes of the answer.
         if error.response is not None and error.response.status_code in (401, 403):
             raise _refusal(uri, _first_line(error)) from error
         reason = _first_line(error)
-        raise Unavailable(f"{uri} does not answer: {reason}", _way_out(uri, reason)) from error
+        raise Unavailable(
+            f"{uri} does not answer: {reason}", _way_out(uri, reason), code="mlflow.unavailable"
+        ) from error
 
 
 def is_outage(error: Exception, uri: str) -> bool:
@@ -89,7 +95,9 @@ def is_outage(error: Exception, uri: str) -> bool:
 
 def _refusal(uri: str, reason: str) -> BadInput:
     return BadInput(
-        f"{uri} refuses: {reason}", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ask for the right"
+        f"{uri} refuses: {reason}",
+        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ask for the right",
+        code="mlflow.refused",
     )
 
 

@@ -48,12 +48,20 @@ def read_revision(path: Path) -> str:
             rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
-            raise Unavailable(f"{path}: {error}", "wait until the other process is done and run again") from error
-        raise Corrupt(f"{path} is not a complete MLflow store: {error}", way_out) from error
+            raise Unavailable(
+                f"{path}: {error}", "wait until the other process is done and run again", code="mlflow.database-locked"
+            ) from error
+        raise Corrupt(
+            f"{path} is not a complete MLflow store: {error}", way_out, code="mlflow.database-incomplete"
+        ) from error
     except sqlite3.DatabaseError as error:
-        raise Corrupt(f"{path} cannot be read: {error}", way_out) from error
+        raise Corrupt(f"{path} cannot be read: {error}", way_out, code="mlflow.database-damaged") from error
     if len(rows) != 1:
-        raise Corrupt(f"{path} is not a complete MLflow store: it names {len(rows)} schema revisions", way_out)
+        raise Corrupt(
+            f"{path} is not a complete MLflow store: it names {len(rows)} schema revisions",
+            way_out,
+            code="mlflow.database-incomplete",
+        )
     return str(rows[0][0])
 
 

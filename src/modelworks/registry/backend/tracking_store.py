@@ -80,6 +80,7 @@ def ensure_experiment(client: MlflowClient, name: str) -> str:
         raise BadInput(
             f"the MLflow experiment {name!r} was deleted",
             mlflow_command(client.tracking_uri, "experiments", "restore", "--experiment-id", found.experiment_id),
+            code="mlflow.experiment-deleted",
         )
     return str(found.experiment_id)
 
@@ -100,6 +101,7 @@ def check_place(path: Path) -> None:
         raise Unavailable(
             f"the project was moved or copied: {path} names artifacts at {roots[0]}",
             "run `modelworks doctor`: it lets the store name them here",
+            code="project.moved",
         )
 
 
@@ -116,11 +118,13 @@ def _demand_server(uri: str) -> None:
         raise BadInput(
             "MLFLOW_TRACKING_URI is the address of a PostgreSQL database, which is used through an MLflow server",
             "start the server of mlflow/compose.yaml on it, and set MLFLOW_TRACKING_URI to the server's http(s) address",
+            code="mlflow.address-postgresql",
         )
     if not is_remote(uri):
         raise BadInput(
             f"MLFLOW_TRACKING_URI: {uri} is neither sqlite:///FILE nor the http(s) address of a server",
             "start a server on that store (mlflow/README.md says how) and name the server",
+            code="mlflow.address",
         )
 
 
@@ -132,6 +136,7 @@ def _check_revision(path: Path) -> None:
             f"{path} has the schema of another MLflow (revision {found}, this one needs {REVISION})",
             f"copy the file to a safe place, then: mlflow db upgrade sqlite:///{path}; "
             "if it is newer, install the MLflow that made it",
+            code="mlflow.schema",
         )
 
 

@@ -51,6 +51,7 @@ class AdvisoryLock:
             raise BadInput(
                 f"{VARIABLE} is not the address of a PostgreSQL database",
                 "e.g. postgresql://user@host/mlflow: the database that the tracking server uses; or unset it",
+                code="lock.address",
             )
 
     @property
@@ -88,9 +89,11 @@ class AdvisoryLock:
             who = await session.fetchrow(HOLDER, key)
             await _end(session)
             holder = f"{who[0]} since {who[1]} UTC" if who else "another session"
-            raise Unavailable(f"another process is {purpose} already: {holder}", WAY_OUT) from None
+            raise Unavailable(f"another process is {purpose} already: {holder}", WAY_OUT, code="lock.held") from None
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            raise Unavailable(f"the lock in {_place(self.url)} cannot be had: {error}", "run again") from error
+            raise Unavailable(
+                f"the lock in {_place(self.url)} cannot be had: {error}", "run again", code="lock.unavailable"
+            ) from error
         return session
 
     async def _connected(self) -> Connection:
@@ -107,11 +110,13 @@ class AdvisoryLock:
                 server_settings=settings,
             )
         except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
-            raise BadInput(f"{VARIABLE}: {error}", "mend the address") from error
+            raise BadInput(f"{VARIABLE}: {error}", "mend the address", code="lock.address") from error
         except (asyncpg.PostgresError, OSError, TimeoutError) as error:
             reason = str(error) or type(error).__name__
             raise Unavailable(
-                f"the database {_place(self.url)} does not answer: {reason}", f"start it or mend {VARIABLE}"
+                f"the database {_place(self.url)} does not answer: {reason}",
+                f"start it or mend {VARIABLE}",
+                code="lock.unavailable",
             ) from error
 
     async def _demand_held(self, session: Connection, purpose: str) -> None:
@@ -124,6 +129,7 @@ class AdvisoryLock:
             raise Unavailable(
                 f"the lock in {_place(self.url)} was lost while {purpose}: another process may have had it",
                 "see what came of it with modelworks history, then run again",
+                code="lock.lost",
             ) from error
 
 

@@ -44,11 +44,11 @@ def check_names(names: Iterable[str]) -> None:
     for name in names:
         parts = name.split("/")
         if name.startswith("/") or "\\" in name or not all(parts) or {".", ".."} & {*parts}:
-            raise Corrupt(f"the package names a file outside of itself: {name}", WAY_OUT)
+            raise Corrupt(f"the package names a file outside of itself: {name}", WAY_OUT, code="package.form")
         below = name.removeprefix(MODEL)
         inside = ("/" not in below and below.endswith(INSIDE)) or _CODE.fullmatch(below)
         if name not in OUTSIDE and (below == name or not inside):
-            raise Corrupt(f"the package holds a file that no package has: {name}", WAY_OUT)
+            raise Corrupt(f"the package holds a file that no package has: {name}", WAY_OUT, code="package.form")
 
 
 def check_form(folder: Path) -> None:
@@ -60,23 +60,27 @@ def check_form(folder: Path) -> None:
     flavors = _yaml(folder / "MLmodel").get("flavors")
     flavor = flavors.get("python_function") if isinstance(flavors, dict) and len(flavors) == 1 else None
     if not isinstance(flavor, dict):
-        raise Corrupt("MLmodel has other flavors than python_function", WAY_OUT)
+        raise Corrupt("MLmodel has other flavors than python_function", WAY_OUT, code="package.form")
     for name, wanted in EXECUTED.items():
         if flavor.get(name) != wanted:
-            raise Corrupt(f"MLmodel: {name} is {str(flavor.get(name))[:60]}, which no package has", WAY_OUT)
+            raise Corrupt(
+                f"MLmodel: {name} is {str(flavor.get(name))[:60]}, which no package has", WAY_OUT, code="package.form"
+            )
     _check_lines("requirements.txt", _lines(folder / "requirements.txt"), _REQUIREMENT)
     for name in ("conda.yaml", "python_env.yaml"):
         described = _yaml(folder / name)
         for part in ("dependencies", "build_dependencies"):
             _check_lines(name, _flat(described.get(part)), _DEPENDENCY)
         if described.get("channels", ["conda-forge"]) != ["conda-forge"]:
-            raise Corrupt(f"{name} names other channels than conda-forge", WAY_OUT)
+            raise Corrupt(f"{name} names other channels than conda-forge", WAY_OUT, code="package.form")
 
 
 def _check_lines(name: str, lines: Iterable[str], pattern: re.Pattern[str]) -> None:
     for line in lines:
         if not pattern.fullmatch(line):
-            raise Corrupt(f"{name} asks for something else than a pinned distribution: {line[:60]}", WAY_OUT)
+            raise Corrupt(
+                f"{name} asks for something else than a pinned distribution: {line[:60]}", WAY_OUT, code="package.form"
+            )
 
 
 def _flat(value: Any) -> list[str]:
@@ -96,9 +100,9 @@ def _yaml(path: Path) -> dict[str, Any]:
         yaml.version = (1, 1)
         value = yaml.load(_text(path))
     except (YAMLError, ValueError) as error:
-        raise Corrupt(f"{path.name} is not YAML: {first_line(error)}", WAY_OUT) from None
+        raise Corrupt(f"{path.name} is not YAML: {first_line(error)}", WAY_OUT, code="package.form") from None
     if not isinstance(value, dict):
-        raise Corrupt(f"{path.name} does not say anything", WAY_OUT)
+        raise Corrupt(f"{path.name} does not say anything", WAY_OUT, code="package.form")
     return value
 
 
@@ -109,7 +113,7 @@ def _lines(path: Path) -> list[str]:
 def _text(path: Path) -> str:
     try:
         if path.stat().st_size > LARGEST_TEXT:
-            raise Corrupt(f"{path.name} is larger than any package's", WAY_OUT)
+            raise Corrupt(f"{path.name} is larger than any package's", WAY_OUT, code="package.form")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise Corrupt(f"{path.name} cannot be read: {error}", WAY_OUT) from error
+        raise Corrupt(f"{path.name} cannot be read: {error}", WAY_OUT, code="package.form") from error

@@ -57,7 +57,9 @@ def read_listing(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text()))
     except (OSError, ValueError) as error:
-        raise Corrupt(f"{path.name}, the listing of the package's files, cannot be read: {error}", WAY_OUT) from error
+        raise Corrupt(
+            f"{path.name}, the listing of the package's files, cannot be read: {error}", WAY_OUT, code="package.damaged"
+        ) from error
 
 
 def check_listing(listing: Mapping[str, Any], digest: str) -> None:
@@ -67,7 +69,11 @@ def check_listing(listing: Mapping[str, Any], digest: str) -> None:
         Corrupt: it is not the one that the version was registered with.
     """
     if json_digest(listing) != digest:
-        raise Corrupt(f"{FILES}, the package's listing, is not the one the version was registered with", WAY_OUT)
+        raise Corrupt(
+            f"{FILES}, the package's listing, is not the one the version was registered with",
+            WAY_OUT,
+            code="package.damaged",
+        )
     check_names(listing)
 
 
@@ -79,7 +85,9 @@ def check_evidence_sizes(client: MlflowClient, run_id: str) -> None:
     """
     for each in client.list_artifacts(run_id, EVIDENCE):
         if (each.file_size or 0) > LARGEST_EVIDENCE:
-            raise Corrupt(f"{each.path} is larger than any evidence that was kept with a version", WAY_OUT)
+            raise Corrupt(
+                f"{each.path} is larger than any evidence that was kept with a version", WAY_OUT, code="package.damaged"
+            )
 
 
 def check_stored(client: MlflowClient, address: str, listing: Mapping[str, Any]) -> None:
@@ -102,7 +110,11 @@ def check_stored(client: MlflowClient, address: str, listing: Mapping[str, Any])
             elif any(name.startswith(f"{each.path}/") for name in listing):
                 folders.append(each.path)
             else:
-                raise Corrupt(f"the package is not what was registered: {each.path} was never part of it", WAY_OUT)
+                raise Corrupt(
+                    f"the package is not what was registered: {each.path} was never part of it",
+                    WAY_OUT,
+                    code="package.damaged",
+                )
     _compare_sizes(found, listing)
 
 
@@ -113,12 +125,12 @@ def check_folder(folder: Path, listing: Mapping[str, Any]) -> None:
         Corrupt: as `check_stored`, or the folder is missing.
     """
     if not folder.is_dir():
-        raise Corrupt(f"the package is not there: {folder} does not exist", WAY_OUT)
+        raise Corrupt(f"the package is not there: {folder} does not exist", WAY_OUT, code="package.damaged")
     try:
         files = [path for path in folder.rglob("*") if not path.is_dir()]
         found = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
     except OSError as error:
-        raise Corrupt(f"the package cannot be read: {error}", WAY_OUT) from error
+        raise Corrupt(f"the package cannot be read: {error}", WAY_OUT, code="package.damaged") from error
     _compare_sizes(dict(found), listing)
 
 
@@ -148,7 +160,9 @@ def check_kept(client: MlflowClient, address: str, sent: Mapping[str, Any]) -> N
             _compare({name: found[name] for name in sent if name in found}, sent)
     except Corrupt as error:
         raise Unavailable(
-            f"{client.tracking_uri} did not keep what it was sent: {error.message}", "run again: it is sent again"
+            f"{client.tracking_uri} did not keep what it was sent: {error.message}",
+            "run again: it is sent again",
+            code="mlflow.artifact-lost",
         ) from error
 
 
@@ -163,7 +177,9 @@ def remove_load_note(folder: Path) -> None:
         return
     if not _is_load_note(path):
         raise Corrupt(
-            f"the package is not what was registered: {LOAD_NOTE} is not the file that MLflow writes", WAY_OUT
+            f"the package is not what was registered: {LOAD_NOTE} is not the file that MLflow writes",
+            WAY_OUT,
+            code="package.damaged",
         )
     path.unlink()
 
@@ -181,11 +197,15 @@ def verify(folder: Path, digest: str, listing: Mapping[str, Any]) -> None:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
-            raise Corrupt(f"the package holds a symbolic link: {name}", WAY_OUT)
+            raise Corrupt(f"the package holds a symbolic link: {name}", WAY_OUT, code="package.damaged")
         if not path.is_dir() and path.stat().st_nlink > 1:
-            raise Corrupt(f"the package holds a hard link, a file with another name elsewhere: {name}", WAY_OUT)
+            raise Corrupt(
+                f"the package holds a hard link, a file with another name elsewhere: {name}",
+                WAY_OUT,
+                code="package.damaged",
+            )
         if not path.is_dir() and not path.is_file():
-            raise Corrupt(f"the package holds something that is no file: {name}", WAY_OUT)
+            raise Corrupt(f"the package holds something that is no file: {name}", WAY_OUT, code="package.damaged")
     _compare(folder_digests(folder), listing)
 
 
@@ -223,4 +243,4 @@ def _compare(found: Mapping[str, Any], listing: Mapping[str, Any]) -> None:
             fault = (
                 "is missing" if name not in found else "was never part of it" if name not in listing else "was changed"
             )
-            raise Corrupt(f"the package is not what was registered: {name} {fault}", WAY_OUT)
+            raise Corrupt(f"the package is not what was registered: {name} {fault}", WAY_OUT, code="package.damaged")

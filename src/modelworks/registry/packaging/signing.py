@@ -43,6 +43,7 @@ def sign(folder: Path, signature: Path) -> bool:
         raise BadInput(
             "MODELWORKS_VERIFYING_KEY demands signatures, and there is no key to sign a new version with",
             "set MODELWORKS_SIGNING_KEY to a private key in PEM, or let a machine that has one register",
+            code="signing.no-key",
         )
     signing, hashing = _library()
     configured = signing.Config().set_hashing_config(_hashed(hashing, signature.relative_to(folder)))
@@ -66,6 +67,7 @@ def demand_signature(folder: Path, signature: Path) -> None:
         raise Corrupt(
             f"the version has no signature: {signature.name} is missing, and a key is named",
             "register it anew with MODELWORKS_SIGNING_KEY set, or unset MODELWORKS_VERIFYING_KEY",
+            code="signing.missing",
         )
     verifying, hashing = _library(verify=True)
     configured = verifying.Config().set_hashing_config(_hashed(hashing, signature.relative_to(folder)))
@@ -79,7 +81,9 @@ def demand_signature(folder: Path, signature: Path) -> None:
             raise
         except Exception as error:  # the library names no class of its own: whatever it was, it is not verified
             raise Corrupt(
-                f"{signature.name} does not sign these bytes with this key: {first_line(error)}", WAY_OUT
+                f"{signature.name} does not sign these bytes with this key: {first_line(error)}",
+                WAY_OUT,
+                code="signing.mismatch",
             ) from None
 
 
@@ -115,7 +119,9 @@ def _read_as_key(variable: str, path: Path | None) -> Iterator[None]:
     except ModelworksError:  # a signal's
         raise
     except Exception as error:  # of many classes: no PEM, a password, another kind of key
-        raise BadInput(f"{variable}: {path}: {first_line(error)}", "name an elliptic-curve key in PEM") from None
+        raise BadInput(
+            f"{variable}: {path}: {first_line(error)}", "name an elliptic-curve key in PEM", code="signing.bad-key"
+        ) from None
 
 
 def _library(*, verify: bool = False) -> tuple[Any, Any]:
@@ -126,5 +132,6 @@ def _library(*, verify: bool = False) -> tuple[Any, Any]:
         raise BadInput(
             f"a signing key is named, and {error.name or 'model-signing'} is not installed",
             "pip install 'modelworks[signing]'",
+            code="signing.not-installed",
         ) from error
     return (verifying if verify else signing), hashing

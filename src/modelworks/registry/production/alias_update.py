@@ -78,6 +78,7 @@ def changed(client: MlflowClient, name: str, expected: int, found: int) -> Refus
         f"production of {name} changed meanwhile: expected {queries.numbered(expected)}, found {queries.numbered(found)}, "
         f"{_mover(client, name, found)}",
         "run again: the gate then compares with the new one",
+        code="production.changed",
     )
 
 

@@ -77,6 +77,7 @@ def promote(
         raise Refused(
             f"the gate's verdict on {name} version {version} is {chosen.decision or 'not given yet'}",
             f"`modelworks why {shlex.quote(name)} {version}` says why; --override with a --reason overrules it",
+            code="production.not-accepted",
         )
     if expected is not None and before not in (expected, version):
         raise changed(client, name, expected, before)
@@ -124,7 +125,9 @@ def rollback(
     before = queries.production(client, name)
     if not before:
         queries.all_of(client, name)  # says which models there are when this is none
-        raise Refused(f"{name} has no production version", alias_drift.promotion_hint(client, name))
+        raise Refused(
+            f"{name} has no production version", alias_drift.promotion_hint(client, name), code="production.none"
+        )
     _check_override(override, reason, f"rolling {name} back")
     if any(move.kind == "rollback" and move.after == before for move in settled):
         return None
@@ -133,6 +136,7 @@ def rollback(
         raise Refused(
             f"the journal does not know how {name} version {before} became production: something else moved the alias",
             stray.way_out,
+            code="production.moved-elsewhere",
         )
     moves = audit_log.history(client, name)
     stands = next((move.after for move in moves if move.state == "done"), 0)
@@ -141,7 +145,9 @@ def rollback(
     target = audit_log.previous(moves, {each.version for each in queries.all_of(client, name)})
     if not target:
         raise Refused(
-            f"{name} version {before} is the first production version: there is none to go back to", "promote another"
+            f"{name} version {before} is the first production version: there is none to go back to",
+            "promote another",
+            code="production.nothing-before",
         )
     chosen = queries.get(client, name, target)
     intent = Intent(kind="rollback", before=before, standing=before, who=who, why=reason, overridden=False, evidence={})
@@ -159,4 +165,6 @@ def settle(client: MlflowClient, project: Project, name: str, *, lock: Lock | No
 
 def _check_override(override: bool, reason: str, purpose: str) -> None:
     if override and not reason.strip():
-        raise BadInput(f"{purpose} by --override needs a --reason", "give one: the journal keeps it")
+        raise BadInput(
+            f"{purpose} by --override needs a --reason", "give one: the journal keeps it", code="arguments.reason"
+        )

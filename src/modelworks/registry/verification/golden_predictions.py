@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from modelworks.objectives.base import Columns
+    from modelworks.objectives.row_statistics import Columns
     from modelworks.records import Evaluation
     from modelworks.registry.verification.isolated_process import IsolatedModel
 
@@ -52,6 +52,7 @@ def write(evaluation: Evaluation, folder: Path) -> Path:
         raise Corrupt(
             f"{evaluation.folder / 'predictions.parquet'} was not made from the rows of {dataset.folder}",
             "run again: the data has changed since",
+            code="stage.damaged",
         )
     targets = {name: examples[name].to_pylist() for name in dataset.targets}
     truth = read_objective(evaluation.trained.model_folder).encode(targets)
@@ -84,6 +85,7 @@ def check(witness: IsolatedModel, package: Path, probe: Path) -> dict[str, Any]:
                 "the loaded model does not predict what it did in its evaluation: its answer to test row "
                 f"{name[:12]} differs by {difference:.2g}, more than {TOLERANCE:g}",
                 WAY_OUT,
+                code="version.other-predictions",
             )
         worst = max(worst, difference)
     return {"probe_rows": rows.num_rows, "largest_difference": round(worst, 8), "tolerance": TOLERANCE}
@@ -102,7 +104,11 @@ def _compared(
     expected = {name: _array(rows[name]) for name in rows.column_names if name not in ("id", "content")}
     _, found = witness.ask(package, contents, {})
     if found.keys() != expected.keys():
-        raise Refused(f"the loaded model predicts {sorted(found)}, its evaluation {sorted(expected)}", "run again")
+        raise Refused(
+            f"the loaded model predicts {sorted(found)}, its evaluation {sorted(expected)}",
+            "run again",
+            code="version.other-predictions",
+        )
     return {name: np.asarray(found[name], each.dtype) for name, each in expected.items()}, expected
 
 
@@ -117,7 +123,9 @@ def _compared_format_1(
     for wanted, got in zip(expected, found, strict=True):
         if wanted.keys() != got.keys():
             raise Refused(
-                f"the loaded model knows the classes {sorted(got)}, its evaluation {sorted(wanted)}", "run again"
+                f"the loaded model knows the classes {sorted(got)}, its evaluation {sorted(wanted)}",
+                "run again",
+                code="version.other-predictions",
             )
     return _by_class(found, names), _by_class(expected, names)
 

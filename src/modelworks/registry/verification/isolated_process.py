@@ -62,6 +62,7 @@ class IsolatedModel:
             raise Refused(
                 f"the model does not work in a fresh process: {reply['kind']}: {reply['error']}",
                 f"try it: python -c \"import mlflow; mlflow.pyfunc.load_model('{package}')\"",
+                code="version.does-not-load",
             )
         return list(reply["answers"]), dict(reply["columns"])
 
@@ -105,6 +106,7 @@ class IsolatedModel:
             raise Unavailable(
                 f"the process that should try the model ended with code {self._child.wait()}: {self._last_words()}",
                 "the machine may be out of memory; run again",
+                code="version.process-died",
             )
         return dict(json.loads(line))
 

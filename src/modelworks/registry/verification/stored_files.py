@@ -67,7 +67,11 @@ def _places(project: Project, name: str, version: int) -> _Places | None:
     if not digest or not str(package).startswith("file:") or (artifacts and not str(artifacts).startswith("file:")):
         return None
     if not artifacts:
-        raise Corrupt(f"the run that made {name} version {version} is gone from the tracking store", integrity.WAY_OUT)
+        raise Corrupt(
+            f"the run that made {name} version {version} is gone from the tracking store",
+            integrity.WAY_OUT,
+            code="version.run-deleted",
+        )
     return _Places(package=_path(package), evidence=_path(artifacts) / integrity.EVIDENCE, digest=digest)
 
 

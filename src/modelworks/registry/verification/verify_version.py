@@ -65,6 +65,7 @@ def prove(
             raise Refused(
                 f"{version.name} version {version.version} was evaluated with other libraries: {'; '.join(differing)}",
                 "install those, or --override with a --reason",
+                code="version.other-libraries",
             )
         return {
             "digest": version.digest,
@@ -135,7 +136,9 @@ def _verify(fetched: Path, version: Registered) -> None:
     if not asked.is_file() or file_digest(asked) != version.tags.get(tags.PROBE):
         named = f"{version.name} version {version.version}"
         raise Corrupt(
-            f"{golden_predictions.FILE}, the test rows kept with {named}, is not what was registered", integrity.WAY_OUT
+            f"{golden_predictions.FILE}, the test rows kept with {named}, is not what was registered",
+            integrity.WAY_OUT,
+            code="package.damaged",
         )
     check_form(fetched / MODEL)
     demand_signature(fetched, evidence / signing.FILE)
@@ -198,6 +201,7 @@ def _fetching(client: MlflowClient, version: Registered) -> Iterator[str]:
         raise Corrupt(
             f"the package of {version.name} version {version.version} cannot be fetched from {address}: {error}",
             integrity.WAY_OUT,
+            code="package.unavailable",
         ) from error
 
 
@@ -206,10 +210,13 @@ def _demand_ours(version: Registered) -> None:
         raise Refused(
             f"{version.name} version {version.version} was not registered by modelworks: it has no digest to compare with",
             "promote a version that `modelworks run` registered",
+            code="version.not-ours",
         )
     if not re.fullmatch(r"[0-9a-f]{64}", version.digest):  # it becomes the name of a folder
         raise Corrupt(
-            f"{version.name} version {version.version}: its digest is none: {version.digest[:80]}", integrity.WAY_OUT
+            f"{version.name} version {version.version}: its digest is none: {version.digest[:80]}",
+            integrity.WAY_OUT,
+            code="version.bad-digest",
         )
 
 

@@ -121,7 +121,9 @@ def read_all(client: MlflowClient, version: Registered, folder: Path) -> Recorde
     found = _parse(_download(client, version, RECORD, folder), version)
     for name, expected in found.files.items():
         if file_digest(_download(client, version, name, folder)) != expected["sha256"]:
-            raise Corrupt(f"{name} of {_named(version)} is not what its record names", WAY_OUT)
+            raise Corrupt(
+                f"{name} of {_named(version)} is not what its record names", WAY_OUT, code="version.record-damaged"
+            )
     if PATCH not in found.files:
         return found
     patch = (folder / PATCH).read_bytes().decode(errors="surrogateescape")
@@ -138,13 +140,21 @@ def read_ids(client: MlflowClient, version: Registered, folder: Path) -> Path:
     """
     path = _download(client, version, TRAINING_IDS, folder)
     if file_digest(path) != version.tags.get(lineage.TRAINING_IDS):
-        raise Corrupt(f"the training ids of {_named(version)} are not those it was registered with", WAY_OUT)
+        raise Corrupt(
+            f"the training ids of {_named(version)} are not those it was registered with",
+            WAY_OUT,
+            code="version.record-damaged",
+        )
     return path
 
 
 def _parse(path: Path, version: Registered) -> Recorded:
     if file_digest(path) != version.tags[lineage.RECORD]:
-        raise Corrupt(f"{RECORD}, the record of {_named(version)}, is not the one it was registered with", WAY_OUT)
+        raise Corrupt(
+            f"{RECORD}, the record of {_named(version)}, is not the one it was registered with",
+            WAY_OUT,
+            code="version.record-damaged",
+        )
     values = json.loads(path.read_text(encoding="utf-8"))
     return Recorded(
         making=from_json(Provenance, values["making"], Path()), evaluation=values["evaluation"], files=values["files"]
@@ -158,13 +168,16 @@ def _download(client: MlflowClient, version: Registered, name: str, folder: Path
         raise BadInput(
             f"{_named(version)} has no record of its making: modelworks did not register it, or an early release did",
             "run its config again: new versions have one",
+            code="version.no-record",
         )
     try:
         return Path(client.download_artifacts(version.run_id, f"{FOLDER}/{name}", str(folder)))
     except (MlflowException, FileNotFoundError) as error:
         if is_outage(error, client.tracking_uri):
             raise
-        raise Corrupt(f"{name} of {_named(version)} cannot be fetched: {error}", WAY_OUT) from error
+        raise Corrupt(
+            f"{name} of {_named(version)} cannot be fetched: {error}", WAY_OUT, code="version.record-unavailable"
+        ) from error
 
 
 def _named(version: Registered) -> str:

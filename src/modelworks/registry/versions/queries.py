@@ -112,7 +112,11 @@ def get(client: MlflowClient, name: str, version: int) -> Registered:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
     known = [each.version for each in all_of(client, name)]
-    raise BadInput(f"{name} has no version {version}", f"its versions are {', '.join(map(str, known[-20:]))}")
+    raise BadInput(
+        f"{name} has no version {version}",
+        f"its versions are {', '.join(map(str, known[-20:]))}",
+        code="version.unknown",
+    )
 
 
 @said_clearly
@@ -127,7 +131,9 @@ def all_of(client: MlflowClient, name: str) -> list[Registered]:
         return sorted(map(registered, found), key=lambda each: each.version)
     names = sorted(each.name for each in client.search_registered_models())
     raise BadInput(
-        f"there is no registered model {name!r}", f"there are: {', '.join(names) or 'none yet, run a config first'}"
+        f"there is no registered model {name!r}",
+        f"there are: {', '.join(names) or 'none yet, run a config first'}",
+        code="model.unknown",
     )
 
 
@@ -140,7 +146,11 @@ def newest_accepted(client: MlflowClient, name: str) -> int:
     """
     accepted = [each.version for each in all_of(client, name) if each.decision == "promote"]
     if not accepted:
-        raise Refused(f"the gate has accepted no version of {name}", f"`modelworks why {name}` says why")
+        raise Refused(
+            f"the gate has accepted no version of {name}",
+            f"`modelworks why {name}` says why",
+            code="production.not-accepted",
+        )
     return accepted[-1]
 
 

@@ -27,9 +27,15 @@ def named(client: MlflowClient, text: str, number: int | None) -> Registered:
     model, at, alias = text.partition("@")
     model, slash, written = model.partition("/")
     if sum([bool(at), bool(slash), number is not None]) > 1:
-        raise BadInput(f"{text}: a version is named in two ways", "say MODEL, MODEL@alias, MODEL/3 or MODEL 3")
+        raise BadInput(
+            f"{text}: a version is named in two ways",
+            "say MODEL, MODEL@alias, MODEL/3 or MODEL 3",
+            code="version.reference",
+        )
     if slash and not written.isdigit():
-        raise BadInput(f"{text}: {written!r} is no number of a version", "say MODEL/3, or MODEL@alias")
+        raise BadInput(
+            f"{text}: {written!r} is no number of a version", "say MODEL/3, or MODEL@alias", code="version.reference"
+        )
     if number is not None or slash:
         return queries.get(client, model, number if number is not None else int(written))
     known = queries.all_of(client, model)  # says which models there are when this is none
@@ -38,6 +44,7 @@ def named(client: MlflowClient, text: str, number: int | None) -> Registered:
         raise BadInput(
             f"{model} has no version with the alias {alias or queries.PRODUCTION}",
             f"its versions are {', '.join(str(each.version) for each in known[-20:])}: say e.g. {model}/{known[-1].version}",
+            code="version.unknown-alias",
         )
     return queries.get(client, model, found)
 

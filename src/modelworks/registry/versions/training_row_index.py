@@ -108,7 +108,10 @@ def _ids(client: MlflowClient, project: Project, version: Registered) -> np.ndar
         folder = model_folder(client, project, version.name, version.version)
         return np.asarray(np.load(folder / provenance_record.TRAINING_IDS, allow_pickle=False))
     if not re.fullmatch(r"[0-9a-f]{64}", digest):  # it becomes a file's name
-        raise BadInput(f"{version.name} version {version.version}: its tag {tags.TRAINING_IDS} is no digest")
+        raise BadInput(
+            f"{version.name} version {version.version}: its tag {tags.TRAINING_IDS} is no digest",
+            code="version.bad-digest",
+        )
     kept = project.state / "training_ids" / f"{digest}.npy"
     if not kept.is_file() or file_digest(kept) != digest:
         with disk_errors(kept):

@@ -212,17 +212,23 @@ def _cause_first(failure: tuple[int, int]) -> tuple[bool, bool, int]:
 def _failure(code: int, last: dict[str, Any], work: Path) -> ModelworksError:
     if last.get("type") == "failed" and code in _ERRORS:
         kind = Overtaken if last["overtaken"] else _ERRORS[code]
-        return kind(last["message"], last["hint"])
+        return kind(last["message"], last["hint"], code=last["code"])
     if code in (128 + signal.SIGTERM, -signal.SIGTERM):  # the latter before the trainer could answer it
         return Interrupted(signal.SIGTERM)
     if code < 0:
         name = signal.Signals(-code).name
         memory = " (maybe out of memory)" if -code == signal.SIGKILL else ""
         return Unavailable(
-            f"the trainer was killed by {name}{memory}", "run again: it resumes from its last checkpoint"
+            f"the trainer was killed by {name}{memory}",
+            "run again: it resumes from its last checkpoint",
+            code="training.killed",
         )
     if code in _ERRORS:
         return _ERRORS[code](
-            f"the trainer could not even write to {work} what is wrong", "free some disk space, run again"
+            f"the trainer could not write to {work} why it failed", "free some disk space, run again", code="disk.full"
         )
-    return ModelworksError(f"the trainer ended with exit code {code}; see {work / 'log.txt'}", "its last lines say why")
+    return ModelworksError(
+        f"the trainer ended with exit code {code}; see {work / 'log.txt'}",
+        "its last lines say why",
+        code="training.failed",
+    )

@@ -50,7 +50,9 @@ def fit(job: Job, events: EventLog) -> None:
         from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
         from ray.train.torch import TorchConfig, TorchTrainer
     except ImportError:
-        raise BadInput("compute.kind: ray needs Ray, which is not installed", "install the extra: ray") from None
+        raise BadInput(
+            "compute.kind: ray needs Ray, which is not installed", "install the extra: ray", code="compute.ray-missing"
+        ) from None
     request, note = _StopFile(job.work / "stop"), job.work / NOTE
     for old in (request.path, note):
         old.unlink(missing_ok=True)
@@ -77,7 +79,9 @@ def fit(job: Job, events: EventLog) -> None:
         trainer.fit()
     except TrainingFailedError as error:
         if not note.exists():
-            raise Unavailable(f"Ray gave up: {error}", "run again: it resumes; log.txt says more") from error
+            raise Unavailable(
+                f"Ray gave up: {error}", "run again: it resumes; log.txt says more", code="compute.ray-failed"
+            ) from error
     finally:
         ray.shutdown()
     if note.exists():
@@ -124,7 +128,9 @@ def _connect(address: str) -> None:
         ray.init(address=address, **({"include_dashboard": False} if address == "local" else {}))
     except OSError as error:  # Ray's ConnectionError is one
         raise Unavailable(
-            f"compute.address: there is no Ray cluster at {address}: {error}", "start it with `ray start`, or say local"
+            f"compute.address: there is no Ray cluster at {address}: {error}",
+            "start it with `ray start`, or say local",
+            code="compute.no-cluster",
         ) from error
 
 
@@ -161,4 +167,4 @@ def _failure(error: Exception) -> dict[str, Any]:
     if isinstance(error, ModelworksError):
         return failure(error)
     (line, *_) = str(error).splitlines() or [""]
-    return failure(ModelworksError(f"{type(error).__name__}: {line}"))
+    return failure(ModelworksError(f"{type(error).__name__}: {line}", code="training.failed"))

@@ -30,7 +30,9 @@ def detect(config: ComputeConfig) -> Hardware:
     capability, num_gpus = _gpus()
     if config.device == "cuda" and capability is None:
         raise BadInput(
-            "compute.device: cuda is asked for, and torch finds no GPU here", "use auto or cpu, or see nvidia-smi"
+            "compute.device: cuda is asked for, and torch finds no GPU here",
+            "use auto or cpu, or see nvidia-smi",
+            code="compute.no-gpu",
         )
     device: Literal["cpu", "cuda"] = "cuda" if capability is not None and config.device != "cpu" else "cpu"
     processes = config.workers if config.kind == "ray" else config.processes
@@ -38,6 +40,7 @@ def detect(config: ComputeConfig) -> Hardware:
         raise BadInput(
             f"compute.processes: {processes} are more than the GPUs here ({num_gpus})",
             "lower it, or say compute.device: cpu",
+            code="compute.too-many-processes",
         )
     precision: Precision = "fp32"
     source: PrecisionSource = "config"

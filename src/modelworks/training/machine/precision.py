@@ -162,6 +162,7 @@ def _measure(hardware: Hardware) -> Rates:
         raise BadInput(
             f"compute.precision: auto could not measure bf16 on this CPU: {words[-1] if words else error}",
             "set compute.precision to fp32 or bf16",
+            code="compute.precision",
         ) from error
     return rates
 

@@ -9,7 +9,7 @@
     memory       parts, examples: it did not suffice, so batches are computed in that many parts of so many examples
     early_stop   step, epoch, best_step
     diverged     step, learning_rate, ids (first 16 hex digits of the id of each row of the batch)
-    failed       exit_code, message, hint, overtaken (whether the data were replaced meanwhile)
+    failed       exit_code, message, hint, code, overtaken (whether the data were replaced meanwhile)
     done         step, seconds, examples_per_second, parameters
 
 Each also has `type` and `time` (Unix time in seconds). `loss` is the mean since the step event before, `seconds` wall
@@ -40,6 +40,7 @@ def failure(error: ModelworksError) -> dict[str, Any]:
         "exit_code": error.exit_code,
         "message": error.message,
         "hint": error.hint,
+        "code": error.code,
         "overtaken": isinstance(error, Overtaken),
     }
 

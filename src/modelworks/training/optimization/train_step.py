@@ -124,15 +124,27 @@ class Stepper:
         self._forget_gradients()
         message = f"memory does not suffice: {str(error).splitlines()[0]}"
         if any(isinstance(each, BATCH_NORMS) for each in self._model.modules()):
-            return BadInput(message, "lower train.batch_size: the model's batch norms forbid to compute it in parts")
+            return BadInput(
+                message,
+                "lower train.batch_size: the model's batch norms forbid to compute it in parts",
+                code="training.memory",
+            )
         if self._config.compile:  # its gradients lie in a CUDA graph's memory, which the next part's forward takes back
             return BadInput(
-                message, "lower train.batch_size, or leave out train.compile: it computes no batch in parts"
+                message,
+                "lower train.batch_size, or leave out train.compile: it computes no batch in parts",
+                code="training.memory",
             )
         if self._world.size > 1:  # the others are in the middle of this step and wait for its gradients
-            return BadInput(message, "raise train.accumulate, lower train.batch_size, or take more processes")
+            return BadInput(
+                message,
+                "raise train.accumulate, lower train.batch_size, or take more processes",
+                code="training.memory",
+            )
         if self._parts >= examples:
-            return BadInput(message, "even one example is too much: take a smaller model or smaller inputs")
+            return BadInput(
+                message, "even one example is too much: take a smaller model or smaller inputs", code="training.memory"
+            )
         self._parts *= 2
         if self._hardware.device == "cuda":
             torch.cuda.empty_cache()
