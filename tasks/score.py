@@ -28,7 +28,9 @@ def score(run: RunContext, plan: Plan, trained: TrainedModel) -> Evaluation:
         with same_ground(run, stage, trained.report.dataset):
             return library(trained, run.config.evaluate, aside, final, stage.key)
 
-    judged_by = dict.fromkeys([*run.config.gate.minimums, run.config.gate.compare])
+    gate = run.config.gate
+    compared = gate.compare or next(iter(run.config.objective.metrics))
+    judged_by = dict.fromkeys([*gate.minimums, *gate.maximums, compared])
     return reuse_or_make(
         run,
         stage,

@@ -25,7 +25,15 @@ def validate(run: RunContext, plan: Plan, dataset: DatasetVersion) -> Validation
 
     def make(aside: Path, final: Path) -> ValidationReport:
         with same_ground(run, stage, dataset):
-            return library.validate(dataset, config.split, config.checks, key=stage.key, folder=final, aside=aside)
+            return library.validate(
+                dataset,
+                config.objective.kind,
+                config.split,
+                config.checks,
+                key=stage.key,
+                folder=final,
+                aside=aside,
+            )
 
     return reuse_or_make(
         run,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from answers import answers, classifier
 
 from modelworks.evaluation.gate.decision import outcome
 from modelworks.evaluation.statistics.paired_comparison import Comparison, compare
@@ -18,7 +19,6 @@ from modelworks.evaluation.statistics.sample_size import rows_needed
 from modelworks.records import Interval
 
 if TYPE_CHECKING:
-    from modelworks.evaluation.config import Metric
     from modelworks.records import Decision
 
 CONFIDENCE = 0.95
@@ -72,11 +72,19 @@ def accuracy(fixed: int, broken: int, rows: int) -> Interval:
     candidate, production = labels.copy(), labels.copy()
     production[:fixed] = 1
     candidate[fixed : fixed + broken] = 1
-    return compare("accuracy", labels, candidate, production, 2, confidence=CONFIDENCE, resamples=RESAMPLES).difference
+    return _compared("accuracy", labels, candidate, production, 2, RESAMPLES)
+
+
+def _compared(
+    metric: str, labels: np.ndarray, candidate: np.ndarray, production: np.ndarray, classes: int, resamples: int
+) -> Interval:
+    sides = (answers(each, classes) for each in (candidate, production))
+    truth = {"label": labels}
+    return compare(classifier(classes), metric, *sides, truth, confidence=CONFIDENCE, resamples=resamples).difference
 
 
 def shares_over_classes(
-    metric: Metric, accuracies: tuple[float, float], sizes: tuple[float, ...], rows: int, draws: int, resamples: int
+    metric: str, accuracies: tuple[float, float], sizes: tuple[float, ...], rows: int, draws: int, resamples: int
 ) -> dict[Decision, float]:
     """The same for a metric over classes of unequal size, whose mistakes fall on any other class."""
     generator = np.random.default_rng(0)
@@ -90,8 +98,8 @@ def shares_over_classes(
             )
             for right in accuracies
         )
-        found = compare(metric, labels, candidate, production, classes, confidence=CONFIDENCE, resamples=resamples)
-        counted[outcome(found.difference, 0.0)] += 1
+        found = _compared(metric, labels, candidate, production, classes, resamples)
+        counted[outcome(found, 0.0)] += 1
     return {decision: counted[decision] / draws for decision in ("promote", "inconclusive", "reject")}
 
 

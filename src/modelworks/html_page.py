@@ -59,7 +59,13 @@ def fill(body: str, *, title: str, subtitle: str, **values: Any) -> str:  # what
 
     pages = {"frame": FRAME, "page": "{% extends 'frame' %}{% block body %}" + body + "{% endblock %}"}
     environment = Environment(autoescape=True, undefined=StrictUndefined, loader=DictLoader(pages))
+    environment.filters["words"] = _words
     return environment.get_template("page").render(title=title, subtitle=subtitle, **values)
+
+
+def _words(name: str) -> str:
+    """The name of a metric or column as people read it: macro_f1 is macro F1."""
+    return name.replace("_", " ").replace("f1", "F1")
 
 
 def embedded(picture: Path) -> str:

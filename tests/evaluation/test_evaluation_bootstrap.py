@@ -5,19 +5,33 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+from answers import answers, classifier
 from scipy.stats import binomtest
 
-from modelworks.evaluation.config import METRICS, EvaluateConfig
-from modelworks.evaluation.metrics.classification import ClassCounts, metric_value
+from modelworks.evaluation.config import EvaluateConfig
 from modelworks.evaluation.statistics import bootstrap
-from modelworks.evaluation.statistics.bootstrap import CHUNK, intervals, kinds, resample, wilson
-from modelworks.evaluation.statistics.paired_comparison import compare
+from modelworks.evaluation.statistics.bootstrap import CHUNK, resample, wilson
+from modelworks.evaluation.statistics.intervals import intervals
+from modelworks.evaluation.statistics.paired_comparison import compare, compare_scores
+from modelworks.objectives.metrics.class_counts import ClassCounts, macro_metric
+from modelworks.records import Interval
 
 CONFIG = EvaluateConfig(resamples=400)
 
 
-def one_hot(predicted: np.ndarray, classes: int) -> np.ndarray:
-    return np.eye(classes, dtype=np.float32)[predicted]
+MACRO = ("macro_f1", "balanced_accuracy", "macro_precision", "macro_recall")
+
+
+def intervals_of(labels: np.ndarray, predicted: np.ndarray, classes: int) -> dict[str, Interval]:
+    return intervals(classifier(classes), answers(predicted, classes), {"label": labels}, CONFIG)
+
+
+def compared(labels: np.ndarray, ours: np.ndarray, theirs: np.ndarray, classes: int) -> Interval:
+    """Of the accuracy."""
+    sides = answers(ours, classes), answers(theirs, classes)
+    return compare(
+        classifier(classes), "accuracy", *sides, {"label": labels}, confidence=0.95, resamples=400
+    ).difference
 
 
 @pytest.mark.parametrize(("hits", "rows"), [(0, 7), (1, 7), (480, 500), (500, 500)])
@@ -43,13 +57,14 @@ def test_intervals_cover_the_truth_about_as_often_as_they_claim(
     joint = np.array(prior)[:, None] * errors
     exact = ClassCounts(hits=np.diag(joint).copy(), actual=joint.sum(1), predicted=joint.sum(0))
     rng = np.random.default_rng(0)
-    covered = dict.fromkeys(METRICS, 0)
+    exactly = {name: float(macro_metric(name, exact)) for name in MACRO} | {"accuracy": float(exact.hits.sum())}
+    covered = dict.fromkeys(exactly, 0)
     for _ in range(150):
         cells = rng.choice(joint.size, size=rows, p=joint.ravel())
         labels, predicted = cells // classes, cells % classes
-        found = intervals(labels, predicted, one_hot(predicted, classes), CONFIG)
-        for metric in METRICS:
-            covered[metric] += found[metric].low <= metric_value(metric, exact) <= found[metric].high
+        found = intervals_of(labels, predicted, classes)
+        for metric, value in exactly.items():
+            covered[metric] += found[metric].low <= value <= found[metric].high
     # Four standard deviations of 150 draws below 95 % is 88 %.
     assert min(covered.values()) / 150 >= 0.88, covered
 
@@ -63,7 +78,7 @@ def test_paired_interval_covers_the_truth_about_as_often_as_it_claims() -> None:
         hard = rng.random(300) < 0.2
         ours = np.where(hard | (rng.random(300) < 0.05), (labels + 1) % 3, labels)
         theirs = np.where(hard | (rng.random(300) < 0.15), (labels + 1) % 3, labels)
-        found = compare("accuracy", labels, ours, theirs, 3, confidence=0.95, resamples=400).difference
+        found = compared(labels, ours, theirs, 3)
         covered += found.low <= 0.8 * 0.1 <= found.high
     assert 0.90 <= covered / 200 <= 0.99
 
@@ -73,7 +88,7 @@ def test_paired_interval_is_narrower_than_the_two_alone() -> None:
     labels = rng.integers(3, size=1000)
     theirs = np.where(rng.random(1000) < 0.3, (labels + 1) % 3, labels)
     ours = np.where(rng.random(1000) < 0.02, labels, theirs)
-    paired = compare("accuracy", labels, ours, theirs, 3, confidence=0.95, resamples=400).difference
+    paired = compared(labels, ours, theirs, 3)
     alone = wilson(int((ours == labels).sum()), 1000, 0.95)
     assert paired.low <= paired.value <= paired.high
     assert paired.high - paired.low < (alone.high - alone.low) / 2
@@ -81,8 +96,8 @@ def test_paired_interval_is_narrower_than_the_two_alone() -> None:
 
 def test_without_a_mistake_no_interval_is_a_point() -> None:
     labels = np.repeat([0, 1], [90, 10])
-    found = intervals(labels, labels, one_hot(labels, 2), CONFIG)
-    assert all(found[metric].value == found[metric].high == 1.0 for metric in METRICS)
+    found = intervals_of(labels, labels, 2)
+    assert all(found[metric].value == found[metric].high == 1.0 for metric in (*MACRO, "accuracy"))
     # Three unseen mistakes among a hundred rows; if all fell among the ten they would cost 0.15 of the mean recall.
     assert found["accuracy"].low == pytest.approx(0.963, abs=1e-3)
     assert found["macro_recall"].low == pytest.approx(1 - 0.295 / 2, abs=0.01)
@@ -93,7 +108,8 @@ def test_without_a_mistake_no_interval_is_a_point() -> None:
 def test_log_loss_has_the_interval_of_a_mean() -> None:
     probabilities = np.random.default_rng(0).dirichlet((2, 1), size=800).astype(np.float32)
     labels = np.zeros(800, dtype=np.int16)
-    found = intervals(labels, probabilities.argmax(1), probabilities, EvaluateConfig())["log_loss"]
+    predicted = {"predicted": probabilities.argmax(1), "probabilities": probabilities}
+    found = intervals(classifier(2), predicted, {"label": labels}, EvaluateConfig())["log_loss"]
     losses = -np.log(probabilities[:, 0].astype(float))
     half = 1.96 * losses.std() / np.sqrt(800)
     assert found.value == pytest.approx(losses.mean(), rel=1e-5)
@@ -103,7 +119,7 @@ def test_log_loss_has_the_interval_of_a_mean() -> None:
 def test_the_same_rows_have_the_same_intervals() -> None:
     rng = np.random.default_rng(0)
     labels, predicted = rng.integers(3, size=(2, 100))
-    first, second = (intervals(labels, predicted, one_hot(predicted, 3), CONFIG) for _ in range(2))
+    first, second = (intervals_of(labels, predicted, 3) for _ in range(2))
     assert first == second
 
 
@@ -149,10 +165,22 @@ def test_resamples_are_multinomial_however_rare_the_kinds(counts: list[int]) -> 
         assert np.mean(draws[:, kind] == 0) == pytest.approx((1 - share) ** rows, abs=0.013)
 
 
-def test_kinds_of_rows_add_up_to_the_rows() -> None:
-    (label, ours, theirs), counts = kinds(np.array([1, 0, 1, 1]), np.array([1, 0, 1, 0]), np.array([0, 0, 0, 0]))
-    assert {tuple(kind): count for *kind, count in zip(label, ours, theirs, counts, strict=True)} == {
-        (0, 0, 0): 1,
-        (1, 0, 0): 1,
-        (1, 1, 0): 2,
-    }
+def test_the_mean_of_right_answers_is_compared_as_the_accuracy() -> None:
+    rng = np.random.default_rng(0)
+    labels, ours, theirs = rng.integers(3, size=(3, 200))
+    scores = compare_scores(
+        (ours == labels).astype(float), (theirs == labels).astype(float), "max", confidence=0.95, resamples=400
+    ).difference
+    expected = compared(labels, ours, theirs, 3)
+    assert (scores.value, scores.low, scores.high) == pytest.approx((expected.value, expected.low, expected.high))
+
+
+def test_the_gain_in_a_score_that_should_be_low_is_positive_where_it_is_lower() -> None:
+    rng = np.random.default_rng(0)
+    theirs = rng.gamma(2, size=300)
+    ours = theirs * rng.uniform(0.8, 1.0, size=300)
+    found = compare_scores(ours, theirs, "min", confidence=0.95, resamples=1000)
+    half = 1.96 * (theirs - ours).std() / np.sqrt(300)
+    assert found.difference.value == pytest.approx((theirs - ours).mean())
+    assert found.difference.low == pytest.approx(found.difference.value - half, abs=half / 4)
+    assert found.difference.high == pytest.approx(found.difference.value + half, abs=half / 4)

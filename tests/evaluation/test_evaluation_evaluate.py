@@ -12,19 +12,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from answers import answers, classifier, predictions
 from datasets import labelled
 from PIL import Image
 
 from modelworks.data import dataset_format
 from modelworks.errors import Corrupt, Refused
 from modelworks.evaluation import inference
-from modelworks.evaluation.config import METRICS, BudgetConfig, EvaluateConfig
+from modelworks.evaluation.config import BudgetConfig, EvaluateConfig
 from modelworks.evaluation.evaluate import evaluate
 from modelworks.evaluation.gate import resource_budgets
 from modelworks.evaluation.gate.production_baseline import score_baseline
 from modelworks.evaluation.near_duplicates.search import NearDuplicates, Pair
 from modelworks.evaluation.reports import evaluation_report, plots
 from modelworks.models import serialization
+from modelworks.objectives.classification import Classification
+from modelworks.objectives.figures import Bars, Matrix, Scatter
 from modelworks.record_json import from_json, to_json
 from modelworks.records import DatasetVersion, Evaluation, Interval, TrainedModel
 
@@ -74,7 +77,7 @@ def test_every_test_row_and_no_other_is_scored_and_kept(
     table = pq.read_table(tmp_path / "out" / "predictions.parquet")
     types = {field.name: str(field.type) for field in table.schema}
     assert types == {
-        "row": "int64", "id": "string", "label": "int16", "predicted": "int16", "probabilities": "list<element: float>"
+        "row": "int64", "id": "string", "label": "int64", "predicted": "int16", "probabilities": "list<element: float>"
     }  # fmt: skip
     rows = table["row"].to_pylist()
     assert rows == list(range(2, len(contents) - 1))
@@ -83,14 +86,40 @@ def test_every_test_row_and_no_other_is_scored_and_kept(
     assert [classes[label] for label in table["label"].to_pylist()] == labels[2:-1]
     ids = dataset_format.read(model.report.dataset.folder, ["id"])["id"].to_pylist()
     assert table["id"].to_pylist() == ids[2:-1]
-    expected = serialization.load(model.model_folder).probabilities(contents[2:-1])
-    np.testing.assert_array_equal(inference.read(tmp_path / "out").probabilities, expected)
-    assert table["predicted"].to_pylist() == expected.argmax(1).tolist()
+    expected = serialization.load(model.model_folder).predict(contents[2:-1])
+    kept = inference.read(tmp_path / "out")
+    assert kept.predicted.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(kept.predicted[name], values)
+    assert (kept.objective.kind, kept.objective.spec["classes"]) == ("classification", list(classes))
+
+
+def test_predictions_of_an_earlier_release_are_read(tmp_path: Path) -> None:
+    written = predictions(np.array([0, 1, 1]), np.array([0, 1, 0]), classifier(2), sure=0.75)
+    inference.write(written, tmp_path)
+    path = tmp_path / "predictions.parquet"
+    pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
+    found = inference.read(tmp_path)
+    assert (found.ids, found.truth["label"].tolist()) == (written.ids, [0, 1, 1])
+    np.testing.assert_array_equal(found.predicted["probabilities"], written.predicted["probabilities"])
+    assert found.objective.num_outputs == 2
+
+
+def test_the_trivial_answer_is_learned_from_the_training_rows_and_scored_on_the_test_rows(
+    trained: Train, tmp_path: Path
+) -> None:
+    # Of the two training rows the first label stands first, as often as the other: it is what is answered.
+    evaluation = run(trained("image", PICTURES, LIGHTS), tmp_path / "out")
+    found = inference.read(tmp_path / "out", inference.BASELINE)
+    assert found.ids == inference.read(tmp_path / "out").ids
+    assert set(found.predicted["predicted"]) == {0}
+    assert evaluation.baseline["accuracy"] == pytest.approx(np.mean([light == "bright" for light in LIGHTS[2:-1]]))
+    assert evaluation.baseline.keys() == evaluation.metrics.keys()
 
 
 def test_record_has_an_interval_for_every_metric_and_survives_json(trained: Train, tmp_path: Path) -> None:
     evaluation = run(trained("image", PICTURES, LIGHTS), tmp_path / "out")
-    assert set(evaluation.metrics) == {*METRICS, "log_loss"}
+    assert set(evaluation.metrics) == set(classifier(2).metrics)
     assert all(found.low <= found.high and found.confidence == 0.95 for found in evaluation.metrics.values())
     assert from_json(Evaluation, to_json(evaluation, tmp_path), tmp_path) == evaluation
 
@@ -119,59 +148,52 @@ def test_report_on_texts_escapes_and_cuts_them(trained: Train, tmp_path: Path) -
     with (folder / "worst_mistakes.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert 0 < len(rows) <= 7
-    sureness = [float(row["probability"]) for row in rows]
-    assert sureness == sorted(sureness, reverse=True)
-    assert all(row["label"] != row["predicted"] and row["label"] in MOODS for row in rows)
+    wrongness = [float(row["wrongness"]) for row in rows]
+    assert wrongness == sorted(wrongness, reverse=True)
+    assert all(row["truth"] != row["answer"] and row["truth"] in MOODS for row in rows)
 
 
-def artificial(labels: np.ndarray, predicted: np.ndarray, classes: int) -> inference.Predictions:
-    probabilities = np.full((len(labels), classes), 0.1 / max(classes - 1, 1), dtype=np.float32)
-    probabilities[np.arange(len(labels)), predicted] = 0.9
-    return inference.Predictions(
-        rows=np.arange(len(labels)),
-        ids=tuple(f"{row:064x}" for row in range(len(labels))),
-        labels=labels.astype(np.int16),
-        predicted=predicted.astype(np.int16),
-        probabilities=probabilities,
-    )
+def artificial(labels: list[int], predicted: list[int]) -> inference.Predictions:
+    objective = Classification({"classes": ["no", "yes"]})
+    return predictions(np.array(labels), np.array(predicted), objective, sure=0.9)
 
 
-def write_report(folder: Path, predictions: inference.Predictions, contents: list[str]) -> None:
+def write_report(folder: Path, found: inference.Predictions, contents: list[str]) -> None:
     dataset = DatasetVersion(
         name="notes", folder=folder, digest="", features=labelled("text", ("no", "yes")), rows=1, source={}, licence=""
     )
-    rows = inference.TestSet(rows=predictions.rows, ids=predictions.ids, labels=predictions.labels, contents=contents)
+    rows = inference.TestSet(rows=found.rows, ids=found.ids, targets={}, contents=contents)
     metrics = {"accuracy": Interval(value=0.5, low=0.25, high=0.75, confidence=0.95)}
     alike = Pair(test="a" * 64, train="b" * 64, likeness=0.9912)
     repeated = NearDuplicates(tested=2, rows=1, examples=(alike,), metrics={}, without={"macro_f1": 0.25})
     folder.mkdir()
-    evaluation_report.write(folder, dataset, rows, predictions, metrics, repeated, CONFIG)
+    evaluation_report.write(folder, dataset, rows, found, metrics, {"accuracy": 0.25}, repeated, CONFIG)
 
 
 def test_a_long_text_is_cut_at_280_characters(tmp_path: Path) -> None:
-    predictions = artificial(np.array([0, 1]), np.array([1, 1]), 2)
-    write_report(tmp_path / "report", predictions, ["é" * 281, "fine"])
+    write_report(tmp_path / "report", artificial([0, 1], [1, 1]), ["é" * 281, "fine"])
     html = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert "é" * 279 + "…" in html
     assert "é" * 280 not in html
-    assert "1 mistake among 2 test rows" in html
+    assert "2 test rows; share of right answers 0.5000" in html
+    assert '0.2500 to 0.7500</td>\n<td class="number">0.2500</td>' in html
 
 
 def test_near_duplicates_are_shown_with_the_metrics_without_them(tmp_path: Path) -> None:
-    write_report(tmp_path / "report", artificial(np.array([0, 1]), np.array([1, 1]), 2), ["a", "b"])
+    write_report(tmp_path / "report", artificial([0, 1], [1, 1]), ["a", "b"])
     html = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert "1 of 2 test rows nearly repeat a training row. Without them: macro F1 0.2500." in html
     assert f"<code>{'a' * 16}</code></td><td><code>{'b' * 16}</code>" in html
 
 
 def test_a_model_without_mistakes_has_no_worst_ones(tmp_path: Path) -> None:
-    write_report(tmp_path / "report", artificial(np.array([0, 1]), np.array([0, 1]), 2), ["a", "b"])
+    write_report(tmp_path / "report", artificial([0, 1], [0, 1]), ["a", "b"])
     assert not list((tmp_path / "report").glob("worst_mistakes*"))
-    assert "No mistakes among 2 test rows" in (tmp_path / "report" / "report.html").read_text()
+    assert "share of right answers 1.0000" in (tmp_path / "report" / "report.html").read_text()
 
 
 def test_per_class_table_says_what_the_metrics_say(tmp_path: Path) -> None:
-    write_report(tmp_path / "report", artificial(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), 2), ["a"] * 4)
+    write_report(tmp_path / "report", artificial([0, 0, 0, 1], [0, 0, 1, 1]), ["a"] * 4)
     with (tmp_path / "report" / "per_class.csv").open(newline="") as stream:
         rows = {row["class"]: row for row in csv.DictReader(stream)}
     assert {name: (row["rows"], float(row["precision"])) for name, row in rows.items()} == {
@@ -186,8 +208,37 @@ def test_per_class_table_says_what_the_metrics_say(tmp_path: Path) -> None:
 def test_confusion_matrix_is_drawn_for_few_and_many_classes_of_any_name(classes: int, tmp_path: Path) -> None:
     labels, predicted = np.random.default_rng(0).integers(classes, size=(2, 2000))
     names = ["a $very$ long _name_ that goes on and on", "猫", *(f"class {index}" for index in range(2, classes))]
-    plots.confusion(artificial(labels, predicted, classes), names, tmp_path / "matrix.png")
+    (figure,) = (
+        each
+        for each in Classification({"classes": names}).report(answers(predicted, classes), {"label": labels}, 0.95)
+        if isinstance(each, Matrix)
+    )
+    plots.draw(figure, 0.95, tmp_path / "matrix.png")
     with Image.open(tmp_path / "matrix.png") as image:
+        image.load()
+        assert 400 <= min(image.size) <= max(image.size) <= 2400
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        Scatter(
+            title="Values",
+            file="v",
+            x=np.arange(9.0),
+            y=np.arange(9.0) ** 2,
+            x_label="true $x$",
+            y_label="y",
+            line="diagonal",
+        ),
+        Scatter(title="Rest", file="r", x=np.arange(9.0), y=np.zeros(9), x_label="x", y_label="rest", line="zero"),
+        Bars(title="Errors", file="e", counts=np.array([1, 5, 2]), edges=np.array([-1.0, 0, 1, 2]), x_label="error"),
+    ],
+    ids=["diagonal", "zero", "bars"],
+)
+def test_every_type_of_figure_is_drawn(figure: Bars | Scatter, tmp_path: Path) -> None:
+    plots.draw(figure, 0.95, tmp_path / "figure.png")
+    with Image.open(tmp_path / "figure.png") as image:
         image.load()
         assert 400 <= min(image.size) <= max(image.size) <= 2400
 
@@ -203,7 +254,7 @@ def test_damaged_model_is_reported_as_corrupt(trained: Train, tmp_path: Path) ->
 
 
 def test_damaged_predictions_are_reported_as_corrupt(tmp_path: Path) -> None:
-    inference.write(artificial(np.array([0, 1]), np.array([0, 1]), 2), tmp_path)
+    inference.write(artificial([0, 1], [0, 1]), tmp_path)
     path = tmp_path / "predictions.parquet"
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(Corrupt, match=re.escape("predictions.parquet")):
@@ -215,7 +266,7 @@ def test_a_diverged_model_is_refused(trained: Train, tmp_path: Path) -> None:
     loaded = serialization.load(model.model_folder)
     next(loaded.network.parameters()).data.fill_(float("nan"))
     with pytest.raises(Refused, match="not finite on 37 of 37 test rows"):
-        inference.probabilities(loaded, inference.held_out(model.report))
+        inference.predict(loaded, inference.held_out(model.report))
 
 
 def test_opponent_answers_the_candidates_rows_and_admits_those_it_learned_from(
@@ -227,9 +278,10 @@ def test_opponent_answers_the_candidates_rows_and_admits_those_it_learned_from(
     save_model(tmp_path / "old", "image", PICTURES, ("bright", "dark"), [*ids[:1], ids[5], ids[9]], seed=1)
     opponent = score_baseline(3, tmp_path / "old", evaluation)
     assert opponent.version == 3
-    expected = serialization.load(tmp_path / "old").probabilities(PICTURES[2:-1])
-    np.testing.assert_array_equal(opponent.probabilities, expected)
-    np.testing.assert_array_equal(opponent.predicted, expected.argmax(1))
+    expected = serialization.load(tmp_path / "old").predict(PICTURES[2:-1])
+    np.testing.assert_array_equal(opponent.predicted["probabilities"], expected["probabilities"])
+    np.testing.assert_array_equal(opponent.predicted["predicted"], expected["predicted"])
+    assert opponent.incomparable == ""
     assert opponent.trained_on == (ids[5], ids[9])
 
 
@@ -243,8 +295,9 @@ def test_opponent_of_another_task_is_not_asked(
     else:
         save_model(tmp_path / "old", "text", TEXTS, ("bright", "dark"), ())
     opponent = score_baseline(3, tmp_path / "old", evaluation)
-    assert len(opponent.predicted) == 0
-    assert (opponent.classes, opponent.modality) != (("bright", "dark"), "image")
+    assert opponent.predicted == {}
+    reasons = {"classes": "1 class is gone: grey", "modality": "the candidate reads images, version 3 texts"}
+    assert opponent.incomparable == reasons[difference]
 
 
 def test_record_names_the_final_folder_while_the_files_are_written_aside(trained: Train, tmp_path: Path) -> None:
@@ -266,7 +319,7 @@ def test_latency_is_that_of_single_rows(trained: Train, tmp_path: Path) -> None:
         finding.name: finding for finding in resource_budgets.judge(model, BudgetConfig(latency_ms=1e-6, size_mb=1e3))
     }
     assert (found["latency"].decision, found["size"].decision) == ("reject", "promote")
-    (taken, *_) = found["latency"].found.partition(" ms a row, the median of 50")
+    (taken, *_) = found["latency"].observed.partition(" ms a row, the median of 50")
     assert 0.01 < float(taken) < 1000
     assert resource_budgets.size_mb(model.model_folder) == pytest.approx(
         sum(len(path.read_bytes()) for path in model.model_folder.iterdir()) / 1e6

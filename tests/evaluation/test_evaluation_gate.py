@@ -11,17 +11,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from answers import answers as columns
+from answers import predictions
 from datasets import labelled
 from scipy.stats import binomtest
 
 from modelworks.errors import BadInput, Corrupt
 from modelworks.evaluation import inference
-from modelworks.evaluation.config import METRICS, BudgetConfig, EvaluateConfig, GateConfig, SliceConfig
+from modelworks.evaluation.config import BudgetConfig, EvaluateConfig, GateConfig, SliceConfig
 from modelworks.evaluation.gate.decision import decide
 from modelworks.evaluation.gate.production_baseline import Baseline
 from modelworks.evaluation.gate.slices import demand_columns
 from modelworks.evaluation.near_duplicates import search
-from modelworks.evaluation.statistics.bootstrap import intervals
+from modelworks.evaluation.statistics.intervals import intervals
+from modelworks.objectives.classification import Classification
 from modelworks.records import Check, DatasetVersion, Evaluation, ModelVersion, TrainedModel, ValidationReport, Verdict
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CLASSES = ("cat", "dog", "eel")
+OBJECTIVE = Classification({"classes": CLASSES})
 ROWS = 400
 CONFIG = EvaluateConfig(resamples=500)
 GATE = GateConfig(minimums={"accuracy": 0.7, "macro_f1": 0.6}, compare="accuracy", max_regression=0.015, resamples=2000)
@@ -65,18 +69,20 @@ def candidate(tmp_path: Path) -> Callable[..., ModelVersion]:
         trained.model_folder.mkdir()
         learned = np.array([int(each[:16], 16) for each in learned_from], dtype=np.uint64)
         np.save(trained.model_folder / "training_ids.npy", np.sort(learned))
-        predictions = inference.Predictions(
-            rows=np.arange(ROWS),
-            ids=IDS,
-            labels=LABELS.astype(np.int16),
-            predicted=predicted,
-            probabilities=np.eye(3, dtype=np.float32)[predicted],
-        )
-        inference.write(predictions, tmp_path)
+        found = predictions(LABELS, predicted, OBJECTIVE, ids=IDS)
+        inference.write(found, tmp_path)
+        trivial = OBJECTIVE.baseline(found.truth, ROWS)
+        inference.write(replace(found, predicted=trivial), tmp_path, inference.BASELINE)
         nothing = search.NearDuplicates(tested=ROWS, rows=0, examples=(), metrics={}, without={})
         search.write(nothing, tmp_path)
-        metrics = intervals(predictions.labels, predicted, predictions.probabilities, CONFIG)
-        evaluation = Evaluation(trained=trained, key="e", folder=tmp_path, rows=ROWS, metrics=metrics)
+        evaluation = Evaluation(
+            trained=trained,
+            key="e",
+            folder=tmp_path,
+            rows=ROWS,
+            metrics=intervals(OBJECTIVE, found.predicted, found.truth, CONFIG),
+            baseline=OBJECTIVE.point_estimates(trivial, found.truth),
+        )
         return ModelVersion(
             evaluation=evaluation, key="p", name="pets", version=4, run_id="r", experiment_id="1", digest="d"
         )
@@ -84,9 +90,8 @@ def candidate(tmp_path: Path) -> Callable[..., ModelVersion]:
     return make
 
 
-def production(predictions: np.ndarray) -> Baseline:
-    probabilities = np.eye(3, dtype=np.float32)[predictions]
-    return Baseline(version=3, modality="image", classes=CLASSES, probabilities=probabilities, trained_on=())
+def production(predicted: np.ndarray) -> Baseline:
+    return Baseline(version=3, incomparable="", predicted=columns(predicted, 3), trained_on=())
 
 
 def judged(version: ModelVersion, opponent: Baseline | None = None, gate: GateConfig = GATE) -> Verdict:
@@ -94,7 +99,7 @@ def judged(version: ModelVersion, opponent: Baseline | None = None, gate: GateCo
 
 
 def comparison(verdict: Verdict) -> Check:
-    (check,) = (check for check in verdict.checks if check.name.endswith("minus version 3's"))
+    (check,) = (check for check in verdict.checks if check.name == "the gain in accuracy over version 3")
     return check
 
 
@@ -136,7 +141,7 @@ def test_interval_of_the_difference_decides(
 ) -> None:
     verdict = judged(candidate(candidates), production(productions))
     assert (verdict.decision, verdict.opponent) == (decision, 3)
-    assert failed(verdict) == ([] if decision == "promote" else ["accuracy minus version 3's"])
+    assert failed(verdict) == ([] if decision == "promote" else ["the gain in accuracy over version 3"])
 
 
 def test_an_end_that_touches_the_limit_is_not_above_it(candidate: Callable[..., ModelVersion]) -> None:
@@ -144,7 +149,7 @@ def test_an_end_that_touches_the_limit_is_not_above_it(candidate: Callable[..., 
     gate = GateConfig(minimums={"accuracy": 0.0}, compare="accuracy", max_regression=1 - 2**-53)
     verdict = judged(candidate(answers(0, ROWS)), production(answers(0, 0)), gate)
     assert comparison(verdict).observed == "-1.0000 [-1.0000, -1.0000]; no number of test rows would tell"
-    assert verdict.decision == "inconclusive"
+    assert not comparison(verdict).passed
 
 
 def test_comparison_shows_its_interval_and_the_demand(candidate: Callable[..., ModelVersion]) -> None:
@@ -157,7 +162,7 @@ def test_a_verdict_says_what_mcnemars_test_says(candidate: Callable[..., ModelVe
     verdict = judged(candidate(answers(0, 40)), production(answers(30, 40)))
     p = binomtest(30, 60).pvalue
     assert verdict.remarks[0] == (
-        f"of 400 test rows 30 are newly right and 30 newly wrong against version 3: McNemar's exact p is {p:.3g}"
+        f"of 400 test rows 30 are answered better and 30 worse than by version 3: McNemar's exact p is {p:.3g}"
     )
     assert verdict.changes is not None
     assert (verdict.changes.fixed, verdict.changes.broken, verdict.changes.otherwise) == (30, 30, 0)
@@ -177,7 +182,7 @@ def test_not_enough_evidence_comes_with_the_rows_that_would_be_enough(candidate:
 
 def test_near_duplicates_of_training_rows_are_remarked_on(candidate: Callable[..., ModelVersion]) -> None:
     version = candidate(answers(0, 40))
-    figures = dict.fromkeys(METRICS, 0.9)
+    figures = dict.fromkeys(OBJECTIVE.metrics, 0.9)
     found = search.NearDuplicates(
         tested=400, rows=12, examples=(), metrics=figures, without={**figures, "accuracy": 0.8933}
     )
@@ -199,7 +204,7 @@ def test_rows_that_a_model_learned_from_cannot_judge_it(candidate: Callable[...,
     assert (verdict.decision, failed(verdict)) == ("reject", [name])
     check = next(check for check in verdict.checks if check.name == name)
     assert check.observed.startswith(f"5 of 400 ({IDS[7][:12]}, ")
-    assert not any("minus" in check.name for check in verdict.checks)
+    assert not any("over version" in check.name for check in verdict.checks)
 
 
 def test_a_first_version_is_judged_on_unseen_rows_too(candidate: Callable[..., ModelVersion]) -> None:
@@ -207,11 +212,51 @@ def test_a_first_version_is_judged_on_unseen_rows_too(candidate: Callable[..., M
 
 
 def test_other_classes_than_productions_cannot_be_compared(candidate: Callable[..., ModelVersion]) -> None:
-    nothing = np.empty((0, 2), dtype=np.float32)
-    opponent = replace(production(answers(0, 0)), classes=("cat", "dog"), probabilities=nothing)
+    reason = OBJECTIVE.comparable(Classification({"classes": ("cat", "dog", "fox")}))
+    opponent = replace(production(answers(0, 0)), incomparable=reason, predicted={})
     verdict = judged(candidate(answers(0, 40)), opponent)
-    assert (verdict.decision, failed(verdict)) == ("reject", ["what is told apart"])
-    assert "3 classes of images (with eel), required as for version 3, 2 classes of images" in verdict.reasons[-1]
+    assert (verdict.decision, failed(verdict)) == ("reject", ["what the model learns"])
+    assert "1 class is new: eel; 1 class is gone: fox, required the same as version 3" in verdict.reasons[-1]
+    assert verdict.checks[-1].hint.endswith("modelworks promote pets 4 --override --reason TEXT")
+
+
+@pytest.mark.parametrize("answer", ["the commonest class", "by chance"])
+def test_what_is_no_better_than_the_trivial_answer_is_rejected(
+    candidate: Callable[..., ModelVersion], answer: str
+) -> None:
+    predicted = np.random.default_rng(1).integers(3, size=ROWS)
+    if answer == "the commonest class":
+        predicted[:] = np.bincount(LABELS).argmax()
+    verdict = judged(candidate(predicted), None, GateConfig(minimums={"accuracy": 0.0}, compare="accuracy"))
+    assert (verdict.decision, failed(verdict)) == ("reject", ["the gain in accuracy over the trivial answer"])
+    check = next(check for check in verdict.checks if not check.passed)
+    assert re.fullmatch(r"[+-]0\.\d{4} \[-0\.\d{4}, \+0\.\d{4}\]", check.observed)
+    assert check.required == "all of the interval above 0"
+    assert check.hint
+
+
+def test_a_maximum_limits_a_metric_that_should_be_low(candidate: Callable[..., ModelVersion]) -> None:
+    version = candidate(answers(0, 40))
+    loss = version.evaluation.metrics["log_loss"].value
+    for limit, decision in ((loss + 0.01, "promote"), (loss - 0.01, "reject")):
+        verdict = judged(version, None, GateConfig(maximums={"log_loss": limit}, compare="accuracy"))
+        assert verdict.decision == decision
+        assert verdict.checks[0].required == f"at most {limit:g}"
+
+
+def test_a_metric_that_should_be_low_is_compared_by_its_gain(candidate: Callable[..., ModelVersion]) -> None:
+    gate = GateConfig(minimums={"accuracy": 0.1}, compare="log_loss")
+    verdict = judged(candidate(answers(0, 40)), production(answers(0, 80)), gate)
+    check = next(check for check in verdict.checks if check.name == "the gain in log_loss over version 3")
+    assert check.observed.startswith("+")
+    assert check.passed
+    # Wrong and certain of it in one row of ten is worse than the classes' shares of the training rows.
+    assert failed(verdict) == ["the gain in log_loss over the trivial answer"]
+
+
+def test_without_a_name_the_objectives_first_metric_is_compared(candidate: Callable[..., ModelVersion]) -> None:
+    verdict = judged(candidate(answers(0, 40)), production(answers(0, 80)), GateConfig(minimums={"accuracy": 0.1}))
+    assert "the gain in macro_f1 over version 3" in [check.name for check in verdict.checks]
 
 
 def test_a_model_that_hides_its_lessons_is_not_judged(candidate: Callable[..., ModelVersion]) -> None:
@@ -239,7 +284,7 @@ def test_every_class_is_compared_whatever_the_gate_asks(candidate: Callable[...,
     assert sum(each.fixed for each in judgement.slices) == sum(each.broken for each in judgement.slices) == 20
     for place, each in enumerate(judgement.slices):
         of_class = place == LABELS
-        assert each.accuracy == pytest.approx((answers(0, 40) == LABELS)[of_class].mean())
+        assert each.score == pytest.approx((answers(0, 40) == LABELS)[of_class].mean())
         assert each.opponent == pytest.approx((answers(20, 40) == LABELS)[of_class].mean())
         assert each.difference is not None
         assert each.difference.confidence == pytest.approx(1 - 0.05 / 3)
@@ -285,7 +330,7 @@ def test_a_slice_that_is_worse_keeps_production_if_that_is_shown(
     verdict = judged(candidate(predicted.astype(np.int16)), production(answers(0, 0)), gate)
     assert verdict.decision == decision
     check = verdict.checks[-1]
-    assert check.name == "the share of right answers within each label minus version 3's"
+    assert check.name == "the gain in the share of right answers within each label over version 3"
     assert check.passed == (decision == "promote")
     assert ("eel -" in check.observed) == (lost > 0)
 

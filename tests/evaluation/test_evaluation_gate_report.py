@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from answers import predictions
 from PIL import Image
 
 from modelworks.evaluation import inference
 from modelworks.evaluation.config import EvaluateConfig, GateConfig
 from modelworks.evaluation.evaluate import evaluate
 from modelworks.evaluation.gate.decision import decide
-from modelworks.evaluation.gate.prediction_churn import broken, changes
+from modelworks.evaluation.gate.prediction_churn import changes, worsened
 from modelworks.evaluation.gate.production_baseline import Baseline, score_baseline
-from modelworks.evaluation.metrics.calibration import BINS, reliability
 from modelworks.evaluation.near_duplicates import search
 from modelworks.evaluation.reports import gate_report
+from modelworks.objectives.classification import Classification
+from modelworks.objectives.metrics.calibration import BINS, reliability
 from modelworks.records import ModelVersion, TrainedModel
 
 if TYPE_CHECKING:
@@ -29,24 +31,15 @@ if TYPE_CHECKING:
 GATE = GateConfig(minimums={"accuracy": 0.1}, resamples=1000)
 
 
-def given(predicted: list[int], labels: list[int], sure: float = 0.8) -> inference.Predictions:
+def given(predicted: list[int], labels: list[int]) -> inference.Predictions:
     """Three classes."""
-    found = np.array(predicted)
-    probabilities = np.full((len(found), 3), (1 - sure) / 2, dtype=np.float32)
-    probabilities[np.arange(len(found)), found] = sure
-    return inference.Predictions(
-        rows=np.arange(len(found)),
-        ids=tuple(f"row{row}" for row in range(len(found))),
-        labels=np.array(labels, dtype=np.int16),
-        predicted=found.astype(np.int16),
-        probabilities=probabilities,
-    )
+    objective = Classification({"classes": ["a", "b", "c"]})
+    ids = tuple(f"row{row}" for row in range(len(labels)))
+    return predictions(np.array(labels), np.array(predicted), objective, sure=0.8, ids=ids)
 
 
-def as_opponent(predictions: inference.Predictions) -> Baseline:
-    return Baseline(
-        version=3, modality="text", classes=("a", "b", "c"), probabilities=predictions.probabilities, trained_on=()
-    )
+def as_opponent(found: inference.Predictions) -> Baseline:
+    return Baseline(version=3, incomparable="", predicted=found.predicted, trained_on=())
 
 
 def test_flips_are_counted_both_ways_and_between_mistakes() -> None:
@@ -57,16 +50,19 @@ def test_flips_are_counted_both_ways_and_between_mistakes() -> None:
     assert (found.rows, found.fixed, found.broken, found.otherwise) == (8, 3, 2, 1)
     assert found.churn == 6 / 8
     assert found.p_value == pytest.approx(1.0)
-    assert [each.id for each in broken(ours, theirs, ("a", "b", "c"), 9)] == ["row3", "row4"]
-    assert len(broken(ours, theirs, ("a", "b", "c"), 1)) == 1
+    lost = worsened(ours, theirs, 9)
+    assert [(each.id, each.truth, each.answer, each.remark) for each in lost] == [
+        ("row3", "a", "b", "80.0%"),
+        ("row4", "a", "b", "80.0%"),
+    ]
+    assert len(worsened(ours, theirs, 1)) == 1
 
 
 @pytest.mark.parametrize("share", [0.5, 0.8, 1.0])
 def test_calibration_error_is_what_is_said_too_much_or_too_little(share: float) -> None:
     rows = 30_000
     right = np.random.default_rng(0).random(rows) < share
-    found = given(np.where(right, 0, 1).tolist(), [0] * rows, sure=0.8)
-    measured = reliability(found.probabilities, found.labels)
+    measured = reliability(np.full(rows, 0.8), right)
     assert measured.error == pytest.approx(abs(share - 0.8), abs=0.01)
     assert measured.rows.sum() == rows
     assert np.ptp(measured.rows) <= 1
@@ -74,7 +70,7 @@ def test_calibration_error_is_what_is_said_too_much_or_too_little(share: float) 
 
 
 def test_fewer_rows_than_bins_leave_no_bin_empty() -> None:
-    measured = reliability(np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([0, 0]))
+    measured = reliability(np.array([0.9, 0.6]), np.array([True, False]))
     assert measured.rows.tolist() == [1, 1]
     assert measured.error == pytest.approx((0.6 + 0.1) / 2)
 

@@ -6,6 +6,7 @@ import io
 import time
 from typing import TYPE_CHECKING, Any
 
+import answers
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
@@ -13,8 +14,12 @@ from PIL import Image, ImageEnhance, ImageFilter
 from modelworks.data import dataset_format
 from modelworks.errors import Corrupt
 from modelworks.evaluation import inference
-from modelworks.evaluation.near_duplicates import minhash, phash, search
+from modelworks.evaluation.near_duplicates import search
 from modelworks.evaluation.near_duplicates.lsh import neighbours
+from modelworks.modalities import text_fingerprints
+from modelworks.modalities.image_fingerprints import Fingerprints as Pictures
+from modelworks.modalities.text_fingerprints import Fingerprints as Texts
+from modelworks.objectives.classification import Classification
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,16 +63,16 @@ ALTERATIONS: dict[str, Callable[[Image.Image], bytes]] = {
 
 @pytest.mark.parametrize("alter", ALTERATIONS.values(), ids=ALTERATIONS.keys())
 def test_an_altered_picture_is_found_among_others(alter: Callable[[Image.Image], bytes]) -> None:
-    train = phash.thumbnails([encoded(scene(seed)) for seed in range(200)])
-    test = phash.thumbnails([encoded(scene(999)), alter(scene(42)), encoded(scene(998))])
-    ours, theirs, likeness = phash.alike(test, train)
+    train = Pictures.of([encoded(scene(seed)) for seed in range(200)])
+    test = Pictures.of([encoded(scene(999)), alter(scene(42)), encoded(scene(998))])
+    ours, theirs, likeness = search.alike(test, train)
     assert (ours.tolist(), theirs.tolist()) == ([1], [42])
     assert likeness[0] > 0.985
 
 
 def test_pictures_of_one_shade_repeat_nothing() -> None:
-    blank = phash.thumbnails([encoded(Image.new("L", (20, 20), shade)) for shade in (0, 90, 91, 255)])
-    assert len(phash.alike(blank[:2], blank[2:])[0]) == 0
+    blank = Pictures.of([encoded(Image.new("L", (20, 20), shade)) for shade in (0, 90, 91, 255)])
+    assert len(search.alike(blank.take(np.arange(2)), blank.take(np.arange(2, 4)))[0]) == 0
 
 
 @pytest.mark.parametrize(
@@ -85,14 +90,14 @@ def test_an_altered_text_is_found_among_others(alter: Callable[[str], str]) -> N
     generator = np.random.default_rng(0)
     train = [" ".join(generator.choice(WORDS, size=12)) for _ in range(500)]
     test = ["something else altogether, about nothing", alter(train[77])]
-    ours, theirs, shared = minhash.alike(test, train)
+    ours, theirs, shared = search.alike(Texts.of(test), Texts.of(train))
     assert (ours.tolist(), theirs.tolist()) == ([1], [77])
-    assert shared[0] == pytest.approx(minhash.similarity(test[1], train[77]))
+    assert shared[0] == pytest.approx(text_fingerprints.similarity(test[1], train[77]))
     assert shared[0] >= 0.8
 
 
 def test_texts_too_short_for_a_sequence_are_compared_whole() -> None:
-    ours, theirs, _ = minhash.alike(["ok", "no"], ["yes", "OK ", "", "nope"])
+    ours, theirs, _ = search.alike(Texts.of(["ok", "no"]), Texts.of(["yes", "OK ", "", "nope"]))
     assert list(zip(ours.tolist(), theirs.tolist(), strict=True)) == [(0, 1)]
 
 
@@ -103,16 +108,16 @@ def test_minhashes_agree_as_often_as_texts_have_sequences_in_common() -> None:
         other = np.where(generator.random(4000) < kept, one, generator.choice(WORDS, size=4000))
         # Long, disjoint words: letters as numbers.
         texts = [" ".join(f"{word}{place:05d}" for place, word in enumerate(words)) for words in (one, other)]
-        left, right = minhash.minhashes(texts)
-        expected = minhash.similarity(*texts)
-        assert (left == right).mean() == pytest.approx(expected, abs=3.5 * np.sqrt(0.25 / minhash.HASHES))
+        left, right = text_fingerprints.minhashes(texts)
+        expected = text_fingerprints.similarity(*texts)
+        assert (left == right).mean() == pytest.approx(expected, abs=3.5 * np.sqrt(0.25 / text_fingerprints.HASHES))
 
 
 def test_chunks_of_texts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [" ".join(WORDS[index : index + 5]) for index in range(20)]
-    whole = minhash.minhashes(texts)
-    monkeypatch.setattr(minhash, "AT_ONCE", 50)
-    np.testing.assert_array_equal(minhash.minhashes(texts), whole)
+    whole = text_fingerprints.minhashes(texts)
+    monkeypatch.setattr(text_fingerprints, "AT_ONCE", 50)
+    np.testing.assert_array_equal(text_fingerprints.minhashes(texts), whole)
 
 
 def test_neighbours_are_those_of_an_exhaustive_search_in_chunks_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,16 +136,11 @@ def test_neighbours_are_those_of_an_exhaustive_search_in_chunks_of_any_size(monk
 
 def predictions(report: ValidationReport, wrong: int) -> inference.Predictions:
     """Right but for the first few test rows."""
-    rows = inference.held_out(report)
-    predicted = rows.labels.copy()
+    rows, objective = inference.held_out(report), Classification({"classes": ["a", "b"]})
+    labels = objective.encode(rows.targets)["label"]
+    predicted = labels.copy()
     predicted[:wrong] = 1 - predicted[:wrong]
-    return inference.Predictions(
-        rows=rows.rows,
-        ids=rows.ids,
-        labels=rows.labels,
-        predicted=predicted,
-        probabilities=np.eye(2, dtype=np.float32)[predicted],
-    )
+    return answers.predictions(labels, predicted, objective, rows=rows.rows, ids=rows.ids)
 
 
 @pytest.mark.parametrize("modality", ["image", "text"])
@@ -185,6 +185,6 @@ def test_five_thousand_pictures_take_no_more_than_two_seconds() -> None:
     pixels = generator.integers(0, 256, (5000, 28, 28), dtype=np.uint8)
     contents = [encoded(Image.fromarray(each)) for each in pixels]
     started = time.process_time()
-    images = phash.thumbnails(contents)
-    phash.alike(images[:1000], images[1000:])
+    pictures = Pictures.of(contents)
+    search.alike(pictures.take(np.arange(1000)), pictures.take(np.arange(1000, 5000)))
     assert time.process_time() - started < 2.0

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from answers import answers, classifier
 from gate_simulation import (
     ALPHA,
     BETTER,
@@ -19,9 +20,7 @@ from gate_simulation import (
 )
 from scipy.stats import binomtest
 
-from modelworks.evaluation.config import METRICS, Metric
 from modelworks.evaluation.gate.decision import outcome
-from modelworks.evaluation.metrics.classification import metric_value, tally
 from modelworks.evaluation.statistics import mcnemar
 from modelworks.evaluation.statistics.paired_comparison import Comparison, compare
 from modelworks.evaluation.statistics.sample_size import rows_needed
@@ -92,13 +91,16 @@ def test_rows_needed_follow_the_difference_and_what_rows_disagree_in() -> None:
     assert needed(0.0, -0.01, deviation=0.0) == 368  # with 0.99 ** 368 a loss of one in a hundred would have shown
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_the_difference_is_that_of_the_two_figures(metric: Metric) -> None:
+@pytest.mark.parametrize("metric", classifier(4).metrics)
+def test_the_gain_is_the_difference_of_the_two_figures(metric: str) -> None:
     generator = np.random.default_rng(0)
-    labels, ours, theirs = generator.integers(4, size=(3, 300))
-    found = compare(metric, labels, ours, theirs, 4, confidence=0.9, resamples=1000).difference
-    expected = metric_value(metric, tally(labels, ours, 4)) - metric_value(metric, tally(labels, theirs, 4))
-    assert found.value == pytest.approx(float(expected))
+    labels, *predicted = generator.integers(4, size=(3, 300))
+    objective, truth = classifier(4), {"label": labels}
+    ours, theirs = (answers(each, 4, sure) for each, sure in zip(predicted, (0.9, 0.6), strict=True))
+    found = compare(objective, metric, ours, theirs, truth, confidence=0.9, resamples=1000).difference
+    values = [objective.point_estimates(each, truth)[metric] for each in (ours, theirs)]
+    # Positive is better, and a lower log loss is.
+    assert found.value == pytest.approx((values[0] - values[1]) * (-1 if metric == "log_loss" else 1))
     assert found.low < found.value < found.high
     assert found.confidence == 0.9
 
@@ -110,7 +112,8 @@ def test_ten_thousand_resamples_of_ten_thousand_rows_take_no_more_than_a_second_
     ours, theirs = (
         np.where(generator.random(10_000) < 0.85, labels, generator.integers(classes, size=10_000)) for _ in range(2)
     )
+    sides = answers(ours, classes), answers(theirs, classes)
     started = time.process_time()
-    compare("macro_f1", labels, ours, theirs, classes, confidence=0.95, resamples=RESAMPLES)
+    compare(classifier(classes), "macro_f1", *sides, {"label": labels}, confidence=0.95, resamples=RESAMPLES)
     # 0.3 and 0.7 s on the machine this was written on; of the processor's time, which other work lengthens less.
     assert time.process_time() - started < 2.0

@@ -38,15 +38,31 @@ def mismatches(
             f"model.kind {model.kind} gives one vector per {' or '.join(model.outputs)}, but objective.kind "
             f"{objective.kind} needs one per {objective.output}"
         )
-    for name in gate.minimums:
-        if name not in objective.metrics:
-            yield f"gate.minimums.{name} is no metric of {objective.kind}{_nearest(name, objective.metrics)}"
-    if gate.compare not in objective.metrics:
-        yield f"gate.compare {gate.compare} is no metric of {objective.kind}{_nearest(gate.compare, objective.metrics)}"
+    yield from _of_the_gate(objective, gate)
     monitors = ["validation_loss", *(f"validation_{name}" for name in objective.metrics)]
     if train.monitor not in monitors:
         yield f"train.monitor {train.monitor} is not measured for {objective.kind}{_nearest(train.monitor, monitors)}"
     yield from _of_the_modality(model, train)
+
+
+def _of_the_gate(objective: ObjectiveConfig, gate: GateConfig) -> Iterator[str]:
+    for field, limits, better in (("minimums", gate.minimums, "max"), ("maximums", gate.maximums, "min")):
+        for name, limit in limits.items():
+            if name not in objective.metrics:
+                yield f"gate.{field}.{name} is no metric of {objective.kind}{_nearest(name, objective.metrics)}"
+            elif objective.metrics[name] != better:
+                good, other = ("high", "minimums") if better == "min" else ("low", "maximums")
+                yield f"gate.{field}.{name} limits the wrong end: {good} values are the good ones; use gate.{other}"
+            elif name in objective.shares and not 0 <= limit <= 1:
+                yield f"gate.{field}.{name} is {limit:g}, but {name} lies between 0 and 1"
+    if gate.compare and gate.compare not in objective.metrics:
+        yield f"gate.compare {gate.compare} is no metric of {objective.kind}{_nearest(gate.compare, objective.metrics)}"
+    if (gate.compare or next(iter(objective.metrics))) in objective.shares and gate.max_regression >= 1:
+        yield f"gate.max_regression {gate.max_regression:g} allows everything: the metric lies between 0 and 1"
+    if gate.slices is not None:
+        field, other = ("maximum", "minimum") if objective.row_better == "max" else ("minimum", "maximum")
+        if getattr(gate.slices, field) is not None:
+            yield f"gate.slices.{field} limits the wrong end for {objective.kind}; use gate.slices.{other}"
 
 
 def _of_the_modality(model: ModelConfig, train: TrainConfig) -> Iterator[str]:

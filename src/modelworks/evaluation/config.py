@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import Annotated
 
 from pydantic import Field
 
-__all__ = ["METRICS", "BudgetConfig", "EvaluateConfig", "GateConfig", "Metric", "SliceConfig"]
-
-Metric = Literal["accuracy", "balanced_accuracy", "macro_f1", "macro_precision", "macro_recall"]
-METRICS: tuple[Metric, ...] = ("accuracy", "balanced_accuracy", "macro_f1", "macro_precision", "macro_recall")
+__all__ = ["BudgetConfig", "EvaluateConfig", "GateConfig", "SliceConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,22 +25,27 @@ class EvaluateConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SliceConfig:
-    """What must hold within parts of the test rows as well; each part's figure is the share of its rows answered right."""
+    """What is required within parts of the test rows as well, of the mean of the objective's score of a row.
+
+    In classification that mean is the share of rows that are answered right.
+    """
 
     by: tuple[str, ...]
     """What cuts the rows: `label` for the classes, or any column of the data set's examples.parquet."""
     min_rows: Annotated[int, Field(ge=1)] = 50
     """Smaller slices are named, not judged."""
-    minimum: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Lowest value in every slice."""
-    max_regression: Annotated[float, Field(ge=0, lt=1)] | None = None
+    minimum: float | None = None
+    """Lowest value in every slice, of an objective whose high scores are the good ones."""
+    maximum: float | None = None
+    """Highest value in every slice, of an objective whose low scores are the good ones."""
+    max_regression: Annotated[float, Field(ge=0)] | None = None
     """How much worse than production a slice may be."""
 
     def __post_init__(self) -> None:
         if not self.by:
             raise ValueError("by is empty: name label or a column, e.g. [label]")
-        if self.minimum is None and self.max_regression is None:
-            raise ValueError("by cuts slices, but nothing is demanded of them: give minimum or max_regression")
+        if self.minimum is None and self.maximum is None and self.max_regression is None:
+            raise ValueError("by cuts slices, but nothing is required of them: give minimum, maximum or max_regression")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +64,17 @@ class BudgetConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GateConfig:
-    """What a version must reach to become production."""
+    """What a version must reach to become production; the objective says which metrics there are."""
 
-    minimums: Mapping[Metric, Annotated[float, Field(ge=0, le=1)]]
-    """Lowest value of each metric on the test rows; at least one."""
-    compare: Metric = "macro_f1"
-    """The metric of the comparison with production, on the same rows."""
-    max_regression: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """How much worse than production a version may be; at 0 it must be shown to be better."""
+    minimums: Mapping[str, float] = field(default_factory=dict)
+    """Lowest value of each metric on the test rows, of metrics that should be high."""
+    maximums: Mapping[str, float] = field(default_factory=dict)
+    """Highest value of each metric on the test rows, of metrics that should be low."""
+    compare: str = ""
+    """The metric of the comparisons with production and with the trivial answer, on the same rows; the objective's
+    first metric if left out."""
+    max_regression: Annotated[float, Field(ge=0)] = 0.0
+    """How much worse than production a version may be, in the metric's unit; at 0 it must be shown to be better."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Of the comparison's interval. A version that is just as much worse as is forbidden passes with a chance of at
     most (1 - confidence) / 2."""
@@ -81,5 +86,5 @@ class GateConfig:
     """Leave out for no limit on latency and size."""
 
     def __post_init__(self) -> None:
-        if not self.minimums:
-            raise ValueError("minimums is empty: name at least one metric, e.g. {accuracy: 0.9}")
+        if not self.minimums and not self.maximums:
+            raise ValueError("minimums is empty: limit a metric, there or in maximums, e.g. {accuracy: 0.9}")

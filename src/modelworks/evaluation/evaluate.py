@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modelworks.files.digest_memo import DigestMemo
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modelworks.evaluation.config import EvaluateConfig
+    from modelworks.evaluation.inference import Predictions
+    from modelworks.records import ValidationReport
 
 __all__ = ["evaluate", "preload"]
 
@@ -21,7 +24,7 @@ def preload() -> None:
     for name in (
         "torch",
         "matplotlib.figure",
-        "modelworks.evaluation.statistics.bootstrap",
+        "modelworks.evaluation.statistics.intervals",
         "modelworks.evaluation.reports.evaluation_report",
     ):
         importlib.import_module(name)
@@ -33,24 +36,45 @@ def evaluate(trained: TrainedModel, config: EvaluateConfig, folder: Path, final:
     Args:
         trained: the model and the validated data it was trained on.
         config: confidence and resamples.
-        folder: to write into: `predictions.parquet` and `near_duplicates.json`.
+        folder: to write into: `predictions.parquet`, `baseline.parquet` and `near_duplicates.json`.
         final: the name the folder will have, which the record holds.
         key: of the score stage.
 
     Raises:
         Corrupt: the model or the data are damaged.
-        Refused: the model's answers are not finite numbers.
+        Refused: the model's predictions are not finite numbers.
     """
     from modelworks.evaluation import inference
     from modelworks.evaluation.near_duplicates import search
-    from modelworks.evaluation.statistics import bootstrap
+    from modelworks.evaluation.statistics.intervals import intervals
 
     rows = inference.held_out(trained.report)
     # Its files were read when they were stored: those that have not changed since are not read again for that.
     memo = DigestMemo(trained.folder.parents[1])
     predictions = inference.score(trained.model_folder, rows, memo.digest)
     inference.write(predictions, folder)
-    metrics = bootstrap.intervals(predictions.labels, predictions.predicted, predictions.probabilities, config)
-    repeated = search.find(trained.report, predictions)
-    search.write(repeated, folder)
-    return Evaluation(trained=trained, key=key, folder=final, rows=len(predictions.rows), metrics=metrics)
+    trivial = _trivial(trained.report, predictions)
+    inference.write(trivial, folder, inference.BASELINE)
+    search.write(search.find(trained.report, predictions), folder)
+    return Evaluation(
+        trained=trained,
+        key=key,
+        folder=final,
+        rows=len(predictions.rows),
+        metrics=intervals(predictions.objective, predictions.predicted, predictions.truth, config),
+        baseline=predictions.objective.point_estimates(trivial.predicted, trivial.truth),
+    )
+
+
+def _trivial(report: ValidationReport, predictions: Predictions) -> Predictions:
+    """What the objective's trivial answer, learned from the training targets, predicts for the test rows."""
+    import numpy as np
+
+    from modelworks.data import dataset_format
+    from modelworks.data.splits import TRAIN
+
+    objective, dataset = predictions.objective, report.dataset
+    chosen = np.flatnonzero(np.load(report.folder / "splits.npy", allow_pickle=False) == TRAIN)
+    table = dataset_format.read(dataset.folder, list(dataset.targets)).take(chosen)
+    training = objective.encode({name: table[name].to_pylist() for name in dataset.targets})
+    return replace(predictions, predicted=objective.baseline(training, len(predictions.rows)))

@@ -1,9 +1,10 @@
-"""Score the test rows, per example, with any saved model: the candidate's or an opponent's."""
+"""Score the test rows, per example, with any saved model: the candidate's or production's."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +15,22 @@ from modelworks.data import dataset_format
 from modelworks.data.splits import TEST
 from modelworks.errors import Corrupt, Refused
 from modelworks.models import serialization
+from modelworks.objectives.base import objective_class
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from modelworks.objectives.base import Columns, Objective
     from modelworks.records import ValidationReport
 
-__all__ = ["Predictions", "TestSet", "held_out", "load", "probabilities", "read", "score", "write"]
+__all__ = ["BASELINE", "Predictions", "TestSet", "held_out", "load", "predict", "read", "score", "write"]
 
 FILE = "predictions.parquet"
+BASELINE = "baseline.parquet"
+"""What the objective's trivial answer predicts for the same rows."""
+METADATA = b"modelworks"
+"""Key of the file's metadata that holds the objective and the names of the truth columns, as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,33 +40,43 @@ class TestSet:
     rows: npt.NDArray[np.int64]
     """Place of each in examples.parquet."""
     ids: tuple[str, ...]
-    labels: npt.NDArray[np.int16]
-    """Index of each row's class in the data set's classes."""
-    contents: Sequence[bytes] | Sequence[str]
+    targets: Mapping[str, Sequence[Any]]
+    """The target columns as the data set has them."""
+    contents: Sequence[Any]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions:
-    """What a model says of the test rows; arrays are (rows,), the probabilities (rows, classes)."""
+    """What a model predicts for the test rows; the first axis of every array is the row."""
 
     rows: npt.NDArray[np.int64]
     ids: tuple[str, ...]
-    labels: npt.NDArray[np.int16]
-    predicted: npt.NDArray[np.int16]
-    probabilities: npt.NDArray[np.float32]
+    truth: Columns
+    """The targets, encoded by the objective."""
+    predicted: Columns
+    objective: Objective
+
+    def take(self, places: npt.NDArray[np.int64]) -> Predictions:
+        """Some of the rows."""
+        return replace(
+            self,
+            rows=self.rows[places],
+            ids=tuple(self.ids[place] for place in places),
+            truth={name: values[places] for name, values in self.truth.items()},
+            predicted={name: values[places] for name, values in self.predicted.items()},
+        )
 
 
 def held_out(report: ValidationReport) -> TestSet:
     """The usable test rows of a validated data set, with their contents."""
     dataset = report.dataset
     chosen = np.flatnonzero(np.load(report.folder / "splits.npy", allow_pickle=False) == TEST)
-    table = dataset_format.read(dataset.folder, ["id", "label", dataset.modality]).take(chosen)
-    index = {label: place for place, label in enumerate(dataset.classes)}
+    table = dataset_format.read(dataset.folder, ["id", *dataset.targets, dataset.input]).take(chosen)
     return TestSet(
         rows=chosen.astype(np.int64),
         ids=tuple(table["id"].to_pylist()),
-        labels=np.array([index[label] for label in table["label"].to_pylist()], dtype=np.int16),
-        contents=table[dataset.modality].to_pylist(),
+        targets={name: table[name].to_pylist() for name in dataset.targets},
+        contents=table[dataset.input].to_pylist(),
     )
 
 
@@ -79,24 +96,27 @@ def load(model_folder: Path, digest: Callable[[Path], str] | None = None) -> ser
         raise Corrupt(f"the saved model is damaged: {error}", "run again: a damaged stage is made again") from error
 
 
-def probabilities(model: serialization.InferenceModel, rows: TestSet) -> npt.NDArray[np.float32]:
-    """float32 (rows, classes).
+def predict(model: serialization.InferenceModel, rows: TestSet) -> Columns:
+    """The predicted columns of the model's objective.
 
     Raises:
-        Refused: the model answers with numbers that are none.
+        Refused: a prediction is not a finite number.
     """
-    found = model.probabilities(rows.contents)
-    broken = int((~np.isfinite(found).all(axis=1)).sum())
-    if broken:
+    found = model.predict(rows.contents)
+    finite = np.ones(len(rows.ids), dtype=bool)
+    for values in found.values():
+        if np.issubdtype(values.dtype, np.floating):
+            finite &= np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if broken := int((~finite).sum()):
         raise Refused(
-            f"the model's probabilities are not finite on {broken:,} of {len(found):,} test rows",
+            f"the model's predictions are not finite on {broken:,} of {len(finite):,} test rows",
             "the training has diverged: lower train.learning_rate or set train.clip_norm",
         )
     return found
 
 
 def score(model_folder: Path, rows: TestSet, digest: Callable[[Path], str] | None = None) -> Predictions:
-    """What a saved model says of the test rows.
+    """What a saved model predicts for the test rows.
 
     Args:
         model_folder: where the model lies.
@@ -105,52 +125,69 @@ def score(model_folder: Path, rows: TestSet, digest: Callable[[Path], str] | Non
 
     Raises:
         Corrupt: the model is damaged.
-        Refused: its answers are not finite.
+        Refused: its predictions are not finite.
     """
-    found = probabilities(load(model_folder, digest), rows)
+    model = load(model_folder, digest)
+    predicted = predict(model, rows)
+    # The model's own objective is of the code in its package; metrics are today's.
+    objective = objective_class(model.objective.kind)(model.objective.spec)
     return Predictions(
-        rows=rows.rows,
-        ids=rows.ids,
-        labels=rows.labels,
-        predicted=found.argmax(axis=1).astype(np.int16),
-        probabilities=found,
+        rows=rows.rows, ids=rows.ids, truth=objective.encode(rows.targets), predicted=predicted, objective=objective
     )
 
 
-def write(predictions: Predictions, folder: Path) -> None:
-    """Keep the predictions as predictions.parquet: row, id, label, predicted, probabilities."""
+def write(predictions: Predictions, folder: Path, name: str = FILE) -> None:
+    """Keep the predictions as Parquet: row, id, the encoded targets, the predicted columns."""
     table = pa.table(
         {
             "row": predictions.rows,
             "id": list(predictions.ids),
-            "label": predictions.labels,
-            "predicted": predictions.predicted,
-            "probabilities": _lists(predictions.probabilities),
+            **{name: _stored(values) for name, values in {**predictions.truth, **predictions.predicted}.items()},
         }
     )
-    pq.write_table(table, folder / FILE, compression="zstd", write_page_checksum=True)
+    objective = predictions.objective
+    described = {"objective": {"kind": objective.kind, "spec": objective.spec}, "truth": list(predictions.truth)}
+    table = table.replace_schema_metadata({METADATA: json.dumps(described).encode()})
+    pq.write_table(table, folder / name, compression="zstd", write_page_checksum=True)
 
 
-def read(folder: Path) -> Predictions:
+def read(folder: Path, name: str = FILE) -> Predictions:
     """The predictions that `write` kept.
 
     Raises:
         Corrupt: the file is missing or damaged.
     """
     try:
-        table = pq.read_table(folder / FILE, page_checksum_verification=True)
+        table = pq.read_table(folder / name, page_checksum_verification=True)
     except (OSError, pa.ArrowInvalid) as error:
-        raise Corrupt(f"{folder / FILE}: {error}", "run again: a damaged stage is made again") from error
-    flat = table["probabilities"].combine_chunks().flatten().to_numpy()
+        raise Corrupt(f"{folder / name}: {error}", "run again: a damaged stage is made again") from error
+    columns = {each: _array(table[each]) for each in table.column_names if each not in ("row", "id")}
+    described = (table.schema.metadata or {}).get(METADATA)
+    if described is None:  # of an earlier release: classification, whose classes stand elsewhere
+        width = columns["probabilities"].shape[1]
+        kind, spec, truth = "classification", {"classes": [str(place) for place in range(width)]}, ["label"]
+    else:
+        values = json.loads(described)
+        kind, spec, truth = values["objective"]["kind"], values["objective"]["spec"], values["truth"]
     return Predictions(
         rows=table["row"].to_numpy(),
         ids=tuple(table["id"].to_pylist()),
-        labels=table["label"].to_numpy(),
-        predicted=table["predicted"].to_numpy(),
-        probabilities=flat.reshape(table.num_rows, -1),
+        truth={each: columns[each] for each in truth},
+        predicted={each: values for each, values in columns.items() if each not in truth},
+        objective=objective_class(kind)(spec),
     )
 
 
-def _lists(values: npt.NDArray[np.float32]) -> pa.ListArray:
+def _stored(values: npt.NDArray[Any]) -> pa.Array:
+    """One value per row, or a list of equally many per row."""
+    if values.ndim == 1:
+        return pa.array(values)
     rows, width = values.shape
     return pa.ListArray.from_arrays(np.arange(0, (rows + 1) * width, width, dtype=np.int32), values.ravel())
+
+
+def _array(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    if not pa.types.is_list(column.type):
+        return np.asarray(column.to_numpy())
+    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(flat.reshape(len(column), -1))

@@ -1,18 +1,35 @@
-"""The interface of a modality: how one kind of input becomes a model's tensors."""
+"""The interfaces of a modality: how one kind of input becomes tensors, facts, fingerprints and previews.
+
+`image.py` has the processor, which travels with every model. `image_facts.py`, `image_fingerprints.py` and
+`image_preview.py` have what validation, evaluation and reports need of images, so that a change there leaves models
+alone. Other modalities likewise.
+"""
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
+    from typing import Self
 
     import numpy as np
+    import pandas as pd
+    import pyarrow as pa
     import torch
 
-__all__ = ["Processor", "processor_class"]
+__all__ = [
+    "Facts",
+    "Fingerprints",
+    "Preview",
+    "Processor",
+    "facts_module",
+    "fingerprints_class",
+    "preview_module",
+    "processor_class",
+]
 
 
 class Processor(Protocol):
@@ -95,3 +112,74 @@ def processor_class(kind: str) -> type[Processor]:
     """The processor of a modality; imports no library."""
     found: type[Processor] = importlib.import_module(f"{__package__}.{kind}").Processor
     return found
+
+
+class Facts(Protocol):
+    """What a module such as `image_facts.py` has: what validation knows of each content."""
+
+    SIZE: str
+    """The fact that is null where there is no content."""
+    MEASURES: tuple[str, ...]
+    """Numbers among the facts: features that might alone give a target away."""
+    WORDS: bool
+    """Whether contents are texts, whose words are such features too."""
+
+    def facts(self, contents: pa.ChunkedArray) -> pa.Table:
+        """One row per content; among the columns `decodes` (bool) and `fault` (string, null for a usable content)."""
+        ...
+
+    def remarks(self, usable: pd.DataFrame) -> Iterator[str]:
+        """What is worth knowing about the usable contents and stops nothing, one sentence each."""
+        ...
+
+
+class Fingerprints(Protocol):
+    """Signatures of some contents, to find those that are nearly the same without comparing each with each."""
+
+    largest_distance: ClassVar[int]
+    """Of two signatures whose contents are worth comparing."""
+    least_likeness: ClassVar[float]
+    """From here on two contents are nearly the same."""
+    bands: np.ndarray
+    """(rows, bands): contents that are nearly the same agree in a band."""
+
+    @classmethod
+    def of(cls, contents: Iterable[Any]) -> Self: ...
+
+    def take(self, rows: np.ndarray) -> Self:
+        """Those of some rows."""
+        ...
+
+    def distance(self, other: Self, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """Integers (pairs,): how far the signatures of pairs of rows lie apart."""
+        ...
+
+    def likeness(self, other: Self, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """float32 (pairs,): how alike the contents of pairs of rows are; 1 for the same."""
+        ...
+
+
+class Preview(Protocol):
+    """What a module such as `image_preview.py` has."""
+
+    def preview(self, content: Any) -> np.ndarray | str:
+        """What a report shows of a content: pixels, uint8 (height, width, 3), or a short text."""
+        ...
+
+
+def facts_module(kind: str) -> Facts:
+    """What validation knows of a modality."""
+    found: Any = importlib.import_module(f"{__package__}.{kind}_facts")
+    return cast("Facts", found)
+
+
+def fingerprints_class(kind: str) -> type[Fingerprints]:
+    """How near-duplicates are found in a modality."""
+    found: type[Fingerprints] = importlib.import_module(f"{__package__}.{kind}_fingerprints").Fingerprints
+    return found
+
+
+def preview_module(kind: str) -> Preview:
+    """How reports show a modality."""
+    found: Any = importlib.import_module(f"{__package__}.{kind}_preview")
+    return cast("Preview", found)

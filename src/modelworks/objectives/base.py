@@ -9,9 +9,9 @@ Rows travel as columns: a mapping of names to arrays whose first axis is the row
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, cast
 
 if TYPE_CHECKING:
     from typing import Self
@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 
     from .figures import Figure, Table
 
-__all__ = ["Columns", "DataCheck", "Metric", "Objective", "RowStatistics", "objective_class"]
+__all__ = [
+    "Columns",
+    "DataCheck",
+    "Metric",
+    "Objective",
+    "RowStatistics",
+    "TargetChecks",
+    "checks_module",
+    "objective_class",
+]
 
 Columns = Mapping[str, "np.ndarray[Any, Any]"]
 
@@ -35,8 +44,8 @@ class Metric:
     group: str
     """Metrics of one group are functions of the same row statistics, and are resampled together."""
     form: Literal["proportion", "mean", "sums", "rank"] = "sums"
-    """How its interval is found: `proportion` is a share of rows, `mean` the mean of one value per row, `sums` any
-    function of sums over rows, `rank` a function of the order of all rows."""
+    """How its interval is found: `proportion` is a share of rows (statistics: 1 for a hit, and 1), `mean` the mean of
+    one value per row, `sums` any function of sums over rows, `rank` a function of the order of all rows."""
     lowest: float | None = 0.0
     """Of its range; None for unbounded."""
     highest: float | None = 1.0
@@ -226,6 +235,13 @@ class Objective:
         """float64 (rows,): how wrong each row is, for the list of worst mistakes; 0 for right."""
         raise NotImplementedError
 
+    def comparable(self, other: Objective) -> str:
+        """Why another model's answers cannot be compared with this one's; empty where they can.
+
+        The other may come from the code of its own package: its `kind` and its `spec` alone are read.
+        """
+        return "" if self.kind == other.kind else f"the kind is {self.kind} rather than {other.kind}"
+
     def same_answers(self, one: Columns, other: Columns) -> np.ndarray[Any, Any]:
         """bool (rows,): whether two models answer a row alike."""
         raise NotImplementedError
@@ -256,23 +272,37 @@ class Objective:
         """The largest difference between two models' answers to the same rows, on a scale where 1 is gross."""
         raise NotImplementedError
 
-    # Validation -----------------------------------------------------------------------------------------------------
-
-    @classmethod
-    def target_facts(cls, usable: pd.DataFrame) -> pd.DataFrame:
-        """Further columns of the table of facts, one row per usable row, made from the targets."""
-        import pandas as pd
-
-        return pd.DataFrame(index=usable.index)
-
-    @classmethod
-    def checks(cls, features: Mapping[str, Any], checks: Any) -> Sequence[DataCheck]:
-        """What the targets of every data set must satisfy; `checks` is the config's section."""
-        return ()
-
 
 def objective_class(kind: str) -> type[Objective]:
     """The class of a kind of objective."""
     name = "".join(part.title() for part in kind.split("_"))
     found: type[Objective] = getattr(importlib.import_module(f"{__package__}.{kind}"), name)
     return found
+
+
+class TargetChecks(Protocol):
+    """What a module such as `classification_checks.py` has: what validation asks of the targets.
+
+    It stands in a file of its own, which no model's package carries: a change there trains nothing again.
+    """
+
+    LEAKAGE: str
+    """The target, one class per row, that no single feature may give away; empty where that is not asked."""
+
+    def target_facts(self, usable: pd.DataFrame) -> pd.DataFrame:
+        """Further columns of the table of facts, one row per usable row, made from the targets."""
+        ...
+
+    def checks(self, targets: Mapping[str, Mapping[str, Any]], section: Any) -> Sequence[DataCheck]:
+        """What the targets of every data set must satisfy; `section` is the config's `checks:`."""
+        ...
+
+    def remarks(self, usable: pd.DataFrame) -> Iterator[str]:
+        """What is worth knowing about the targets and stops nothing, one sentence each."""
+        ...
+
+
+def checks_module(kind: str) -> TargetChecks:
+    """What validation asks of the targets of a kind of objective."""
+    found: Any = importlib.import_module(f"{__package__}.{kind}_checks")
+    return cast("TargetChecks", found)

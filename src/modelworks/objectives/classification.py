@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Classification"]
 
-DENSE = 2**16
-"""Cells of a matrix that need not be sparse."""
+DENSE = 2**10
+"""Cells of a matrix that is not kept sparse: of a larger one a product with the sparse form takes half the time."""
 MACRO = ("balanced_accuracy", "macro_f1", "macro_precision", "macro_recall")
 
 
@@ -179,6 +179,21 @@ class Classification(Objective):
         """The probability of a wrong answer; 0 where the answer is right."""
         sure = predicted["probabilities"].max(axis=1).astype(np.float64)
         return np.where(predicted["predicted"] == truth["label"], 0.0, sure)
+
+    def comparable(self, other: Objective) -> str:
+        if reason := super().comparable(other):
+            return reason
+        ours, theirs = self.spec["classes"], other.spec["classes"]
+        differing = {
+            "new": [name for name in ours if name not in theirs],
+            "gone": [name for name in theirs if name not in ours],
+        }
+        return "; ".join(
+            f"{len(names)} {'class is' if len(names) == 1 else 'classes are'} {word}: "
+            f"{', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
+            for word, names in differing.items()
+            if names
+        )
 
     def same_answers(self, one: Columns, other: Columns) -> np.ndarray[Any, Any]:
         return np.asarray(one["predicted"] == other["predicted"])

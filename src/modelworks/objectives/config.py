@@ -32,6 +32,10 @@ class Classification:
         "log_loss": "min",
     }
     """What gate and monitor may name, as `METRICS` of the objective's class."""
+    shares: ClassVar[frozenset[str]] = frozenset(metrics) - {"log_loss"}
+    """Metrics that lie between 0 and 1."""
+    row_better: ClassVar[Better] = "max"
+    """As of the objective's class: whether a high score of a row is the good one."""
 
     kind: Literal["classification"]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from modelworks.config.run_config import RunConfig
-from modelworks.evaluation.config import METRICS
 from modelworks.files.digest import json_digest
 from modelworks.modalities.base import processor_class
 from modelworks.models.pretrained_weights import identity
@@ -136,7 +135,11 @@ class Plan:
             ingredients(
                 upstream={"ingest": self.dataset.digest},
                 config=self.config.section("split", "checks"),
-                modules=["modelworks.validation.validate"],
+                modules=[
+                    "modelworks.validation.validate",
+                    f"modelworks.modalities.{self.config.model.modality}_facts",
+                    f"modelworks.objectives.{self.config.objective.kind}_checks",
+                ],
                 libraries=("great-expectations", "pandas", "numpy", "pyarrow", *self._processor.fact_libraries),
                 without=self.unused,
             ),
@@ -177,14 +180,20 @@ class Plan:
         if splits is None or model is None:
             return None
         settings = self.config.evaluate
-        parts = ingredients(
-            upstream={"ingest": self.dataset.digest, "validate": splits, "train": model},
-            config={"evaluate": {"confidence": settings.confidence, "resamples": settings.resamples}},
-            modules=["modelworks.evaluation.evaluate"],
-            libraries=model_libraries(self.config),
-            without=self.unused,
+        return make_stage(
+            "score",
+            ingredients(
+                upstream={"ingest": self.dataset.digest, "validate": splits, "train": model},
+                config={"evaluate": {"confidence": settings.confidence, "resamples": settings.resamples}},
+                modules=[
+                    "modelworks.evaluation.evaluate",
+                    f"modelworks.objectives.{self.config.objective.kind}",
+                    f"modelworks.modalities.{self.config.model.modality}_fingerprints",
+                ],
+                libraries=model_libraries(self.config),
+                without=self.unused,
+            ),
         )
-        return make_stage("score", {**parts, "metrics": " ".join(METRICS)})
 
     def _register(self) -> Stage | None:
         model, predictions = self.content("train"), self.content("score")
@@ -210,17 +219,25 @@ class Plan:
             return None
         record = json.loads((self.store.folder("score", score.key) / RECORD).read_text())
         slices = self.config.gate.slices
-        columns = slices is not None and set(slices.by) != {"label"}
+        columns = slices is not None and not {*slices.by} <= {*self.config.objective.targets}
         return make_stage(
             "gate",
             ingredients(
                 upstream={
                     "register": register.key,
-                    "score": json_digest({name: found["value"] for name, found in record["metrics"].items()}),
+                    "score": json_digest(
+                        {
+                            "metrics": {name: found["value"] for name, found in record["metrics"].items()},
+                            "baseline": record["baseline"],
+                        }
+                    ),
                     **({"ingest": self.dataset.digest} if columns else {}),
                 },
                 config=self.config.section("gate"),
-                modules=["modelworks.evaluation.gate.decision"],
+                modules=[
+                    "modelworks.evaluation.gate.decision",
+                    f"modelworks.objectives.{self.config.objective.kind}",
+                ],
                 libraries=("numpy",),
                 without=self.unused,
             ),

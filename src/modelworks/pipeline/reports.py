@@ -47,8 +47,16 @@ def find_report(plan: Plan, name: str) -> Stage | None:
     parts = ingredients(
         upstream={shown.name: shown.key},
         config={"evaluate": {"worst": plan.config.evaluate.worst}} if name == "evaluation_page" else {},
-        modules=[_MODULES[name]],
+        modules=[_MODULES[name], *_chosen(plan, name)],
         libraries=_LIBRARIES[name],
         without=plan.unused,
     )
     return make_stage(name, parts)
+
+
+def _chosen(plan: Plan, name: str) -> tuple[str, ...]:
+    """The modules of the pipeline's objective and modality that a page needs."""
+    if name == "data_docs":
+        return ()
+    config = plan.config
+    return (f"modelworks.objectives.{config.objective.kind}", f"modelworks.modalities.{config.model.modality}_preview")

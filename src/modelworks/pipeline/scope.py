@@ -25,7 +25,7 @@ NEVER = frozenset(
         *("data.dvc_storage.object_cache", "training.monitoring.events"),
         # Section classes: the values of the fields that count are ingredients themselves.
         *("models.config", "objectives.config", "training.config", "validation.config", "evaluation.config"),
-        # It only names what the modalities have in common.
+        # It only names what the modalities have in common, and imports them.
         "modalities.base",
         # A catalogue: the one source that is used counts, the others do not.
         "data.sources",
@@ -38,19 +38,18 @@ AUGMENTATION = frozenset({"modelworks.modalities.image_augmentation"})
 """Modules of modalities that training alone runs."""
 
 MODALITIES: Mapping[str, tuple[str, ...]] = {
-    "image": (
-        "modelworks.modalities.image",
-        "modelworks.modalities.image_augmentation",
-        "modelworks.validation.image_facts",
-        "modelworks.evaluation.near_duplicates.phash",
-    ),
-    "text": (
-        "modelworks.modalities.text",
-        "modelworks.validation.text_facts",
-        "modelworks.evaluation.near_duplicates.minhash",
-    ),
+    kind: tuple(f"modelworks.modalities.{kind}{part}" for part in parts)
+    for kind, parts in {
+        "image": ("", "_augmentation", "_facts", "_fingerprints", "_preview"),
+        "text": ("", "_facts", "_fingerprints", "_preview"),
+    }.items()
 }
 """Modules that belong to one modality alone."""
+
+OBJECTIVES: Mapping[str, tuple[str, ...]] = {
+    kind: (f"modelworks.objectives.{kind}", f"modelworks.objectives.{kind}_checks") for kind in KINDS
+}
+"""Modules that belong to one objective alone."""
 
 WITHOUT_RESULT = ("checkpoint_seconds", "checkpoint_steps")
 """Fields of `train:` that decide when the state is saved: a resumed training gives the same bits."""
@@ -64,9 +63,9 @@ def unused_modules(config: RunConfig, hardware: Hardware) -> set[str]:
         "modelworks.training.distributed.fsdp": hardware.shard,
         "modelworks.training.compile": config.train.compile,
     }
-    others = {module for name, each in MODALITIES.items() if name != config.model.modality for module in each}
-    objectives = {f"modelworks.objectives.{kind}" for kind in KINDS if kind != config.objective.kind}
-    return {*NEVER, *others, *objectives, *(module for module, needed in needed_by.items() if not needed)}
+    chosen = {config.model.modality, config.objective.kind}
+    others = {module for name, each in {**MODALITIES, **OBJECTIVES}.items() if name not in chosen for module in each}
+    return {*NEVER, *others, *(module for module, needed in needed_by.items() if not needed)}
 
 
 def train_fields(config: RunConfig) -> dict[str, Any]:

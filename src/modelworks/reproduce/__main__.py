@@ -54,7 +54,9 @@ def rebuild(project: Project, config: configuration.RunConfig, say: Callable[[di
 
     report = stage(
         "validate",
-        lambda aside, final, key: validate(dataset, config.split, config.checks, key=key, folder=final, aside=aside),
+        lambda aside, final, key: validate(
+            dataset, config.objective.kind, config.split, config.checks, key=key, folder=final, aside=aside
+        ),
     )
     trained = stage("train", lambda aside, final, _: launch(training_job(plan, report), report, aside, final, say))
     stage(

@@ -1,4 +1,4 @@
-"""Two saved models side by side: every file, every tensor bit by bit, every prediction."""
+"""Compare two saved models: every file, every tensor and every predicted column bit by bit."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from modelworks.models import serialization
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from modelworks.objectives.base import Columns
 
 __all__ = ["Comparison", "TensorDifference", "compare"]
 
@@ -41,11 +43,11 @@ class Comparison:
     predictions: int
     """Test rows."""
     different_predictions: int
-    """Rows with any other bit in any probability, or that only one of them has."""
+    """Rows with any other bit in any column, or that only one of them has."""
     flipped: int
-    """Rows with another class."""
-    largest_probability: float
-    """The largest difference of a probability."""
+    """Rows that the two answer differently."""
+    largest_disagreement: float
+    """See `Objective.disagreement`; infinite when it cannot be told."""
     different_files: tuple[str, ...]
     """Of the saved model, the tensors' own left out."""
 
@@ -77,7 +79,7 @@ def compare(registered: Path, rebuilt: Path, *, said: Path, says: Path) -> Compa
         predictions=rows,
         different_predictions=changed,
         flipped=flipped,
-        largest_probability=largest,
+        largest_disagreement=largest,
         different_files=tuple(name for name in files if name != "model.safetensors"),
     )
 
@@ -113,21 +115,26 @@ def _difference(name: str, before: torch.Tensor, after: torch.Tensor) -> TensorD
     return TensorDifference(name=name, values=ours.numel(), changed=int(changed.sum()), largest=largest)
 
 
-def _bits(array: np.ndarray) -> np.ndarray:
-    """uint8 (values, bytes of one)."""
-    flat = np.ascontiguousarray(array).reshape(-1)
-    return flat.view(np.uint8).reshape(flat.size, flat.itemsize)
-
-
 def _predictions(said: Path, says: Path) -> tuple[int, int, int, float]:
-    """Rows, rows that differ, rows with another class, the largest difference of a probability."""
+    """Rows, rows that differ, rows that are answered differently, the largest disagreement."""
     before, after = inference.read(said), inference.read(says)
-    if before.ids != after.ids or before.probabilities.shape != after.probabilities.shape:
+    rows = max(len(before.ids), len(after.ids))
+    ours, theirs = ({**each.truth, **each.predicted} for each in (before, after))
+    if before.ids != after.ids or _form(ours) != _form(theirs):
         shared = len(set(before.ids) & set(after.ids))
-        rows = max(len(before.ids), len(after.ids))
         return rows, rows - shared or rows, 0, float("inf")
-    same = (_bits(before.probabilities) == _bits(after.probabilities)).all(axis=-1)
-    changed = ~same.reshape(before.probabilities.shape).all(axis=-1) | (before.labels != after.labels)
-    gap = np.abs(before.probabilities - after.probabilities)
-    largest = float(gap.max()) if gap.size else 0.0
-    return len(before.ids), int(changed.sum()), int((before.predicted != after.predicted).sum()), largest
+    changed = np.zeros(rows, dtype=bool)
+    for name, values in ours.items():
+        changed |= (_bits(values) != _bits(theirs[name])).any(axis=-1)
+    same = before.objective.same_answers(before.predicted, after.predicted)
+    largest = before.objective.disagreement(before.predicted, after.predicted) if rows else 0.0
+    return rows, int(changed.sum()), int((~same).sum()), largest
+
+
+def _form(columns: Columns) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+    return {name: (values.dtype, values.shape) for name, values in columns.items()}
+
+
+def _bits(values: np.ndarray) -> np.ndarray:
+    """uint8 (rows, bytes of one)."""
+    return np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)

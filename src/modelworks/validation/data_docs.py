@@ -16,7 +16,7 @@ __all__ = ["write_data_docs"]
 
 BODY = """\
 <div class="scroll"><table>
-<tr><th></th><th>check</th><th>found</th><th>demanded</th><th>expectation</th></tr>
+<tr><th></th><th>check</th><th>observed</th><th>required</th><th>expectation</th></tr>
 {%- for check, expectation in checks %}
 <tr><td class="{{ "promote" if check.passed else "reject" }}">{{ "passed" if check.passed else "failed" }}</td>
 <td>{{ check.name }}</td><td class="text">{{ check.observed }}</td><td class="text">{{ check.required }}</td>

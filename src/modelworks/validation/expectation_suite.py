@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import BadInput
+from modelworks.objectives.base import DataCheck
 from modelworks.records import Check
-from modelworks.validation.checks import DataCheck
 from modelworks.validation.expectation_names import nearest
 from modelworks.validation.great_expectations_internals import known_expectations
 
@@ -27,8 +27,7 @@ class CheckResult:
     """What came out of one question."""
 
     check: Check
-    way_out: str
-    demand: bool = True
+    required: bool = True
     """False where the config gave the expectation a severity below critical: then it only warns."""
 
 
@@ -78,8 +77,8 @@ def _expectation(question: DataCheck, index: int) -> Expectation:
     kind: type[Expectation] = getattr(expectations, known_expectations()[question.expectation])
     arguments = dict(question.arguments)
     meta = {**(arguments.pop("meta", None) or {}), "question": index}
-    if question.found is not None:
-        arguments["description"] = f"{question.name}: {question.demanded}"
+    if question.observe is not None:
+        arguments["description"] = f"{question.name}: {question.required}"
     try:
         return kind(**arguments, meta=meta)
     except (TypeError, ValueError) as error:
@@ -121,11 +120,11 @@ def _answer(question: DataCheck, result: Mapping[str, Any], facts: pd.DataFrame)
         check=Check(
             name=question.name,
             passed=result["success"],
-            observed=question.found(facts) if question.found else _found(result["result"]),
-            required=question.demanded,
+            observed=question.observe(facts) if question.observe else _observed(result["result"]),
+            required=question.required,
+            hint=question.hint,
         ),
-        way_out=question.way_out,
-        demand=question.arguments.get("severity", "critical") == "critical",
+        required=question.arguments.get("severity", "critical") == "critical",
     )
 
 
@@ -143,7 +142,7 @@ def _exception(information: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _found(result: Mapping[str, Any]) -> str:
+def _observed(result: Mapping[str, Any]) -> str:
     """GX's result in words: how many rows are otherwise and the first of them, or the value observed."""
     if "unexpected_count" not in result:
         observed = result.get("observed_value", "otherwise")

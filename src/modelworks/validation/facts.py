@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from modelworks.data.splits import SPLIT_NAMES, TEST, TRAIN
+from modelworks.data.splits import SPLIT_NAMES
+from modelworks.modalities.base import facts_module
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["class_facts", "content_facts", "row_facts"]
+__all__ = ["content_facts", "row_facts"]
 
 
-def row_facts(examples: pa.Table, splits: np.ndarray) -> pd.DataFrame:
+def row_facts(examples: pa.Table, splits: np.ndarray, targets: Sequence[str]) -> pd.DataFrame:
     """What each row is among the others, whatever its modality.
 
-    `row`: its place in examples.parquet; `id`, `label`, `split`; `duplicate_of`: the first row with the same content
-    and label, null in that row itself; `conflicting`: the same content has several labels; `leaks`: it stands in
-    several splits, which only an official split can bring about.
+    `row`: its place in examples.parquet; `id`, `split`, and the targets by name; `duplicate_of`: the first row with the
+    same content and targets, null in that row itself; `conflicting`: the same content has several targets; `leaks`: it
+    stands in several splits, which only an official split can bring about.
 
     Args:
-        examples: with columns `id` and `label`.
+        examples: with columns `id` and the targets.
         splits: int8 (rows,), the code of each row's split.
+        targets: the names of their columns.
     """
     import numpy as np
     import pandas as pd
@@ -32,44 +36,35 @@ def row_facts(examples: pa.Table, splits: np.ndarray) -> pd.DataFrame:
         {
             "row": np.arange(examples.num_rows),
             "id": pd.array(examples["id"].to_pylist(), dtype="str"),
-            "label": pd.array(examples["label"].to_pylist(), dtype="str"),
+            **{name: _target(examples[name]) for name in targets},
             "split": np.array(SPLIT_NAMES)[splits],
         }
     )
-    first = facts.groupby(["id", "label"])["row"].transform("min").astype("Int64")
+    first = facts.groupby(["id", *targets])["row"].transform("min").astype("Int64")
     contents = facts.groupby("id")
+    several = [contents[name].transform("nunique") > 1 for name in targets]
     return facts.assign(
         duplicate_of=first.where(first != facts["row"]),
-        conflicting=contents["label"].transform("nunique") > 1,
+        conflicting=np.any(several, axis=0),
         leaks=contents["split"].transform("nunique") > 1,
     )
 
 
 def content_facts(contents: pa.ChunkedArray, modality: str) -> pd.DataFrame:
     """What the modality knows of each row's content; `fault` is null where it can be used."""
-    if modality == "image":
-        from modelworks.validation.image_facts import image_facts
-
-        return image_facts(contents)
-    from modelworks.validation.text_facts import text_facts
-
-    assert modality == "text", modality
-    return text_facts(contents)
+    table = facts_module(modality).facts(contents)
+    types = {"int64": "Int64", "string": "str", "bool": "bool", "double": "float64"}
+    facts: pd.DataFrame = table.to_pandas()
+    return facts.astype({field.name: types[str(field.type)] for field in table.schema})
 
 
-def class_facts(usable: pd.DataFrame) -> pd.DataFrame:
-    """What each usable row's class is among the others: `class_size`, and `missing_splits`.
-
-    `missing_splits` counts those of train and test in which the class does not occur.
-    """
+def _target(column: pa.ChunkedArray) -> Any:  # an array of pandas
+    """A target as a column of the table: a number, a class, or several classes as one string."""
     import pandas as pd
+    import pyarrow as pa
 
-    counts = pd.crosstab(usable["label"], usable["split"])
-    needed = counts.reindex(columns=[SPLIT_NAMES[TRAIN], SPLIT_NAMES[TEST]], fill_value=0)
-    return pd.DataFrame(
-        {
-            "class_size": usable["label"].map(counts.sum(axis=1)),
-            "missing_splits": usable["label"].map((needed == 0).sum(axis=1)),
-        },
-        index=usable.index,
-    ).astype("int64")
+    if pa.types.is_floating(column.type):
+        return column.to_numpy()
+    if pa.types.is_list(column.type):
+        return pd.array([None if each is None else ", ".join(each) for each in column.to_pylist()], dtype="str")
+    return pd.array(column.to_pylist(), dtype="str")

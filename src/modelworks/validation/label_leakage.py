@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from modelworks.modalities.base import facts_module
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import pandas as pd
     import pyarrow as pa
 
+    from modelworks.records import DatasetVersion
+
 __all__ = ["leaking_features"]
 
 FEWEST = 10
 """Rows on each side of a comparison: with fewer, one of many features tells them apart by chance."""
-FACTS = {"image": ("width", "height", "channels", "bytes", "mean", "contrast"), "text": ("characters", "tokens")}
-NO_FEATURES = {"id", "label", "split", "path", "image", "text"}
-"""Columns that are none: a path often says where the label came from, and contents are looked into instead."""
+NO_FEATURES = {"id", "split", "path"}
+"""Columns that are none, beside targets and contents: a path often says where the label came from."""
 LOWER_HALF = tuple("01234567")
 """Of the first digits of an id: a fair coin for each content."""
 
@@ -32,7 +35,9 @@ Areas = npt.NDArray[np.float64]
 """(classes,) areas under the ROC curves of one feature, each class against the rest; 0.5 to 1."""
 
 
-def leaking_features(facts: pd.DataFrame, examples: pa.Table, modality: str, above: float) -> pd.Series[Any]:
+def leaking_features(
+    facts: pd.DataFrame, examples: pa.Table, dataset: DatasetVersion, target: str, above: float
+) -> pd.Series[Any]:
     """For each usable row: what alone tells its class from all others, null for nothing.
 
     A feature is taken for a classifier of one class against the rest. It gives the class away when the area under its
@@ -43,17 +48,21 @@ def leaking_features(facts: pd.DataFrame, examples: pa.Table, modality: str, abo
     stands in a text or a kept column. For images the facts are all that a model sees and a number can hold.
 
     Args:
-        facts: of the usable rows, with `row`, `id`, `label` and the modality's.
-        examples: all rows of the data set, with its kept columns and, of texts, the content.
-        modality: what a content is called.
+        facts: of the usable rows, with `row`, `id`, the target and the modality's.
+        examples: all rows of the data set.
+        dataset: which of its columns are what.
+        target: the column of the classes.
         above: the limit; no area is above 1.
     """
     import pandas as pd
 
-    codes, classes = pd.factorize(facts["label"], sort=True)
+    codes, classes = pd.factorize(facts[target], sort=True)
     sides = _Sides(codes, np.bincount(codes))
     best: dict[int, tuple[float, str]] = {}
-    for name, areas in _features(facts, examples.take(facts["row"].to_numpy()), modality, sides, above):
+    words = facts_module(dataset.modality).WORDS
+    columns = [name for name in examples.column_names if name not in {*NO_FEATURES, *dataset.targets, dataset.input}]
+    kept = examples.select([*columns, *([dataset.input] if words else [])]).take(facts["row"].to_numpy())
+    for name, areas in _features(facts, kept, dataset, sides, above):
         for each in np.flatnonzero(sides.judged & (areas > above)).tolist():
             if areas[each] > best.get(each, (0.0, ""))[0]:
                 best[each] = (float(areas[each]), name)
@@ -84,17 +93,20 @@ def _sentence(area: float, name: str) -> str:
 
 
 def _features(
-    facts: pd.DataFrame, examples: pa.Table, modality: str, sides: _Sides, above: float
+    facts: pd.DataFrame, kept: pa.Table, dataset: DatasetVersion, sides: _Sides, above: float
 ) -> Iterator[tuple[str, Areas]]:
     """Each feature by name, in words, and its areas."""
     import pandas as pd
 
-    for name in FACTS[modality]:
-        yield f"{modality}s' {name}", _of_numbers(facts[name].to_numpy(np.float64), sides)
+    for name in facts_module(dataset.modality).MEASURES:
+        yield f"{dataset.modality}s' {name}", _of_numbers(facts[name].to_numpy(np.float64), sides)
     half = facts["id"].str.startswith(LOWER_HALF).to_numpy().astype(np.intp)
-    texts = {"the text": examples["text"].to_pylist()} if modality == "text" else {}
-    for name in [name for name in examples.column_names if name not in NO_FEATURES]:
-        values = pd.Series(examples[name].to_pylist(), dtype="object")
+    texts: dict[str, list[str | None]] = {}
+    for name in kept.column_names:
+        if name == dataset.input:
+            texts[f"the {name}"] = kept[name].to_pylist()
+            continue
+        values = pd.Series(kept[name].to_pylist(), dtype="object")
         numbers = pd.to_numeric(values, errors="coerce")
         if (numbers.notna() | values.isna()).all():
             yield f"column {name}", _of_numbers(numbers.to_numpy(np.float64), sides)

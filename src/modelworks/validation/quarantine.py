@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     import pyarrow as pa
 
@@ -22,56 +24,66 @@ class BadRow:
     path: str
     """Where the source has it; empty when the source knows no paths."""
     label: str | None
+    """The first target."""
     reasons: tuple[str, ...]
 
     def __str__(self) -> str:
         return f"{self.path or f'row {self.row}'}: {'; '.join(self.reasons)}"
 
 
-def bad_rows(facts: pd.DataFrame, examples: pa.Table) -> tuple[BadRow, ...]:
-    """The rows that have a fault, no label, repeat an earlier row or contradict another, in order.
+def bad_rows(facts: pd.DataFrame, examples: pa.Table, targets: Sequence[str]) -> tuple[BadRow, ...]:
+    """The rows that have a fault, lack a target, repeat an earlier row or contradict another, in order.
 
     Of equal rows the first stays. Of contradicting ones none does: nobody can say which is right.
     """
-    bad = facts[facts["fault"].notna() | facts["label"].isna() | facts["duplicate_of"].notna() | facts["conflicting"]]
+    lacking = facts[list(targets)].isna().any(axis=1)
+    bad = facts[facts["fault"].notna() | lacking | facts["duplicate_of"].notna() | facts["conflicting"]]
     paths = examples["path"] if "path" in examples.column_names else None
-    opposites = _opposites(facts)
+    opposites = {name: _opposites(facts, name) for name in targets}
     return tuple(
         BadRow(
             row=fact["row"],
             id=fact["id"],
             path=(paths[fact["row"]].as_py() or "") if paths is not None else "",
-            label=_present(fact["label"]),
+            label=_word(fact[targets[0]]),
             reasons=_reasons(fact, opposites),
         )
         for fact in bad.to_dict("records")
     )
 
 
-def _reasons(fact: dict[Any, Any], opposites: dict[tuple[str, str], tuple[int, str]]) -> tuple[str, ...]:
+def _reasons(fact: dict[Any, Any], opposites: dict[str, dict[tuple[str, Any], tuple[int, Any]]]) -> tuple[str, ...]:
     reasons = []
     if (fault := _present(fact["fault"])) is not None:
         reasons.append(fault)
-    if (label := _present(fact["label"])) is None:
-        reasons.append("null label")
+    reasons += [f"null {name}" for name in opposites if _present(fact[name]) is None]
     if (first := _present(fact["duplicate_of"])) is not None:
         reasons.append(f"duplicate of row {first}")
-    if (opposite := opposites.get((fact["id"], label))) is not None:
-        reasons.append(f"contradicts row {opposite[0]} (label {label} / {opposite[1]})")
+    for name, others in opposites.items():
+        if (opposite := others.get((fact["id"], _present(fact[name])))) is not None:
+            values = f"{_word(fact[name])} / {_word(opposite[1])}"
+            reasons.append(f"contradicts row {opposite[0]} ({name} {values})")
     return tuple(reasons)
 
 
-def _opposites(facts: pd.DataFrame) -> dict[tuple[str, str], tuple[int, str]]:
-    """For each content and label that is contradicted: the first row that does so, and its label."""
-    firsts = facts[facts["conflicting"] & facts["label"].notna()].drop_duplicates(["id", "label"])
-    labelled: dict[str, list[tuple[int, str]]] = {}
+def _opposites(facts: pd.DataFrame, name: str) -> dict[tuple[str, Any], tuple[int, Any]]:
+    """For each content and target that is contradicted: the first row that does so, and its target."""
+    firsts = facts[facts["conflicting"] & facts[name].notna()].drop_duplicates(["id", name])
+    of_content: dict[str, list[tuple[int, Any]]] = {}
     for fact in firsts.to_dict("records"):
-        labelled.setdefault(fact["id"], []).append((fact["row"], fact["label"]))
+        of_content.setdefault(fact["id"], []).append((fact["row"], fact[name]))
     return {
-        (identity, label): rows[0] if rows[0][1] != label else rows[1]
-        for identity, rows in labelled.items()
-        for _, label in rows
+        (identity, value): rows[0] if rows[0][1] != value else rows[1]
+        for identity, rows in of_content.items()
+        for _, value in rows
+        if len(rows) > 1
     }
+
+
+def _word(value: Any) -> str | None:  # a cell of a DataFrame
+    """A target in words; None where there is none."""
+    known = _present(value)
+    return f"{known:g}" if isinstance(known, float) else known
 
 
 def _present(value: Any) -> Any:  # a cell of a DataFrame

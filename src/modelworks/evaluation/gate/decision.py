@@ -5,8 +5,8 @@ themselves. Against production it is the interval of the difference that decides
 does not move production:
 
     whole interval above -max_regression     promote
-    whole interval below -max_regression     keep: the candidate is worse
-    anything between                         not enough evidence
+    whole interval below -max_regression     reject: the candidate is worse
+    anything between                         inconclusive
 
 So a candidate that is in truth worse than production by max_regression passes with a chance of at most
 alpha = (1 - confidence) / 2, which is 2.5 % by default; one that is worse still passes more rarely. With
@@ -14,11 +14,12 @@ max_regression 0 that candidate is an equal one: it must be shown to be better, 
 whose interval is not above 0, is not promoted. Whoever wants equal models promoted allows for a regression. The chance
 is that of one candidate: whoever tries many on the same test rows tries his luck as often.
 
-McNemar's exact test stands beside the comparison and decides nothing. It knows accuracy alone and asks whether the
-models differ at all, not by how much: with many rows it would find a difference that nobody minds, and with
+McNemar's exact test stands beside the comparison and decides nothing. It knows which rows are answered better and asks
+whether the models differ at all, not by how much: with many rows it would find a difference that nobody minds, and with
 max_regression above 0 it asks the wrong question. Where both ask the same, they agree but for the last rows.
 
-A missed minimum, a test row that either model was trained on, or other classes than production's mean keep.
+A missed limit, no gain over the trivial answer, a test row that either model was trained on, or another task than
+production's mean reject.
 """
 
 from __future__ import annotations
@@ -86,28 +87,31 @@ def decide(version: ModelVersion, gate: GateConfig, opponent: Baseline | None, k
         Corrupt: the evaluation's predictions or the model's list of training rows are damaged.
     """
     from modelworks.evaluation import inference
-    from modelworks.evaluation.gate import resource_budgets, slice_checks, slices
+    from modelworks.evaluation.gate import resource_budgets, slice_checks, slices, trivial_baseline
     from modelworks.evaluation.gate.prediction_churn import changes
     from modelworks.evaluation.near_duplicates import search
 
     evaluation = version.evaluation
     predictions = inference.read(evaluation.folder)
+    trivial = inference.read(evaluation.folder, inference.BASELINE)
+    metric = gate.compare or next(iter(predictions.objective.metrics))
     if opponent is not None and opponent.version == version.version:
         opponent = None
-    fair = list(fairness(evaluation, predictions, opponent))
-    findings = [*_minimums(evaluation, gate), *fair]
-    remarks = [search.remark(search.read(evaluation.folder), gate.compare)]
+    fair = list(fairness(version, predictions, opponent))
+    findings = [*_limits(evaluation, gate), trivial_baseline.beats(predictions, trivial, metric, gate), *fair]
+    remarks = [search.remark(search.read(evaluation.folder), metric)]
     answering = opponent if overall(fair) == "promote" else None
     changed = None
     if answering is not None:
-        compared = _compared(evaluation, predictions, answering, gate)
-        findings.append(_comparison(compared, answering, gate))
+        compared = _compared(predictions, answering, metric, gate)
+        findings.append(_comparison(compared, answering, metric, gate))
         changed = changes(predictions, answering)
         remarks.append(_flips(changed, answering))
     parts = slices.parts(evaluation.trained.report.dataset, predictions, answering, gate)
     if gate.slices is not None:
         chosen = [each for each in parts if each.by in gate.slices.by]
-        findings += slice_checks.findings(chosen, gate.slices, answering.version if answering else 0)
+        measure = predictions.objective.row_metric
+        findings += slice_checks.findings(chosen, gate.slices, measure, answering.version if answering else 0)
         remarks += slice_checks.too_small(chosen, gate.slices)
     if gate.budgets is not None:
         findings += resource_budgets.judge(evaluation.trained, gate.budgets)
@@ -124,52 +128,53 @@ def decide(version: ModelVersion, gate: GateConfig, opponent: Baseline | None, k
 
 
 def outcome(difference: Interval, max_regression: float) -> Decision:
-    """What the interval of a difference from production decides."""
+    """What the interval of a gain over production decides."""
     limit = -max_regression
     if difference.low > limit + ROUNDING:
         return "promote"
     return "reject" if difference.high < limit - ROUNDING else "inconclusive"
 
 
-def _minimums(evaluation: Evaluation, gate: GateConfig) -> Iterator[Finding]:
-    for metric, minimum in gate.minimums.items():
-        found = evaluation.metrics[metric]
-        yield Finding(
-            name=metric,
-            found=str(found),
-            demanded=f"at least {minimum:g}",
-            decision="promote" if found.value >= minimum else "reject",
-        )
+def _limits(evaluation: Evaluation, gate: GateConfig) -> Iterator[Finding]:
+    for limits, sign, bound in ((gate.minimums, 1, "at least"), (gate.maximums, -1, "at most")):
+        for name, limit in limits.items():
+            found = evaluation.metrics[name]
+            yield Finding(
+                name=name,
+                observed=str(found),
+                required=f"{bound} {limit:g}",
+                decision="promote" if sign * found.value >= sign * limit else "reject",
+            )
 
 
-def _compared(evaluation: Evaluation, predictions: Predictions, opponent: Baseline, gate: GateConfig) -> Comparison:
+def _compared(predictions: Predictions, opponent: Baseline, metric: str, gate: GateConfig) -> Comparison:
     from modelworks.evaluation.statistics.paired_comparison import compare
 
     return compare(
-        gate.compare,
-        predictions.labels,
+        predictions.objective,
+        metric,
         predictions.predicted,
         opponent.predicted,
-        len(evaluation.trained.report.dataset.classes),
+        predictions.truth,
         confidence=gate.confidence,
         resamples=gate.resamples,
     )
 
 
-def _comparison(compared: Comparison, opponent: Baseline, gate: GateConfig) -> Finding:
+def _comparison(compared: Comparison, opponent: Baseline, metric: str, gate: GateConfig) -> Finding:
     found = compared.difference
     decision = outcome(found, gate.max_regression)
     would_tell = f"; {in_words(compared, -gate.max_regression)}" if decision == "inconclusive" else ""
     return Finding(
-        name=f"{gate.compare} minus version {opponent.version}'s",
-        found=f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]{would_tell}",
-        demanded=f"all of the interval above {-gate.max_regression if gate.max_regression else 0:g}",
+        name=f"the gain in {metric} over version {opponent.version}",
+        observed=f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]{would_tell}",
+        required=f"all of the interval above {-gate.max_regression if gate.max_regression else 0:g}",
         decision=decision,
     )
 
 
 def _flips(changed: Changes, opponent: Baseline) -> str:
     return (
-        f"of {changed.rows:,} test rows {changed.fixed:,} are newly right and {changed.broken:,} newly wrong against "
+        f"of {changed.rows:,} test rows {changed.fixed:,} are answered better and {changed.broken:,} worse than by "
         f"version {opponent.version}: McNemar's exact p is {changed.p_value:.3g}"
     )

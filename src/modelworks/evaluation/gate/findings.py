@@ -15,20 +15,27 @@ __all__ = ["Finding", "overall"]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One question, its answer, and where that leads."""
+    """One requirement, what was observed, and the decision that follows from it alone."""
 
     name: str
-    found: str
-    demanded: str
+    observed: str
+    required: str
     decision: Decision
+    hint: str = ""
 
     @property
     def check(self) -> Check:
-        return Check(name=self.name, passed=self.decision == "promote", observed=self.found, required=self.demanded)
+        return Check(
+            name=self.name,
+            passed=self.decision == "promote",
+            observed=self.observed,
+            required=self.required,
+            hint=self.hint,
+        )
 
 
 def overall(findings: Iterable[Finding]) -> Decision:
-    """What all of them come to: a reason to keep outweighs missing evidence, and that outweighs everything else."""
+    """What all of them come to: a reason to reject outweighs missing evidence, and that outweighs everything else."""
     decisions = {finding.decision for finding in findings}
     if "reject" in decisions:
         return "reject"

@@ -6,60 +6,74 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from modelworks.evaluation.metrics.calibration import reliability
 from modelworks.evaluation.statistics import mcnemar
+from modelworks.objectives.figures import Reliability
 from modelworks.records import Changes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from modelworks.evaluation.gate.production_baseline import Baseline
     from modelworks.evaluation.inference import Predictions
+    from modelworks.objectives.base import Columns
 
-__all__ = ["Broken", "broken", "changes"]
+__all__ = ["Worsened", "changes", "gains", "reliability", "worsened"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Broken:
-    """A test row that production answers right and the candidate wrong."""
+class Worsened:
+    """A test row that the candidate answers worse than production."""
 
     place: int
     """Among the test rows."""
     id: str
-    label: str
-    candidate: str
-    """What the candidate takes it for."""
-    sure: float
-    """How sure the candidate is of that."""
+    truth: str
+    answer: str
+    """The candidate's."""
+    remark: str
+    """What the objective says of that answer, e.g. how sure the candidate is."""
+
+
+def gains(predictions: Predictions, opponent: Baseline) -> npt.NDArray[np.float64]:
+    """(rows,): how much better the candidate's answer is than production's; negative is worse."""
+    objective = predictions.objective
+    ours, theirs = (
+        objective.row_scores(each, predictions.truth) for each in (predictions.predicted, opponent.predicted)
+    )
+    return np.asarray(ours - theirs if objective.row_better == "max" else theirs - ours)
 
 
 def changes(predictions: Predictions, opponent: Baseline) -> Changes:
     """In figures, over all test rows."""
-    ours, theirs = predictions.predicted == predictions.labels, opponent.predicted == predictions.labels
-    fixed, lost = int((ours & ~theirs).sum()), int((~ours & theirs).sum())
+    gained = gains(predictions, opponent)
+    differing = ~predictions.objective.same_answers(predictions.predicted, opponent.predicted)
+    fixed, broken = int((gained > 0).sum()), int((gained < 0).sum())
+    ours, theirs = (reliability(predictions, each) for each in (predictions.predicted, opponent.predicted))
     return Changes(
-        rows=len(ours),
+        rows=len(gained),
         fixed=fixed,
-        broken=lost,
-        otherwise=int((~ours & ~theirs & (predictions.predicted != opponent.predicted)).sum()),
-        p_value=mcnemar.p_value(fixed, lost),
-        calibration_error=reliability(predictions.probabilities, predictions.labels).error,
-        opponent_calibration_error=reliability(opponent.probabilities, predictions.labels).error,
+        broken=broken,
+        otherwise=int((differing & (gained == 0)).sum()),
+        p_value=mcnemar.p_value(fixed, broken),
+        calibration_error=ours.error if ours else None,
+        opponent_calibration_error=theirs.error if theirs else None,
     )
 
 
-def broken(predictions: Predictions, opponent: Baseline, classes: Sequence[str], most: int) -> list[Broken]:
-    """Rows that only production answers right, those first of which the candidate is surest."""
-    sure = predictions.probabilities.max(axis=1)
-    lost = np.flatnonzero((predictions.predicted != predictions.labels) & (opponent.predicted == predictions.labels))
+def worsened(predictions: Predictions, opponent: Baseline, most: int) -> list[Worsened]:
+    """Rows that the candidate answers worse than production, those first where it is most wrong."""
+    objective = predictions.objective
+    lost = np.flatnonzero(gains(predictions, opponent) < 0)
+    wrongness = objective.wrongness(predictions.predicted, predictions.truth)[lost]
+    places = [int(place) for place in lost[np.argsort(-wrongness, kind="stable")][:most]]
+    words = objective.in_words(predictions.predicted, predictions.truth, places)
     return [
-        Broken(
-            place=int(place),
-            id=predictions.ids[place],
-            label=classes[predictions.labels[place]],
-            candidate=classes[predictions.predicted[place]],
-            sure=round(float(sure[place]), 4),
-        )
-        for place in lost[np.argsort(-sure[lost], kind="stable")][:most]
+        Worsened(place=place, id=predictions.ids[place], truth=truth, answer=answer, remark=remark)
+        for place, (truth, answer, remark) in zip(places, words, strict=True)
     ]
+
+
+def reliability(predictions: Predictions, predicted: Columns) -> Reliability | None:
+    """How far the probabilities of some answers to the same rows can be believed; None where there are none."""
+    figures = predictions.objective.report(predicted, predictions.truth, 0.95)
+    return next((figure for figure in figures if isinstance(figure, Reliability)), None)

@@ -1,4 +1,4 @@
-"""The other side of the comparison: what the model in production says of the candidate's test rows."""
+"""The other side of the comparison: what the model in production predicts for the candidate's test rows."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy as np
-    import numpy.typing as npt
-
+    from modelworks.objectives.base import Columns
     from modelworks.records import Evaluation
 
 __all__ = ["Baseline", "score_baseline", "trained_on"]
@@ -24,43 +22,34 @@ class Baseline:
     """A version to compare the candidate with."""
 
     version: int
-    modality: str
-    classes: tuple[str, ...]
-    probabilities: npt.NDArray[np.float32]
-    """(rows, classes) for the candidate's test rows, in their order; no rows when its classes or its modality are not
-    the candidate's, so that it cannot answer them."""
+    incomparable: str
+    """Why its answers cannot be compared with the candidate's; empty where they can."""
+    predicted: Columns
+    """For the candidate's test rows, in their order; no columns where they cannot be compared."""
     trained_on: tuple[str, ...]
     """Ids of the candidate's test rows that it was trained on."""
 
-    @property
-    def predicted(self) -> npt.NDArray[np.int16]:
-        """Index of the class it gives each row."""
-        classes: npt.NDArray[np.int16] = self.probabilities.argmax(axis=1).astype("int16")
-        return classes
-
 
 def score_baseline(version: int, model_folder: Path, evaluation: Evaluation) -> Baseline:
-    """Ask a saved model about the test rows of a candidate's evaluation.
+    """Score a saved model on the test rows of a candidate's evaluation.
 
     Raises:
-        Corrupt: the model is damaged.
-        Refused: its answers are not finite numbers.
+        Corrupt: the model, or the candidate's predictions, are damaged.
+        Refused: its predictions are not finite numbers.
     """
-    import numpy as np
-
     from modelworks.evaluation import inference
 
-    dataset = evaluation.trained.report.dataset
-    rows = inference.held_out(evaluation.trained.report)
+    report = evaluation.trained.report
+    rows = inference.held_out(report)
     model = inference.load(model_folder)
-    answers = model.modality == dataset.modality and model.labels == dataset.classes
+    if model.modality == report.dataset.modality:
+        reason = inference.read(evaluation.folder).objective.comparable(model.objective)
+    else:
+        reason = f"the candidate reads {report.dataset.modality}s, version {version} {model.modality}s"
     return Baseline(
         version=version,
-        modality=model.modality,
-        classes=model.labels,
-        probabilities=(
-            inference.probabilities(model, rows) if answers else np.empty((0, len(model.labels)), dtype=np.float32)
-        ),
+        incomparable=reason,
+        predicted={} if reason else inference.predict(model, rows),
         trained_on=trained_on(model_folder, rows.ids),
     )
 
@@ -82,7 +71,7 @@ def trained_on(model_folder: Path, ids: Sequence[str]) -> tuple[str, ...]:
     except (OSError, ValueError, EOFError) as error:
         raise Corrupt(
             f"{path} cannot be read: {error}",
-            "without it nobody can tell whether the model was tested on its own lessons",
+            "without it nobody can tell whether test rows were in the training set: run the config again",
         ) from error
     asked = np.frombuffer(b"".join(bytes.fromhex(each[:16]) for each in ids), dtype=">u8").astype(np.uint64)
     return tuple(each for each, seen in zip(ids, np.isin(asked, known), strict=True) if seen)

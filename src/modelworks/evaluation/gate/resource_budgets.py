@@ -26,16 +26,16 @@ def judge(trained: TrainedModel, budgets: BudgetConfig) -> Iterator[Finding]:
         size = size_mb(trained.model_folder)
         yield Finding(
             name="size",
-            found=f"{size:.3g} MB",
-            demanded=f"at most {budgets.size_mb:g} MB",
+            observed=f"{size:.3g} MB",
+            required=f"at most {budgets.size_mb:g} MB",
             decision="promote" if size <= budgets.size_mb else "reject",
         )
     if budgets.latency_ms is not None:
         latency = latency_ms(trained)
         yield Finding(
             name="latency",
-            found=f"{latency:.3g} ms a row, the median of {ROWS} on the CPU",
-            demanded=f"at most {budgets.latency_ms:g} ms",
+            observed=f"{latency:.3g} ms a row, the median of {ROWS} on the CPU",
+            required=f"at most {budgets.latency_ms:g} ms",
             decision="promote" if latency <= budgets.latency_ms else "reject",
         )
 
@@ -46,7 +46,7 @@ def size_mb(folder: Path) -> float:
 
 
 def latency_ms(trained: TrainedModel) -> float:
-    """Milliseconds that a saved model takes for one test row on its own, from content to probabilities: the median.
+    """Milliseconds that a saved model takes for one test row on its own, from content to prediction: the median.
 
     Raises:
         Corrupt: the model or its data are damaged.
@@ -59,6 +59,6 @@ def latency_ms(trained: TrainedModel) -> float:
     for turn in range(WARM_UP + ROWS):
         place = turn % len(contents)
         started = time.perf_counter()
-        model.probabilities(contents[place : place + 1])
+        model.predict(contents[place : place + 1])
         taken.append(1000 * (time.perf_counter() - started))
     return median(taken[WARM_UP:])

@@ -24,32 +24,35 @@ SHOWN = 4
 """Slices that are named in one line."""
 
 
-def findings(slices: Sequence[Slice], config: SliceConfig, opponent: int) -> Iterator[Finding]:
+def findings(slices: Sequence[Slice], config: SliceConfig, measure: str, opponent: int) -> Iterator[Finding]:
     """What the limits on slices say, two findings a column at most.
 
-    A minimum is compared with the figure itself. Of a regression beyond the limit it matters whether it is shown: the
-    whole interval beyond it keeps production, the figure alone is not enough evidence.
+    A minimum or maximum is compared with the figure itself. Of a regression beyond the limit it matters whether it is
+    shown: the whole interval beyond it rejects the candidate, the figure alone is inconclusive.
 
     Args:
         slices: of `measured`.
         config: the limits.
+        measure: what the figure of a slice is, in words.
         opponent: the version compared with; 0 for none.
     """
     for by, column in _columns(slices):
         judged = [each for each in column if each.rows >= config.min_rows]
-        name = f"the share of right answers within each {by}"
+        name = f"the {measure} within each {by}"
         if not judged:
             yield Finding(
                 name=name,
-                found="not known",
-                demanded=f"some {by} of {config.min_rows} test rows",
+                observed="not known",
+                required=f"some {by} of {config.min_rows} test rows",
                 decision="inconclusive",
             )
             continue
         if config.minimum is not None:
-            yield _minimum(name, judged, config.minimum)
+            yield _limit(name, judged, config.minimum, 1)
+        if config.maximum is not None:
+            yield _limit(name, judged, config.maximum, -1)
         if config.max_regression is not None and opponent:
-            yield _regression(f"{name} minus version {opponent}'s", judged, config.max_regression)
+            yield _regression(f"the gain in {name} over version {opponent}", judged, config.max_regression)
 
 
 def too_small(slices: Sequence[Slice], config: SliceConfig) -> Iterator[str]:
@@ -71,14 +74,16 @@ def _columns(slices: Iterable[Slice]) -> Iterable[tuple[str, list[Slice]]]:
     return columns.items()
 
 
-def _minimum(name: str, judged: Sequence[Slice], minimum: float) -> Finding:
-    below = sorted((each for each in judged if each.accuracy < minimum), key=lambda each: each.accuracy)
-    lowest = min(judged, key=lambda each: each.accuracy)
+def _limit(name: str, judged: Sequence[Slice], limit: float, sign: int) -> Finding:
+    """Compare each slice with a minimum (sign 1) or a maximum (sign -1)."""
+    ordered = sorted(judged, key=lambda each: sign * each.score)
+    beyond = [each for each in ordered if sign * each.score < sign * limit]
+    end, bound = ("lowest", "at least") if sign > 0 else ("highest", "at most")
     return Finding(
         name=name,
-        found=_listed([str(each) for each in below]) if below else f"{lowest} at its lowest",
-        demanded=f"at least {minimum:g}",
-        decision="reject" if below else "promote",
+        observed=_listed([str(each) for each in beyond]) if beyond else f"{ordered[0]} at its {end}",
+        required=f"{bound} {limit:g}",
+        decision="reject" if beyond else "promote",
     )
 
 
@@ -90,8 +95,8 @@ def _regression(name: str, judged: Sequence[Slice], most: float) -> Finding:
     named = [f"{each.value} {gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]" for each, gap in worse or told[:1]]
     return Finding(
         name=name,
-        found=("" if worse else "at its lowest ") + _listed(named),
-        demanded=f"none below {-most:+g}" if most else "none below 0",
+        observed=("" if worse else "at its lowest ") + _listed(named),
+        required=f"none below {-most:+g}" if most else "none below 0",
         decision="reject" if shown else "inconclusive" if worse else "promote",
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,20 +17,23 @@ import numpy.typing as npt
 from modelworks.data import dataset_format
 from modelworks.data.splits import TEST, TRAIN
 from modelworks.errors import Corrupt
-from modelworks.evaluation.config import METRICS
-from modelworks.evaluation.metrics.classification import metric_value, tally
+from modelworks.evaluation.near_duplicates.lsh import neighbours
 from modelworks.files.atomic_files import write_json
+from modelworks.modalities.base import Fingerprints, fingerprints_class
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from modelworks.evaluation.inference import Predictions
     from modelworks.records import DatasetVersion, ValidationReport
 
-__all__ = ["NearDuplicates", "Pair", "find", "read", "remark", "write"]
+__all__ = ["NearDuplicates", "Pair", "alike", "find", "read", "remark", "write"]
 
 FILE = "near_duplicates.json"
 EXAMPLES = 12
+PARTNERS = 3
+"""Training rows that are compared with a test row, the nearest: many may be alike."""
 
 Indices = npt.NDArray[np.int64]
 Shares = npt.NDArray[np.float32]
@@ -70,7 +73,9 @@ def find(report: ValidationReport, predictions: Predictions) -> NearDuplicates:
     splits = np.load(report.folder / "splits.npy", allow_pickle=False)
     held = np.flatnonzero(splits == TEST)
     learned = np.flatnonzero(splits == TRAIN)
-    left, right, likeness = _alike(report, held, learned)
+    both = np.union1d(held, learned)
+    found = fingerprints_class(report.dataset.modality).of(_contents(report.dataset, both))
+    left, right, likeness = alike(*(found.take(np.searchsorted(both, rows)) for rows in (held, learned)))
     # The most alike partner of each test row comes first.
     order = np.lexsort((right, -likeness, left))
     left, right, likeness = left[order], right[order], likeness[order]
@@ -78,7 +83,6 @@ def find(report: ValidationReport, predictions: Predictions) -> NearDuplicates:
     best = first[np.argsort(-likeness[first], kind="stable")][:EXAMPLES]
     ids = dataset_format.read(report.dataset.folder, ["id"])["id"].to_pylist()
     others = np.setdiff1d(np.arange(len(held)), rows)
-    classes = len(report.dataset.classes)
     return NearDuplicates(
         tested=len(held),
         rows=len(rows),
@@ -90,8 +94,8 @@ def find(report: ValidationReport, predictions: Predictions) -> NearDuplicates:
             )
             for place in best
         ),
-        metrics=_figures(predictions, np.arange(len(held)), classes),
-        without=_figures(predictions, others, classes) if len(rows) and len(others) else {},
+        metrics=_metrics(predictions),
+        without=_metrics(predictions.take(others)) if len(rows) and len(others) else {},
     )
 
 
@@ -123,33 +127,28 @@ def read(folder: Path) -> NearDuplicates:
         raise Corrupt(f"{folder / FILE}: {error}", "run again: a damaged stage is made again") from error
 
 
-def _alike(report: ValidationReport, held: Indices, learned: Indices) -> tuple[Indices, Indices, Shares]:
-    """Pairs as places in `held` and in `learned`, and how alike they are."""
-    dataset = report.dataset
-    if dataset.modality == "image":
-        from modelworks.evaluation.near_duplicates import phash
+def alike(ours: Fingerprints, theirs: Fingerprints) -> tuple[Indices, Indices, Shares]:
+    """Pairs of rows that are nearly the same: places in ours, places in theirs, how alike they are."""
+    left, right = neighbours(
+        ours.bands,
+        theirs.bands,
+        lambda one, other: ours.distance(theirs, one, other),
+        limit=ours.largest_distance,
+        most=PARTNERS,
+    )
+    likeness = ours.likeness(theirs, left, right)
+    close = likeness >= ours.least_likeness
+    return left[close], right[close], likeness[close]
 
-        both = np.union1d(held, learned)
-        images = _thumbnails(dataset, both)
-        return phash.alike(*(images[np.searchsorted(both, rows)] for rows in (held, learned)))
-    from modelworks.evaluation.near_duplicates import minhash
 
-    texts = dataset_format.read(dataset.folder, [dataset.modality])[dataset.modality]
-    return minhash.alike(*(texts.take(rows).to_pylist() for rows in (held, learned)))
-
-
-def _thumbnails(dataset: DatasetVersion, rows: Indices) -> npt.NDArray[np.uint8]:
+def _contents(dataset: DatasetVersion, rows: Indices) -> Iterator[Any]:
     """Of some rows, in ascending order. Other rows are not looked at: some of them may not decode."""
-    from modelworks.evaluation.near_duplicates import phash
-
-    parts, start = [np.empty((0, phash.SIDE**2), dtype=np.uint8)], 0
-    for batch in dataset_format.stream(dataset.folder, [dataset.modality]):
+    start = 0
+    for batch in dataset_format.stream(dataset.folder, [dataset.input]):
         first, last = np.searchsorted(rows, (start, start + batch.num_rows))
-        parts.append(phash.thumbnails(batch.column(0).take(rows[first:last] - start).to_pylist()))
+        yield from batch.column(0).take(rows[first:last] - start).to_pylist()
         start += batch.num_rows
-    return np.concatenate(parts)
 
 
-def _figures(predictions: Predictions, rows: Indices, classes: int) -> dict[str, float]:
-    counted = tally(predictions.labels[rows], predictions.predicted[rows], classes)
-    return {metric: float(metric_value(metric, counted)) for metric in METRICS}
+def _metrics(predictions: Predictions) -> dict[str, float]:
+    return predictions.objective.point_estimates(predictions.predicted, predictions.truth)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modelworks import html_page
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modelworks.evaluation.near_duplicates.search import NearDuplicates
+    from modelworks.evaluation.reports.previews import Row
+    from modelworks.objectives.figures import Table
     from modelworks.records import Interval
 
 __all__ = ["render"]
@@ -18,30 +20,37 @@ __all__ = ["render"]
 BODY = """\
 <h2>Metrics</h2>
 <table>
-<tr><th>metric</th><th class="number">value</th><th class="number">{{ confidence }} interval</th></tr>
+<tr><th>metric</th><th class="number">value</th><th class="number">{{ confidence }} interval</th>
+<th class="number">trivial answer</th></tr>
 {%- for name, found in metrics.items() %}
-<tr><td>{{ name.replace("_", " ").replace("f1", "F1") }}</td><td class="number">{{ "%.4f" % found.value }}</td>
-<td class="number">{{ "%.4f" % found.low }} to {{ "%.4f" % found.high }}</td></tr>
+<tr><td>{{ name | words }}</td><td class="number">{{ "%.4f" % found.value }}</td>
+<td class="number">{{ "%.4f" % found.low }} to {{ "%.4f" % found.high }}</td>
+<td class="number">{% if name in baseline %}{{ "%.4f" % baseline[name] }}{% endif %}</td></tr>
 {%- endfor %}
 </table>
-<h2>Per class</h2>
+{%- for table in tables %}
+<h2>{{ table.title }}</h2>
 <div class="scroll"><table>
-<tr><th>class</th><th class="number">rows</th><th class="number">precision</th><th class="number">recall</th>
-<th class="number">F1</th><th class="bar"></th></tr>
-{%- for row in per_class %}
-<tr><td class="text">{{ row.class }}</td><td class="number">{{ "{:,}".format(row.rows) }}</td>
-<td class="number">{{ "%.4f" % row.precision }}</td><td class="number">{{ "%.4f" % row.recall }}</td>
-<td class="number">{{ "%.4f" % row.f1 }}</td>
-<td class="bar"><i style="width: {{ "%.1f" % (100 * row.f1) }}%"></i></td></tr>
+<tr>{% for name, value in table.rows[0].items() %}<th{% if value is number %} class="number"{% endif %}>{{ name | words }}</th>{% endfor %}
+{%- if table.bar %}<th class="bar"></th>{% endif %}</tr>
+{%- for row in table.rows %}
+<tr>
+{%- for value in row.values() %}
+{%- if value is float %}<td class="number">{{ "%.4f" % value }}</td>
+{%- elif value is number %}<td class="number">{{ "{:,}".format(value) }}</td>
+{%- else %}<td class="text">{{ value }}</td>{% endif %}
+{%- endfor %}
+{%- if table.bar %}<td class="bar"><i style="width: {{ "%.1f" % (100 * row[table.bar]) }}%"></i></td>{% endif %}</tr>
 {%- endfor %}
 </table></div>
+{%- endfor %}
 {%- if texts %}
 <h2>Worst mistakes</h2>
 <div class="scroll"><table>
-<tr><th>text</th><th>is</th><th>taken for</th><th class="number">sure</th></tr>
+<tr><th>text</th><th>truth</th><th>answer</th><th class="number"></th></tr>
 {%- for row in texts %}
-<tr><td class="text">{{ row.text }}</td><td class="right">{{ row.label }}</td><td class="wrong">{{ row.predicted }}</td>
-<td class="number">{{ "%.1f" % (100 * row.probability) }} %</td></tr>
+<tr><td class="text">{{ row.preview }}</td><td class="right">{{ row.truth }}</td><td class="wrong">{{ row.answer }}</td>
+<td class="number">{{ row.remark }}</td></tr>
 {%- endfor %}
 </table></div>
 {%- endif %}
@@ -52,7 +61,7 @@ BODY = """\
 <h2>Near-duplicates of training rows</h2>
 <p>{{ "{:,}".format(repeated.rows) }} of {{ "{:,}".format(repeated.tested) }} test rows nearly repeat a training row.
 {%- if repeated.without %} Without them:
-{%- for name, value in repeated.without.items() %} {{ name.replace("_", " ").replace("f1", "F1") }} {{ "%.4f" % value }}
+{%- for name, value in repeated.without.items() %} {{ name | words }} {{ "%.4f" % value }}
 {{- "." if loop.last else "," }}{% endfor %}{% endif %}</p>
 <div class="scroll"><table>
 <tr><th>test row</th><th>training row</th><th class="number">alike</th></tr>
@@ -69,19 +78,32 @@ def render(
     title: str,
     subtitle: str,
     metrics: Mapping[str, Interval],
-    per_class: Sequence[Mapping[str, Any]],
-    texts: Sequence[Mapping[str, Any]],
+    baseline: Mapping[str, float],
+    tables: Sequence[Table],
+    texts: Sequence[Row],
     repeated: NearDuplicates,
     pictures: Mapping[str, Path],
 ) -> str:
-    """The page; `pictures` maps names to PNG files, which become part of it."""
+    """The page.
+
+    Args:
+        title: plain text.
+        subtitle: plain text.
+        metrics: of the model.
+        baseline: the same of the trivial answer.
+        tables: of the objective; those without rows are left out.
+        texts: the worst mistakes, where contents are texts.
+        repeated: near-duplicates of training rows.
+        pictures: PNG files by name, which become part of the page.
+    """
     return html_page.fill(
         BODY,
         title=title,
         subtitle=subtitle,
         confidence=f"{100 * next(iter(metrics.values())).confidence:g} %",
         metrics=metrics,
-        per_class=per_class,
+        baseline=baseline,
+        tables=[table for table in tables if table.rows],
         texts=texts,
         repeated=repeated,
         pictures={name: html_page.embedded(path) for name, path in pictures.items()},

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from modelworks.evaluation.gate.prediction_churn import Broken
     from modelworks.evaluation.gate.slices import Slice
+    from modelworks.evaluation.reports.previews import Row
     from modelworks.records import Verdict
 
 __all__ = ["render"]
@@ -23,10 +23,11 @@ BODY = """\
 <p style="margin-top: .8rem"><span class="badge {{ colour }}">{{ verdict.decision }}</span></p>
 <h2>Checks</h2>
 <div class="scroll"><table>
-<tr><th></th><th>what</th><th>found</th><th>demanded</th></tr>
+<tr><th></th><th>what</th><th>observed</th><th>required</th></tr>
 {%- for check in verdict.checks %}
 <tr><td class="{{ "promote" if check.passed else "reject" }}">{{ "passed" if check.passed else "failed" }}</td>
-<td>{{ check.name }}</td><td>{{ check.observed }}</td><td>{{ check.required }}</td></tr>
+<td>{{ check.name }}</td><td>{{ check.observed }}</td><td>{{ check.required }}
+{%- if check.hint and not check.passed %}<p>{{ check.hint }}</p>{% endif %}</td></tr>
 {%- endfor %}
 </table></div>
 {%- if verdict.remarks %}
@@ -58,19 +59,19 @@ BODY = """\
 </div>
 {%- endif %}
 {%- if images %}
-<img alt="Newly wrong" src="{{ images }}">
+<img alt="Worsened" src="{{ images }}">
 {%- endif %}
 {%- for by, slices in columns.items() %}
 <h2>By {{ by }}</h2>
 <div class="scroll"><table>
-<tr><th>{{ by }}</th><th class="number">rows</th><th class="number">right</th>
-{%- if changes %}<th class="number">version {{ verdict.opponent }}</th><th class="number">difference</th>
-<th class="number">interval</th><th class="number">fixed</th><th class="number">broken</th>{% endif %}</tr>
+<tr><th>{{ by }}</th><th class="number">rows</th><th class="number">{{ measure }}</th>
+{%- if changes %}<th class="number">version {{ verdict.opponent }}</th><th class="number">gain</th>
+<th class="number">interval</th><th class="number">better</th><th class="number">worse</th>{% endif %}</tr>
 {%- for each in slices[:most] %}
 <tr><td class="text">{{ each.value }}</td><td class="number">{{ "{:,}".format(each.rows) }}</td>
-<td class="number">{{ "%.4f" % each.accuracy }}</td>
+<td class="number">{{ "%.4f" % each.score }}</td>
 {%- if changes %}<td class="number">{{ "%.4f" % each.opponent }}</td>
-<td class="number">{{ "%+.4f" % (each.accuracy - each.opponent) }}</td>
+<td class="number">{{ "%+.4f" % (each.gain) }}</td>
 <td class="number">{% if each.difference %}{{ "%+.4f" % each.difference.low }} to {{ "%+.4f" % each.difference.high }}
 {%- else %}too few rows{% endif %}</td>
 <td class="number">{{ each.fixed }}</td><td class="number">{{ each.broken }}</td>{% endif %}</tr>
@@ -78,24 +79,23 @@ BODY = """\
 </table></div>
 {%- if slices|length > most %}<p>and {{ "{:,}".format(slices|length - most) }} more in verdict.json</p>{% endif %}
 {%- endfor %}
-{%- if broken %}
-<h2>Newly wrong</h2>
+{%- if texts %}
+<h2>Answered worse than before</h2>
 <div class="scroll"><table>
-<tr><th>row</th><th>text</th><th>is, and was taken for</th><th>now taken for</th>
-<th class="number">sure</th></tr>
-{%- for each in broken %}
-<tr><td><code>{{ each.id[:12] }}</code></td><td class="text">{{ texts[loop.index0] }}</td>
-<td class="right">{{ each.label }}</td><td class="wrong">{{ each.candidate }}</td>
-<td class="number">{{ "%.1f" % (100 * each.sure) }} %</td></tr>
+<tr><th>row</th><th>text</th><th>truth</th><th>answer now</th><th class="number"></th></tr>
+{%- for each in texts %}
+<tr><td><code>{{ each.id[:12] }}</code></td><td class="text">{{ each.preview }}</td>
+<td class="right">{{ each.truth }}</td><td class="wrong">{{ each.answer }}</td>
+<td class="number">{{ each.remark }}</td></tr>
 {%- endfor %}
 </table></div>
 {%- endif %}
 """
 
 KINDS = {
-    "fixed": "wrong before, right now",
-    "broken": "right before, wrong now",
-    "otherwise": "wrong before and now, in another way",
+    "fixed": "answered better",
+    "broken": "answered worse",
+    "otherwise": "answered differently, neither better nor worse",
 }
 COLOURS = {"promote": "promote", "reject": "reject", "inconclusive": "open"}
 
@@ -103,8 +103,8 @@ COLOURS = {"promote": "promote", "reject": "reject", "inconclusive": "open"}
 def render(
     verdict: Verdict,
     slices: Sequence[Slice],
-    broken: Sequence[Broken],
-    texts: Sequence[str],
+    measure: str,
+    texts: Sequence[Row],
     images: Path | None,
     pictures: Mapping[str, Path],
 ) -> str:
@@ -113,9 +113,9 @@ def render(
     Args:
         verdict: with its checks, remarks and changes.
         slices: of every column.
-        broken: texts that are newly wrong, as rows.
-        texts: of each of them.
-        images: a PNG file of the images that are newly wrong.
+        measure: what the figure of a slice is, in words.
+        texts: rows that are answered worse, where contents are texts.
+        images: a PNG file of these rows, where contents are images.
         pictures: further PNG files by name. All of them become part of the page.
     """
     version = verdict.version
@@ -130,7 +130,7 @@ def render(
         "kinds": KINDS,
         "columns": columns,
         "most": MOST,
-        "broken": broken,
+        "measure": measure,
         "texts": texts,
         "images": html_page.embedded(images) if images else "",
         "pictures": {name: html_page.embedded(path) for name, path in pictures.items()},

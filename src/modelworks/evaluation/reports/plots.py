@@ -1,15 +1,11 @@
-"""Pictures of an evaluation: confusion matrix, calibration, worst mistakes."""
+"""Draw the figures that an objective gives as data: one function per type of figure."""
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from modelworks.evaluation.metrics.calibration import Reliability, reliability
-from modelworks.evaluation.metrics.classification import confusion_matrix
 from modelworks.evaluation.reports.plot_style import (
     FAINT,
     GRID,
@@ -24,32 +20,48 @@ from modelworks.evaluation.reports.plot_style import (
     title,
 )
 from modelworks.evaluation.statistics.bootstrap import wilson
+from modelworks.objectives.figures import Bars, Matrix, Reliability, Scatter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from modelworks.evaluation.inference import Predictions
+    from matplotlib.axes import Axes
 
-__all__ = ["calibration", "confusion", "mistakes", "reliability_diagram"]
+    from modelworks.objectives.figures import Figure
+
+__all__ = ["draw", "matrix", "reliability_diagram"]
 
 SHARES = 20
 """Bars of how often a model is how sure."""
 PAIRS = ((RIGHT, RIGHT_SHADES[2]), (WRONG, WRONG_SHADES[2]))
 """Dark and light, of the first model and of the second."""
-COLUMNS, PIXELS = 6, 192
-"""Of the grid of mistakes: pictures in a row, and pixels of a picture's longer side."""
 
 
-def confusion(predictions: Predictions, classes: Sequence[str], path: Path) -> None:
+def draw(figure: Figure, confidence: float, path: Path) -> None:
+    """Write a figure as PNG; `confidence` is that of its intervals."""
+    match figure:
+        case Matrix():
+            matrix(figure, path)
+        case Reliability():
+            below = (
+                f"expected calibration error {figure.error:.3f}; bars: {100 * confidence:g}% intervals, dashed: perfect"
+            )
+            reliability_diagram({"": figure}, confidence, below, path)
+        case Scatter():
+            _scatter(figure, path)
+        case Bars():
+            _bars(figure, path)
+
+
+def matrix(found: Matrix, path: Path) -> None:
     """A row per true class, a column per predicted one: counts, coloured by their share of the row.
 
     Mistakes are few, so the square root of their share is what colours them: one in a hundred can be seen.
     """
     from matplotlib.colors import LinearSegmentedColormap
 
-    counts = confusion_matrix(predictions.labels, predictions.predicted, len(classes))
-    size = len(classes)
+    counts, size = found.counts, len(found.names)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     right, wrong = (LinearSegmentedColormap.from_list("", shades) for shades in (RIGHT_SHADES, WRONG_SHADES))
     strength = np.where(counts > 0, 0.15 + 0.85 * np.sqrt(share), 0)
@@ -57,7 +69,7 @@ def confusion(predictions: Predictions, classes: Sequence[str], path: Path) -> N
 
     side = float(np.clip(0.52 * size, 2.6, 13))
     font = float(np.clip(30 * side / size, 5, 11))
-    names = [cut(name, 18) for name in classes]
+    names = [cut(name, 18) for name in found.names]
     longest = 0.0088 * max(font * 0.95, 6) * max(map(len, names))  # inches
     upright = longest > 0.95 * side / size
     left, foot = max(0.75, 0.5 + longest), 0.45 + (longest if upright else 0.15)
@@ -79,18 +91,12 @@ def confusion(predictions: Predictions, classes: Sequence[str], path: Path) -> N
         axes.set_xlabel("predicted", color=FAINT)
         axes.set_ylabel("true", color=FAINT)
         below = f"{counts.trace():,} of {counts.sum():,} right; coloured by the share of the row"
-        title(figure, "Confusion matrix", below)
-
-
-def calibration(predictions: Predictions, confidence: float, path: Path) -> None:
-    """How often the model is right when it says how sure it is (Guo et al. 2017, arXiv:1706.04599)."""
-    found = reliability(predictions.probabilities, predictions.labels)
-    below = f"expected calibration error {found.error:.3f}; bars: {100 * confidence:g}% intervals, dashed: perfect"
-    reliability_diagram({"": found}, confidence, below, path)
+        title(figure, found.title, below)
 
 
 def reliability_diagram(models: Mapping[str, Reliability], confidence: float, below: str, path: Path) -> None:
-    """What each model's probabilities say and what is true, and below it how often it is how sure.
+    """How often a model is right by the probability that it gives (Guo et al. 2017, arXiv:1706.04599), and how often
+    it gives which.
 
     Args:
         models: one or two, by name; an only one needs none.
@@ -108,16 +114,16 @@ def reliability_diagram(models: Mapping[str, Reliability], confidence: float, be
         for (name, model), (dark, light) in zip(models.items(), PAIRS, strict=False):
             true = [wilson(int(hit), int(row), confidence) for hit, row in zip(model.hits, model.rows, strict=True)]
             curve.vlines(
-                model.said, [each.low for each in true], [each.high for each in true], color=light, linewidth=1.4
+                model.predicted, [each.low for each in true], [each.high for each in true], color=light, linewidth=1.4
             )
             values = [each.value for each in true]
-            curve.plot(model.said, values, color=dark, marker="o", markersize=4, linewidth=1.4, label=name)
+            curve.plot(model.predicted, values, color=dark, marker="o", markersize=4, linewidth=1.4, label=name)
             often = np.histogram(model.sure.clip(0, 1), edges)[0] / len(model.sure)
             share.stairs(often, edges, color=light, fill=len(models) == 1, linewidth=1.6)
         curve.set(xlim=(0, 1.02), ylim=(0, 1.04))
-        curve.set_ylabel("share that is right", color=FAINT)
+        curve.set_ylabel("share of right answers", color=FAINT)
         share.set_ylabel("rows", color=FAINT)
-        share.set_xlabel("how sure the model is", color=FAINT)
+        share.set_xlabel("probability of the answer", color=FAINT)
         share.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         for axes in (curve, share):
             quiet(axes, font=9)
@@ -126,61 +132,33 @@ def reliability_diagram(models: Mapping[str, Reliability], confidence: float, be
         if len(models) > 1:
             curve.legend(loc="upper left", frameon=False, fontsize=9)
         figure.align_ylabels()
-        title(figure, "Calibration", below)
+        title(figure, next(iter(models.values())).title, below)
 
 
-def mistakes(
-    predictions: Predictions,
-    chosen: Sequence[int],
-    contents: Sequence[bytes],
-    classes: Sequence[str],
-    path: Path,
-    *,
-    name: str,
-    among: int,
-) -> None:
-    """A grid of mistakes: picture, what it is, what it was taken for and how surely.
-
-    Args:
-        predictions: of all test rows.
-        chosen: places of those to show.
-        contents: the encoded images of these alone.
-        classes: names.
-        path: of the picture.
-        name: its title.
-        among: how many such mistakes there are.
-    """
-    columns = min(COLUMNS, len(chosen))
-    lines = -(-len(chosen) // columns)
-    width, height = max(0.4 + 1.5 * columns, 4.6), 0.9 + 1.85 * lines
-    with drawing(width, height, path) as figure:
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set(xlim=(0, width), ylim=(height, 0))
-        axes.axis("off")
-        for place, row in enumerate(chosen):
-            left, top = 0.3 + 1.5 * (place % columns), 0.85 + 1.85 * (place // columns)
-            pixels = _pixels(contents[place])
-            high, wide = (1.3 * side / max(pixels.shape[:2]) for side in pixels.shape[:2])
-            edge, ceiling = left + (1.3 - wide) / 2, top + (1.3 - high) / 2
-            axes.imshow(
-                pixels, extent=(edge, edge + wide, ceiling + high, ceiling), aspect="auto", interpolation="none"
-            )
-            taken = int(predictions.predicted[row])
-            caption = f"{cut(classes[taken], 12)} ({predictions.probabilities[row, taken]:.0%})"
-            true = cut(classes[predictions.labels[row]], 19)
-            axes.text(left, top + 1.43, true, fontsize=8, color=RIGHT, parse_math=False)
-            axes.text(left, top + 1.58, caption, fontsize=8, color=WRONG, weight="bold", parse_math=False)
-        axes.set(xlim=(0, width), ylim=(height, 0))  # imshow moves them
-        below = f"the surest {len(chosen)} of {among:,}; blue: what it is, orange: what it was taken for"
-        title(figure, name, below)
+def _scatter(found: Scatter, path: Path) -> None:
+    with drawing(5.2, 5.4, path) as figure:
+        axes = figure.add_axes((0.15, 0.11, 0.81, 0.74))
+        axes.plot(found.x, found.y, linestyle="", marker="o", markersize=3, markeredgewidth=0, alpha=0.4, color=RIGHT)
+        if found.line == "diagonal":
+            ends = [min(found.x.min(), found.y.min()), max(found.x.max(), found.y.max())]
+            axes.plot(ends, ends, color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
+        else:
+            axes.axhline(0, color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
+        _framed(axes, found.x_label, found.y_label)
+        title(figure, found.title, f"{len(found.x):,} test rows")
 
 
-def _pixels(content: bytes) -> npt.NDArray[np.uint8]:
-    """RGB of an encoded image, its longer side `PIXELS` pixels; small ones keep sharp pixels."""
-    from PIL import Image, ImageOps
+def _bars(found: Bars, path: Path) -> None:
+    with drawing(5.2, 3.6, path) as figure:
+        axes = figure.add_axes((0.15, 0.17, 0.81, 0.6))
+        axes.stairs(found.counts, found.edges, color=RIGHT_SHADES[2], fill=True)
+        _framed(axes, found.x_label, "rows")
+        title(figure, found.title, f"{int(found.counts.sum()):,} test rows")
 
-    with Image.open(io.BytesIO(content)) as image:
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-    small = max(upright.size) <= PIXELS // 2
-    how = Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
-    return np.asarray(ImageOps.contain(upright, (PIXELS, PIXELS), how))
+
+def _framed(axes: Axes, x_label: str, y_label: str) -> None:
+    axes.grid(color=GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    quiet(axes, font=9)
+    axes.set_xlabel(x_label, color=FAINT, parse_math=False)
+    axes.set_ylabel(y_label, color=FAINT, parse_math=False)

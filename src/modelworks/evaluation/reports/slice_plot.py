@@ -32,9 +32,15 @@ MOST = 24
 """Slices that are drawn: those that differ most."""
 
 
-def differences(slices: Sequence[Slice], path: Path) -> None:
-    """A line per slice: the difference in the share of right answers, with its interval where it has one."""
-    told = [(each, each.accuracy - each.opponent) for each in slices if each.opponent is not None]
+def differences(slices: Sequence[Slice], measure: str, path: Path) -> None:
+    """A line per slice: how much better the candidate is, with its interval where it has one.
+
+    Args:
+        slices: of every column.
+        measure: what the figure of a slice is, in words.
+        path: of the PNG file.
+    """
+    told = [(each, each.gain) for each in slices if each.gain is not None]
     chosen = sorted(told, key=lambda pair: -abs(pair[1]))[:MOST]
     chosen.sort(key=lambda pair: pair[1])
     several = len({each.by for each, _ in chosen}) > 1
@@ -58,6 +64,6 @@ def differences(slices: Sequence[Slice], path: Path) -> None:
         axes.grid(axis="x", color=GRID, linewidth=0.6)
         axes.set_axisbelow(True)
         quiet(axes, font=8.5)
-        axes.set_xlabel("share of right answers, candidate minus production", color=FAINT)
+        axes.set_xlabel(f"gain in {measure} over production", color=FAINT)
         sort = "the most different, " if len(told) > MOST else ""
-        title(figure, "Differences", f"{sort}hollow: too few rows for an interval")
+        title(figure, "Differences", f"right is better; {sort}hollow: too few rows for an interval")

@@ -2,32 +2,39 @@
 
 Both models answer the same rows, so what they have in common cancels out: rows are resampled with both answers, which
 tells smaller differences apart than two separate intervals (Koehn 2004, aclanthology.org/W04-3250). Intervals are
-percentile intervals of the resamples. Losses that no row showed, no resample can show either, so the lower end allows
-for them as well (`rule_of_three.py`): without that, two wins and no loss would count as certain.
+percentile intervals of the resamples. A loss that no row showed, no resample can show either, so the lower end allows
+for those as well (`unseen_loss` of the objective): without that, two wins and no loss would count as certain.
+
+Differences are oriented: positive is better, also of a metric whose small values are the good ones.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from modelworks.evaluation.metrics.classification import Counts, Floats, Integers, Tallies, metric_value
-from modelworks.evaluation.statistics import rule_of_three
-from modelworks.evaluation.statistics.bootstrap import kinds, lowered, percentile, resample
+from modelworks.evaluation.statistics.bootstrap import Counts, Floats, percentile, resample, widened
+from modelworks.objectives.base import RowStatistics
+from modelworks.objectives.metrics.class_counts import ratio
+from modelworks.objectives.metrics.rule_of_three import unseen_loss
 from modelworks.records import Interval
 
 if TYPE_CHECKING:
-    from modelworks.evaluation.config import Metric
+    from collections.abc import Callable
+    from typing import Literal
 
-__all__ = ["Comparison", "compare"]
+    from modelworks.objectives.base import Columns, Objective
+
+__all__ = ["Comparison", "compare", "compare_scores"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """How much better the candidate is than its opponent."""
+    """How much better the candidate is than the model it is compared with."""
 
     difference: Interval
     deviation: float
@@ -36,43 +43,108 @@ class Comparison:
 
 
 def compare(
-    metric: Metric,
-    labels: Integers,
-    candidate: Integers,
-    opponent: Integers,
-    classes: int,
+    objective: Objective,
+    name: str,
+    candidate: Columns,
+    baseline: Columns,
+    truth: Columns,
     *,
     confidence: float,
     resamples: int,
 ) -> Comparison:
-    """The candidate's metric minus the opponent's, with its paired bootstrap interval.
+    """How much better a metric of the candidate is than the baseline's, with its paired bootstrap interval.
 
     Args:
-        metric: which one.
-        labels: (rows,), indices below `classes`.
-        candidate: (rows,), its predictions.
-        opponent: (rows,), its predictions, row by row the same rows.
-        classes: how many there are.
+        objective: of the candidate.
+        name: of the metric.
+        candidate: its predicted columns.
+        baseline: the other model's, row by row of the same rows.
+        truth: the encoded targets of these rows.
         confidence: of the interval.
         resamples: behind it.
     """
-    if metric == "accuracy":  # asks for nothing but right or wrong: so there are at most four kinds of row
-        classes = 2
-        candidate, opponent = (np.where(answers == labels, 0, 1) for answers in (candidate, opponent))
-        labels = np.zeros_like(candidate)
-    (label, ours, theirs), counts = kinds(labels, candidate, opponent)
-    of_ours, of_theirs = Tallies(label, ours, classes), Tallies(label, theirs, classes)
+    metric = objective.metrics[name]
+    sign = 1.0 if metric.better == "max" else -1.0
+    if metric.form == "rank":
+        counts = np.ones(len(next(iter(truth.values()))), dtype=np.int64)
 
-    def difference(drawn: Counts) -> Floats:
-        return metric_value(metric, of_ours.of(drawn)) - metric_value(metric, of_theirs.of(drawn))
+        def values(drawn: Counts) -> Floats:
+            ours, theirs = (objective.rank(name, each, truth, drawn) for each in (candidate, baseline))
+            return np.asarray(sign * (ours - theirs))
+    else:
+        ours, theirs = (objective.statistics(metric.group, each, truth) for each in (candidate, baseline))
+        pairs = _pairs(ours, theirs)
+        counts = pairs.counts
+        width = ours.values.shape[1]
 
-    drawn = resample(difference, counts, resamples)
-    value = difference(counts)
+        def values(drawn: Counts) -> Floats:
+            sums = pairs.sums(drawn)
+            if metric.form == "mean":
+                return np.asarray(sign * (sums[..., 0] - sums[..., width]) / len(pairs.of_row))
+            sides = (sums[..., :width], sums[..., width:])
+            one, other = (objective.evaluate(metric.group, each)[name] for each in sides)
+            return np.asarray(sign * (one - other))
+
+    lost = objective.unseen_loss(name, candidate, baseline, truth, (1 + confidence) / 2)
+    return _comparison(values, counts, lost, confidence, resamples)
+
+
+def compare_scores(
+    candidate: Floats, baseline: Floats, better: Literal["max", "min"], *, confidence: float, resamples: int
+) -> Comparison:
+    """The same for the mean of one score per row: (rows,) of either model."""
+    (ours, theirs), counts = _kinds(candidate, baseline)
+    sign = 1.0 if better == "max" else -1.0
+    rows = len(candidate)
+    gain = sign * (ours - theirs)
+    lost = 0.0
+    if np.isin(ours, (0, 1)).all() and np.isin(theirs, (0, 1)).all():
+        # Rows are right or wrong, so that a loss may have gone unseen.
+        right = np.zeros(rows, dtype=np.int64)
+        wrong, theirs_wrong = ((each != (better == "max")).astype(np.int64) for each in (candidate, baseline))
+        lost = unseen_loss(
+            lambda each: ratio(each.hits.sum(-1), each.actual.sum(-1)),
+            right,
+            wrong,
+            theirs_wrong,
+            2,
+            (1 + confidence) / 2,
+        )
+    return _comparison(lambda drawn: drawn @ gain / rows, counts, lost, confidence, resamples)
+
+
+def _comparison(
+    values: Callable[[Counts], Floats], counts: Counts, lost: float, confidence: float, resamples: int
+) -> Comparison:
+    drawn = resample(values, counts, resamples)
+    (value,) = values(counts[None])
     seen = percentile(float(value), drawn, confidence)
-    lowest = lowered(
-        seen, rule_of_three.lost(metric, label, ours, theirs, counts.astype(np.float64), classes, (1 + confidence) / 2)
-    )
-    rows = len(labels)
+    lowest = widened(seen, seen.low, lost)
+    rows = int(counts.sum())
     return Comparison(
         difference=dataclasses.replace(seen, low=lowest), deviation=float(drawn.std() * np.sqrt(rows)), rows=rows
     )
+
+
+def _pairs(ours: RowStatistics, theirs: RowStatistics) -> RowStatistics:
+    """The statistics of both models side by side; a kind is a pair of kinds that occurs."""
+    pairs, of_row = np.unique(ours.of_row * theirs.values.shape[0] + theirs.of_row, return_inverse=True)
+    left, right = np.divmod(pairs, theirs.values.shape[0])
+    return RowStatistics(values=_beside(ours.values[left], theirs.values[right]), of_row=of_row)
+
+
+def _beside(left: Any, right: Any) -> Any:  # NumPy's arrays or SciPy's sparse ones
+    if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
+        return np.hstack([left, right])
+    from scipy.sparse import hstack  # takes a while to import
+
+    return hstack([left, right], format="csr")
+
+
+def _kinds(*scores: npt.NDArray[np.float64]) -> tuple[list[Floats], Counts]:
+    """The distinct rows of some columns, the highest first, and how often each occurs."""
+    values, codes = zip(*(np.unique(-column, return_inverse=True) for column in scores), strict=True)
+    sizes = tuple(len(each) for each in values)
+    kinds, counts = np.unique(np.ravel_multi_index(codes, sizes), return_counts=True)
+    places = np.unravel_index(kinds, sizes)
+    return [-each[place] for each, place in zip(values, places, strict=True)], counts

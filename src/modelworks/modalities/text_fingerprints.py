@@ -7,45 +7,55 @@ may share enough are compared exactly.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from modelworks.evaluation.near_duplicates.lsh import neighbours
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["alike", "minhashes", "similarity"]
+__all__ = ["Fingerprints", "minhashes", "similarity"]
+
+Indices = npt.NDArray[np.int64]
 
 LENGTH = 5
 HASHES, BANDS = 32, 8
 """Four hashes a band: of texts that share 80 %, 99 % meet in a band; of those that share 30 %, 6 %."""
-LIKENESS = 0.8
-DIFFERING = 16
-"""Hashes of 32 that may differ before the exact comparison: texts that share 80 % differ in 6 on average."""
-PARTNERS = 3
 AT_ONCE = 1_000_000
 """Bytes of text worked on together."""
 
 
-def alike(
-    ours: Sequence[str], theirs: Sequence[str]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Pairs of texts that are nearly the same: places in ours, places in theirs, the share that is common."""
-    left_hashes, right_hashes = minhashes(ours), minhashes(theirs)
+class Fingerprints:
+    """Texts and their hashes."""
 
-    def distance(left: npt.NDArray[np.int64], right: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        differing: npt.NDArray[np.int64] = (left_hashes[left] != right_hashes[right]).sum(axis=1)
-        return differing
+    largest_distance: ClassVar[int] = 16
+    """Hashes of 32 that may differ before the exact comparison: texts that share 80 % differ in 6 on average."""
+    least_likeness: ClassVar[float] = 0.8
+    """Share of sequences in common from which two texts are nearly the same."""
 
-    left, right = neighbours(_bands(left_hashes), _bands(right_hashes), distance, limit=DIFFERING, most=PARTNERS)
-    likeness = np.array(
-        [similarity(ours[one], theirs[other]) for one, other in zip(left, right, strict=True)], dtype=np.float32
-    )
-    close = likeness >= LIKENESS
-    return left[close], right[close], likeness[close]
+    def __init__(self, texts: Sequence[str], hashed: npt.NDArray[np.uint32]) -> None:
+        self._texts, self._hashes = texts, hashed
+        self.bands = _bands(hashed)
+
+    @classmethod
+    def of(cls, contents: Iterable[str]) -> Fingerprints:
+        """Hash texts, and keep them for the exact comparison."""
+        texts = list(contents)
+        return cls(texts, minhashes(texts))
+
+    def take(self, rows: Indices) -> Fingerprints:
+        """Those of some rows."""
+        return Fingerprints([self._texts[row] for row in rows], self._hashes[rows])
+
+    def distance(self, other: Fingerprints, rows: Indices, others: Indices) -> Indices:
+        """Hashes that differ."""
+        return np.asarray((self._hashes[rows] != other._hashes[others]).sum(axis=1))
+
+    def likeness(self, other: Fingerprints, rows: Indices, others: Indices) -> npt.NDArray[np.float32]:
+        """The share of both texts' sequences that they have in common."""
+        pairs = zip(rows, others, strict=True)
+        return np.array([similarity(self._texts[one], other._texts[two]) for one, two in pairs], dtype=np.float32)
 
 
 def similarity(one: str, other: str) -> float:

@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from modelworks.errors import Interrupted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["MOST_PIXELS", "image_facts"]
+__all__ = ["MEASURES", "MOST_PIXELS", "SIZE", "WORDS", "facts", "remarks"]
+
+SIZE = "bytes"
+MEASURES = ("width", "height", "channels", "bytes", "mean", "contrast")
+WORDS = False
 
 MOST_PIXELS = 1 << 26
 """A larger image is not decoded: a small file can claim any size and fill the memory (a decompression bomb)."""
@@ -36,28 +42,34 @@ class _Image(NamedTuple):
     fault: str | None
 
 
-def image_facts(images: pa.ChunkedArray) -> pd.DataFrame:
+def facts(images: pa.ChunkedArray) -> pa.Table:
     """One row per image: `decodes`, `width`, `height`, `channels`, `mean`, `contrast`, `bytes`, `fault`.
 
     `mean` and `contrast` (standard deviation) are over all pixels, in grey levels of 0 to 255. `fault` says why an
     image cannot be used; then what could not be known is null.
     """
-    import pandas as pd
+    import pyarrow as pa
     from PIL import Image
 
-    sizes: list[int | None] = []
-    rows: list[_Image] = []
+    rows: list[dict[str, Any]] = []
     with warnings.catch_warnings():
         # Ours is the lower limit, and it is an error.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         for chunk in images.chunks:
             for content in chunk.to_pylist():
-                sizes.append(None if content is None else len(content))
-                rows.append(_look(content))
-    facts = pd.DataFrame.from_records(rows, columns=_Image._fields)
-    facts.insert(len(facts.columns) - 1, "bytes", sizes)
-    whole = dict.fromkeys(("width", "height", "channels", "bytes"), "Int64")
-    return facts.astype({"decodes": "bool", **whole, "mean": "float64", "contrast": "float64", "fault": "str"})
+                rows.append({**_look(content)._asdict(), "bytes": None if content is None else len(content)})
+    numbers = dict.fromkeys(("width", "height", "channels"), pa.int64()) | dict.fromkeys(
+        ("mean", "contrast"), pa.float64()
+    )
+    schema = {"decodes": pa.bool_(), **numbers, "bytes": pa.int64(), "fault": pa.string()}
+    return pa.Table.from_pylist(rows, pa.schema(schema.items()))
+
+
+def remarks(usable: pd.DataFrame) -> Iterator[str]:
+    """Say which images have one colour throughout."""
+    plain = usable[usable["contrast"] == 0]
+    if len(plain):
+        yield f"images of one colour throughout: {len(plain)}, e.g. row {plain['row'].iloc[0]}"
 
 
 def _look(content: bytes | None) -> _Image:

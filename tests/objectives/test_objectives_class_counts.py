@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import sklearn.metrics as reference
+from answers import answers, classifier
 
-from modelworks.evaluation.config import METRICS, Metric
-from modelworks.evaluation.metrics.classification import confusion_matrix, log_losses, metric_value, tally
+from modelworks.objectives import classification
+from modelworks.objectives.figures import Matrix
+from modelworks.objectives.metrics.class_counts import count
 
 REFERENCE = {
     "accuracy": reference.accuracy_score,
@@ -34,21 +36,28 @@ def draw(case: str) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", REFERENCE)
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")  # scikit-learn's remark on sparse rows
-def test_metric_equals_scikit_learn(metric: Metric, case: str) -> None:
+def test_metric_equals_scikit_learn(metric: str, case: str) -> None:
     labels, predicted, classes = draw(case)
-    assert metric_value(metric, tally(labels, predicted, classes)) == pytest.approx(
-        REFERENCE[metric](labels, predicted), abs=1e-12
-    )
+    found = classifier(classes).point_estimates(answers(predicted, classes), {"label": labels})[metric]
+    assert found == pytest.approx(REFERENCE[metric](labels, predicted), abs=1e-12)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dense", [0, 10**6], ids=["sparse", "dense"])
+@pytest.mark.parametrize("metric", REFERENCE)
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")  # scikit-learn's remark on sparse rows
-def test_metric_of_counted_rows_is_that_of_rows_written_out(metric: Metric) -> None:
+def test_metric_of_counted_rows_is_that_of_rows_written_out(
+    metric: str, dense: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classification, "DENSE", dense)
     labels, predicted, classes = draw("sparse")
+    objective = classifier(classes)
     counts = np.random.default_rng(0).multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=20)
-    found = metric_value(metric, tally(labels, predicted, classes, counts.astype(float)))
+    group = objective.metrics[metric].group
+    statistics = objective.statistics(group, answers(predicted, classes), {"label": labels})
+    of_kinds = np.stack([np.bincount(statistics.of_row, each, statistics.values.shape[0]) for each in counts])
+    found = objective.evaluate(group, statistics.sums(of_kinds))[metric]
     expected = [REFERENCE[metric](np.repeat(labels, each), np.repeat(predicted, each)) for each in counts]
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
@@ -56,7 +65,7 @@ def test_metric_of_counted_rows_is_that_of_rows_written_out(metric: Metric) -> N
 @pytest.mark.parametrize("case", CASES)
 def test_per_class_figures_and_confusion_matrix_equal_scikit_learn(case: str) -> None:
     labels, predicted, classes = draw(case)
-    counted = tally(labels, predicted, classes)
+    counted = count(labels, predicted, classes)
     precision, recall, f1, support = reference.precision_recall_fscore_support(
         labels, predicted, labels=range(classes), zero_division=0
     )
@@ -65,7 +74,9 @@ def test_per_class_figures_and_confusion_matrix_equal_scikit_learn(case: str) ->
     ):
         np.testing.assert_allclose(found, expected, atol=1e-12)
     matrix = reference.confusion_matrix(labels, predicted, labels=range(classes))
-    np.testing.assert_array_equal(confusion_matrix(labels, predicted, classes), matrix)
+    figures = classifier(classes).report(answers(predicted, classes), {"label": labels}, 0.95)
+    (drawn,) = (figure for figure in figures if isinstance(figure, Matrix))
+    np.testing.assert_array_equal(drawn.counts, matrix)
 
 
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
@@ -77,4 +88,6 @@ def test_log_loss_equals_scikit_learn_even_for_impossible_answers(kind: type) ->
     probabilities[0, (labels[0] + 1) % 3] = 1
     expected = reference.log_loss(labels, probabilities, labels=range(3))
     tolerance = 1e-12 if kind is np.float64 else 1e-6  # scikit-learn adds up in the type it is given
-    assert log_losses(labels, probabilities).mean() == pytest.approx(expected, rel=tolerance)
+    predicted = {"predicted": probabilities.argmax(axis=1), "probabilities": probabilities}
+    found = classifier(3).point_estimates(predicted, {"label": labels})["log_loss"]
+    assert found == pytest.approx(expected, rel=tolerance)

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 import pytest
+from modelworks.validation.image_facts import MOST_PIXELS, image_facts
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from modelworks.errors import Interrupted
-from modelworks.validation.image_facts import MOST_PIXELS, image_facts
 
 
 def facts_of(*images: bytes | None) -> list[dict[str, object]]:

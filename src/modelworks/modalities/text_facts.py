@@ -7,10 +7,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["text_facts"]
+__all__ = ["MEASURES", "SIZE", "WORDS", "facts", "remarks"]
+
+SIZE = "characters"
+MEASURES = ("characters", "tokens")
+WORDS = True
 
 _VISIBLE = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
 """Anything but white space, control characters and characters of no width."""
@@ -25,29 +31,38 @@ class _Text(NamedTuple):
     fault: str | None
 
 
-def text_facts(texts: pa.ChunkedArray) -> pd.DataFrame:
+def facts(texts: pa.ChunkedArray) -> pa.Table:
     """One row per text: `decodes`, `characters`, `tokens`, `replacement_share`, `mojibake`, `blank`, `fault`.
 
     `tokens` are words between white space. `replacement_share` is of U+FFFD, which stands where bytes could not be
     decoded. `mojibake` is ftfy's judgement that the text was decoded with the wrong encoding. `fault` says why a
     text cannot be used. All texts decode: one that does not is refused when the source is read.
     """
-    import pandas as pd
+    import pyarrow as pa
     from ftfy.badness import is_bad
 
-    rows = [_look(text, is_bad) for chunk in texts.chunks for text in chunk.to_pylist()]
-    facts = pd.DataFrame.from_records(rows, columns=_Text._fields)
-    facts.insert(0, "decodes", True)
-    return facts.astype(
-        {
-            "characters": "Int64",
-            "tokens": "Int64",
-            "replacement_share": "float64",
-            "mojibake": "bool",
-            "blank": "bool",
-            "fault": "str",
-        }
-    )
+    rows = [{"decodes": True, **_look(text, is_bad)._asdict()} for chunk in texts.chunks for text in chunk.to_pylist()]
+    schema = {
+        "decodes": pa.bool_(),
+        "characters": pa.int64(),
+        "tokens": pa.int64(),
+        "replacement_share": pa.float64(),
+        "mojibake": pa.bool_(),
+        "blank": pa.bool_(),
+        "fault": pa.string(),
+    }
+    return pa.Table.from_pylist(rows, pa.schema(schema.items()))
+
+
+def remarks(usable: pd.DataFrame) -> Iterator[str]:
+    """Say which texts may have been decoded wrongly."""
+    garbled = usable[usable["mojibake"]]
+    if len(garbled):
+        example = garbled["row"].iloc[0]
+        yield f"texts decoded with the wrong encoding (mojibake): {len(garbled)}, e.g. row {example}; used as they are"
+    replaced = usable[usable["replacement_share"] > 0]
+    if len(replaced):
+        yield f"texts with replacement characters (U+FFFD): {len(replaced)}, e.g. row {replaced['row'].iloc[0]}"
 
 
 def _look(text: str | None, is_bad: Callable[[str], bool]) -> _Text:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-
 from modelworks.validation.text_facts import text_facts
 
 

@@ -1,0 +1,42 @@
+"""Whether a model is better than the objective's trivial answer, such as the commonest class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modelworks.evaluation.gate.findings import Finding
+
+if TYPE_CHECKING:
+    from modelworks.evaluation.config import GateConfig
+    from modelworks.evaluation.inference import Predictions
+
+__all__ = ["beats"]
+
+
+def beats(predictions: Predictions, trivial: Predictions, metric: str, gate: GateConfig) -> Finding:
+    """Whether the whole interval of the difference is above 0, on the same test rows.
+
+    Args:
+        predictions: the candidate's.
+        trivial: the trivial answer's.
+        metric: of the comparison.
+        gate: confidence and resamples.
+    """
+    from modelworks.evaluation.statistics.paired_comparison import compare
+
+    found = compare(
+        predictions.objective,
+        metric,
+        predictions.predicted,
+        trivial.predicted,
+        predictions.truth,
+        confidence=gate.confidence,
+        resamples=gate.resamples,
+    ).difference
+    return Finding(
+        name=f"the gain in {metric} over the trivial answer",
+        observed=f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]",
+        required="all of the interval above 0",
+        decision="promote" if found.low > 0 else "reject",
+        hint="the model answers no better than without looking at its input: train it longer, or give it other data",
+    )

@@ -1,0 +1,40 @@
+"""Answers of classifiers that tests make up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from modelworks.evaluation.inference import Predictions
+from modelworks.objectives.classification import Classification
+
+__all__ = ["answers", "classifier", "predictions"]
+
+
+def classifier(classes: int) -> Classification:
+    """An objective of so many classes, named by their number."""
+    return Classification({"classes": [str(place) for place in range(classes)]})
+
+
+def answers(predicted: np.ndarray, classes: int, sure: float = 1.0) -> dict[str, np.ndarray]:
+    """Predicted columns: the classes (rows,), each with that probability."""
+    probabilities = np.full((len(predicted), classes), (1 - sure) / max(classes - 1, 1), dtype=np.float32)
+    probabilities[np.arange(len(predicted)), predicted] = sure
+    return {"predicted": np.asarray(predicted).astype(np.int16), "probabilities": probabilities}
+
+
+def predictions(
+    labels: np.ndarray, predicted: np.ndarray, objective: Classification, *, sure: float = 1.0, **more: Any
+) -> Predictions:
+    """What a model predicts for rows of these labels."""
+    return Predictions(
+        **{
+            "rows": np.arange(len(labels)),
+            "ids": tuple(f"{row:064x}" for row in range(len(labels))),
+            "truth": {"label": np.asarray(labels).astype(np.int64)},
+            "predicted": answers(predicted, objective.num_outputs, sure),
+            "objective": objective,
+            **more,
+        }
+    )
