@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from datasets import labelled
 
-from modelworks.record_json import from_json, to_json
+from modelworks.record_json import from_json, to_json, verdict
 from modelworks.records import (
     Check,
     DatasetVersion,
@@ -97,6 +97,12 @@ def test_records_of_an_earlier_release_are_read() -> None:
     dataset = stored["verdict"]["version"]["evaluation"]["trained"]["report"]["dataset"]
     dataset |= {"modality": "image", "classes": dataset.pop("features")["label"]["classes"]}
     assert from_json(Promotion, stored, root) == record
+
+
+def test_slices_of_an_earlier_verdict_have_a_score_and_a_gain() -> None:
+    slices = [{"accuracy": 0.75, "opponent": opponent} for opponent in (0.5, None)]
+    found = verdict({"decision": "keep", "checks": [], "slices": slices})
+    assert [(each["score"], each["gain"]) for each in found["slices"]] == [(0.75, 0.25), (0.75, None)]
 
 
 def test_records_are_frozen() -> None:

@@ -69,7 +69,17 @@ def verdict(stored: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON of a verdict, in the words of this release."""
     names = EARLIER_FIELDS[Check]
     checks = [{names.get(name, name): value for name, value in check.items()} for check in stored["checks"]]
-    return {**stored, "decision": decision(stored["decision"]), "checks": checks}
+    found = {**stored, "decision": decision(stored["decision"]), "checks": checks}
+    if "slices" in stored:
+        found["slices"] = [_slice(each) for each in stored["slices"]]
+    return found
+
+
+def _slice(stored: Mapping[str, Any]) -> dict[str, Any]:
+    if "accuracy" not in stored:
+        return dict(stored)
+    score, opponent = stored["accuracy"], stored["opponent"]
+    return {**stored, "score": score, "gain": None if opponent is None else score - opponent}
 
 
 def features(dataset: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:

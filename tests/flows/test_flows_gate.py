@@ -46,12 +46,12 @@ def test_a_refused_candidate_is_registered_with_its_verdict_and_production_stays
     changes = verdict["changes"]
     assert changes["rows"] == sum(each["rows"] for each in verdict["slices"] if each["by"] == "label")
     assert changes["broken"] == sum(each["broken"] for each in verdict["slices"]) > 0
-    assert f"{changes['fixed']} improved, {changes['broken']} worsened" in told
+    assert f"{changes['fixed']} better, {changes['broken']} worse" in told
     assert {each["value"] for each in verdict["slices"]} == set("0123456789")
     logged = {item.path for item in after_digits.client.list_artifacts(summary["mlflow_run_id"], "verdict")}
     assert {f"verdict/{name}" for name in ("verdict.html", "verdict.json", "differences.png")} <= logged
     note = after_digits.client.get_run(summary["mlflow_run_id"]).data.tags["mlflow.note.content"]
-    assert f"| worsened | {changes['broken']} |" in note
+    assert f"| answered worse | {changes['broken']} |" in note
 
     # The same in words on Prefect's flow run, and the way from there to the page.
     shown = artifacts_of(summary["prefect_flow_run_id"], after_digits.environment["PREFECT_API_URL"])

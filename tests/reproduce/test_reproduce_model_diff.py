@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
 from modelworks.evaluation import inference
 from modelworks.files.digest import folder_digests
+from modelworks.objectives.classification import Classification
 from modelworks.reproduce.model_diff import Comparison, compare
 
 Tensors = dict[str, np.ndarray]
@@ -38,9 +41,12 @@ def against(tmp_path: Path) -> Callable[..., Comparison]:
             inference.Predictions(
                 rows=rows,
                 ids=ids,
-                labels=np.zeros(len(ids), np.int16),
-                predicted=probabilities.argmax(axis=1).astype(np.int16),
-                probabilities=probabilities,
+                truth={"label": np.zeros(len(ids), np.int64)},
+                predicted={
+                    "predicted": probabilities.argmax(axis=1).astype(np.int16),
+                    "probabilities": probabilities,
+                },
+                objective=Classification({"classes": ["a", "b"]}),
             ),
             tmp_path / name,
         )
@@ -94,7 +100,7 @@ def test_predictions_are_compared_bit_by_bit(against: Callable[..., Comparison])
     found = against(probabilities=other)
     assert not found.identical
     assert (found.different_predictions, found.flipped) == (2, 1)
-    assert found.largest_difference == pytest.approx(0.2)
+    assert found.largest_disagreement == pytest.approx(0.2)
 
 
 def test_other_test_rows_are_other_predictions(against: Callable[..., Comparison]) -> None:
@@ -105,3 +111,24 @@ def test_other_test_rows_are_other_predictions(against: Callable[..., Comparison
 def test_other_files_of_the_model_are_named(against: Callable[..., Comparison]) -> None:
     found = against(spec='{"labels": []}')
     assert (found.identical, found.different_files) == (False, ("model.json",))
+
+
+def test_predictions_that_an_earlier_release_recorded_are_compared(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "row": np.arange(3),
+            "id": ["a", "b", "c"],
+            "label": np.zeros(3, np.int16),
+            "predicted": PROBABILITIES.argmax(axis=1).astype(np.int16),
+            "probabilities": list(PROBABILITIES),
+        }
+    )
+    for name in ("first", "second"):
+        (tmp_path / name / "model").mkdir(parents=True)
+        save_file(TENSORS, tmp_path / name / "model" / "model.safetensors")
+        (tmp_path / name / "model" / "manifest.json").write_text("{}")
+        pq.write_table(table, tmp_path / name / "predictions.parquet")
+    first, second = tmp_path / "first", tmp_path / "second"
+    found = compare(first / "model", second / "model", said=first, says=second)
+    assert found.identical
+    assert found.predictions == 3

@@ -106,7 +106,7 @@ def _as_object(version: Registered, found: Rebuilt) -> dict[str, Any]:
             "compared": comparison.predictions,
             "different": comparison.different_predictions,
             "flipped": comparison.flipped,
-            "largest": _finite(comparison.largest_difference),
+            "largest": _finite(comparison.largest_disagreement),
         },
         "files": list(comparison.different_files),
         "causes": [dataclasses.asdict(each) for each in found.causes],
@@ -128,7 +128,7 @@ def _lines(version: Registered, found: Rebuilt) -> list[str]:
             "predictions",
             f"{comparison.predictions - comparison.different_predictions:,} of {comparison.predictions:,} equal"
             + (
-                f"; {comparison.flipped:,} other answers, largest difference {comparison.largest_difference:.3g}"
+                f"; {comparison.flipped:,} answered differently, by up to {comparison.largest_disagreement:.3g}"
                 if comparison.different_predictions
                 else ""
             ),

@@ -109,21 +109,21 @@ def _print_changes(verdict: Mapping[str, Any]) -> None:
     different = changes["fixed"] + changes["broken"] + changes["otherwise"]
     print(
         f"for users: of {changes['rows']:,} test rows {different:,} ({different / changes['rows']:.2%}) are answered "
-        f"differently: {changes['fixed']:,} improved, {changes['broken']:,} worsened, {changes['otherwise']:,} changed otherwise"
+        f"differently: {changes['fixed']:,} better, {changes['broken']:,} worse, {changes['otherwise']:,} neither"
     )
     if changes.get("calibration_error") is not None:
         theirs = changes["opponent_calibration_error"]
         print(f"calibration error: {changes['calibration_error']:.4f}, {opponent}'s {theirs:.4f}")
     told = [each for each in verdict.get("slices", ()) if each["opponent"] is not None]
-    told.sort(key=lambda each: -abs(each["accuracy"] - each["opponent"]))
+    told.sort(key=lambda each: -abs(each["gain"]))
     if told:
         rows = [
             (
                 f"{each['by']} {each['value']}",
                 f"{each['rows']:,}",
-                f"{each['accuracy']:.4f}",
+                f"{each['score']:.4f}",
                 f"{each['opponent']:.4f}",
-                f"{each['accuracy'] - each['opponent']:+.4f}",
+                f"{each['gain']:+.4f}",
                 "[{low:+.4f}, {high:+.4f}]".format_map(each["difference"]) if each["difference"] else "too few rows",
                 f"{each['fixed']:,}",
                 f"{each['broken']:,}",
@@ -131,7 +131,7 @@ def _print_changes(verdict: Mapping[str, Any]) -> None:
             for each in told[:SHOWN]
         ]
         print()
-        print_table(("slice", "rows", "right", opponent, "difference", "interval", "newly right", "newly wrong"), rows)
+        print_table(("slice", "rows", "score", opponent, "gain", "interval", "better", "worse"), rows)
         if len(told) > SHOWN:
             print(f"and {len(told) - SHOWN:,} slices that differ less; --json has them all")
         print()

@@ -1,4 +1,4 @@
-"""Two saved models side by side: every file, every tensor bit by bit, every prediction."""
+"""Compare two saved models: every file, every tensor and every predicted column bit by bit."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from modelworks.models import serialization
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from modelworks.objectives.base import Columns
 
 __all__ = ["Comparison", "TensorDifference", "compare"]
 
@@ -41,11 +43,11 @@ class Comparison:
     predictions: int
     """Test rows."""
     different_predictions: int
-    """Rows with any other bit in any predicted column, or that only one of them has."""
+    """Rows with any other bit in any column, or that only one of them has."""
     flipped: int
-    """Rows that are answered otherwise."""
-    largest_difference: float
-    """The largest difference between the answers, on the objective's scale (of a class: of its probability)."""
+    """Rows that the two answer differently."""
+    largest_disagreement: float
+    """See `Objective.disagreement`; infinite when it cannot be told."""
     different_files: tuple[str, ...]
     """Of the saved model, the tensors' own left out."""
 
@@ -77,7 +79,7 @@ def compare(registered: Path, rebuilt: Path, *, said: Path, says: Path) -> Compa
         predictions=rows,
         different_predictions=changed,
         flipped=flipped,
-        largest_difference=largest,
+        largest_disagreement=largest,
         different_files=tuple(name for name in files if name != "model.safetensors"),
     )
 
@@ -114,29 +116,25 @@ def _difference(name: str, before: torch.Tensor, after: torch.Tensor) -> TensorD
 
 
 def _predictions(said: Path, says: Path) -> tuple[int, int, int, float]:
-    """Rows, rows that differ in any bit, rows that are answered otherwise, the objective's largest difference."""
+    """Rows, rows that differ, rows that are answered differently, the largest disagreement."""
     before, after = inference.read(said), inference.read(says)
-    if before.ids != after.ids or _shapes(before) != _shapes(after):
+    rows = max(len(before.ids), len(after.ids))
+    ours, theirs = ({**each.truth, **each.predicted} for each in (before, after))
+    if before.ids != after.ids or _form(ours) != _form(theirs):
         shared = len(set(before.ids) & set(after.ids))
-        rows = max(len(before.ids), len(after.ids))
         return rows, rows - shared or rows, 0, float("inf")
-    changed = np.zeros(len(before.ids), dtype=bool)
-    for ours, theirs in ((before.truth, after.truth), (before.predicted, after.predicted)):
-        for name in ours:
-            changed |= (_row_bits(ours[name]) != _row_bits(theirs[name])).any(axis=1)
-    objective = before.objective
-    flipped = int((~objective.same_answers(before.predicted, after.predicted)).sum())
-    largest = objective.disagreement(before.predicted, after.predicted) if before.ids else 0.0
-    return len(before.ids), int(changed.sum()), flipped, largest
+    changed = np.zeros(rows, dtype=bool)
+    for name, values in ours.items():
+        changed |= (_bits(values) != _bits(theirs[name])).any(axis=-1)
+    same = before.objective.same_answers(before.predicted, after.predicted)
+    largest = before.objective.disagreement(before.predicted, after.predicted) if rows else 0.0
+    return rows, int(changed.sum()), int((~same).sum()), largest
 
 
-def _shapes(predictions: inference.Predictions) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Type and shape of every column."""
-    columns = {**predictions.truth, **predictions.predicted}
-    return {name: (values.dtype.str, values.shape) for name, values in columns.items()}
+def _form(columns: Columns) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+    return {name: (values.dtype, values.shape) for name, values in columns.items()}
 
 
-def _row_bits(values: np.ndarray) -> np.ndarray:
-    """uint8 (rows, bytes of one row)."""
-    rows = np.ascontiguousarray(values).reshape(len(values), -1)
-    return rows.view(np.uint8).reshape(len(values), -1)
+def _bits(values: np.ndarray) -> np.ndarray:
+    """uint8 (rows, bytes of one)."""
+    return np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)

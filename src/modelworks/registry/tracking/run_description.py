@@ -75,7 +75,7 @@ def _changes(verdict: Verdict) -> Iterator[str]:
         f"| for users, against version {verdict.opponent} | test rows | share |",
         "|---|---|---|",
     )
-    kinds = {"improved": found.fixed, "worsened": found.broken, "changed otherwise": found.otherwise}
+    kinds = {"answered better": found.fixed, "answered worse": found.broken, "neither": found.otherwise}
     for name, rows in kinds.items():
         yield f"| {name} | {rows:,} | {rows / found.rows:.2%} |"
     calibration = ""
