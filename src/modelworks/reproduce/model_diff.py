@@ -15,7 +15,7 @@ from modelworks.models import serialization
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from modelworks.objectives.base import Columns
+    from modelworks.objectives.row_statistics import Columns
 
 __all__ = ["Comparison", "TensorDifference", "compare"]
 
