@@ -118,7 +118,7 @@ MISTAKES = {
     "field missing": (
         "  minimums: {accuracy: 0.9}\n",
         "  compare: accuracy\n",
-        "plain.yaml:8: gate: minimums is empty: limit a metric",
+        "plain.yaml:8: gate: minimums is empty: limit a metric, there or in maximums",
     ),
     "required key misspelt": (
         "  minimums: {accuracy: 0.9}\n",
@@ -133,6 +133,26 @@ MISTAKES = {
         "accuracy",
         "acuracy",
         "plain.yaml:9: gate.minimums.acuracy is no metric of classification; did you mean accuracy?",
+    ),
+    "limit at the wrong end": (
+        "minimums: {accuracy: 0.9}",
+        "minimums: {log_loss: 0.9}",
+        "plain.yaml:9: gate.minimums.log_loss limits the wrong end: low values are the good ones; use gate.maximums",
+    ),
+    "limit out of range": (
+        "0.9",
+        "90",
+        "plain.yaml:9: gate.minimums.accuracy is 90, but accuracy lies between 0 and 1",
+    ),
+    "regression out of range": (
+        "  minimums:",
+        "  max_regression: 1\n  minimums:",
+        "plain.yaml:9: gate.max_regression 1 allows everything: the metric lies between 0 and 1",
+    ),
+    "slices at the wrong end": (
+        "  minimums:",
+        "  slices: {by: [label], maximum: 0.1}\n  minimums:",
+        "plain.yaml:9: gate.slices.maximum limits the wrong end for classification; use gate.slices.minimum",
     ),
     "unknown model": ("kind: cnn", "kind: cnnn", 'plain.yaml:5: model.kind: there is no "cnnn"; did you mean cnn?'),
     "unknown source": ("digits", "cats", 'plain.yaml:3: source.kind: there is no "cats"; there are: digits, mnist5k,'),

@@ -52,11 +52,11 @@ def test_slices_and_budgets_are_read(file: Path) -> None:
     ("line", "message"),
     [
         ("max_regresion: 0.1", "plain.yaml:7: gate.max_regresion: unknown key; did you mean max_regression?"),
-        ("tolerance: 0.1", "plain.yaml:7: gate.tolerance: unknown key; there are: minimums, compare, max_regression"),
+        ("tolerance: 0.1", "plain.yaml:7: gate.tolerance: unknown key; there are: minimums, maximums, compare,"),
         ("resamples: 10", "plain.yaml:7: gate.resamples: should be greater than or equal to 1000"),
         ("confidence: 95", "plain.yaml:7: gate.confidence: should be less than 1"),
         ("slices: {by: [], minimum: 0.5}", "plain.yaml:7: gate.slices: by is empty"),
-        ("slices: {by: [label]}", "plain.yaml:7: gate.slices: by cuts slices, but nothing is demanded of them"),
+        ("slices: {by: [label]}", "plain.yaml:7: gate.slices: by cuts slices, but nothing is required of them"),
         ("slices: {by: [label], minimun: 0.5}", "gate.slices.minimun: unknown key; did you mean minimum?"),
         ("budgets: {}", "plain.yaml:7: gate.budgets: budgets is empty: give latency_ms or size_mb"),
         ("budgets: {size_mb: -1}", "gate.budgets.size_mb: should be greater than 0"),

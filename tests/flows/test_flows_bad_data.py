@@ -99,11 +99,11 @@ CASES = [
     (TABLE, wrong_columns, 2, ("source.text: {root}/own.csv has no column 'words'",)),
     (SLICED, column_of_the_gate_missing, 2, ("gate.slices.by: own has no column 'shop'",)),
     (TABLE, not_utf8, 2, ("source.encoding: {root}/own.csv line 13 is not utf-8: byte 0xe9",)),
-    (FOLDER, one_class, 3, ("classes: found 1 (a), demanded at least 2",)),
+    (FOLDER, one_class, 3, ("classes: observed 1 (a), required at least 2",)),
     (FOLDER, damaged_images, 3, ("a/7.png", "b/3.png")),
     (FOLDER, class_only_in_test, 3, ("classes missing from train or test: found",)),
-    (FOLDER, same_content_in_train_and_test, 3, ("contents in several splits: found 1",)),
-    (TABLE, all_the_same, 3, ("bad rows: found 40 of 40",)),
+    (FOLDER, same_content_in_train_and_test, 3, ("contents in several splits: observed 1",)),
+    (TABLE, all_the_same, 3, ("bad rows: observed 40 of 40",)),
 ]
 
 

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from modelworks.validation.text_facts import text_facts
+
+from modelworks.modalities.text_facts import facts
 
 
 def facts_of(*texts: str | None) -> list[dict[str, object]]:
-    return text_facts(pa.chunked_array([pa.array(texts, pa.string())])).to_dict("records")
+    return facts(pa.chunked_array([pa.array(texts, pa.string())])).to_pylist()
 
 
 def test_lengths_are_in_characters_and_words() -> None:
@@ -27,8 +28,8 @@ def test_anything_visible_is_not(text: str) -> None:
 
 def test_text_read_with_the_wrong_encoding_is_mojibake() -> None:
     good = "Größe: “naïve” déjà vu"
-    facts = facts_of(good, good.encode().decode("latin-1"))
-    assert [fact["mojibake"] for fact in facts] == [False, True]
+    found = facts_of(good, good.encode().decode("latin-1"))
+    assert [fact["mojibake"] for fact in found] == [False, True]
 
 
 def test_replacement_characters_are_counted_as_a_share() -> None:

@@ -86,7 +86,13 @@ def validated(tmp_path: Path, pack: Callable[..., DatasetVersion]) -> Validate:
         folder = store.folder("validate", "key")
         with store.write("validate", "key", {}) as aside:
             return validate(
-                pack(columns), split or SplitConfig(test=0.4), demands, key="key", folder=folder, aside=aside
+                pack(columns),
+                "classification",
+                split or SplitConfig(test=0.4),
+                demands,
+                key="key",
+                folder=folder,
+                aside=aside,
             )
 
     return run

@@ -5,18 +5,19 @@ import pandas as pd
 import pyarrow as pa
 
 from modelworks.data.splits import TEST, TRAIN, VALIDATION
-from modelworks.validation.facts import class_facts, row_facts
+from modelworks.objectives.classification_checks import target_facts
+from modelworks.validation.facts import row_facts
 from modelworks.validation.quarantine import BadRow, bad_rows
 
 
 def facts_of(ids: str, labels: list[str | None], splits: list[int] | None = None) -> pd.DataFrame:
     table = pa.table({"id": list(ids), "label": pa.array(labels, pa.string())})
-    return row_facts(table, np.array(splits or [TRAIN] * len(ids), dtype=np.int8))
+    return row_facts(table, np.array(splits or [TRAIN] * len(ids), dtype=np.int8), ["label"])
 
 
 def reasons_of(facts: pd.DataFrame) -> dict[int, tuple[str, ...]]:
     examples = pa.table({"id": facts["id"].tolist()})
-    return {bad.row: bad.reasons for bad in bad_rows(facts.assign(fault=None), examples)}
+    return {bad.row: bad.reasons for bad in bad_rows(facts.assign(fault=None), examples, ["label"])}
 
 
 def test_copies_point_at_the_first_row_with_the_same_content_and_label() -> None:
@@ -37,7 +38,7 @@ def test_all_copies_of_a_content_with_several_labels_are_out() -> None:
 
 def test_a_row_can_be_bad_in_several_ways() -> None:
     facts = facts_of("aaa", ["x", "x", "y"]).assign(fault=["blank", "blank", None])
-    bad = bad_rows(facts, pa.table({"id": list("aaa"), "path": ["p", "q", None]}))
+    bad = bad_rows(facts, pa.table({"id": list("aaa"), "path": ["p", "q", None]}), ["label"])
     assert bad[1] == BadRow(
         row=1,
         id="a",
@@ -62,10 +63,29 @@ def test_the_same_content_in_several_splits_leaks() -> None:
 
 def test_a_class_counts_the_splits_it_is_missing_from() -> None:
     facts = facts_of("abcdef", ["x", "x", "y", "y", "z", "v"], [TRAIN, TEST, TRAIN, TRAIN, TEST, VALIDATION])
-    found = class_facts(facts)
+    found = target_facts(facts)
     assert found["class_size"].tolist() == [2, 2, 2, 2, 1, 1]
     assert found["missing_splits"].tolist() == [0, 0, 1, 1, 1, 2]
 
 
 def test_a_split_without_any_row_misses_every_class() -> None:
-    assert class_facts(facts_of("ab", ["x", "y"]))["missing_splits"].tolist() == [1, 1]
+    assert target_facts(facts_of("ab", ["x", "y"]))["missing_splits"].tolist() == [1, 1]
+
+
+def test_several_targets_contradict_and_lack_each_for_itself() -> None:
+    table = pa.table(
+        {
+            "id": list("aabbcd"),
+            "number": [1.5, 2.5, 3.0, 3.0, None, 7.0],
+            "labels": [["x"], ["x"], ["x", "y"], ["x", "y"], [], ["z"]],
+        }
+    )
+    facts = row_facts(table, np.zeros(6, dtype=np.int8), ["number", "labels"])
+    assert facts["labels"].tolist() == ["x", "x", "x, y", "x, y", "", "z"]
+    bad = bad_rows(facts.assign(fault=None), table, ["number", "labels"])
+    assert {each.row: (each.label, each.reasons) for each in bad} == {
+        0: ("1.5", ("contradicts row 1 (number 1.5 / 2.5)",)),
+        1: ("2.5", ("contradicts row 0 (number 2.5 / 1.5)",)),
+        3: ("3", ("duplicate of row 2",)),
+        4: (None, ("null number",)),
+    }

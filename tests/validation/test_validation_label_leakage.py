@@ -94,7 +94,7 @@ def test_images_whose_size_gives_their_class_away_are_named(validated: Validate,
 
 def test_a_config_can_refuse_what_leaks_or_allow_it(validated: Validate, tmp_path: Path) -> None:
     columns = texts(more=lambda row, label, draw: label)
-    with pytest.raises(Refused, match="label leakage: found bad by column more ") as refused:
+    with pytest.raises(Refused, match="label leakage: observed bad by column more ") as refused:
         validated(columns, label_leakage="refuse")
     assert "checks.max_single_auc" in refused.value.hint
     (tmp_path / "data" / "own").rename(tmp_path / "refused")

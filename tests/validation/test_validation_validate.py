@@ -98,13 +98,13 @@ def test_bad_rows_within_the_budget_are_quarantined_with_their_reasons(validated
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        ({"text": ["the same"] * 40, "label": ["good"] * 40}, "bad rows: found 39 of 40"),
-        ({"text": ["the same"] * 40}, "bad rows: found 40 of 40 (100.000%), demanded at most 0.000%"),
-        ({"text": [None, *map(str, range(39))]}, "bad rows: found 1 of 40 (2.500%)"),
-        ({"label": ["good"] * 40}, "classes: found 1 (good), demanded at least 2"),
-        ({"label": ["rare", *["good", "bad"] * 19, "good"]}, "classes missing from train or test: found t"),
+        ({"text": ["the same"] * 40, "label": ["good"] * 40}, "bad rows: observed 39 of 40"),
+        ({"text": ["the same"] * 40}, "bad rows: observed 40 of 40 (100.000%), required at most 0.000%"),
+        ({"text": [None, *map(str, range(39))]}, "bad rows: observed 1 of 40 (2.500%)"),
+        ({"label": ["good"] * 40}, "classes: observed 1 (good), required at least 2"),
+        ({"label": ["rare", *["good", "bad"] * 19, "good"]}, "classes missing from train or test: observed t"),
         ({"label": [None, *["good", "bad"] * 19, "good"]}, "    row 0: null label"),
-        ({"label": [None] * 40}, "bad rows: found 40 of 40"),
+        ({"label": [None] * 40}, "bad rows: observed 40 of 40"),
     ],
 )
 def test_what_no_config_can_drop_is_refused(
@@ -125,13 +125,13 @@ def test_a_refusal_lists_every_failed_check_once(validated: Validate, texts: Tex
         validated(columns, min_rows=100, min_per_class=20, expect=expect)
     assert refused.value.message.splitlines() == [
         "the data of own fails 4 of 12 checks",
-        "  bad rows: found 1 of 40 (2.500%), demanded at most 0.000%",
+        "  bad rows: observed 1 of 40 (2.500%), required at most 0.000%",
         "    row 2: duplicate of row 0",
-        "  usable rows: found 39, demanded at least 100",
-        "  rows of the smallest class: found 19 (good), demanded at least 20",
+        "  usable rows: observed 39, required at least 100",
+        "  rows of the smallest class: observed 19 (good), required at least 20",
         (
-            "  expect_column_values_to_be_between tokens: found 39 of 39 rows otherwise, "
-            "e.g. row 0: 7; row 1: 7; row 3: 7, demanded min_value 100"
+            "  expect_column_values_to_be_between tokens: observed 39 of 39 rows otherwise, "
+            "e.g. row 0: 7; row 1: 7; row 3: 7, required min_value 100"
         ),
     ]
     assert "checks.max_bad_share: 0.025" in refused.value.hint
@@ -163,7 +163,7 @@ def test_a_class_whose_rows_are_all_bad_is_refused(validated: Validate, texts: T
     columns = texts()
     columns["text"] += ["", "  "]
     columns["label"] += ["ugly", "ugly"]
-    with pytest.raises(Refused, match=r"classes with usable rows: found 2 of 3, none of 1 \(ugly\), demanded all 3"):
+    with pytest.raises(Refused, match=r"classes with usable rows: observed 2 of 3, none of 1 \(ugly\), required all 3"):
         validated(columns, max_bad_share=0.5)
 
 
@@ -181,7 +181,7 @@ def test_an_official_split_is_honoured_and_said_so(validated: Validate, texts: T
 def test_the_same_content_in_train_and_test_is_refused_whatever_the_budget(validated: Validate, texts: Texts) -> None:
     columns = official(texts())
     columns["text"][38] = columns["text"][0]
-    with pytest.raises(Refused, match=r"contents in several splits: found 1, e\.g\. that of row 0, demanded none"):
+    with pytest.raises(Refused, match=r"contents in several splits: observed 1, e\.g\. that of row 0, required none"):
         validated(columns, max_bad_share=0.9)
 
 
@@ -190,7 +190,7 @@ def test_a_class_missing_from_an_official_side_is_named(validated: Validate, tex
     columns["label"] = [
         "new" if split == "test" else label for label, split in zip(columns["label"], columns["split"], strict=True)
     ]
-    with pytest.raises(Refused, match=r"found train lacks 1 \(new\); test lacks 2 \(bad, good\), demanded none"):
+    with pytest.raises(Refused, match=r"observed train lacks 1 \(new\); test lacks 2 \(bad, good\), required none"):
         validated(columns)
 
 
@@ -232,7 +232,7 @@ def test_a_mistaken_expectation_is_bad_input(
 def test_an_expectation_below_critical_only_warns(validated: Validate, texts: Texts) -> None:
     demand = {"column": "tokens", "min_value": 100, "severity": "warning"}
     report = validated(texts(), expect=({"expect_column_mean_to_be_between": demand},))
-    sentence = "expect_column_mean_to_be_between tokens: found 7, demanded min_value 100"
+    sentence = "expect_column_mean_to_be_between tokens: observed 7, required min_value 100"
     assert sentence in report.warnings
     assert not report.checks[-1].passed
 
@@ -260,6 +260,7 @@ def test_the_faults_of_the_tweets_are_found_and_counted(tmp_path: Path) -> None:
     with store.write("validate", "key", {}) as aside:
         report = validate(
             dataset,
+            "classification",
             SplitConfig(),
             ChecksConfig(max_bad_share=0.03),
             key="key",

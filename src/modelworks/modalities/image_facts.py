@@ -51,15 +51,14 @@ def facts(images: pa.ChunkedArray) -> pa.Table:
     import pyarrow as pa
     from PIL import Image
 
-    rows: list[dict[str, Any]] = []
     with warnings.catch_warnings():
         # Ours is the lower limit, and it is an error.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        for chunk in images.chunks:
-            rows.extend(
-                {**_look(content)._asdict(), "bytes": None if content is None else len(content)}
-                for content in chunk.to_pylist()
-            )
+        rows = [
+            {**_look(content)._asdict(), "bytes": None if content is None else len(content)}
+            for chunk in images.chunks
+            for content in chunk.to_pylist()
+        ]
     numbers = dict.fromkeys(("width", "height", "channels"), pa.int64()) | dict.fromkeys(
         ("mean", "contrast"), pa.float64()
     )

@@ -47,6 +47,14 @@ MODALITIES: Mapping[str, tuple[str, ...]] = {
 }
 """Modules that belong to one modality alone."""
 
+ON_DEMAND = (
+    "modelworks.training.launchers.ray_train",
+    "modelworks.training.distributed.ddp",
+    "modelworks.training.distributed.fsdp",
+    "modelworks.training.compile",
+)
+"""Modules that some trainings alone run: on a Ray cluster, in several processes, sharded, compiled."""
+
 WITHOUT_RESULT = ("checkpoint_seconds", "checkpoint_steps")
 """Fields of `train:` that decide when the state is saved: a resumed training gives the same bits."""
 
@@ -59,12 +67,8 @@ def check_modules(kind: str) -> tuple[str, ...]:
 
 def unused_modules(config: RunConfig, hardware: Hardware) -> set[str]:
     """Modules that this pipeline does not run, or that cannot change what it computes."""
-    needed_by = {
-        "modelworks.training.launchers.ray_train": bool(hardware.ray),
-        "modelworks.training.distributed.ddp": hardware.processes > 1,
-        "modelworks.training.distributed.fsdp": hardware.shard,
-        "modelworks.training.compile": config.train.compile,
-    }
+    needed = (bool(hardware.ray), hardware.processes > 1, hardware.shard, config.train.compile)
+    needed_by = dict(zip(ON_DEMAND, needed, strict=True))
     objectives = {kind: (f"modelworks.objectives.{kind}", *check_modules(kind)) for kind in KINDS}
     chosen = {config.model.modality, config.objective.kind}
     others = {module for name, each in {**MODALITIES, **objectives}.items() if name not in chosen for module in each}

@@ -81,9 +81,8 @@ def write(
         previews.grid(shown, drawn["Worst mistakes"], name="Worst mistakes", among=among)
     elif shown:
         texts = shown
-        _write_csv(
-            folder / "worst_mistakes.csv", [_mistake(row, wrongness[at]) for row, at in zip(shown, worst, strict=True)]
-        )
+        listed = [_mistake(row, wrongness[place]) for row, place in zip(shown, worst, strict=True)]
+        _write_csv(folder / "worst_mistakes.csv", listed)
 
     score = objective.row_scores(predictions.predicted, predictions.truth).mean()
     html = evaluation_page.render(

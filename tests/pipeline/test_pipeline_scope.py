@@ -1,0 +1,42 @@
+"""A module that no longer exists under its name would silently count again for every key."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+import modelworks
+from modelworks.objectives.config import KINDS
+from modelworks.pipeline import scope
+from modelworks.records import INPUT_KINDS
+
+PACKAGE = Path(modelworks.__file__).parent
+NAMED = sorted(
+    {
+        *scope.NEVER,
+        *scope.AUGMENTATION,
+        *scope.ON_DEMAND,
+        *(module for each in (scope.MODALITIES, scope.OBJECTIVES) for modules in each.values() for module in modules),
+    }
+)
+
+
+@pytest.mark.parametrize("module", NAMED)
+def test_every_module_that_is_named_exists(module: str) -> None:
+    assert importlib.util.find_spec(module) is not None
+
+
+def test_every_module_of_a_modality_belongs_to_it_alone() -> None:
+    found = {path.stem for path in (PACKAGE / "modalities").glob("*.py")} - {"__init__", "base"}
+    named = {module.rpartition(".")[2] for modules in scope.MODALITIES.values() for module in modules}
+    assert found == named
+    assert set(scope.MODALITIES) <= set(INPUT_KINDS)
+
+
+def test_every_objective_has_its_modules() -> None:
+    shared = {"__init__", "base", "config", "figures"}
+    found = {path.stem for path in (PACKAGE / "objectives").glob("*.py")} - shared
+    assert found == {module.rpartition(".")[2] for modules in scope.OBJECTIVES.values() for module in modules}
+    assert tuple(scope.OBJECTIVES) == KINDS
