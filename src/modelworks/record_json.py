@@ -69,17 +69,17 @@ def verdict(stored: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON of a verdict, in the words of this release."""
     names = EARLIER_FIELDS[Check]
     checks = [{names.get(name, name): value for name, value in check.items()} for check in stored["checks"]]
-    found = {**stored, "decision": decision(stored["decision"]), "checks": checks}
-    if "slices" in stored:
-        found["slices"] = [_slice(each) for each in stored["slices"]]
-    return found
+    slices = [_slice(each) for each in stored.get("slices", ())]
+    return {**stored, "decision": decision(stored["decision"]), "checks": checks, "slices": slices}
 
 
 def _slice(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A slice of the test rows; earlier releases stored accuracies, whose difference was the gain."""
     if "accuracy" not in stored:
         return dict(stored)
     score, opponent = stored["accuracy"], stored["opponent"]
-    return {**stored, "score": score, "gain": None if opponent is None else score - opponent}
+    rest = {name: value for name, value in stored.items() if name != "accuracy"}
+    return {**rest, "score": score, "gain": None if opponent is None else score - opponent}
 
 
 def features(dataset: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:

@@ -8,7 +8,6 @@ import zlib
 import numpy as np
 import pyarrow as pa
 import pytest
-from modelworks.validation.image_facts import MOST_PIXELS
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 

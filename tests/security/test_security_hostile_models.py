@@ -209,5 +209,5 @@ def _ask(registry: Registry) -> Any:
 
     model = inference.load(verify_version.model_folder(registry.client, registry.project, NAME, 1))
     contents = dataset_format.read(registry.project.data / "image")["image"].to_pylist()[:4]
-    rows = inference.TestSet(rows=np.arange(4), ids=("0",) * 4, labels=np.zeros(4, np.int16), contents=contents)
-    return inference.probabilities(model, rows)
+    rows = inference.TestSet(rows=np.arange(4), ids=("0",) * 4, targets={}, contents=contents)
+    return inference.predict(model, rows)

@@ -114,7 +114,7 @@ def _print_changes(verdict: Mapping[str, Any]) -> None:
     if changes.get("calibration_error") is not None:
         theirs = changes["opponent_calibration_error"]
         print(f"calibration error: {changes['calibration_error']:.4f}, {opponent}'s {theirs:.4f}")
-    told = [each for each in verdict.get("slices", ()) if each["opponent"] is not None]
+    told = [each for each in verdict.get("slices", ()) if each["gain"] is not None]
     told.sort(key=lambda each: -abs(each["gain"]))
     if told:
         rows = [

@@ -133,8 +133,7 @@ def score(model_folder: Path, rows: TestSet, digest: Callable[[Path], str] | Non
     """
     model = load(model_folder, digest)
     predicted = predict(model, rows)
-    # The model's own objective is of the code in its package; metrics are today's.
-    objective = objective_class(model.objective.kind)(model.objective.spec)
+    objective = serialization.read_objective(model_folder)  # not of the code in the package: metrics are today's
     return Predictions(
         rows=rows.rows, ids=rows.ids, truth=objective.encode(rows.targets), predicted=predicted, objective=objective
     )
