@@ -38,14 +38,14 @@ EFFECTS = {
     "set_terminated",
 }
 """Calls that others can see, or that a later run finds; by the method's name."""
-OWNERS = {"add": ("repository",), "send": ("answers",), "move": ("shutil",), "replace": ("os",)}
+OWNERS = {"add": ("repository",), "send": ("transfer",), "move": ("shutil",), "replace": ("os",)}
 """Whose methods they are, where the name alone would find others too."""
 NEAR = 16
 """Lines within which both places must be, in the same function."""
 WITHOUT = {
     "create_experiment": "made when there is none, by name: a second attempt finds it",
     "keep_empty": "writes into the environment while it is set up, not into a project",
-    "_fetch": "names a folder in a temporary folder",
+    "fetch": "names a folder in a temporary folder",
     "kept": "a file that is only read when DVC's own is torn",
     "publish": "its caller has the places; the first rename only makes way",
     "_end": "its callers have the places",
