@@ -91,7 +91,7 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 def test_a_token_is_shown_to_our_server_and_to_no_proxy(
     ours: Listener, proxy: Listener, process: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
-    serve._wait(process, ours.address, TOKEN, tmp_path / "log", [])  # all before it costs half a minute
+    serve._wait(process, ours.address, TOKEN, tmp_path / "log", threading.Event())  # all before it costs half a minute
     assert (ours.tokens, proxy.heard) == ([f"Bearer {TOKEN}"], [])
 
 
