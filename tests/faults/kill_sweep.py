@@ -29,7 +29,6 @@ from modelworks.servers.prefect_client import start_server
 SOURCES = [REPOSITORY / "src" / "modelworks", REPOSITORY / "tasks", REPOSITORY / "flows"]
 ELSEWHERE = {
     "forget": "`modelworks forget`, killed by test_faults_data.py",
-    "repair": "`modelworks doctor`, killed by test_faults_doctor.py",
     "page": "a page that is rendered again, killed by test_flows_mutations.py",
     "rows": "`modelworks trace --row`, killed here",
 }

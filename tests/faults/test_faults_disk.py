@@ -39,6 +39,7 @@ from modelworks.data import versioning
 from modelworks.data.dvc_storage import object_cache
 from modelworks.errors import Unavailable
 from modelworks.files.atomic_files import disk_errors
+from modelworks.files.digest import md5_digest
 from modelworks.pipeline.stage_store import StageStore
 from modelworks.project import Project
 from modelworks.registry.production import audit_log
@@ -350,7 +351,7 @@ def test_data_that_dvc_has_no_room_for_is_said_and_is_whole_when_there_is_room(
         for folder in (object_cache.cache(pinnable), pinnable.state / "dvc-remote" / "files" / "md5"):
             for path in folder.glob("??/*"):
                 if not path.name.startswith("."):
-                    assert object_cache._md5(path) == f"{path.parent.name}{path.name}".removesuffix(".dir"), path
+                    assert md5_digest(path) == f"{path.parent.name}{path.name}".removesuffix(".dir"), path
         disk.make_room()
         versioning.record(pinnable)
         digest = object_cache.listing_digest(object_cache.subtree(pinnable.data))

@@ -93,7 +93,7 @@ def ask(
             monkeypatch.delenv(name)
         monkeypatch.setenv("MODELWORKS_PROJECT", str(project.root))
         capsys.readouterr()
-        verb.doctor(dry_run=dry_run, as_json=True)
+        verb.doctor(dry_run=dry_run, deep=False, as_json=True)
         return {each["what"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
 
     return ask

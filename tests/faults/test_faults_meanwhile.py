@@ -110,7 +110,7 @@ def test_data_that_another_run_replaces_meanwhile_are_not_taken_for_those_of_thi
     [
         ("validate", "models.transformer", (0, 0, "")),
         ("train", "evaluation.inference", (0, 0, "")),
-        ("score", "registry.serving", (1, 0, "")),
+        ("score", "registry.packaging.pyfunc_model", (1, 0, "")),
         ("register", "evaluation.statistics.paired_comparison", (1, 1, "")),
     ],
 )

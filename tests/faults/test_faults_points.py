@@ -38,7 +38,7 @@ EFFECTS = {
     "set_terminated",
 }
 """Calls that others can see, or that a later run finds; by the method's name."""
-OWNERS = {"add": ("repository",), "send": ("answers",), "move": ("shutil",), "replace": ("os",)}
+OWNERS = {"add": ("repository",), "send": ("transfer",), "move": ("shutil",), "replace": ("os",)}
 """Whose methods they are, where the name alone would find others too."""
 NEAR = 16
 """Lines within which both places must be, in the same function."""

@@ -19,31 +19,38 @@ HEADS = {"mlflow": mlflow_head, "prefect": prefect_head}
 MAKE = """
 import os, sys, time
 from pathlib import Path
-from modelworks.cli.doctor.databases import MLFLOW, PREFECT
-from modelworks.sqlite.databases import make_database
+from modelworks.registry.backend import tracking_store
+from modelworks.registry.backend.mlflow_sqlite_internals import set_default_location
+from modelworks.servers import prefect_server
 from modelworks.settings import QUIET
+from modelworks.sqlite.databases import make_database
 
 os.environ |= QUIET
-path, library, how = Path(sys.argv[1]), {"mlflow": MLFLOW, "prefect": PREFECT}[sys.argv[2]], sys.argv[3]
+path, library, how = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+making = {
+    "mlflow": (tracking_store.build_schema, lambda built: set_default_location(built, path.parent.as_uri())),
+    "prefect": (prefect_server.build_schema, None),
+}
 if how == "anew":
     sys.prefix = str(path.parent / "nowhere")  # the environment keeps no empty database there
 os.environ["PREFECT_HOME"] = str(path.parent / "home")
 print("ready", flush=True)
 sys.stdin.readline()
-make_database(path, library.name, library.build, lambda aside: library.settle(aside, path))
+make_database(path, library, *making[library])
 """
 
 AT_ANY_MOMENT = """
 import os, signal, sys
 from pathlib import Path
-from modelworks.cli.doctor.databases import MLFLOW
+from modelworks.registry.backend.mlflow_sqlite_internals import set_default_location
+from modelworks.registry.backend.tracking_store import build_schema
 from modelworks.sqlite.databases import make_database
 
 path = Path(sys.argv[1])
 import filelock, sqlite3, tempfile  # what is imported on the way is no moment of the making
 
 def make(path):
-    make_database(path, "mlflow", MLFLOW.build, lambda aside: MLFLOW.settle(aside, path))
+    make_database(path, "mlflow", build_schema, lambda built: set_default_location(built, path.parent.as_uri()))
 
 make(path.with_name("warm.db"))
 

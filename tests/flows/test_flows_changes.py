@@ -87,12 +87,12 @@ def test_a_comment_in_the_code_changes_nothing(own_code: tuple[Workspace, Path])
 
 def test_an_edit_two_imports_away_from_the_trainer_trains_again(own_code: tuple[Workspace, Path]) -> None:
     workspace, code = own_code
-    helper = code / "training" / "optimizers.py"  # the program imports the loop, and the loop this
-    assert "optimizers" not in (code / "training" / "__main__.py").read_text()
+    helper = code / "training" / "optimization" / "lr_schedule.py"  # the program imports the loop, and the loop this
+    assert "lr_schedule" not in (code / "training" / "__main__.py").read_text()
     helper.write_text(helper.read_text().replace("cos(math.pi * share)", "cos(math.pi * share * share)"))
 
     reasons = workspace.done("why", DIGITS)["stages"]
-    assert reasons["train"] == ["source of modelworks.training.optimization.optimizers changed"]
+    assert reasons["train"] == ["source of modelworks.training.optimization.lr_schedule changed"]
     assert reasons["validate"] == []
 
     summary = workspace.run("run", DIGITS, "--json").object

@@ -98,6 +98,7 @@ def test_the_run_in_mlflow_shows_the_config_as_parameters(run: Run) -> None:
 
 def test_the_precision_and_what_decided_it_are_shown_and_recorded(run: Run, summary: dict[str, Any]) -> None:
     hardware = summary["hardware"]
+    assert run.data.params["compute.precision"] == "auto", "as the config has it; what it came to is a tag"
     assert hardware["precision"] == run.data.tags["modelworks.precision"]
     source = hardware["precision_source"]
     assert source == run.data.tags["modelworks.precision_source"]

@@ -222,14 +222,14 @@ def test_a_check_that_passes_validates_again_and_trains_nothing(after_digits: Wo
 
 def test_a_colour_renders_the_pages_again_where_the_version_has_them(own_code: tuple[Workspace, Path]) -> None:
     workspace, package = own_code
-    frame = package / "evaluation" / "frame.py"
+    frame = package / "html_page.py"
     frame.write_text(frame.read_text().replace("#1f2933", "#010203"))
     why = workspace.done("why", DIGITS)
     assert (any(why["stages"].values()), why["nothing_to_do"]) == (False, False)
     assert why["reports"] == {
-        "data_docs": [],
-        "evaluation_page": ["source of modelworks.evaluation.reports.html changed"],
-        "gate_page": ["source of modelworks.evaluation.reports.html changed"],
+        "data_docs": ["source of modelworks.html_page changed"],
+        "evaluation_page": ["source of modelworks.html_page changed"],
+        "gate_page": ["source of modelworks.html_page changed"],
     }
     runs = len(workspace.runs("digits-cnn"))
     assert workspace.with_environment(MODELWORKS_FAULT="page.before_note").run("run", DIGITS).code == -9
@@ -247,7 +247,7 @@ def test_a_colour_renders_the_pages_again_where_the_version_has_them(own_code: t
 
 def test_a_page_that_fails_is_named_and_the_run_goes_on(own_code: tuple[Workspace, Path]) -> None:
     workspace, package = own_code
-    page = package / "evaluation" / "page.py"
+    page = package / "evaluation" / "reports" / "evaluation_page.py"
     page.write_text(page.read_text().replace('BODY = """\\', 'BODY = """{{ nothing.at.all }}'))
     outcome = workspace.run("run", DIGITS)
     assert outcome.code == 0, outcome.stderr

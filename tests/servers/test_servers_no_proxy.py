@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import threading
@@ -15,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from commands import DEADLINE
 
-from modelworks.cli.doctor import orchestration
 from modelworks.project import Project
 from modelworks.servers import no_proxy, prefect_client, serve, up
 
@@ -89,14 +91,12 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 def test_a_token_is_shown_to_our_server_and_to_no_proxy(
     ours: Listener, proxy: Listener, process: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
-    serve._wait(process, ours.address, TOKEN, tmp_path / "log", [])  # all before it costs half a minute
+    serve._wait(process, ours.address, TOKEN, tmp_path / "log", threading.Event())  # all before it costs half a minute
     assert (ours.tokens, proxy.heard) == ([f"Bearer {TOKEN}"], [])
 
 
-def test_mlflows_server_is_waited_for_past_a_proxy(
-    ours: Listener, proxy: Listener, process: subprocess.Popen[bytes], project: Project
-) -> None:
-    up._wait_for(process, f"{ours.address}/health", "MLflow's server", project, threading.Event())  # likewise
+def test_mlflows_server_is_waited_for_past_a_proxy(ours: Listener, proxy: Listener) -> None:
+    assert up._answers(f"{ours.address}/health")
     assert (ours.heard, proxy.heard) == (["/health"], [])
 
 
@@ -107,11 +107,50 @@ def test_prefects_server_is_found_past_a_proxy(ours: Listener, proxy: Listener, 
     assert (ours.heard, proxy.heard) == (["/api/health"], [])
 
 
-def test_the_doctor_asks_our_server_past_a_proxy(ours: Listener, proxy: Listener, project: Project) -> None:
+RUNNING = """
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.states import Running
+
+with get_client(sync_client=True) as client:
+    print(client.create_flow_run(flow(lambda: None, name="killed"), state=Running()).id)
+"""
+CRASH = """
+import os, sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from modelworks.cli.doctor import orchestration
+from modelworks.cli.doctor.prefect_runs_internals import FlowRun
+from modelworks.project import Project
+from modelworks.servers.no_proxy import spare_this_machine
+
+spare_this_machine(os.environ)
+run = FlowRun(id=sys.argv[2], labels={}, state="RUNNING", attempt=1, since=datetime.now(UTC), task_runs=())
+orchestration._crash(Project(Path(sys.argv[1])), [run])
+"""
+
+
+def test_the_doctor_asks_our_server_past_a_proxy(proxy: Listener, project: Project, server_url: str) -> None:
     project.make_private_folders()
-    prefect_client.up_notice(project).write_text(f'{{"url": "{ours.address}/api"}}')
-    orchestration._crash(project, ["a-flow-run"], [])  # a killed run's is mended elsewhere
-    assert (ours.heard, proxy.heard) == (["/api/health", "/api/flow_runs/a-flow-run/set_state"], [])
+    prefect_client.up_notice(project).write_text(json.dumps({"url": server_url}))
+    own = {**os.environ, **project.environment(), "PREFECT_API_URL": server_url}
+    own = {name: value for name, value in own.items() if name not in PROXIES}
+    number = program(RUNNING, own).strip()
+    program(CRASH, {**own, "http_proxy": proxy.address}, str(project.root), number)
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+        f"{server_url}/flow_runs/{number}"
+    ) as answer:
+        assert json.load(answer)["state_name"] == "Crashed"
+    assert proxy.heard == []
+
+
+def program(text: str, environment: dict[str, str], *arguments: str) -> str:
+    """Run a Python program to its end; returns what it prints."""
+    command = [sys.executable, "-P", "-c", text, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.usefixtures("proxy")
