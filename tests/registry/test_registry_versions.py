@@ -59,7 +59,7 @@ def test_a_version_carries_its_evidence_from_the_start(
     assert entry.run_id == version.run_id == run_id
     assert entry.status == "READY"
     assert entry.tags["modelworks.pipeline_key"] == "a"
-    assert entry.tags["modelworks.files.digest"] == version.digest
+    assert entry.tags["modelworks.digest"] == version.digest
     assert entry.tags["modelworks.data_version"].endswith(".dir")
     assert json.loads(entry.tags["modelworks.metrics"]) == {"accuracy": [0.91, 0.85, 0.95]}
     assert "accuracy 0.9100 [0.8500, 0.9500]" in entry.description
