@@ -149,7 +149,7 @@ def test_the_version_carries_its_evidence(finished: Workspace, summary: dict[str
     assert tags["modelworks.data_version"] == summary["data_version"]
     assert tags["modelworks.run_id"] == summary["mlflow_run_id"]
     assert tags["modelworks.verdict"] == "promote"
-    assert len(tags["modelworks.files.digest"]) == len(tags["modelworks.pipeline_key"]) == 64
+    assert len(tags["modelworks.digest"]) == len(tags["modelworks.pipeline_key"]) == 64
 
 
 @pytest.fixture
