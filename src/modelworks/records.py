@@ -71,11 +71,6 @@ class DatasetVersion:
         """The features that a model learns, by column."""
         return {name: feature for name, feature in self.features.items() if name != self.input}
 
-    @property
-    def classes(self) -> tuple[str, ...]:  # until evaluation asks the objective
-        """Sorted class names."""
-        return tuple(self.targets["label"]["classes"])
-
 
 @dataclass(frozen=True, kw_only=True)
 class Check:

@@ -97,7 +97,9 @@ def trained(tmp_path: Path, validated: Callable[..., ValidationReport]) -> Calla
     def make(modality: str, contents: Sequence[Any], labels: Sequence[str]) -> TrainedModel:
         report = validated(modality, contents, labels)
         ids = dataset_format.read(report.dataset.folder, ["id"])["id"].to_pylist()
-        save_model(tmp_path / "train" / "model", modality, contents, report.dataset.classes, ids[:2])
+        save_model(
+            tmp_path / "train" / "model", modality, contents, report.dataset.targets["label"]["classes"], ids[:2]
+        )
         return TrainedModel(
             report=report,
             key="t",

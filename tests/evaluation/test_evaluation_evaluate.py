@@ -82,7 +82,7 @@ def test_every_test_row_and_no_other_is_scored_and_kept(
     rows = table["row"].to_pylist()
     assert rows == list(range(2, len(contents) - 1))
     assert evaluation.rows == len(rows)
-    classes = model.report.dataset.classes
+    classes = model.report.dataset.targets["label"]["classes"]
     assert [classes[label] for label in table["label"].to_pylist()] == labels[2:-1]
     ids = dataset_format.read(model.report.dataset.folder, ["id"])["id"].to_pylist()
     assert table["id"].to_pylist() == ids[2:-1]

@@ -95,7 +95,9 @@ def judgement(
         )
         opponent = None
         if not alone:
-            save_model(tmp_path / "old", modality, contents, model.report.dataset.classes, (), seed=6)
+            save_model(
+                tmp_path / "old", modality, contents, model.report.dataset.targets["label"]["classes"], (), seed=6
+            )
             opponent = score_baseline(3, tmp_path / "old", evaluation)
         return decide(version, GATE, opponent, "gate-key")
 

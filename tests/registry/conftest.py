@@ -124,9 +124,9 @@ def evaluate(project: Project) -> Callable[..., Evaluation]:
                 "architecture": section,
                 "shape": processor.shape,
             },
-            network=architecture.build(section, processor.shape, len(report.dataset.classes)),
+            network=architecture.build(section, processor.shape, len(report.dataset.targets["label"]["classes"])),
             processor=processor,
-            objective=classification.Classification({"classes": list(report.dataset.classes)}),
+            objective=classification.Classification({"classes": list(report.dataset.targets["label"]["classes"])}),
             sources=serialization.sources(architecture, sys.modules[type(processor).__module__], classification),
             training_ids=np.zeros(0, dtype=np.uint64),
         )
@@ -232,7 +232,7 @@ def _validated(project: Project, modality: str) -> ValidationReport:
     stage.mkdir(parents=True)
     (stage / "report.json").write_text("{}")
     draw = np.random.default_rng(0)
-    labels = [dataset.classes[row % 3] for row in range(60)]
+    labels = [dataset.targets["label"]["classes"][row % 3] for row in range(60)]
     if modality == "image":
         pixels = draw.integers(0, 256, (60, 8, 8), dtype=np.uint8)
         contents = pa.array([b"P5\n8 8\n255\n" + image.tobytes() for image in pixels], pa.binary())

@@ -14,8 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from modelworks.errors import Refused
+from modelworks.evaluation import inference
+from modelworks.evaluation.gate.production_baseline import score_baseline
 from modelworks.files.digest import file_digest
 from modelworks.project import Project
+from modelworks.records import Evaluation
 from modelworks.registry.packaging import integrity
 from modelworks.registry.production import promotion
 from modelworks.registry.tracking import tags
@@ -105,3 +108,13 @@ def test_its_ancestry_is_read(client: MlflowClient, earlier: Registered) -> None
     steps = {step.name: step.facts for step in lineage_graph.made(recorded.evaluation, recorded.making)}
     assert "60 rows, label of 3 classes" in steps["data"]
     assert steps["validation"][0] == "1 of 1 checks passed"
+
+
+def test_a_candidate_is_compared_with_it(
+    client: MlflowClient, project: Project, earlier: Registered, evaluate: Callable[..., Evaluation], tmp_path: Path
+) -> None:
+    saved = verify_version.model_folder(client, project, "small", earlier.version)
+    found = score_baseline(earlier.version, saved, evaluate(seed=1))
+    assert (found.incomparable, found.trained_on) == ("", ())
+    recorded = inference.read(tmp_path / "stored" / "lineage")
+    assert found.predicted["probabilities"] == pytest.approx(recorded.predicted["probabilities"], abs=1e-5)

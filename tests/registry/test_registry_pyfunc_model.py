@@ -63,7 +63,7 @@ def test_images_are_taken_in_every_form_people_have_them_in(load: Callable[..., 
     images = contents_of(evaluation)
     strings = [base64.b64encode(image).decode() for image in images]
     expected = serialization.load(evaluation.trained.model_folder).predict(images)["probabilities"]
-    labels = [evaluation.trained.report.dataset.classes[best] for best in expected.argmax(1)]
+    labels = [evaluation.trained.report.dataset.targets["label"]["classes"][best] for best in expected.argmax(1)]
     for form in (
         images,
         strings,

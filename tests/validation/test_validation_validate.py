@@ -267,7 +267,7 @@ def test_the_faults_of_the_tweets_are_found_and_counted(tmp_path: Path) -> None:
             folder=store.folder("validate", "key"),
             aside=aside,
         )
-    assert dataset.classes == ("negative", "neutral", "positive")
+    assert dataset.targets["label"]["classes"] == ["negative", "neutral", "positive"]
     assert report.quarantined == 961
     warnings = "\n".join(report.warnings)
     assert "repeated texts: 915 rows" in warnings

@@ -68,15 +68,6 @@ class InferenceModel:
         parts = parts or [self._empty()]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    @property
-    def labels(self) -> tuple[str, ...]:  # until evaluation and registry ask the objective
-        """Sorted class names."""
-        return tuple(self.objective.classes)
-
-    def probabilities(self, contents: Iterable[Any], batch_size: int = 256) -> np.ndarray:  # likewise
-        """float32 (contents, classes)."""
-        return self.predict(contents, batch_size)["probabilities"]
-
     def _chunk(self, contents: Sequence[Any], batch_size: int) -> dict[str, np.ndarray]:
         import numpy as np
         import torch
