@@ -11,7 +11,7 @@ BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up test check bench format lock schema race kill-sweep soak bad-disks bit-flips rebuild-proof gate-simulation guards clean
+.PHONY: help setup run up test test-slow check bench format lock schema race kill-sweep soak bad-disks bit-flips rebuild-proof gate-simulation guards clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s'|'
@@ -39,9 +39,12 @@ run: $(STAMP)  ## bring a pipeline up to date, from its data to production: make
 up: $(STAMP)  ## the MLflow and Prefect pages and the scheduler, until Ctrl-C
 	@$(BIN)/modelworks up
 
-test: $(STAMP)  ## all tests, on real libraries and small real data
+test: $(STAMP)  ## all tests but the slow ones, on real libraries and small real data
 	@# One thread per process: two test workers with two threads each would fight over two cores.
-	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-slow: $(STAMP)  ## the slow tests: Ray, torch.compile, the README's commands, every verb after every foreign action
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 check: $(STAMP)  ## style, types, layers, dependencies
 	@$(BIN)/ruff check .
