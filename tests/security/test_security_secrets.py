@@ -1,4 +1,4 @@
-"""Fifty secrets around a whole pipeline, and none of them in anything that it wrote or said."""
+"""Fifty-one secrets around a whole pipeline, and none of them in anything that it wrote or said."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMES = (
     *("REDIS_PASSWORD", "RABBITMQ_PASSWORD", "SMTP_PASSWORD", "LDAP_PASSWORD", "JWT_SECRET", "SESSION_SECRET"),
     *("ENCRYPTION_KEY", "PRIVATE_KEY", "SSH_PASSPHRASE", "GPG_PASSPHRASE", "STRIPE_SECRET_KEY", "TWILIO_AUTH_TOKEN"),
 )
-"""Secret environment variables; with the seven addresses below they are fifty."""
+"""Secret environment variables; with the eight addresses below they are fifty-one."""
 
 
 def _secret(number: int) -> str:
@@ -32,7 +32,7 @@ def _secret(number: int) -> str:
 
 
 VARIABLES: Mapping[str, str] = {name: _secret(number) for number, name in enumerate(NAMES)}
-IN_ADDRESSES = tuple(_secret(number) for number in range(len(NAMES), 50))
+IN_ADDRESSES = tuple(_secret(number) for number in range(len(NAMES), 51))
 
 
 def _found(folders: list[Path], texts: Mapping[str, str], secrets: tuple[str, ...]) -> list[str]:
@@ -49,9 +49,9 @@ def _found(folders: list[Path], texts: Mapping[str, str], secrets: tuple[str, ..
     return places
 
 
-def test_there_are_fifty() -> None:
-    assert len({*VARIABLES.values(), *IN_ADDRESSES}) == 50
-    assert len(IN_ADDRESSES) == 7
+def test_there_are_fifty_one() -> None:
+    assert len({*VARIABLES.values(), *IN_ADDRESSES}) == 51
+    assert len(IN_ADDRESSES) == 8
 
 
 def test_a_whole_pipeline_writes_no_secret_of_its_environment_anywhere(
@@ -84,7 +84,7 @@ def test_a_whole_pipeline_writes_no_secret_of_its_environment_anywhere(
 @pytest.fixture
 def failures(after_digits: Workspace) -> dict[str, tuple[int, Callable[[], Outcome]]]:
     """Commands whose trouble is an address with a password in it: exit code, and the command."""
-    mlflow, prefect, remote, source, override, token, database = IN_ADDRESSES
+    mlflow, prefect, remote, source, override, token, database, lock = IN_ADDRESSES
     here = after_digits
 
     def with_remote() -> Outcome:
@@ -121,10 +121,16 @@ def failures(after_digits: Workspace) -> dict[str, tuple[int, Callable[[], Outco
             lambda: here.run("run", DIGITS, "--set", f"split.salt=https://ada:{override}@host", "--json"),
         ),
         "a token in an address": (2, lambda: here.run("run", DIGITS, "--set", f"split.salt=s3://b/k?token={token}")),
-        "a database": (
-            4,
+        "a database, which is no server": (
+            2,
             lambda: here.with_environment(MLFLOW_TRACKING_URI=f"postgresql://ada:{database}@127.0.0.1:9/m").run(
                 "history", "digits-cnn"
+            ),
+        ),
+        "the database of a team's lock": (
+            4,
+            lambda: here.with_environment(MODELWORKS_LOCK_URL=f"postgresql://ada:{lock}@127.0.0.1:9/m").run(
+                "run", DIGITS, "--set", "train.epochs=1"
             ),
         ),
         "DVC's remote": (4, with_remote),  # which cannot be reached: no training on data that may be there alone
