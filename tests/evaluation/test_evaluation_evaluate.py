@@ -322,5 +322,5 @@ def test_latency_is_that_of_single_rows(trained: Train, tmp_path: Path) -> None:
     (taken, *_) = found["latency"].observed.partition(" ms a row, the median of 50")
     assert 0.01 < float(taken) < 1000
     assert resource_budgets.size_mb(model.model_folder) == pytest.approx(
-        sum(len(path.read_bytes()) for path in model.model_folder.iterdir()) / 1e6
+        sum(len(path.read_bytes()) for path in model.model_folder.rglob("*") if path.is_file()) / 1e6
     )

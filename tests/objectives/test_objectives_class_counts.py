@@ -7,8 +7,8 @@ import pytest
 import sklearn.metrics as reference
 from answers import answers, classifier
 
-from modelworks.objectives import classification
 from modelworks.objectives.figures import Matrix
+from modelworks.objectives.metrics import class_metrics
 from modelworks.objectives.metrics.class_counts import count
 
 REFERENCE = {
@@ -50,7 +50,7 @@ def test_metric_equals_scikit_learn(metric: str, case: str) -> None:
 def test_metric_of_counted_rows_is_that_of_rows_written_out(
     metric: str, dense: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(classification, "DENSE", dense)
+    monkeypatch.setattr(class_metrics, "DENSE", dense)
     labels, predicted, classes = draw("sparse")
     objective = classifier(classes)
     counts = np.random.default_rng(0).multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=20)

@@ -178,7 +178,7 @@ def test_what_a_person_writes_into_a_versions_description_stays_when_it_is_judge
     ours = client.get_model_version("small", "1").description
     assert "Verdict: **promote**" in ours
     client.update_model_version("small", "1", f"Ann: good sevens.\n\n{ours}\n\nBob: look at the nines.")
-    for decision in ("keep", "promote"):
+    for decision in ("reject", "promote"):
         registration.record_verdict(client, judge(version, decision))
         text = client.get_model_version("small", "1").description
         assert text.startswith("Ann: good sevens.\n")
@@ -186,5 +186,5 @@ def test_what_a_person_writes_into_a_versions_description_stays_when_it_is_judge
         assert text.count("Verdict:") == 1
         assert f"Verdict: **{decision}**" in text
     client.update_model_version("small", "1", "Ann: " + "x" * 6000)
-    registration.record_verdict(client, judge(version, "keep"))
+    registration.record_verdict(client, judge(version, "reject"))
     assert client.get_model_version("small", "1").description == "Ann: " + "x" * 6000

@@ -233,7 +233,7 @@ ATTACKS: dict[str, Attack] = {
     "registered_model_meta with an ending": _write("registered_model_meta.yaml", lambda _: LOAD_NOTE),
     "planted compiled code": _compiled,
     "a planted serving.py": _append_code("serving.py"),
-    "a planted architecture.py": _append_code("artifacts/model/architecture.py"),
+    "a planted architecture.py": _append_code("artifacts/model/code/models/cnn.py"),
     "a planted saved.py": _append_code("artifacts/model/saved.py"),
     "a sitecustomize.py": _both(_write("sitecustomize.py", code), _write("usercustomize.py", code)),
     "a .pth": _write("evil.pth", lambda canary: f"import os; os.system(\"touch '{canary}'\")\n"),

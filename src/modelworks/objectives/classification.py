@@ -53,7 +53,7 @@ class Classification(Objective):
             "classes": list(features["label"]["classes"]),
             "label_smoothing": section["label_smoothing"],
         }
-        if positive := section["positive"]:
+        if positive := section.get("positive"):
             if positive not in spec["classes"]:
                 raise ValueError(f"objective.positive: there is no class {positive!r}: {', '.join(spec['classes'])}")
             spec["positive"] = positive
