@@ -54,6 +54,11 @@ class Outcome:
         return [first, *lines[starts[0] + 1 :]]
 
     @property
+    def only_the_error(self) -> bool:
+        """Whether stdout is empty, or holds the error and no result."""
+        return not self.stdout or (list(self.object) == ["error"] and self.object["error"]["code"] == self.error_code)
+
+    @property
     def error_code(self) -> str:
         """The stable code of the error; empty without one."""
         found = [

@@ -318,8 +318,8 @@ GUARDS = (
     Guard(
         "secrets out of errors",
         "src/modelworks/errors.py",
-        "self.message, self.hint = redacted(message), redacted(hint)",
-        "self.message, self.hint = message, hint",
+        "self.message, self.hint, self.code = redacted(message), redacted(hint), code",
+        "self.message, self.hint, self.code = message, hint, code",
         ("tests/test_errors.py", "tests/test_redaction.py"),
     ),
     Guard(

@@ -132,6 +132,6 @@ def test_what_does_not_exist_is_named_with_what_does(
     assert outcome.code == 2
     assert said in outcome.complaint[0]
     assert len(outcome.complaint) == 2
-    assert outcome.stdout == ""
+    assert outcome.only_the_error
     assert "Traceback" not in outcome.stderr
     assert workspace.production("digits-cnn") == 1

@@ -37,7 +37,7 @@ def refused(workspace: Workspace, *arguments: str) -> list[str]:
     before = sorted(workspace.root.rglob("*"))
     outcome = workspace.run("run", *arguments, "--json")
     assert outcome.code == 2
-    assert outcome.stdout == ""
+    assert outcome.only_the_error
     assert outcome.stderr.startswith("error: ")
     assert sorted(workspace.root.rglob("*")) == before
     return outcome.complaint

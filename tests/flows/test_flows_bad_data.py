@@ -115,7 +115,7 @@ def test_bad_data_are_named_and_nothing_is_trained_or_registered(
     outcome = after_digits.run("run", after_digits.write_config("own", config), "--json")
 
     assert outcome.code == code
-    assert outcome.stdout == ""
+    assert outcome.only_the_error
     assert "Traceback" not in outcome.stderr
     assert outcome.complaint[0].startswith("error: " if code == 2 else "refused: ")
     for phrase in said:

@@ -34,7 +34,7 @@ def assert_clear(outcome: Outcome, code: int, said: str) -> None:
     assert outcome.code == code, outcome.stderr
     assert said in outcome.complaint[0]
     assert len(outcome.complaint) == 2
-    assert outcome.stdout == ""
+    assert outcome.only_the_error
     assert "Traceback" not in outcome.stderr
     assert "train     ..." not in outcome.stderr
 

@@ -61,15 +61,18 @@ def test_a_model_is_files_that_anyone_can_read(folder: Path) -> None:
         *("code/__init__.py", "code/models/__init__.py", "code/models/cnn.py"),
         *("code/modalities/__init__.py", "code/modalities/image.py", "code/modalities/image_augmentation.py"),
         *("code/objectives/__init__.py", "code/objectives/base.py", "code/objectives/classification.py"),
-        *("code/objectives/figures.py", "code/objectives/metrics/__init__.py"),
-        *(f"code/objectives/metrics/{name}.py" for name in ("calibration", "class_counts", "rule_of_three")),
+        *("code/objectives/figures.py", "code/objectives/row_statistics.py", "code/objectives/metrics/__init__.py"),
+        *(
+            f"code/objectives/metrics/{name}.py"
+            for name in ("calibration", "class_counts", "class_metrics", "ranking", "rule_of_three")
+        ),
     }
     described = json.loads((folder / "model.json").read_text())
     assert described["format"] == 2
     assert described["objective"] == {"kind": "classification", "spec": {"classes": ["a", "b"]}}
     assert described["dtypes"] == {"float32": 8}
     assert (folder / "saved.py").read_bytes() == Path(saved_model.__file__).read_bytes()
-    assert (folder / "code" / "models" / "__init__.py").read_bytes() == b""
+    assert (folder / "code" / "models" / "__init__.py").read_bytes() == serialization.PACKAGE
 
 
 def test_the_digest_is_of_the_content_and_not_of_the_place(folder: Path, tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from modelworks.pipeline.plan import Plan
 from modelworks.pipeline.stage_store import StageStore
 from modelworks.pipeline.training_job import training_job, work_folder
 from modelworks.project import Project
-from modelworks.records import DatasetVersion, TrainedModel, ValidationReport, to_json
+from modelworks.record_json import to_json
+from modelworks.records import DatasetVersion, TrainedModel, ValidationReport
 from modelworks.reproduce.reproduce import recorded_config
 from modelworks.training.launchers.local import launch
 from modelworks.training.machine.precision import explained
@@ -45,8 +46,7 @@ def report(digits: Path) -> ValidationReport:
         name="digits",
         folder=digits,
         digest=object_cache.listing_digest(object_cache.subtree(digits)),
-        modality="image",
-        classes=tuple(described["classes"]),
+        features=described["features"],
         rows=1797,
         source={},
         licence="",

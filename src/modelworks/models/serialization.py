@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["MANIFEST", "DamagedModel", "InferenceModel", "load", "read_objective", "save", "sources", "verify"]
 
 FORMAT = 2
+PACKAGE = b'"""Code that a saved model carries."""\n'
+"""Of each `__init__.py`: MLflow's upload over HTTP does not end for an empty file."""
 
 
 def save(
@@ -106,7 +108,7 @@ def sources(*modules: ModuleType) -> dict[str, bytes]:
                 found[name] = path.read_bytes()
                 waiting += _relative_imports(path, found[name])
     packages = {parent for name in found for parent in Path(name).parents if parent != Path()}
-    return {**{(parent / "__init__.py").as_posix(): b"" for parent in packages}, **found}
+    return {**{(parent / "__init__.py").as_posix(): PACKAGE for parent in packages}, **found}
 
 
 def _relative_imports(path: Path, source: bytes) -> Iterator[Path]:

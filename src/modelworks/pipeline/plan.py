@@ -222,12 +222,13 @@ class Plan:
         slices = self.config.gate.slices
         columns = slices is not None and not {*slices.by} <= {*self.config.objective.targets}
         figures = {name: found["value"] for name, found in record["metrics"].items()}
+        repeated = (self.store.files("score", score.key) or {}).get("near_duplicates.json", {}).get("sha256")
         return make_stage(
             "gate",
             ingredients(
                 upstream={
                     "register": register.key,
-                    "score": json_digest({"metrics": figures, "baseline": record["baseline"]}),
+                    "score": json_digest({"metrics": figures, "baseline": record["baseline"], "repeated": repeated}),
                     **({"ingest": self.dataset.digest} if columns else {}),
                 },
                 config=self.config.section("gate"),
