@@ -15,7 +15,7 @@ from modelworks.modalities.base import processor_class
 from modelworks.models.config import Cnn, ModelConfig, Pretrained, Transformer
 from modelworks.models.pretrained_weights import locate
 from modelworks.objectives.base import objective_class
-from modelworks.objectives.config import KINDS, Classification, ObjectiveConfig
+from modelworks.objectives.config import KINDS, Classification, Multilabel, ObjectiveConfig, Regression
 
 PACKAGE = Path(modelworks.__file__).parent
 CONTENTS: dict[str, list[Any]] = {
@@ -37,7 +37,11 @@ MODELS: list[ModelConfig] = [
     Transformer(kind="transformer", vocabulary=300, max_tokens=10, width=16, heads=2, layers=1),
     Pretrained(kind="pretrained", checkpoint="minilm", max_tokens=10),
 ]
-OBJECTIVES: list[ObjectiveConfig] = [Classification(kind="classification", class_weights="balanced")]
+OBJECTIVES: list[ObjectiveConfig] = [
+    Classification(kind="classification", class_weights="balanced"),
+    Regression(kind="regression"),
+    Multilabel(kind="multilabel"),
+]
 PAIRS = [(model, objective) for model in MODELS for objective in OBJECTIVES if objective.output in model.outputs]
 
 
