@@ -34,7 +34,7 @@ def run_name() -> str:
     """The flow run's name: the model that it makes, and when it was due, in this machine's time zone."""
     given, due = runtime.flow_run.parameters, runtime.flow_run.scheduled_start_time
     try:
-        model = configuration.load(Project.find().root / given["config"], given["overrides"] or []).name
+        model = configuration.load(Project.find().root / given["config"], given.get("overrides") or []).name
     except BadInput:  # which the flow raises as well
         model = given["config"]
     return f"{model} {due.astimezone():%Y-%m-%d %H:%M}"

@@ -113,8 +113,9 @@ def test_a_transformer_made_by_changed_code_is_made_again_with_the_changes(clone
 def test_a_library_of_another_version_is_named_with_what_it_changed(clone: Workspace, tmp_path: Path) -> None:
     """A release of safetensors that stores one value of one tensor a little off."""
     fault = (
-        "\n_save = save\n\ndef save(tensors, metadata=None):\n    name = sorted(tensors)[0]\n"
-        "    off = tensors[name].clone()\n    off.view(-1)[0] += 0.25\n    return _save({**tensors, name: off}, metadata)\n"
+        "\n_save = save_file\n\ndef save_file(tensors, *others, **named):\n    name = sorted(tensors)[0]\n"
+        "    off = tensors[name].clone()\n    off.view(-1)[0] += 0.25\n"
+        "    return _save({**tensors, name: off}, *others, **named)\n"
     )
     beside = other_version(tmp_path / "beside", "safetensors", "99.0", fault, "torch.py")
     changed = replace(clone, environment=running_from(clone.root, clone.environment, beside))

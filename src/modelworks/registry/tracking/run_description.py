@@ -75,20 +75,18 @@ def _changes(verdict: Verdict) -> Iterator[str]:
         f"| for users, against version {verdict.opponent} | test rows | share |",
         "|---|---|---|",
     )
-    kinds = {"answered better": found.fixed, "answered worse": found.broken, "neither": found.otherwise}
+    kinds = {
+        "answered better": found.fixed,
+        "answered worse": found.broken,
+        "answered differently, neither better nor worse": found.otherwise,
+    }
     for name, rows in kinds.items():
         yield f"| {name} | {rows:,} | {rows / found.rows:.2%} |"
-    calibration = ""
+    yield from (f"| all of these | {sum(kinds.values()):,} | {found.churn:.2%} |", "")
     if found.calibration_error is not None:
-        calibration = (
-            f"Calibration error {found.calibration_error:.4f}, version {verdict.opponent}'s "
-            f"{_figure(found.opponent_calibration_error)}. "
-        )
-    yield from (
-        f"| answered differently | {sum(kinds.values()):,} | {found.churn:.2%} |",
-        "",
-        f"{calibration}Where it differs: `verdict/verdict.html` in the MLflow run.",
-    )
+        theirs = f"version {verdict.opponent}'s {_figure(found.opponent_calibration_error)}"
+        yield f"Calibration error {found.calibration_error:.4f}, {theirs}."
+    yield "Where they differ: `verdict/verdict.html` in the MLflow run."
 
 
 def _figure(value: float | None) -> str:
