@@ -165,15 +165,20 @@ def fetch(client: MlflowClient, version: Registered, aside: Path) -> Path:
     """
     fetched = aside / "version"
     fetched.mkdir()
-    with _fetching(client, version) as address:
-        _fetch_evidence(client, version, fetched)
-        from mlflow.artifacts import download_artifacts
-
-        model = download_artifacts(artifact_uri=address, dst_path=str(aside), tracking_uri=client.tracking_uri)
-    Path(model).rename(fetched / MODEL)
-    integrity.remove_load_note(fetched / MODEL)
+    _fetch_evidence(client, version, fetched)
+    _fetch_package(client, version, aside, fetched / MODEL)
     _verify(fetched, version)
     return fetched
+
+
+def _fetch_package(client: MlflowClient, version: Registered, aside: Path, target: Path) -> None:
+    """Fetch a package by way of a temporary folder, without MLflow's note of an earlier load."""
+    from mlflow.artifacts import download_artifacts
+
+    with _fetching(client, version) as address:
+        model = download_artifacts(artifact_uri=address, dst_path=str(aside), tracking_uri=client.tracking_uri)
+    Path(model).rename(target)
+    integrity.remove_load_note(target)
 
 
 def _fetch_evidence(client: MlflowClient, version: Registered, folder: Path) -> None:

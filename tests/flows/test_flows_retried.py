@@ -1,0 +1,55 @@
+"""A run that somebody retries in Prefect's page is not taken for one whose process is dead."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import AwaitingRetry, Failed, Pending, Running
+
+from flows.training import training
+from modelworks.cli.doctor import orchestration
+from modelworks.project import Project
+from modelworks.registry.tracking.process_identity import Owner
+from modelworks.registry.tracking.tags import ATTEMPT, OWNER
+from modelworks.servers.prefect_client import start_server
+
+
+@pytest.fixture
+def client(project: Project) -> Iterator[SyncPrefectClient]:
+    project.make_private_folders()
+    server = start_server(project)
+    try:
+        with temporary_settings({PREFECT_API_URL: server.wait()}), get_client(sync_client=True) as client:
+            yield client
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("labelled", [True, False], ids=["", "by an earlier release"])
+def test_a_retried_run_bears_the_dead_process_of_its_first_attempt_and_is_left_alone(
+    project: Project, client: SyncPrefectClient, labelled: bool
+) -> None:
+    dead = dataclasses.replace(Owner.this(), pid=2**30).written()
+    labels = {**{OWNER + part: value for part, value in dead.items()}, **({ATTEMPT: "1"} if labelled else {})}
+    number = client.create_flow_run(training, parameters={"config": "configs/none.yaml"}).id
+
+    def found() -> str:
+        (finding,) = orchestration.examine(project)
+        return finding.state
+
+    client.set_flow_run_state(number, Running(), force=True)
+    assert found() == "well", "it has not named its process yet"
+    client.update_flow_run_labels(number, labels)
+    assert found() == "sick"
+    for state in (Failed(), AwaitingRetry(), Pending()):
+        client.set_flow_run_state(number, state, force=True)
+        assert found() == "well", state.name
+    client.set_flow_run_state(number, Running(), force=True)
+    assert client.read_flow_run(number).run_count == 2
+    assert found() == ("well" if labelled else "sick"), "one of an earlier release does not say which attempt it was"
+    client.update_flow_run_labels(number, {**labels, ATTEMPT: "2"})
+    assert found() == "sick"
