@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from datasets import labelled
 
 from modelworks.data import dataset_format
 from modelworks.data.sources.base import Examples
 from modelworks.data.splits import QUARANTINED, TEST, TRAIN
 from modelworks.modalities import image, text
 from modelworks.models import cnn, serialization, transformer
-from modelworks.objectives import classification
+from modelworks.objectives.base import Objective
+from modelworks.objectives.classification import Classification
 from modelworks.records import DatasetVersion, TrainedModel, ValidationReport
 
 if TYPE_CHECKING:
@@ -30,27 +30,28 @@ if TYPE_CHECKING:
 def validated(tmp_path: Path) -> Callable[..., ValidationReport]:
     """Pack contents and labels as a data set whose every row but the first two and the last is a test row."""
 
-    def make(modality: str, contents: Sequence[Any], labels: Sequence[str]) -> ValidationReport:
+    def make(modality: str, contents: Sequence[Any], values: Sequence[Any], target: str = "label") -> ValidationReport:
         folder, stage = tmp_path / "data", tmp_path / "validate"
         folder.mkdir()
         stage.mkdir()
-        columns = {modality: pa.array(contents), "label": pa.array(labels)}
+        columns = {modality: pa.array(contents), target: pa.array(values)}
+        features = {modality: {"kind": modality}, target: {"kind": target}}
         dataset_format.write(
-            folder, "small", {}, Examples(features=labelled(modality), columns=columns, licence="", source_digest="")
+            folder, "small", {}, Examples(features=features, columns=columns, licence="", source_digest="")
         )
-        splits = np.full(len(labels), TEST, dtype=np.int8)
+        splits = np.full(len(values), TEST, dtype=np.int8)
         splits[:2], splits[-1] = TRAIN, QUARANTINED
         np.save(stage / "splits.npy", splits)
         dataset = DatasetVersion(
             name="small",
             folder=folder,
             digest="0" * 32 + ".dir",
-            features=labelled(modality, sorted(set(labels))),
-            rows=len(labels),
+            features=dataset_format.features(dataset_format.describe(folder)),
+            rows=len(values),
             source={},
             licence="",
         )
-        rows = {"train": 2, "validation": 0, "test": len(labels) - 3}
+        rows = {"train": 2, "validation": 0, "test": len(values) - 3}
         return ValidationReport(
             dataset=dataset, key="v", folder=stage, checks=(), quarantined=1, warnings=(), rows=rows
         )
@@ -59,10 +60,16 @@ def validated(tmp_path: Path) -> Callable[..., ValidationReport]:
 
 
 def save_model(
-    folder: Path, modality: str, contents: Sequence[Any], classes: Sequence[str], seen: Sequence[str], seed: int = 0
+    folder: Path,
+    modality: str,
+    contents: Sequence[Any],
+    learned: Sequence[str] | Objective,
+    seen: Sequence[str],
+    seed: int = 0,
 ) -> None:
     """Save a model with fresh weights that claims to have learned from the rows of these ids."""
     torch.manual_seed(seed)
+    objective = learned if isinstance(learned, Objective) else Classification({"classes": list(learned)})
     if modality == "image":
         processor: Processor = image.Processor.fit(contents, {}, {})
         architecture, settings = cnn, {"hidden": 4, "dropout": 0.0}
@@ -77,10 +84,12 @@ def save_model(
             "architecture": settings,
             "shape": processor.shape,
         },
-        network=architecture.build(settings, processor.shape, len(classes)),
+        network=architecture.build(settings, processor.shape, objective.num_outputs),
         processor=processor,
-        objective=classification.Classification({"classes": list(classes)}),
-        sources=serialization.sources(architecture, sys.modules[type(processor).__module__], classification),
+        objective=objective,
+        sources=serialization.sources(
+            architecture, *(sys.modules[type(each).__module__] for each in (processor, objective))
+        ),
         training_ids=np.sort(np.array([int(each[:16], 16) for each in seen], dtype=np.uint64)),
     )
 
@@ -94,12 +103,14 @@ def saving() -> Callable[..., None]:
 def trained(tmp_path: Path, validated: Callable[..., ValidationReport]) -> Callable[..., TrainedModel]:
     """A trained model's record over a saved model that has seen the first two rows."""
 
-    def make(modality: str, contents: Sequence[Any], labels: Sequence[str]) -> TrainedModel:
-        report = validated(modality, contents, labels)
+    def make(
+        modality: str, contents: Sequence[Any], values: Sequence[Any], objective: Objective | None = None
+    ) -> TrainedModel:
+        target = "label" if objective is None else next(iter(objective.targets))
+        report = validated(modality, contents, values, target)
+        learned = objective or report.dataset.targets["label"]["classes"]
         ids = dataset_format.read(report.dataset.folder, ["id"])["id"].to_pylist()
-        save_model(
-            tmp_path / "train" / "model", modality, contents, report.dataset.targets["label"]["classes"], ids[:2]
-        )
+        save_model(tmp_path / "train" / "model", modality, contents, learned, ids[:2])
         return TrainedModel(
             report=report,
             key="t",

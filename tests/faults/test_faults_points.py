@@ -45,7 +45,7 @@ NEAR = 16
 WITHOUT = {
     "create_experiment": "made when there is none, by name: a second attempt finds it",
     "keep_empty": "writes into the environment while it is set up, not into a project",
-    "fetch": "names a folder in a temporary folder",
+    "_fetch_package": "names a folder in a temporary folder",
     "kept": "a file that is only read when DVC's own is torn",
     "publish": "its caller has the places; the first rename only makes way",
     "_end": "its callers have the places",
