@@ -25,7 +25,7 @@ def answers(predicted: np.ndarray, classes: int, sure: float = 1.0) -> dict[str,
 
 
 def predictions(
-    labels: np.ndarray, predicted: np.ndarray, objective: Classification, *, sure: float = 1.0, **more: Any
+    labels: np.ndarray, predicted: np.ndarray, objective: Classification, /, *, sure: float = 1.0, **more: Any
 ) -> Predictions:
     """What a model predicts for rows of these labels."""
     return Predictions(

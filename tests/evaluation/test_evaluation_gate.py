@@ -162,7 +162,7 @@ def test_a_verdict_says_what_mcnemars_test_says(candidate: Callable[..., ModelVe
     verdict = judged(candidate(answers(0, 40)), production(answers(30, 40)))
     p = binomtest(30, 60).pvalue
     assert verdict.remarks[0] == (
-        f"of 400 test rows 30 are answered better and 30 worse than by version 3: McNemar's exact p is {p:.3g}"
+        f"of 400 test rows 30 improved and 30 worsened against version 3: McNemar's exact p is {p:.3g}"
     )
     assert verdict.changes is not None
     assert (verdict.changes.fixed, verdict.changes.broken, verdict.changes.otherwise) == (30, 30, 0)

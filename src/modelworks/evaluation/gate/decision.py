@@ -175,6 +175,6 @@ def _comparison(compared: Comparison, opponent: Baseline, metric: str, gate: Gat
 
 def _flips(changed: Changes, opponent: Baseline) -> str:
     return (
-        f"of {changed.rows:,} test rows {changed.fixed:,} are answered better and {changed.broken:,} worse than by "
+        f"of {changed.rows:,} test rows {changed.fixed:,} improved and {changed.broken:,} worsened against "
         f"version {opponent.version}: McNemar's exact p is {changed.p_value:.3g}"
     )

@@ -66,7 +66,7 @@ BODY = """\
 <div class="scroll"><table>
 <tr><th>{{ by }}</th><th class="number">rows</th><th class="number">{{ measure }}</th>
 {%- if changes %}<th class="number">version {{ verdict.opponent }}</th><th class="number">gain</th>
-<th class="number">interval</th><th class="number">better</th><th class="number">worse</th>{% endif %}</tr>
+<th class="number">interval</th><th class="number">improved</th><th class="number">worsened</th>{% endif %}</tr>
 {%- for each in slices[:most] %}
 <tr><td class="text">{{ each.value }}</td><td class="number">{{ "{:,}".format(each.rows) }}</td>
 <td class="number">{{ "%.4f" % each.score }}</td>
@@ -80,7 +80,7 @@ BODY = """\
 {%- if slices|length > most %}<p>and {{ "{:,}".format(slices|length - most) }} more in verdict.json</p>{% endif %}
 {%- endfor %}
 {%- if texts %}
-<h2>Answered worse than before</h2>
+<h2>Worsened rows</h2>
 <div class="scroll"><table>
 <tr><th>row</th><th>text</th><th>truth</th><th>answer now</th><th class="number"></th></tr>
 {%- for each in texts %}
@@ -93,9 +93,9 @@ BODY = """\
 """
 
 KINDS = {
-    "fixed": "answered better",
-    "broken": "answered worse",
-    "otherwise": "answered differently, neither better nor worse",
+    "fixed": "improved",
+    "broken": "worsened",
+    "otherwise": "changed otherwise",
 }
 COLOURS = {"promote": "promote", "reject": "reject", "inconclusive": "open"}
 

@@ -68,7 +68,7 @@ def render(folder: Path, judgement: GateResult, confidence: float) -> None:
         if shown and shown[0].is_picture:
             images = folder / "newly_wrong.png"
             assert judgement.verdict.changes is not None
-            previews.grid(shown, images, name="Answered worse than before", among=judgement.verdict.changes.broken)
+            previews.grid(shown, images, name="Worsened rows", among=judgement.verdict.changes.broken)
         else:
             texts = shown
     page = gate_page.render(judgement.verdict, judgement.slices, measure, texts, images, drawn)
