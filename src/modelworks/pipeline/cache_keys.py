@@ -90,7 +90,7 @@ def sources(modules: Iterable[str], without: Collection[str] = ()) -> dict[str, 
         while "." in name:
             name = name.rpartition(".")[0]
             found.add(name)
-    return {name: _source_digest(_module_file(name)) for name in sorted(found - left_out)}
+    return {name: _source_digest(name) for name in sorted(found - left_out)}
 
 
 def changed_sources(ingredients: Mapping[str, str]) -> tuple[str, ...]:
@@ -137,9 +137,19 @@ def _import_graph() -> Any:  # grimp.ImportGraph, whose import waits until neede
     return grimp.build_graph("modelworks", cache_dir=None, exclude_type_checking_imports=True)
 
 
-@cache  # for the life of a process, which has the code that it imported
-def _source_digest(path: Path) -> str:
-    return code_digest(path.read_bytes())
+@cache
+def _sources_at_start() -> dict[str, bytes]:
+    """Source of every module when this process first asked for a key.
+
+    Keys of later stages are computed as their inputs appear. A process may have imported a module long before that,
+    so that a file which is edited in between is not what the process runs.
+    """
+    return {name: _module_file(name).read_bytes() for name in _import_graph().modules}
+
+
+@cache
+def _source_digest(name: str) -> str:
+    return code_digest(_sources_at_start()[name])
 
 
 def _digest_now(module: str) -> str:
