@@ -43,7 +43,7 @@ test: $(STAMP)  ## all tests but the slow ones, on real libraries and small real
 	@# One thread per process: two test workers with two threads each would fight over two cores.
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-test-slow: $(STAMP)  ## the slow tests: Ray, torch.compile, the README's commands, every verb after every foreign action
+test-slow: $(STAMP)  ## the slow tests: Ray, every command after every foreign action
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 check: $(STAMP)  ## style, types, layers, dependencies

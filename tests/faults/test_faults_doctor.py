@@ -211,7 +211,10 @@ class Busy(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Health; 422 is Prefect's answer about CSRF tokens where none are needed."""
-        self.send_response(HTTPStatus.OK if self.path.endswith("/health") else HTTPStatus.UNPROCESSABLE_ENTITY)
+        if "/csrf-token" in self.path:
+            self.send_response(HTTPStatus.UNPROCESSABLE_ENTITY)
+        else:
+            self.send_response(HTTPStatus.OK if self.path.endswith("/health") else HTTPStatus.SERVICE_UNAVAILABLE)
         self.end_headers()
 
     def do_POST(self) -> None:
