@@ -211,11 +211,15 @@ class Busy(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Health; 422 is Prefect's answer about CSRF tokens where none are needed."""
+        answer = b""
         if "/csrf-token" in self.path:
             self.send_response(HTTPStatus.UNPROCESSABLE_ENTITY)
+            answer = b'{"detail": "CSRF protection is disabled."}'
         else:
             self.send_response(HTTPStatus.OK if self.path.endswith("/health") else HTTPStatus.SERVICE_UNAVAILABLE)
+        self.send_header("Content-Type", "application/json")
         self.end_headers()
+        self.wfile.write(answer)
 
     def do_POST(self) -> None:
         self.send_error(HTTPStatus.SERVICE_UNAVAILABLE)
