@@ -73,7 +73,7 @@ def tracking_errors(uri: str) -> Iterator[None]:
             ) from error
         if is_outage(error, uri):
             raise Unavailable(
-                f"{uri} does not answer: {reason}", _way_out(uri, reason), code="mlflow.unavailable"
+                f"{_named(uri)} does not answer: {reason}", _way_out(uri, reason), code="mlflow.unavailable"
             ) from error
         raise
     except RequestException as error:
@@ -82,7 +82,7 @@ def tracking_errors(uri: str) -> Iterator[None]:
             raise _refusal(uri, _first_line(error)) from error
         reason = _first_line(error)
         raise Unavailable(
-            f"{uri} does not answer: {reason}", _way_out(uri, reason), code="mlflow.unavailable"
+            f"{_named(uri)} does not answer: {reason}", _way_out(uri, reason), code="mlflow.unavailable"
         ) from error
 
 
@@ -91,6 +91,10 @@ def is_outage(error: Exception, uri: str) -> bool:
     # The client reports a broken connection as an internal error; so does a server that failed.
     codes = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR") if is_remote(uri) else ("TEMPORARILY_UNAVAILABLE",)
     return getattr(error, "error_code", None) in codes
+
+
+def _named(uri: str) -> str:
+    return f"the MLflow server {uri}" if is_remote(uri) else uri
 
 
 def _refusal(uri: str, reason: str) -> BadInput:
