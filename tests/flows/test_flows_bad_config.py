@@ -50,10 +50,13 @@ def refused(workspace: Workspace, *arguments: str) -> list[str]:
         (("epochs: 2", "epochs: 2\n  sede: 1"), "configs/own.yaml:8: train.sede: unknown key; did you mean seed?"),
         (("epochs: 2", 'epochs: "2"'), 'configs/own.yaml:7: train.epochs: should be a valid integer, not "2"'),
         (("epochs: 2", "epochs: -2"), "configs/own.yaml:7: train.epochs: should be greater than or equal to 1, not -2"),
-        (("{accuracy: 0.5}", "{}"), "configs/own.yaml:9: gate: minimums is empty: name at least one metric"),
+        (("{accuracy: 0.5}", "{}"), "configs/own.yaml:9: gate: minimums is empty: limit a metric"),
         (("kind: cnn", "kind: cmn"), 'configs/own.yaml:5: model.kind: there is no "cmn"; did you mean cnn?'),
         (("kind: digits", "kind: digit"), 'configs/own.yaml:3: source.kind: there is no "digit"; did you mean digits?'),
-        (("accuracy: 0.5", "f2: 0.5"), 'configs/own.yaml:9: gate.minimums.f2: there is no "f2"; there are: accuracy,'),
+        (
+            ("accuracy: 0.5", "f2: 0.5"),
+            "configs/own.yaml:9: gate.minimums.f2 is no metric of classification; there are:",
+        ),
         (("name: own", "name: [own"), "configs/own.yaml:2: not YAML:"),
         (("name: own", "# name: own"), "configs/own.yaml:1: name: is missing"),
         (("kind: cnn", "kind: transformer"), "model.kind transformer reads texts, but source.kind digits holds images"),
@@ -80,7 +83,7 @@ def test_a_mistake_is_named_with_its_line(empty: Workspace, change: tuple[str, s
 
 
 def test_several_mistakes_are_listed_at_once(empty: Workspace) -> None:
-    wrong = [("epochs: 2", "epochs: 0"), ("kind: cnn", "kind: cnn\n  hiden: 3"), ("0.5", "5")]
+    wrong = [("epochs: 2", "epochs: 0"), ("kind: cnn", "kind: cnn\n  hiden: 3"), ("0.5", "high")]
     text = GOOD
     for change in wrong:
         text = text.replace(*change)
@@ -88,6 +91,14 @@ def test_several_mistakes_are_listed_at_once(empty: Workspace) -> None:
     assert "configs/own.yaml: 3 mistakes" in complaint[0]
     for place in ("own.yaml:6: model.hiden", "own.yaml:8: train.epochs", "own.yaml:10: gate.minimums.accuracy"):
         assert any(place in line for line in complaint[1:4]), complaint
+
+
+def test_fields_that_do_not_go_together_are_listed_at_once(empty: Workspace) -> None:
+    text = GOOD.replace("kind: cnn", "kind: transformer").replace("0.5", "5")
+    complaint = refused(empty, empty.write_config("own", text))
+    assert "configs/own.yaml: 2 mistakes" in complaint[0]
+    for place in ("own.yaml:5: model.kind", "own.yaml:9: gate.minimums.accuracy"):
+        assert any(place in line for line in complaint[1:3]), complaint
 
 
 def test_a_missing_config_is_named_with_the_nearest_one(empty: Workspace) -> None:

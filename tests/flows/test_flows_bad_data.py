@@ -101,7 +101,7 @@ CASES = [
     (TABLE, not_utf8, 2, ("source.encoding: {root}/own.csv line 13 is not utf-8: byte 0xe9",)),
     (FOLDER, one_class, 3, ("classes: observed 1 (a), required at least 2",)),
     (FOLDER, damaged_images, 3, ("a/7.png", "b/3.png")),
-    (FOLDER, class_only_in_test, 3, ("classes missing from train or test: found",)),
+    (FOLDER, class_only_in_test, 3, ("classes missing from train or test: observed train lacks 1 (c)",)),
     (FOLDER, same_content_in_train_and_test, 3, ("contents in several splits: observed 1",)),
     (TABLE, all_the_same, 3, ("bad rows: observed 40 of 40",)),
 ]

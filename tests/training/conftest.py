@@ -21,8 +21,8 @@ from modelworks.data.splits import TRAIN, VALIDATION, SplitConfig, assign_splits
 from modelworks.modalities.image import Processor
 from modelworks.models import cnn
 from modelworks.models.config import Cnn
+from modelworks.objectives import config as objectives
 from modelworks.objectives.classification import Classification
-from modelworks.objectives.config import ObjectiveConfig
 from modelworks.preprocessing.preprocessed import PreprocessedDataset
 from modelworks.training.checkpoint import Checkpoints
 from modelworks.training.config import TrainConfig
@@ -118,7 +118,7 @@ def make_job(digits: Path, decodings: Path) -> Callable[..., Job]:
             decoded_key="key",
             checkpoint=None,
             model=Cnn(kind="cnn", hidden=16, dropout=0.1),
-            objective=ObjectiveConfig(kind="classification"),
+            objective=objectives.Classification(kind="classification"),
             train=TrainConfig(**settings),
             hardware=Hardware(device="cpu", precision="fp32", threads=1),
             work=work,

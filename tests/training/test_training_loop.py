@@ -38,6 +38,9 @@ def test_events_tell_the_whole_story(fit: Callable[..., tuple[nn.Module, Trained
         "epochs": 1,
         "parameters": told[0]["parameters"],
         "resumed_from": 0,
+        "precision": "fp32",
+        "precision_source": "config",
+        "product_rates": {},
     }
     step = told[-3]
     assert (step["step"], step["epoch"], step["seconds_left"]) == (10, 1, 0)

@@ -216,7 +216,7 @@ def test_a_checkpoint_of_two_processes_is_gone_on_from_by_one(
 def test_sigterm_to_one_of_two_is_answered_by_both_with_one_checkpoint(
     images: Callable[..., Job], tmp_path: Path
 ) -> None:
-    job = images(tmp_path / "work", 2, epochs=1000)
+    job = images(tmp_path / "work", 2, epochs=1000, keep="last")
     with pytest.raises(Interrupted) as caught:
         run(job, signalled(signal.SIGTERM, 1, at="step"))
     assert caught.value.exit_code == 143

@@ -39,7 +39,7 @@ def in_words(document: Document, whole: type, errors: Iterable[Mapping[str, Any]
     secret = dict(_secrets(document))
     foreign = {**dict(_foreign_values(document)), **secret}
     found = [*foreign.items(), *_unknown_expectations(document)]
-    errors = list(errors)
+    errors = list(_one_by_one(errors))
     misspelt = {place for error in errors if (place := _meant(whole, error))}
     for error in errors:
         location, text = _phrase(whole, error)
@@ -49,6 +49,16 @@ def in_words(document: Document, whole: type, errors: Iterable[Mapping[str, Any]
     # Of what was given as --set NAME=VALUE, the value is left out if it is secret.
     places = (document.place(each).partition("=")[0] if each in secret else document.place(each) for each, _ in found)
     return [f"{place}: {text}" for place, (_, text) in zip(places, found, strict=True)]
+
+
+def _one_by_one(errors: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The errors; a section's own complaint of several lines is one error per line."""
+    for error in errors:
+        if error["type"] == "value_error":
+            for line in str(error["ctx"]["error"]).splitlines():
+                yield {**error, "ctx": {"error": line}}
+        else:
+            yield error
 
 
 def _phrase(whole: type, error: Mapping[str, Any]) -> tuple[Location, str]:

@@ -91,12 +91,13 @@ class RunConfig:
     """Leave out for a pipeline that only runs when asked."""
 
     def __post_init__(self) -> None:
-        for mismatch in mismatches(
-            source=self.source, model=self.model, objective=self.objective, train=self.train, gate=self.gate
-        ):
-            raise ValueError(mismatch)
+        wrong = list(
+            mismatches(source=self.source, model=self.model, objective=self.objective, train=self.train, gate=self.gate)
+        )
         if self.train.compile and max(self.compute.processes, self.compute.workers) > 1:
-            raise ValueError("train.compile is for a training in one process")
+            wrong.append("train.compile is for a training in one process")
+        if wrong:
+            raise ValueError("\n".join(wrong))
 
     def section(self, *names: str) -> dict[str, Any]:
         """The named sections as JSON values, under their names."""
