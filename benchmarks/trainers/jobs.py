@@ -146,7 +146,7 @@ def _job(
         model=model,
         objective=Classification(kind="classification"),
         train=train,
-        hardware=choose(detect(ComputeConfig()), model.modality, folder / "product-rates"),
+        hardware=choose(detect(ComputeConfig()), model.operations, folder / "product-rates"),
         work=folder,
         parent=os.getpid(),
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from modelworks.errors import BadInput
+from modelworks.models.config import Cnn, Transformer
 from modelworks.training.config import ComputeConfig
 from modelworks.training.hardware import Hardware
 from modelworks.training.machine.detect import detect
@@ -23,6 +24,7 @@ UNDECIDED = Hardware(device="cpu", precision="fp32", threads=2, precision_source
 SLOW = {"products_fp32": 320.0, "products_bf16": 164.0, "convolutions_fp32": 385.0, "convolutions_bf16": 215.0}
 FAST = {"products_fp32": 160.0, "products_bf16": 480.0, "convolutions_fp32": 100.0, "convolutions_bf16": 260.0}
 ONLY_PRODUCTS = {**FAST, "convolutions_bf16": 119.0}
+OPERATIONS = {"cnn": Cnn.operations, "transformer": Transformer.operations}
 
 
 class Measured:
@@ -37,30 +39,30 @@ class Measured:
 
 
 def chosen(
-    folder: Path, measure: Callable[[Hardware], Mapping[str, float]], modality: str = "image", **changes: object
+    folder: Path, measure: Callable[[Hardware], Mapping[str, float]], kind: str = "cnn", **changes: object
 ) -> Hardware:
     processor = changes.pop("processor", XEON)
     assert isinstance(processor, Processor)
-    return choose(replace(UNDECIDED, **changes), modality, folder, processor=processor, measure=measure)  # type: ignore[arg-type]
+    return choose(replace(UNDECIDED, **changes), OPERATIONS[kind], folder, processor=processor, measure=measure)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("rates", "modality", "precision"),
+    ("rates", "kind", "precision"),
     [
-        (SLOW, "image", "fp32"),
-        (SLOW, "text", "fp32"),
-        (FAST, "image", "bf16"),
-        (FAST, "text", "bf16"),
-        (ONLY_PRODUCTS, "image", "fp32"),
-        (ONLY_PRODUCTS, "text", "bf16"),
-        ({**FAST, "products_bf16": 160 * 1.2}, "text", "bf16"),
+        (SLOW, "cnn", "fp32"),
+        (SLOW, "transformer", "fp32"),
+        (FAST, "cnn", "bf16"),
+        (FAST, "transformer", "bf16"),
+        (ONLY_PRODUCTS, "cnn", "fp32"),
+        (ONLY_PRODUCTS, "transformer", "bf16"),
+        ({**FAST, "products_bf16": 160 * 1.2}, "transformer", "bf16"),
     ],
     ids=["slow", "slow", "fast", "fast", "slow convolutions", "slow convolutions", "exactly the least gain"],
 )
 def test_bf16_is_chosen_where_it_is_fast_for_the_kind_of_model(
-    tmp_path: Path, rates: dict[str, float], modality: str, precision: str
+    tmp_path: Path, rates: dict[str, float], kind: str, precision: str
 ) -> None:
-    found = chosen(tmp_path / "rates", Measured(rates), modality)
+    found = chosen(tmp_path / "rates", Measured(rates), kind)
     assert (found.precision, found.precision_source, found.product_rates) == (precision, "measurement", rates)
 
 
@@ -161,9 +163,9 @@ def test_the_measurement_is_made_without_torch_in_this_process(tmp_path: Path) -
         "from modelworks.training.hardware import Hardware\n"
         "from modelworks.training.machine.precision import choose\n"
         "undecided = Hardware(device='cpu', precision='fp32', threads=1, precision_source='undecided')\n"
-        "found = choose(undecided, 'image', Path(sys.argv[1]))\n"
+        "found = choose(undecided, ('products', 'convolutions'), Path(sys.argv[1]))\n"
         "assert 'torch' not in sys.modules\n"
-        "assert choose(undecided, 'image', Path(sys.argv[1])) == found\n"
+        "assert choose(undecided, ('products', 'convolutions'), Path(sys.argv[1])) == found\n"
         "print(sorted(found.product_rates), min(found.product_rates.values()) > 0)"
     )
     done = subprocess.run(
@@ -178,6 +180,6 @@ def test_the_measurement_is_made_without_torch_in_this_process(tmp_path: Path) -
 
 def test_a_measurement_that_fails_names_the_field_to_set(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"compute\.precision: auto could not measure bf16") as raised:
-        choose(replace(UNDECIDED, threads=-1), "image", tmp_path)
+        choose(replace(UNDECIDED, threads=-1), ("products",), tmp_path)
     assert raised.value.hint == "set compute.precision to fp32 or bf16"
     assert not list(tmp_path.iterdir())

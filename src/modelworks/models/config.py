@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, cast, get_args, get_type_hints
 
 from pydantic import Field
 
@@ -24,6 +24,8 @@ class Architecture:
     """What it can give: one vector per row (`example`), or one per token or frame (`position`)."""
     libraries: ClassVar[tuple[str, ...]] = ()
     """Distributions, beside torch, that compute its result."""
+    operations: ClassVar[tuple[str, ...]] = ("products",)
+    """What it spends its time on, `products` or `convolutions`: each must be faster in bf16 for `precision: auto`."""
     recommended: ClassVar[Mapping[str, Any]]
     """Fields of `train:` that a config leaves out."""
 
@@ -33,6 +35,7 @@ class Cnn(Architecture):
     """Two 3x3 convolutions with pooling and one hidden layer, for images of any size and channels."""
 
     modality = "image"
+    operations = ("products", "convolutions")
     recommended: ClassVar = {"epochs": 10, "learning_rate": 0.003, "warmup": 0.2}
 
     kind: Literal["cnn"]
@@ -95,8 +98,8 @@ ModelConfig = Annotated[Cnn | Transformer | Pretrained, Field(discriminator="kin
 
 
 def recommended(kind: object) -> Mapping[str, Any]:
-    """Fields of `train:` as the architecture of a kind recommends them; none for a kind that there is not."""
-    for section in (Cnn, Transformer, Pretrained):
+    """Fields of `train:` as the architecture of a kind recommends them; none for an unknown kind."""
+    for section in get_args(get_args(ModelConfig)[0]):
         if kind in get_args(get_type_hints(section)["kind"]):
-            return section.recommended
+            return cast("Mapping[str, Any]", section.recommended)
     return {}

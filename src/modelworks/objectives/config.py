@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args, get_type_hints
 
 from pydantic import Field
 
@@ -106,4 +106,6 @@ class Multilabel(Section):
 
 
 ObjectiveConfig = Annotated[Classification | Regression | Multilabel, Field(discriminator="kind")]
-KINDS = ("classification", "regression", "multilabel")
+KINDS: tuple[str, ...] = tuple(
+    get_args(get_type_hints(section)["kind"])[0] for section in get_args(get_args(ObjectiveConfig)[0])
+)

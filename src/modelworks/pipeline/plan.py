@@ -173,7 +173,7 @@ class Plan:
             without=self.unused,
         )
         train = make_stage("train", {**parts, **identity(model, self.project.root)})
-        self.hardware = with_precision(self.project, model.modality, hardware, train)
+        self.hardware = with_precision(self.project, model.operations, hardware, train)
         return in_precision(train, self.hardware.precision)
 
     def _score(self) -> Stage | None:

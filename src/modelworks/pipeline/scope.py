@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
+from modelworks import modalities
 from modelworks.modalities.base import processor_class
 from modelworks.objectives.config import KINDS
 
@@ -13,7 +14,15 @@ if TYPE_CHECKING:
     from modelworks.config.run_config import RunConfig
     from modelworks.training.hardware import Hardware
 
-__all__ = ["AUGMENTATION", "check_modules", "model_libraries", "preprocessing_fields", "train_fields", "unused_modules"]
+__all__ = [
+    "AUGMENTATION",
+    "check_modules",
+    "modality_modules",
+    "model_libraries",
+    "preprocessing_fields",
+    "train_fields",
+    "unused_modules",
+]
 
 NEVER = frozenset(
     f"modelworks.{name}"
@@ -38,15 +47,6 @@ NEVER = frozenset(
 AUGMENTATION = frozenset({"modelworks.modalities.image_augmentation"})
 """Modules of modalities that training alone runs."""
 
-MODALITIES: Mapping[str, tuple[str, ...]] = {
-    kind: tuple(f"modelworks.modalities.{kind}{part}" for part in parts)
-    for kind, parts in {
-        "image": ("", "_augmentation", "_facts", "_fingerprints", "_preview"),
-        "text": ("", "_facts", "_fingerprints", "_preview"),
-    }.items()
-}
-"""Modules that belong to one modality alone."""
-
 ON_DEMAND = (
     "modelworks.training.launchers.ray_train",
     "modelworks.training.distributed.ddp",
@@ -57,6 +57,16 @@ ON_DEMAND = (
 
 WITHOUT_RESULT = ("checkpoint_seconds", "checkpoint_steps")
 """Fields of `train:` that decide when the state is saved: a resumed training gives the same bits."""
+
+
+def modality_modules() -> dict[str, tuple[str, ...]]:
+    """Return the modules of each modality: `KIND.py`, and `KIND_PART.py` beside it."""
+    modules: dict[str, tuple[str, ...]] = {}
+    for found in pkgutil.iter_modules(modalities.__path__):
+        kind = found.name.partition("_")[0]
+        if kind != "base":
+            modules[kind] = (*modules.get(kind, ()), f"modelworks.modalities.{found.name}")
+    return modules
 
 
 def check_modules(kind: str) -> tuple[str, ...]:
@@ -71,7 +81,9 @@ def unused_modules(config: RunConfig, hardware: Hardware) -> set[str]:
     needed_by = dict(zip(ON_DEMAND, needed, strict=True))
     objectives = {kind: (f"modelworks.objectives.{kind}", *check_modules(kind)) for kind in KINDS}
     chosen = {config.model.modality, config.objective.kind}
-    others = {module for name, each in {**MODALITIES, **objectives}.items() if name not in chosen for module in each}
+    others = {
+        module for name, each in {**modality_modules(), **objectives}.items() if name not in chosen for module in each
+    }
     return {*NEVER, *others, *(module for module, needed in needed_by.items() if not needed)}
 
 

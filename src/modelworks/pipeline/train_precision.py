@@ -10,13 +10,15 @@ from modelworks.pipeline.stage_store import StageStore
 from modelworks.training.machine.precision import choose, recorded
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from modelworks.project import Project
     from modelworks.training.hardware import Hardware, Precision
 
 __all__ = ["in_precision", "with_precision"]
 
 
-def with_precision(project: Project, modality: str, found: Hardware, train: Stage) -> Hardware:
+def with_precision(project: Project, operations: Iterable[str], found: Hardware, train: Stage) -> Hardware:
     """Return the hardware with the precision that `auto` chooses on a CPU.
 
     A training that was begun or done under the same key keeps its choice, so that it is resumed or reused whatever a
@@ -24,7 +26,7 @@ def with_precision(project: Project, modality: str, found: Hardware, train: Stag
 
     Args:
         project: keeps the trainings and the measured rates.
-        modality: of the model, which decides the operations that count.
+        operations: that the architecture spends its time on.
         found: the hardware, its precision undecided if the config says `auto`.
         train: the stage, with any precision among its ingredients.
     """
@@ -38,7 +40,7 @@ def with_precision(project: Project, modality: str, found: Hardware, train: Stag
         kept = recorded(found, precision, (begun, done))
         if kept is not None:
             return kept
-    return choose(found, modality, project.product_rates)
+    return choose(found, operations, project.product_rates)
 
 
 def in_precision(train: Stage, precision: Precision) -> Stage:

@@ -47,14 +47,12 @@ LONGEST_PARAMETER = 6000
 LONGEST_PROFILE = 60_000
 MOST_PARAMETERS = 100
 TYPES = {
-    "image": "binary",
-    "audio": "binary",
     "text": "string",
     "label": "string",
     "labels": "string",
     "number": "double",
 }
-"""MLflow's type of a column, by the kind of its feature; of a list that of its elements."""
+"""MLflow's type of a column, by the kind of its feature; of a list that of its elements. All others are `binary`."""
 
 
 @said_clearly
@@ -127,7 +125,10 @@ def log_dataset(client: MlflowClient, run_id: str, dataset: DatasetVersion) -> N
     """The data set as the run's input: name, digest, source, schema and profile."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    columns = {"id": "string", **{name: TYPES[feature["kind"]] for name, feature in dataset.features.items()}}
+    columns = {
+        "id": "string",
+        **{name: TYPES.get(feature["kind"], "binary") for name, feature in dataset.features.items()},
+    }
     entity = Dataset(
         name=dataset.name,
         digest=dataset.digest,

@@ -29,8 +29,6 @@ LEAST_GAIN = 1.2
 MEASURE_SECONDS = 120.0
 """For the measuring program to end, on however busy a machine."""
 OPERATIONS = ("products", "convolutions")
-COUNTING = {"image": OPERATIONS, "text": ("products",)}
-"""What the models of a modality spend their time on: each must be faster."""
 RATES = tuple(f"{operation}_{precision}" for operation in OPERATIONS for precision in ("fp32", "bf16"))
 METHOD = 1
 """Of `product_rates.py`: rates that another method measured are not comparable."""
@@ -44,7 +42,7 @@ Rates = Mapping[str, float]
 
 def choose(
     hardware: Hardware,
-    modality: str,
+    operations: Iterable[str],
     folder: Path,
     *,
     processor: Processor | None = None,
@@ -53,7 +51,7 @@ def choose(
     """Decide the precision that `detect` left undecided; any other hardware is returned as it is.
 
     Args:
-        modality: of the model, which decides the operations that count.
+        operations: that the architecture spends its time on; each must be faster.
         folder: the cache, one file for each combination of processor, libraries and threads. A folder that cannot be
             written keeps nothing.
         processor: this machine's by default.
@@ -70,7 +68,7 @@ def choose(
         rates = (measure or _measure)(hardware)
         with suppress(OSError):
             _keep(folder, described, rates)
-    gain = min(_gain(rates, operation) for operation in COUNTING[modality])
+    gain = min(_gain(rates, operation) for operation in operations)
     return replace(
         hardware,
         precision="bf16" if gain >= LEAST_GAIN else "fp32",
