@@ -21,6 +21,8 @@ from modelworks.files.locks import locked
 from modelworks.pipeline.cache_keys import sources
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from modelworks.project import Project
     from modelworks.records import DatasetVersion
 
@@ -52,7 +54,7 @@ def reason_to_work(project: Project, source: Source) -> str | None:
     if not folder.is_dir():
         return f"data/{source.dataset} is not there"
     pinned = dvc_file.files(project, source.dataset)
-    if pinned is None:
+    if pinned is None or not _is_cached(project, pinned):
         return "DVC's cache does not hold what data.dvc pins"
     if pinned != object_cache.subtree(folder, project.memo):
         return f"data/{source.dataset} is not what data.dvc pins"
@@ -94,8 +96,9 @@ def _follow_pin(project: Project, source: Source, builds: Path) -> tuple[bool, b
         return False, False
     standing = object_cache.subtree(project.data, project.memo)
     if object_cache.listing_digest(standing) == pin:
-        if dvc_file.files(project, source.dataset) is None:
-            _record(project, source)  # the cache was lost
+        pinned = dvc_file.files(project, source.dataset)
+        if pinned is None or not _is_cached(project, pinned):
+            _record(project, source)  # the cache, or an object in it, was lost
         return False, False
     if versioning.fetch(project):
         return True, False
@@ -113,6 +116,12 @@ def _follow_pin(project: Project, source: Source, builds: Path) -> tuple[bool, b
         "run `dvc pull` from a remote that has it, or `git checkout data.dvc` if the pin was edited",
         code="data.pin-unavailable",
     )
+
+
+def _is_cached(project: Project, files: Mapping[str, str]) -> bool:
+    """Return whether DVC's cache has every object of `{path: md5}`; their bytes are not read."""
+    cache = object_cache.cache(project)
+    return all(object_cache.path_of(cache, md5).is_file() for md5 in files.values())
 
 
 def _record(project: Project, source: Source) -> None:
