@@ -24,7 +24,7 @@ __all__ = ["gate"]
 @stage_task("gate")
 def gate(run: RunContext, plan: Plan, version: ModelVersion) -> Verdict:
     """The verdict on a version, given once per gate and kept in the registry with what it was found from."""
-    from modelworks.pipeline.status import recorded_verdict, verdict_stands
+    from modelworks.pipeline.status import recorded_verdict, verdict_is_current
     from modelworks.registry.tracking import gate_artifacts
     from modelworks.registry.versions import queries, registration
 
@@ -33,7 +33,7 @@ def gate(run: RunContext, plan: Plan, version: ModelVersion) -> Verdict:
     run.pages.append(page)
     known = queries.get(run.client, version.name, version.version)
     production = queries.production(run.client, version.name)
-    if verdict_stands(known, stage.key, production):
+    if verdict_is_current(known, stage.key, production):
         verdict = recorded_verdict(known, version, stage.key)
         if known.gate_page != page.key:
             _render_again(run, stage, page, verdict)

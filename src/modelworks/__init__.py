@@ -1,1 +1,1 @@
-"""modelworks: versioned data in at one end, a model that earned production out at the other."""
+"""A pipeline from versioned data to a model in production, on DVC, MLflow and Prefect."""

@@ -1,12 +1,12 @@
-"""Every error that a user can meet, as one tree. Each branch has one exit code, each error a stable code.
+"""The exceptions that users see. Each class has an exit code, each error a stable code.
 
-ModelworksError          1  our own bug, should never be seen
-├── BadInput             2  config, data or arguments are wrong: change them
-├── Refused              3  a check or the gate said no: the system works as intended
-├── Unavailable          4  a service, lock or disk cannot be had now: a retry may help
-│   └── Overtaken        4  another run changed what this one stands on: a new run helps, no retry
-├── Corrupt              5  stored bytes are not the bytes that were written
-└── Interrupted    130/143  stopped from outside: the next run resumes
+ModelworksError          1  a bug in modelworks
+├── BadInput             2  the config, the data or the arguments are wrong
+├── Refused              3  a data check or the gate failed
+├── Unavailable          4  a service, lock or disk is not available: a retry may help
+│   └── Overtaken        4  another process changed an input: run again, do not retry
+├── Corrupt              5  stored bytes differ from the bytes that were written
+└── Interrupted    130/143  stopped by a signal: the next run resumes
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = ["BadInput", "Corrupt", "Interrupted", "ModelworksError", "Overtaken",
 
 
 class ModelworksError(Exception):
-    """An error: `message` says what happened and where, `hint` how to fix it. No secret is in either.
+    """Base class: `message` is what happened and where, `hint` is how to fix it. Secrets are masked in both.
 
-    `code` names the error for programs, e.g. `source.missing-column`. It stays when the texts change.
+    `code` identifies the error for programs, e.g. `source.missing-column`. It does not change with the text.
     """
 
     exit_code = 1
     reported = False
-    """Whether the command has printed its result with --json, so that the error is not a second object."""
+    """Whether the command has already printed its --json result, so that the error is not a second object."""
 
     def __init__(self, message: str, hint: str = "", *, code: str = "internal") -> None:
         self.message, self.hint, self.code = redacted(message), redacted(hint), code
@@ -46,7 +46,7 @@ class ModelworksError(Exception):
         return f"{self.message}\n  {self.hint}" if self.hint else self.message
 
     def __reduce__(self) -> tuple[Callable[..., ModelworksError], tuple[Any, ...]]:
-        return _rebuilt, (type(self), self.message, self.hint, self.code)
+        return _unpickle, (type(self), self.message, self.hint, self.code)
 
 
 class BadInput(ModelworksError):
@@ -56,19 +56,19 @@ class BadInput(ModelworksError):
 
 
 class Refused(ModelworksError):
-    """A check on the data, or the gate, refused."""
+    """A check on the data, or the gate, failed."""
 
     exit_code = 3
 
 
 class Unavailable(ModelworksError):
-    """A service, a lock, a child process or the disk is not there now."""
+    """A service, a lock, a child process or the disk is not available."""
 
     exit_code = 4
 
 
 class Overtaken(Unavailable):
-    """What the run stands on is another by now."""
+    """Another process changed an input while the run was using it."""
 
 
 class Corrupt(ModelworksError):
@@ -78,7 +78,7 @@ class Corrupt(ModelworksError):
 
 
 class Interrupted(ModelworksError):
-    """A signal stopped the work; what was finished is kept and the next run goes on from there."""
+    """A signal stopped the work; finished stages are kept and the next run resumes."""
 
     def __init__(self, signal_number: int) -> None:
         name = signal.Signals(signal_number).name
@@ -90,11 +90,11 @@ class Interrupted(ModelworksError):
         return type(self), (self.signal_number,)
 
 
-def _rebuilt(kind: type[ModelworksError], message: str, hint: str, code: str) -> ModelworksError:
-    """Make an error again from what pickle kept of it."""
+def _unpickle(kind: type[ModelworksError], message: str, hint: str, code: str) -> ModelworksError:
+    """Rebuild an error when it is unpickled."""
     return kind(message, hint, code=code)
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, its type where it has none."""
+    """Return the first line of an error's message, or its type if it has no message."""
     return (str(error).splitlines() or [""])[0] or type(error).__name__

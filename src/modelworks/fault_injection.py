@@ -1,7 +1,7 @@
-"""Named places where a test kills the process, to show that the next run mends what that leaves.
+"""Fault points: named places where a test kills the process, to check that the next run recovers.
 
-Every outside effect has one before and one after it. `points` finds them in the source and a trace tells which of them
-a run comes by, so the sweep over all of them (`make kill-sweep`) can forget none.
+Every external side effect has one before it and one after it. `points` lists them from the source, and a trace file
+lists those that a run passes, so `make kill-sweep` covers all of them.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from pathlib import Path
 __all__ = ["TRACE", "VARIABLE", "effect", "fault_point", "points"]
 
 VARIABLE = "MODELWORKS_FAULT"
-"""The environment variable that names the place to die at. Nothing but tests sets it."""
+"""Environment variable with the fault point to die at. Only tests set it."""
 TRACE = "MODELWORKS_FAULT_TRACE"
-"""The environment variable that names a file for the places as they are passed. Likewise."""
+"""Environment variable with the file to which passed fault points are appended. Only tests set it."""
 
 
 def fault_point(name: str, detail: str = "") -> None:
-    """Die here, as by kill -9, if this is the place that was named.
+    """Kill this process with SIGKILL if this is the fault point in `MODELWORKS_FAULT`.
 
     Args:
-        name: of the place, written out: it is read from the source.
-        detail: tells apart what passes here for several reasons; the place is then called `name[detail]`.
+        name: a string literal, because `points` reads it from the source.
+        detail: distinguishes several callers; the fault point is then called `name[detail]`.
     """
     place = f"{name}[{detail}]" if detail else name
     if trace := os.environ.get(TRACE):
         descriptor = os.open(trace, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.write(descriptor, f"{place}\n".encode())  # in one piece: other processes write there as well
+        os.write(descriptor, f"{place}\n".encode())  # one write: other processes append too
         os.close(descriptor)
     if os.environ.get(VARIABLE) == place:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -39,20 +39,20 @@ def fault_point(name: str, detail: str = "") -> None:
 
 @contextmanager
 def effect(name: str, detail: str = "") -> Iterator[None]:
-    """Mark a block with an outside effect: `x.y` has the places `x.before_y` and, if it ends well, `x.after_y`.
+    """Mark an external side effect: `x.y` has the fault points `x.before_y` and `x.after_y`.
 
     Args:
-        name: of the effect, written out: it is read from the source.
+        name: a string literal, because `points` reads it from the source.
         detail: as for `fault_point`.
     """
-    before, after = _around(name)
+    before, after = _before_and_after(name)
     fault_point(before, detail)
     yield
     fault_point(after, detail)
 
 
 def points(folders: Iterable[Path]) -> tuple[str, ...]:
-    """Return the names of all places below some folders of source, in the order of files and lines."""
+    """Return the names of all fault points in the source below some folders, in file and line order."""
     return tuple(
         place
         for folder in folders
@@ -62,14 +62,14 @@ def points(folders: Iterable[Path]) -> tuple[str, ...]:
         and isinstance(node.func, ast.Name)
         and node.func.id in ("effect", "fault_point")
         and isinstance(node.args[0], ast.Constant)
-        for place in _named(node.func.id, str(node.args[0].value))
+        for place in _names(node.func.id, str(node.args[0].value))
     )
 
 
-def _named(function: str, name: str) -> tuple[str, ...]:
-    return _around(name) if function == "effect" else (name,)
+def _names(function: str, name: str) -> tuple[str, ...]:
+    return _before_and_after(name) if function == "effect" else (name,)
 
 
-def _around(name: str) -> tuple[str, str]:
+def _before_and_after(name: str) -> tuple[str, str]:
     owner, _, what = name.partition(".")
     return f"{owner}.before_{what}", f"{owner}.after_{what}"

@@ -1,4 +1,4 @@
-"""Reports as one self-contained HTML file, in which everything that came from the data is escaped."""
+"""Render reports as one self-contained HTML file. Values are escaped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FRAME = """\
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 62rem; margin: 2rem auto; padding: 0 1.5rem }
 h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem }
 p { color: #616e7c; margin: .2rem 0 }
-/* The pictures bring their own headings and margins. */
+/* The plots have their own titles and margins. */
 img { display: block; max-width: 100%; height: auto; margin: 1.4rem 0 0 -26px }
 table { border-collapse: collapse } th { text-align: left; white-space: nowrap; color: #616e7c; font-weight: 600 }
 th, td { padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid #e4e7eb; vertical-align: top }
@@ -46,14 +46,14 @@ ul { margin: .2rem 0; padding-left: 1.2rem }
 """
 
 
-def fill(body: str, *, title: str, subtitle: str, **values: Any) -> str:  # whatever the body's template names
-    """A page.
+def fill(body: str, *, title: str, subtitle: str, **values: Any) -> str:  # any value that the template uses
+    """Render a page.
 
     Args:
-        body: a Jinja template of what stands below the heading.
+        body: a Jinja template of the part below the heading.
         title: plain text.
         subtitle: plain text.
-        values: what the template names.
+        values: the template's variables.
     """
     from jinja2 import DictLoader, Environment, StrictUndefined
 
@@ -64,10 +64,10 @@ def fill(body: str, *, title: str, subtitle: str, **values: Any) -> str:  # what
 
 
 def _words(name: str) -> str:
-    """The name of a metric or column as people read it: macro_f1 is macro F1."""
+    """Return a metric or column name for display: `macro_f1` becomes `macro F1`."""
     return name.replace("_", " ").replace("f1", "F1")
 
 
 def embedded(picture: Path) -> str:
-    """A PNG file as an address that holds all of it."""
+    """Return a PNG file as a data URL."""
     return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()

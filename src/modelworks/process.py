@@ -1,4 +1,4 @@
-"""Processes of this machine: number of cores, children that end with their parent, cheaper imports."""
+"""Process helpers: number of cores, exit with the parent, garbage collection during imports."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def cores() -> int:
 
 
 def die_with_parent(parent: int) -> None:
-    """Ask the kernel to send SIGTERM when the parent dies; only Linux does, elsewhere nothing is asked."""
+    """Have the kernel send SIGTERM when the parent dies. Linux only; elsewhere it does nothing."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before we asked
+    if os.getppid() != parent:  # it died before the call
         os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -35,13 +35,13 @@ def die_with_parent(parent: int) -> None:
 def rare_garbage_collection() -> Iterator[None]:
     """Collect garbage rarely inside the block, which imports libraries, and restore the thresholds after it.
 
-    Imports create millions of objects that live as long as the process. To search them for garbage while they are
-    created, and once more when the process ends, takes a third of the import time.
+    Imports create millions of objects that live as long as the process. Collecting while they are created, and once
+    more at exit, takes a third of the import time.
     """
     thresholds = gc.get_threshold()
     gc.set_threshold(50_000, 20, 100)
     try:
         yield
     finally:
-        gc.freeze()  # what was imported is never garbage: later collections pass over it
+        gc.freeze()  # imported objects are never garbage: later collections skip them
         gc.set_threshold(*thresholds)

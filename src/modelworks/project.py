@@ -1,6 +1,6 @@
-"""Where things live: the project's root, its state folder, and the services it talks to.
+"""The project's paths and the addresses of the services that it uses.
 
-The environment is read here and nowhere else, once, when a `Project` is made.
+The environment is read once, when a `Project` is created.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ __all__ = ["LOOPBACK", "Project"]
 
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-"""Names of this machine's own network address."""
+"""Names of the loopback address."""
 MLFLOW_PORT, PREFECT_PORT = 5000, 4200
-"""Where `modelworks up` serves the pages."""
+"""The ports on which `modelworks up` serves the UIs."""
 
 
 @dataclass(frozen=True)
 class Project:
-    """One checkout: everything below `root`, plus the addresses the user's environment names."""
+    """A project folder, and the service addresses from the environment."""
 
     root: Path
     mlflow_uri: str = field(default="", repr=False)
     """The user's `MLFLOW_TRACKING_URI`; empty for the embedded store."""
     prefect_url: str = field(default="", repr=False)
-    """The user's `PREFECT_API_URL`; empty for a server of our own."""
+    """The user's `PREFECT_API_URL`; empty for a server that modelworks starts."""
     lock_url: str = field(default="", repr=False)
-    """The user's `MODELWORKS_LOCK_URL`: of the PostgreSQL database whose locks a team shares; empty for none."""
+    """The user's `MODELWORKS_LOCK_URL`: the PostgreSQL database for locks shared between machines; empty for none."""
 
     @classmethod
     def find(cls, environment: Mapping[str, str] = os.environ) -> Project:
-        """The project of the current folder: `MODELWORKS_PROJECT`, or the nearest folder upwards with configs/.
+        """Return the project: `MODELWORKS_PROJECT`, or the nearest parent folder with configs/.
 
         Raises:
-            BadInput: no such folder.
+            BadInput: there is no such folder.
         """
         named = environment.get("MODELWORKS_PROJECT")
         here = Path.cwd()
@@ -65,12 +65,12 @@ class Project:
 
     @property
     def state(self) -> Path:
-        """Everything that can be deleted and made again, or that only this machine needs."""
+        """Local state and everything that can be deleted and computed again."""
         return self.root / ".modelworks"
 
     @property
     def memo(self) -> DigestMemo:
-        """What is known of the files of data/ and of DVC's cache."""
+        """The digest memo for data/ and DVC's cache."""
         return DigestMemo(self.state)
 
     @property
@@ -83,7 +83,7 @@ class Project:
 
     @property
     def product_rates(self) -> Path:
-        """What was measured to choose a precision, see `training/machine/precision.py`."""
+        """Cached measurements for the choice of precision, see `training/machine/precision.py`."""
         return self.state / "product-rates"
 
     @property
@@ -93,12 +93,12 @@ class Project:
 
     @property
     def mlflow(self) -> Path:
-        """Home of the embedded tracking store."""
+        """The folder of the embedded tracking store."""
         return self.root / "mlflow"
 
     @property
     def tracking_uri(self) -> str:
-        """Where runs are tracked and models registered."""
+        """The address of the tracking store and model registry."""
         return self.mlflow_uri or f"sqlite:///{self.mlflow / 'mlflow.db'}"
 
     @property
@@ -106,22 +106,22 @@ class Project:
         return self.state / "prefect"
 
     def mlflow_home(self, *, port: int = MLFLOW_PORT) -> str:
-        """Where MLflow's pages are: the user's server, or that of `modelworks up`."""
+        """Return the URL of MLflow's UI: the user's server, or that of `modelworks up`."""
         user = without_password(self.mlflow_uri).rstrip("/")
         return user if user.startswith("http") else f"http://127.0.0.1:{port}"
 
     def mlflow_page(self, experiment_id: str, run_id: str = "", *, port: int = MLFLOW_PORT) -> str:
-        """The page of an experiment's runs, or of one run: of model training, not MLflow's home of language models."""
+        """Return the URL of an experiment's runs, or of one run, in MLflow's machine learning view."""
         place = f"experiments/{experiment_id}/runs" + (f"/{run_id}" if run_id else "")
         return f"{self.mlflow_home(port=port)}/#/{place}?workflowType=machine_learning"
 
     def prefect_page(self, flow_run_id: str = "", *, port: int = PREFECT_PORT) -> str:
-        """The page of Prefect's runs, or of one flow run."""
+        """Return the URL of Prefect's runs, or of one flow run."""
         base = without_password(self.prefect_url).rstrip("/").removesuffix("/api") or f"http://127.0.0.1:{port}"
         return f"{base}/runs/flow-run/{flow_run_id}" if flow_run_id else f"{base}/runs"
 
     def environment(self) -> dict[str, str]:
-        """The variables every library of this project starts with."""
+        """Return the environment variables that every library starts with."""
         return {
             **QUIET,
             "MODELWORKS_PROJECT": str(self.root),
@@ -130,15 +130,15 @@ class Project:
         }
 
     def enter(self) -> None:
-        """Give this process, and all that it starts, the project's variables."""
-        given = {name: value for name, value in self.environment().items() if name not in os.environ}
-        os.environ.update({**given, **ENFORCED})
+        """Set the project's environment variables in this process, for its children too."""
+        missing = {name: value for name, value in self.environment().items() if name not in os.environ}
+        os.environ.update({**missing, **ENFORCED})
 
     def make_private_folders(self) -> None:
-        """Create the state folder, readable by its owner alone.
+        """Create the state folder, readable only by its owner.
 
         Raises:
-            BadInput: the disk cannot be written.
+            BadInput: the folder is not writable.
         """
         try:
             self.state.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Records as JSON: paths are relative to the project's root, so that a project folder can be moved."""
+"""Convert records to and from JSON. Paths are relative to the project, so that it can be moved."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["features", "from_json", "to_json", "verdict"]
 R = TypeVar("R")
 
 EARLIER_FIELDS: Mapping[type[Any], Mapping[str, str]] = {Check: {"found": "observed", "demanded": "required"}}
-"""Names of fields that earlier releases stored, and today's."""
+"""Old field name to current field name, for records of earlier releases."""
 
 
 def to_json(value: Any, root: Path) -> Any:
-    """A record as JSON values; paths below `root` become relative to it."""
+    """Return a record as JSON values; paths below `root` become relative to it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_json(getattr(value, field.name), root) for field in dataclasses.fields(value)}
     if isinstance(value, Path):
@@ -33,7 +33,7 @@ def to_json(value: Any, root: Path) -> Any:
 
 
 def from_json(kind: type[R], value: Any, root: Path) -> R:
-    """The record that `to_json` wrote, in this or an earlier release; relative paths are below `root`."""
+    """Return the record that `to_json` wrote in this or an earlier release."""
     return typing.cast("R", _decode(kind, value, root))
 
 
@@ -55,18 +55,18 @@ def _decode(kind: Any, value: Any, root: Path) -> Any:
 
 
 def _fields(kind: Any, stored: Mapping[str, Any], root: Path) -> dict[str, Any]:
-    """The fields of a record, from JSON."""
+    """Return the fields of a record from JSON."""
     hints, earlier = typing.get_type_hints(kind), EARLIER_FIELDS.get(kind, {})
     if kind is DatasetVersion and "features" not in stored:
         stored = {name: item for name, item in stored.items() if name not in ("modality", "classes")} | {
             "features": features(stored)
         }
-    named = {earlier.get(name, name): item for name, item in stored.items()}
-    return {name: _decode(hints[name], item, root) for name, item in named.items()}
+    renamed = {earlier.get(name, name): item for name, item in stored.items()}
+    return {name: _decode(hints[name], item, root) for name, item in renamed.items()}
 
 
 def verdict(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON of a verdict, in the words of this release."""
+    """Return the JSON of a verdict with current field and decision names."""
     names = EARLIER_FIELDS[Check]
     checks = [{names.get(name, name): value for name, value in check.items()} for check in stored["checks"]]
     slices = [_slice(each) for each in stored.get("slices", ())]
@@ -74,7 +74,7 @@ def verdict(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _slice(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A slice of the test rows; earlier releases stored accuracies, whose difference was the gain."""
+    """Return a slice; earlier releases stored accuracies, and the gain is their difference."""
     if "accuracy" not in stored:
         return dict(stored)
     score, opponent = stored["accuracy"], stored["opponent"]
@@ -83,7 +83,7 @@ def _slice(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def features(dataset: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    """The features in the JSON of a data version; earlier releases stored its modality and classes."""
+    """Return the features in a data version's JSON; earlier releases stored modality and classes."""
     if "features" in dataset:
         return dict(dataset["features"])
     modality = dataset["modality"]

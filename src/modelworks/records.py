@@ -1,8 +1,8 @@
-"""The frozen records that travel from stage to stage; each later one holds the earlier one.
+"""The frozen records that stages pass on; each holds the record of the stage before it.
 
     DatasetVersion > ValidationReport > TrainedModel > Evaluation > ModelVersion > Verdict > Promotion
 
-Records hold paths, digests and small figures, never tensors or tables; `record_json` writes and reads them.
+Records hold paths, digests and numbers, not tensors or tables; `record_json` writes and reads them.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ INPUT_KINDS: tuple[Literal["image"], Literal["text"], Literal["audio"]] = ("imag
 
 Decision = Literal["promote", "reject", "inconclusive"]
 EARLIER_DECISIONS = {"keep": "reject", "not enough evidence": "inconclusive"}
-"""Words that versions registered by earlier releases bear."""
+"""Names of decisions in versions that earlier releases registered."""
 
 
 def decision(word: str) -> Decision:
-    """Return the decision that a stored word means."""
+    """Return the current name of a stored decision."""
     return cast("Decision", EARLIER_DECISIONS.get(word, word))
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetVersion:
-    """One observed state of `data/<name>/`."""
+    """A version of `data/<name>/`."""
 
     name: str
     folder: Path
     digest: str
-    """DVC's digest of the dataset's own subtree: md5 and ".dir", 36 characters."""
+    """DVC's digest of the data set's subtree: md5 and ".dir", 36 characters."""
     features: Mapping[str, Mapping[str, Any]]
-    """The typed columns (see `data/features.py`), as JSON values."""
+    """The typed columns as JSON values, see `data/features.py`."""
     rows: int
     source: Mapping[str, Any]
-    """The source as the config names it, with the digest of what was read."""
+    """The source section of the config, with the digest of what was read."""
     licence: str
 
     @property
     def input(self) -> str:
-        """The name of the column that a model reads."""
+        """The name of the model's input column."""
         (name,) = (name for name, feature in self.features.items() if feature["kind"] in INPUT_KINDS)
         return name
 
@@ -68,32 +68,32 @@ class DatasetVersion:
 
     @property
     def targets(self) -> dict[str, Mapping[str, Any]]:
-        """The features that a model learns, by column."""
+        """The target features by column."""
         return {name: feature for name, feature in self.features.items() if name != self.input}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """A requirement, and whether what was observed meets it."""
+    """A required value, the observed value, and whether the check passed."""
 
     name: str
     passed: bool
     observed: str
     required: str
     hint: str = ""
-    """What to do where it failed; empty where nothing more can be said."""
+    """How to fix a failure; may be empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationReport:
-    """What Great Expectations found; its folder holds `splits.npy`, `report.json` and `quarantine.json`."""
+    """The validation result; its folder holds `splits.npy`, `report.json` and `quarantine.json`."""
 
     dataset: DatasetVersion
     key: str
     folder: Path
     checks: tuple[Check, ...]
     quarantined: int
-    """Rows left out of training and testing, listed with reasons in quarantine.json."""
+    """Number of rows left out, listed with reasons in quarantine.json."""
     warnings: tuple[str, ...]
     rows: Mapping[str, int]
     """Usable rows per split: train, validation, test."""
@@ -101,7 +101,7 @@ class ValidationReport:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedModel:
-    """A saved model (see `models/saved_model.py`) in `folder/model`, and `events.jsonl` of how it came about."""
+    """A saved model (see `models/saved_model.py`) in `folder/model`, and its training log `events.jsonl`."""
 
     report: ValidationReport
     key: str
@@ -109,7 +109,7 @@ class TrainedModel:
     num_parameters: int
     num_steps: int
     seconds: float
-    """Wall time inside the training loop, all attempts together."""
+    """Wall time in the training loop, summed over all attempts."""
     examples_per_second: float
     device: str
     precision: str
@@ -119,7 +119,7 @@ class TrainedModel:
     precision_source: str = "config"
     """What decided the precision, see `training/hardware.py`."""
     product_rates: Mapping[str, float] = field(default_factory=dict)
-    """GFLOP/s that a measurement decided it by; empty without one."""
+    """Measured GFLOP/s that decided the precision; empty without a measurement."""
 
     @property
     def model_folder(self) -> Path:
@@ -128,7 +128,7 @@ class TrainedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A figure with its confidence interval."""
+    """A value with its confidence interval."""
 
     value: float
     low: float
@@ -149,7 +149,7 @@ class Evaluation:
     rows: int
     metrics: Mapping[str, Interval]
     baseline: Mapping[str, float] = field(default_factory=dict)
-    """The metrics of the trivial answer, learned from the training targets alone, on the same rows."""
+    """The metrics of the trivial baseline, fitted to the training targets, on the same rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,56 +158,56 @@ class ModelVersion:
 
     evaluation: Evaluation
     key: str
-    """The pipeline key: the idempotency key under which this version was registered once."""
+    """The pipeline key: the idempotency key of the registration."""
     name: str
     version: int
     run_id: str
     experiment_id: str
     digest: str
-    """SHA-256 of the stored package's tree."""
+    """SHA-256 of the package's file listing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What those who use the production version would notice if the candidate took its place, in test rows."""
+    """Test rows whose answers change if the candidate replaces production."""
 
     rows: int
     fixed: int
-    """The candidate scores better than production."""
+    """Rows on which the candidate scores better than production."""
     broken: int
-    """It scores worse."""
+    """Rows on which it scores worse."""
     otherwise: int
-    """Both score alike, and answer differently."""
+    """Rows with equal scores and different answers."""
     p_value: float
-    """McNemar's exact test, two-sided: how likely so uneven a split of `fixed` and `broken` is between equal models."""
+    """Two-sided p-value of McNemar's exact test on `fixed` and `broken`."""
     calibration_error: float | None = None
-    """The candidate's, over bins of equally many rows; None where answers have no probabilities."""
+    """The candidate's, over bins of equal size; None if answers have no probabilities."""
     opponent_calibration_error: float | None = None
 
     @property
     def churn(self) -> float:
-        """The share of rows that would be answered differently."""
+        """The share of rows with a different answer."""
         return (self.fixed + self.broken + self.otherwise) / self.rows
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the gate decided about a version and why."""
+    """The gate's decision about a version, and its checks."""
 
     version: ModelVersion
     key: str
     decision: Decision
     checks: tuple[Check, ...]
     opponent: int
-    """The production version it was compared with; 0 when there was none."""
+    """The production version that it was compared with; 0 if there was none."""
     remarks: tuple[str, ...] = ()
-    """What a person should know beside the checks; it decides nothing."""
+    """Notes for people; they do not affect the decision."""
     changes: Changes | None = None
-    """None without an opponent that answers the same rows."""
+    """None if no production version was scored on the same rows."""
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """One line per check, for people."""
+        """One line per check."""
         return tuple(
             f"{'passed' if check.passed else 'failed'}: {check.name} is {check.observed}, required {check.required}"
             for check in self.checks
@@ -216,9 +216,9 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """The last stage's outcome: what production is now."""
+    """The result of the last stage."""
 
     verdict: Verdict
     moved: bool
     production: int
-    """The version that the production alias names now; 0 for none."""
+    """The current production version; 0 if there is none."""

@@ -1,7 +1,7 @@
-"""Passwords, keys and tokens: known by their shape, or as the value of a variable that is named like one.
+"""Mask passwords, keys and tokens, found by their format or as values of environment variables named like secrets.
 
-They reach this project by the environment and by addresses, and must leave it by no way: no store, log, artifact or
-message. So every error is `redacted` when it is made, and a config that holds one is refused before anything is.
+Secrets come from the environment and from URLs and must not reach a store, log, artifact or message. So every error is
+`redacted` when it is created, and a config with a secret is rejected when it is loaded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["MASK", "looks_secret", "redacted", "without_password"]
 
 MASK = "***"
 SHORTEST = 8
-"""Characters of a variable's value that is looked for: to mask every "admin" would leave nothing readable."""
+"""Minimum length of a value that is masked: masking every "admin" would make texts unreadable."""
 
 _NAME = re.compile(
     r"PASSW|PASSPHRASE|PGPASS|SECRET|TOKEN(?!IZ)|(API|ACCESS|PRIVATE|ENCRYPTION|ACCOUNT)_?KEY|CREDENTIAL|AUTH_STRING"
@@ -37,11 +37,11 @@ _TOKENS = re.compile(
 )
 _RANDOM = re.compile(r"(?![/.~])[A-Za-z0-9+/=_-]{32,}")
 _BITS = 4.5
-"""Per character: above what names, paths and hexadecimal digests have."""
+"""Entropy per character, above that of names, paths and hexadecimal digests."""
 
 
 def redacted(text: str) -> str:
-    """A text with every secret in it masked."""
+    """Return a text with every secret masked."""
     for value in sorted(set(_known(os.environ)), key=len, reverse=True):
         text = text.replace(value, MASK)
     text = _ADDRESS.sub(lambda found: f"{found['scheme']}{MASK}@" if _is_private(found["user"]) else found[0], text)
@@ -50,12 +50,12 @@ def redacted(text: str) -> str:
 
 
 def without_password(address: str) -> str:
-    """An address as it may be shown and kept: without the user and password in it."""
+    """Return a URL without user and password."""
     return _ADDRESS.sub(r"\g<scheme>", address)
 
 
 def looks_secret(value: str) -> str:
-    """What a value looks like, in words; empty for one that may be written down."""
+    """Return what kind of secret a value looks like; empty if it looks like none."""
     if any(_is_private(found["user"]) for found in _ADDRESS.finditer(value)):
         return "an address with a password"
     if _PARAMETER.search(value) or _TOKENS.search(value):
@@ -66,9 +66,9 @@ def looks_secret(value: str) -> str:
 
 
 def _known(environment: Mapping[str, str]) -> Iterator[str]:
-    """The secrets that the environment holds: values of variables named like one, and passwords in addresses."""
+    """Yield secrets in the environment: values of variables named like one, and passwords in URLs."""
     for name, value in environment.items():
-        # The name of a file is not what is in it.
+        # A path to a key file is not a secret.
         if _NAME.search(name.upper()) and len(value) >= SHORTEST and not value.startswith("/"):
             yield value
         for found in _ADDRESS.finditer(value) if "://" in value else ():
@@ -77,7 +77,7 @@ def _known(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def _is_private(user: str) -> bool:
-    """Whether the user part of an address holds more than a name, such as the git of git@host."""
+    """Return whether the user part of a URL is more than a name such as git in git@host."""
     return ":" in user or len(user) >= 16
 
 

@@ -1,4 +1,4 @@
-"""What the environment sets: defaults of the libraries, signing keys, and who may reach a server."""
+"""Settings from the environment: library defaults, signing keys, and access to servers."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["ENFORCED", "QUIET", "Exposure", "SigningKeys", "signing_keys"]
 
 
 ENFORCED: Mapping[str, str] = {
-    # No pickle and no foreign code, in no process; no server without its checks of hosts and origins.
+    # No pickle, no job execution, and no server without host and origin checks.
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "false",
 }
-"""Holds in every process we start, whatever the user's environment says."""
+"""Set in every process that we start, over the user's environment."""
 
 QUIET: Mapping[str, str] = {
-    # No telemetry, whoever's it is.
+    # No telemetry.
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -32,35 +32,35 @@ QUIET: Mapping[str, str] = {
     "DVC_NO_ANALYTICS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     **ENFORCED,
-    # A dead tracking server is found in seconds, not in the library's two minutes.
+    # Detect a dead tracking server in seconds; MLflow's defaults take two minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
-    # Prefect's log goes to its server; on the console it would drown ours.
+    # Prefect's log goes to its server, not to the console.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-    # What MLflow would print to stdout belongs to --json alone.
+    # Keep stdout free for --json.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # Threads that wait sleep. Spinning ones take a shared machine's cores from the very threads they wait for:
-    # a training beside other work ran sixteen times slower.
+    # Waiting threads sleep. Spinning threads on a shared machine block the threads that they wait for: a training
+    # beside other work took sixteen times as long.
     "OMP_WAIT_POLICY": "PASSIVE",
-    # Libraries that draw their own progress bars draw over ours.
+    # Progress bars of libraries would overwrite ours.
     "TQDM_DISABLE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
-"""Defaults for every library we start. A variable that is already set by the user wins, unless it is `ENFORCED`."""
+"""Defaults for libraries. A variable that the user has set takes precedence, unless it is `ENFORCED`."""
 
 
 @dataclass(frozen=True)
 class SigningKeys:
-    """Files in PEM with the keys of an elliptic curve: what packages are signed with, and known by."""
+    """PEM files with the elliptic curve keys that sign and verify packages."""
 
     private: Path | None
     """`MODELWORKS_SIGNING_KEY`."""
     public: Path | None
-    """`MODELWORKS_VERIFYING_KEY`; the private key's own other half where only that is named."""
+    """`MODELWORKS_VERIFYING_KEY`; if only the private key is set, its public key is used."""
 
     def __bool__(self) -> bool:
         """Whether packages must be signed."""
@@ -68,10 +68,10 @@ class SigningKeys:
 
 
 def signing_keys(environment: Mapping[str, str] = os.environ) -> SigningKeys:
-    """The keys that the environment names.
+    """Return the keys that the environment names.
 
     Raises:
-        BadInput: a file is not there.
+        BadInput: a file does not exist.
     """
     named = {}
     for name in ("MODELWORKS_SIGNING_KEY", "MODELWORKS_VERIFYING_KEY"):
@@ -84,28 +84,28 @@ def signing_keys(environment: Mapping[str, str] = os.environ) -> SigningKeys:
 
 @dataclass(frozen=True)
 class Exposure:
-    """What makes a server of ours fit to be reached from other machines: all three, or none."""
+    """What a server needs to be reachable from other machines: all three fields."""
 
     token: str = field(repr=False)
-    """`MODELWORKS_SERVER_TOKEN`: what callers must show."""
+    """`MODELWORKS_SERVER_TOKEN`: the bearer token of clients."""
     hosts: tuple[str, ...]
-    """`MODELWORKS_SERVER_HOSTS`: the names that it is called by, with the port, separated by commas."""
+    """`MODELWORKS_SERVER_HOSTS`: allowed Host headers with the port, separated by commas."""
     origins: tuple[str, ...]
-    """`MODELWORKS_SERVER_ORIGINS`: the sites whose pages may ask it, e.g. https://example.org."""
+    """`MODELWORKS_SERVER_ORIGINS`: allowed CORS origins, e.g. https://example.org."""
 
     @classmethod
     def find(cls, environment: Mapping[str, str] = os.environ) -> Exposure:
-        """As the environment says."""
+        """Read the settings from the environment."""
         named = [environment.get(f"MODELWORKS_SERVER_{name}", "") for name in ("HOSTS", "ORIGINS")]
         hosts, origins = (tuple(each.strip() for each in text.split(",") if each.strip()) for text in named)
         return cls(environment.get("MODELWORKS_SERVER_TOKEN", ""), hosts, origins)
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The variables that are not set; a wildcard sets none, and a token can be guessed that is short."""
-        given = {
+        """The variables that are unset or unsafe: wildcards and short tokens do not count."""
+        valid = {
             "MODELWORKS_SERVER_TOKEN (authentication, 20 characters or more)": len(self.token) >= 20,
             "MODELWORKS_SERVER_HOSTS (allowed hosts, no *)": self.hosts and "*" not in "".join(self.hosts),
             "MODELWORKS_SERVER_ORIGINS (CORS, no *)": self.origins and "*" not in "".join(self.origins),
         }
-        return tuple(name for name, well in given.items() if not well)
+        return tuple(name for name, is_valid in valid.items() if not is_valid)

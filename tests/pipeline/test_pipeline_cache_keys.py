@@ -1,4 +1,4 @@
-"""The key of a stage changes with what its result depends on, and with nothing else."""
+"""Keys change with what a result depends on, and with nothing else."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ print(json.dumps(sources(sys.argv[1:])))
 
 @pytest.fixture(scope="module")
 def digests(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, str]]:
-    """`digests(file, edit)`: the sources of the trainer in a copy of the package, with one file edited."""
+    """Return `digests(file, edit)`: digests of the trainer's sources with one file edited."""
     copy = tmp_path_factory.mktemp("copy") / "modelworks"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
 
@@ -44,7 +44,7 @@ def digests(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str,
         original = (copy / file).read_text()
         (copy / file).write_text(edit(original))
         try:
-            done = subprocess.run(
+            result = subprocess.run(
                 [sys.executable, "-P", "-c", PROGRAM, "modelworks.training.__main__"],
                 env={**os.environ, "PYTHONPATH": str(copy.parent), "PYTHONDONTWRITEBYTECODE": "1"},
                 capture_output=True,
@@ -54,7 +54,7 @@ def digests(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str,
             )
         finally:
             (copy / file).write_text(original)
-        return dict(json.loads(done.stdout))
+        return dict(json.loads(result.stdout))
 
     return run
 
@@ -63,13 +63,13 @@ def digests(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str,
     "edit",
     [
         lambda source: source + "\n# a comment\n",
-        lambda source: source + '\n"""A string that stands for itself."""\n',
+        lambda source: source + '\n"""A string expression."""\n',
         lambda source: source.replace('"""Take one optimizer step', '"""Step'),
         lambda source: source.replace("\n\n\n", "\n\n\n\n"),
     ],
     ids=["comment", "string", "docstring", "layout"],
 )
-def test_what_does_nothing_changes_no_digest(
+def test_edits_without_effect_keep_the_digest(
     digests: Callable[..., dict[str, str]], edit: Callable[[str], str]
 ) -> None:
     source = (PACKAGE / "training" / "optimization" / "train_step.py").read_text()
@@ -87,7 +87,7 @@ def test_what_does_nothing_changes_no_digest(
         ("__init__.py", "modelworks"),
     ],
 )
-def test_code_that_is_reached_changes_its_own_digest_alone(
+def test_edit_of_imported_code_changes_only_its_own_digest(
     digests: Callable[..., dict[str, str]], file: str, module: str
 ) -> None:
     before, after = digests(), digests(file, lambda source: source + "\nADDED = 1\n")
@@ -100,18 +100,18 @@ from pathlib import Path
 import modelworks
 from modelworks.pipeline.cache_keys import changed_sources, ingredients
 
-made_of = ingredients(upstream={}, config={}, modules=["modelworks.training.monitoring.events"], libraries=[])
+parts = ingredients(upstream={}, config={}, modules=["modelworks.training.monitoring.events"], libraries=[])
 path = Path(modelworks.__file__).parent / "training" / "monitoring" / "events.py"
 source = path.read_text()
 for each in (source, source + "# a comment", source + "ADDED = 1", source + "def half(", None, source):
     path.unlink() if each is None else path.write_text(each)
-    print(*changed_sources(made_of))
+    print(*changed_sources(parts))
 """
 
 
-def test_code_that_was_edited_or_deleted_since_is_named(tmp_path: Path) -> None:
+def test_edited_or_deleted_modules_are_reported(tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, tmp_path / "modelworks", ignore=shutil.ignore_patterns("__pycache__"))
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-P", "-c", EDITED],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
@@ -120,16 +120,16 @@ def test_code_that_was_edited_or_deleted_since_is_named(tmp_path: Path) -> None:
         timeout=60,
     )
     edited = "modelworks.training.monitoring.events"
-    assert done.stdout.splitlines() == ["", "", edited, edited, edited, ""]
+    assert result.stdout.splitlines() == ["", "", edited, edited, edited, ""]
 
 
-def test_what_training_does_not_reach_is_none_of_its_sources(digests: Callable[..., dict[str, str]]) -> None:
+def test_sources_of_training_exclude_modules_it_does_not_import(digests: Callable[..., dict[str, str]]) -> None:
     reached = digests()
-    strangers = ("modelworks.registry", "modelworks.validation", "modelworks.evaluation", "modelworks.data.versioning")
-    assert [name for name in reached if name.startswith(strangers)] == []
+    excluded = ("modelworks.registry", "modelworks.validation", "modelworks.evaluation", "modelworks.data.versioning")
+    assert [name for name in reached if name.startswith(excluded)] == []
 
 
-def test_a_config_is_split_into_its_leaves() -> None:
+def test_settings_returns_the_leaves_of_a_config() -> None:
     nested = {"train": {"epochs": 8, "rate": 0.5}, "checks": {"expect": [{"a": 1}]}, "salt": "x"}
     assert settings(nested) == {
         "train.epochs": "8",
@@ -139,7 +139,7 @@ def test_a_config_is_split_into_its_leaves() -> None:
     }
 
 
-def test_ingredients_name_everything_a_result_depends_on() -> None:
+def test_ingredients_contain_inputs_config_sources_and_libraries() -> None:
     found = ingredients(
         upstream={"validate": "abc"},
         config={"train": {"epochs": 8}},
@@ -158,14 +158,14 @@ def test_ingredients_name_everything_a_result_depends_on() -> None:
     assert found["library numpy"] == version("numpy")
 
 
-def test_a_key_depends_on_every_ingredient_and_on_no_order() -> None:
+def test_key_depends_on_every_ingredient_but_not_on_order() -> None:
     one, two = {"a": "1", "b": "2"}, {"b": "2", "a": "1"}
     assert key_of(one) == key_of(two)
     assert key_of(one) != key_of({**one, "b": "3"})
     assert key_of(one) != key_of({**one, "c": ""})
 
 
-def test_differences_are_said_in_words() -> None:
+def test_differences_are_described() -> None:
     old = {
         "train.epochs": "8",
         "source of modelworks.a": "1",
@@ -194,12 +194,13 @@ def test_differences_are_said_in_words() -> None:
     assert differences(new, new) == ()
 
 
-def test_pythons_version_is_always_among_the_libraries() -> None:
+def test_library_versions_include_python() -> None:
     assert library_versions([]) == {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
 
 
-def test_code_that_is_not_what_the_ingredients_tell_of_is_named() -> None:
-    told = {f"source of {name}": digest for name, digest in sources(["modelworks.models.cnn"]).items()}
-    confirm_sources({**told, "train.epochs": "8"})
-    with pytest.raises(BadInput, match=r"source of modelworks\.models\.cnn was changed since"):
-        confirm_sources({**told, "source of modelworks.models.cnn": "of before the edit"})
+def test_changed_source_is_rejected() -> None:
+    current = {f"source of {name}": digest for name, digest in sources(["modelworks.models.cnn"]).items()}
+    confirm_sources({**current, "train.epochs": "8"})
+    with pytest.raises(BadInput, match=r"modelworks\.models\.cnn") as caught:
+        confirm_sources({**current, "source of modelworks.models.cnn": "old digest"})
+    assert caught.value.code == "code.changed"

@@ -1,4 +1,4 @@
-"""The stage store: nothing or the whole, verified when read, and clear about what the disk refuses."""
+"""The stage store writes atomically, verifies when read, and reports disk errors."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from modelworks.pipeline.stage_store import GRACE_SECONDS, StageStore
 KEY = "0123456789abcdef"
 
 
-def write(store: StageStore, content: str = "whole") -> Path:
-    with store.write("train", KEY, {"train.epochs": "3"}) as aside:
-        (aside / "below").mkdir()
-        (aside / "below" / "file").write_text(content)
+def write(store: StageStore, content: str = "complete") -> Path:
+    with store.write("train", KEY, {"train.epochs": "3"}) as temporary:
+        (temporary / "below").mkdir()
+        (temporary / "below" / "file").write_text(content)
     return store.folder("train", KEY)
 
 
-def test_a_written_output_is_intact_and_knows_its_ingredients(tmp_path: Path) -> None:
+def test_written_output_is_intact_and_has_its_ingredients(tmp_path: Path) -> None:
     store = StageStore(tmp_path)
     assert store.state("train", KEY) == "absent"
     assert store.ingredients("train", KEY) is None
@@ -37,36 +37,36 @@ def test_a_written_output_is_intact_and_knows_its_ingredients(tmp_path: Path) ->
     assert list(manifest["files"]) == ["below/file"]
 
 
-def test_all_of_it_is_on_the_disk_before_it_has_its_name_and_the_name_after(
+def test_files_are_synced_before_the_rename_and_the_parent_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a power cut would take is what nobody asked the disk to keep."""
-    done: list[str] = []
+    """A power cut loses whatever was not synced."""
+    calls: list[str] = []
     fsync, rename = os.fsync, Path.rename
 
     def synced(descriptor: int) -> None:
-        done.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        calls.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
         fsync(descriptor)
 
     def renamed(path: Path, target: Path) -> Path:
-        done.append("renamed")
+        calls.append("renamed")
         return rename(path, target)
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(Path, "rename", renamed)
-    with StageStore(tmp_path).write("train", KEY, {}) as aside:
-        (aside / "below").mkdir()
-        (aside / "below" / "file").write_text("whole")
-    when = done.index("renamed")
+    with StageStore(tmp_path).write("train", KEY, {}) as temporary:
+        (temporary / "below").mkdir()
+        (temporary / "below" / "file").write_text("complete")
+    when = calls.index("renamed")
     parts = ("", "below", "below/file", MANIFEST)
-    assert {str(aside / part) for part in parts} <= {*done[:when]}
-    assert str(tmp_path / "train") in done[when:]
+    assert {str(temporary / part) for part in parts} <= {*calls[:when]}
+    assert str(tmp_path / "train") in calls[when:]
 
 
-def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
+def test_error_while_writing_leaves_no_files(tmp_path: Path) -> None:
     store = StageStore(tmp_path)
-    with pytest.raises(ZeroDivisionError), store.write("train", KEY, {}) as aside:
-        _ = (aside / "file").write_text("half") / 0
+    with pytest.raises(ZeroDivisionError), store.write("train", KEY, {}) as temporary:
+        _ = (temporary / "file").write_text("half") / 0
     assert store.state("train", KEY) == "absent"
     assert list((tmp_path / "train").iterdir()) == []
 
@@ -95,7 +95,7 @@ def tear(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [flip, remove, add, forget, tear])
-def test_a_damaged_output_is_seen_and_replaced_by_the_next_write(tmp_path: Path, damage: object) -> None:
+def test_damaged_output_is_detected_and_replaced(tmp_path: Path, damage: object) -> None:
     store = StageStore(tmp_path)
     folder = write(store)
     assert callable(damage)
@@ -112,29 +112,29 @@ import os, signal, sys
 from pathlib import Path
 from modelworks.pipeline.stage_store import StageStore
 
-store, moment = StageStore(Path(sys.argv[1])), 0
-store.write("train", "warm-up", {}).__enter__()  # imports done lazily are no moment of a write
+store, event_number = StageStore(Path(sys.argv[1])), 0
+store.write("train", "warm-up", {}).__enter__()  # lazy imports are not part of a write
 
 def write():
-    with store.write("train", "key", {}) as aside:
-        (aside / "file").write_text("content")
+    with store.write("train", "key", {}) as temporary:
+        (temporary / "file").write_text("content")
 
-def kill_at(moment):
+def kill_at(event_number):
     seen = 0
     def hook(event, arguments):
         nonlocal seen
         if event.startswith(("open", "os.", "shutil.", "tempfile.")):
             seen += 1
-            if seen == moment:
+            if seen == event_number:
                 os.kill(os.getpid(), signal.SIGKILL)
     sys.addaudithook(hook)
 
 states = []
 while True:
-    moment += 1
+    event_number += 1
     child = os.fork()
     if child == 0:
-        kill_at(moment)
+        kill_at(event_number)
         write()
         os._exit(0)
     _, status = os.waitpid(child, 0)
@@ -146,15 +146,15 @@ print(*states)
 
 
 @pytest.mark.parametrize("before", ["absent", "intact"])
-def test_kill_9_at_any_moment_of_a_write_leaves_nothing_or_the_whole(tmp_path: Path, before: str) -> None:
+def test_kill_during_a_write_leaves_no_output_or_a_complete_one(tmp_path: Path, before: str) -> None:
     if before == "intact":
-        with StageStore(tmp_path).write("train", "key", {}) as aside:
-            (aside / "file").write_text("content")
-    done = subprocess.run(
+        with StageStore(tmp_path).write("train", "key", {}) as temporary:
+            (temporary / "file").write_text("content")
+    result = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
     )
-    states = done.stdout.split()
-    assert len(states) > 10, "the hook saw too few moments to say anything"
+    states = result.stdout.split()
+    assert len(states) > 10, "the hook saw too few events"
     assert set(states) <= {"absent", "intact"}
     assert states[0] == before
     assert states[-1] == "intact"
@@ -165,7 +165,7 @@ def age(folder: Path) -> None:
     os.utime(folder, (past, past))
 
 
-def test_leftovers_of_killed_writers_go_and_those_of_living_ones_stay(tmp_path: Path) -> None:
+def test_only_temporary_folders_of_killed_writers_are_deleted(tmp_path: Path) -> None:
     store = StageStore(tmp_path)
     write(store)
     dead = tmp_path / "train" / ".dead-1"
@@ -183,31 +183,34 @@ def test_leftovers_of_killed_writers_go_and_those_of_living_ones_stay(tmp_path: 
     assert store.state("train", KEY) == store.state("train", "other") == "intact"
 
 
-def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+def test_file_in_place_of_the_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "train").write_text("in the way")
-    with pytest.raises(BadInput, match=r"train.*in its way"):
+    with pytest.raises(BadInput, match="train") as caught:
         write(StageStore(tmp_path))
+    assert caught.value.code == "disk.path-taken"
 
 
-def test_a_disk_that_cannot_be_written_is_named() -> None:
-    # The kernel lets nobody, root included, make folders there.
-    with pytest.raises(BadInput, match=r"cannot write /sys/kernel/modelworks"):
+def test_folder_that_is_not_writable_is_reported() -> None:
+    # Not even root can create folders there.
+    with pytest.raises(BadInput, match=r"/sys/kernel/modelworks") as caught:
         write(StageStore(Path("/sys/kernel/modelworks")))
+    assert caught.value.code == "disk.not-writable"
 
 
-def test_a_full_disk_can_be_tried_again_and_leaves_nothing(tmp_path: Path) -> None:
+def test_full_disk_is_unavailable_and_leaves_no_files(tmp_path: Path) -> None:
     store = StageStore(tmp_path)
-    with pytest.raises(Unavailable, match="no space left"), store.write("train", KEY, {}):
+    with pytest.raises(Unavailable) as caught, store.write("train", KEY, {}):
         Path("/dev/full").write_text("content")
+    assert caught.value.code == "disk.full"
     assert list((tmp_path / "train").iterdir()) == []
 
 
-def test_other_errors_of_the_system_are_not_dressed_up(tmp_path: Path) -> None:
+def test_other_os_errors_are_not_converted(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), disk_errors(tmp_path):
         (tmp_path / "missing").read_text()
 
 
-def test_json_for_people_is_indented_and_refuses_what_is_no_json(tmp_path: Path) -> None:
+def test_written_json_is_indented_and_rejects_infinity(tmp_path: Path) -> None:
     write_json(tmp_path / "file.json", {"a": "ü"})
     assert (tmp_path / "file.json").read_text() == '{\n "a": "ü"\n}\n'
     with pytest.raises(ValueError, match="JSON"):

@@ -1,4 +1,4 @@
-"""A verdict comes back from the registry as it was given, whichever version of this program gave it."""
+"""Verdicts stored in the registry, also by earlier releases, are read back."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def version() -> ModelVersion:
 
 
 @pytest.mark.parametrize("changes", [CHANGES, None])
-def test_a_verdict_comes_back_whole(version: ModelVersion, changes: Changes | None) -> None:
+def test_stored_verdict_is_read_back_unchanged(version: ModelVersion, changes: Changes | None) -> None:
     given = Verdict(
         version=version,
         key="g",
@@ -68,9 +68,7 @@ def test_a_verdict_comes_back_whole(version: ModelVersion, changes: Changes | No
 
 
 @pytest.mark.parametrize(("stored", "decision"), [("keep", "reject"), ("not enough evidence", "inconclusive")])
-def test_verdict_stored_by_an_earlier_release_is_read_in_todays_words(
-    version: ModelVersion, stored: str, decision: Decision
-) -> None:
+def test_verdict_of_an_earlier_release_is_converted(version: ModelVersion, stored: str, decision: Decision) -> None:
     check = {"name": CHECK.name, "passed": True, "found": CHECK.observed, "demanded": CHECK.required}
     older = {"decision": stored, "opponent": 2, "checks": [check]}
     registered = Registered(name="digits-cnn", version=4, tags={tags.VERDICT: json.dumps(older), tags.DECISION: stored})
@@ -79,7 +77,7 @@ def test_verdict_stored_by_an_earlier_release_is_read_in_todays_words(
     assert registered.decision == decision
 
 
-def test_a_verdict_too_long_for_a_tag_keeps_its_failed_checks_and_what_changes(version: ModelVersion) -> None:
+def test_verdict_too_long_for_a_tag_keeps_failed_checks_and_changes(version: ModelVersion) -> None:
     many = tuple(
         Check(name=f"check {place}", passed=place != 99, observed="x" * 40, required="y") for place in range(100)
     )

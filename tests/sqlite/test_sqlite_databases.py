@@ -1,4 +1,4 @@
-"""Embedded databases: built or copied, whole when they have their name."""
+"""Embedded databases are built or copied atomically."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 from modelworks.sqlite.databases import empty_database, keep_empty, make_database
 
 LIBRARY = "filelock"
-"""Any installed distribution: its version names the file."""
+"""Any installed distribution: its version is in the file name."""
 
 
 @pytest.fixture(autouse=True)
-def _environment_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _separate_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "environment"))
 
 
@@ -28,7 +28,7 @@ def database(tmp_path: Path) -> Path:
 
 
 def build(path: Path) -> None:
-    """A schema of which all stands in the write-ahead log: the connection is never closed."""
+    """Create a schema that is only in the write-ahead log: the connection is not closed."""
     build.open = sqlite3.connect(path)  # type: ignore[attr-defined]
     build.open.execute("PRAGMA journal_mode = WAL")  # type: ignore[attr-defined]
     build.open.execute("CREATE TABLE place (name TEXT)")  # type: ignore[attr-defined]
@@ -50,27 +50,27 @@ def places(path: Path) -> list[tuple[str]]:
         return connection.execute("SELECT name FROM place").fetchall()
 
 
-def test_it_is_built_when_the_environment_keeps_none(database: Path) -> None:
+def test_database_is_built_without_an_empty_one_in_the_environment(database: Path) -> None:
     make_database(database, LIBRARY, build, settle)
     assert places(database) == [("here",)]
     assert sorted(each.name for each in database.parent.iterdir()) == ["some.db", "some.db.lock"]
 
 
-def test_it_is_copied_from_what_the_environment_keeps(database: Path) -> None:
+def test_database_is_copied_from_the_environment(database: Path) -> None:
     kept = keep_empty(LIBRARY, build)
     make_database(database, LIBRARY, never, settle)
     assert places(database) == [("here",)]
     assert places(kept) == [("nowhere",)]
 
 
-def test_one_that_is_there_is_left_alone(database: Path) -> None:
+def test_existing_database_is_not_changed(database: Path) -> None:
     make_database(database, LIBRARY, build)
     before = database.read_bytes()
     make_database(database, LIBRARY, never, settle)
     assert database.read_bytes() == before
 
 
-def test_the_environment_keeps_that_of_the_installed_version_alone() -> None:
+def test_environment_has_only_the_database_of_the_installed_version() -> None:
     old = empty_database(LIBRARY).with_name(f"{LIBRARY}-0.0.1.db")
     old.parent.mkdir(parents=True)
     old.touch()
@@ -82,7 +82,7 @@ def test_the_environment_keeps_that_of_the_installed_version_alone() -> None:
 @pytest.mark.parametrize(
     "make", [lambda path: make_database(path, LIBRARY, fail), lambda path: keep_empty(LIBRARY, fail)]
 )
-def test_what_fails_leaves_nothing_behind(database: Path, make: Callable[[Path], object]) -> None:
+def test_failed_build_leaves_no_files(database: Path, make: Callable[[Path], object]) -> None:
     with pytest.raises(ZeroDivisionError):
         make(database)
     assert not database.exists()
@@ -95,7 +95,7 @@ def fail(path: Path) -> None:
     raise ZeroDivisionError
 
 
-def test_the_leftovers_of_a_killed_process_are_removed(database: Path) -> None:
+def test_leftovers_of_a_killed_process_are_deleted(database: Path) -> None:
     leftover = database.parent / ".some.db-killed"
     leftover.mkdir(parents=True)
     make_database(database, LIBRARY, build)

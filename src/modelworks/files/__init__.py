@@ -1,1 +1,1 @@
-"""Files and folders: written at once, digested, listed and locked."""
+"""Atomic writes, digests, manifests and locks."""

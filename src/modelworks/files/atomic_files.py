@@ -1,4 +1,4 @@
-"""Write files that survive a crash, and turn errors of the disk into ours."""
+"""Write files durably, and convert disk errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["disk_errors", "sync", "write_json"]
 
 
 def write_json(path: Path, value: Any) -> None:  # any JSON value
-    """Write a JSON file for people and programs: indented, synced to disk."""
+    """Write an indented JSON file and sync it to disk."""
     with path.open("w", encoding="utf-8") as stream:
         json.dump(value, stream, indent=1, ensure_ascii=False, allow_nan=False)
         stream.write("\n")
@@ -28,17 +28,17 @@ def write_json(path: Path, value: Any) -> None:  # any JSON value
 
 @contextmanager
 def disk_errors(path: Path, needs: int = 0) -> Iterator[None]:
-    """Turn what the disk refuses into an error that names the place and the way out.
+    """Convert an `OSError` of the disk into an error with path and hint.
 
     Args:
-        path: named where the system names none.
-        needs: bytes that are to be written; 0 for what nobody has counted.
+        path: reported if the `OSError` has no path.
+        needs: bytes to be written; 0 if unknown.
     """
     try:
         yield
     except OSError as error:
-        place = error.filename2 or error.filename or path  # of a copy, where it was to go
-        # NumPy only says how many of its items were written.
+        place = error.filename2 or error.filename or path  # filename2 is the target of a copy
+        # NumPy reports only how many items were written.
         if error.errno in (errno.ENOSPC, errno.EDQUOT) or str(error).endswith(" written"):
             raise _no_space(place, needs) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -47,7 +47,7 @@ def disk_errors(path: Path, needs: int = 0) -> Iterator[None]:
             ) from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
             raise BadInput(
-                f"cannot make the folder {place}: a file is in its way",
+                f"cannot create the folder {place}: a file is in its way",
                 "move that file elsewhere",
                 code="disk.path-taken",
             ) from error
@@ -59,13 +59,13 @@ def disk_errors(path: Path, needs: int = 0) -> Iterator[None]:
 
 
 def _no_space(place: Any, needs: int) -> Unavailable:
-    """The disk takes no more bytes, or no more files: the system has one error for both."""
+    """Return the error for a full disk or no free inodes, which have the same errno."""
     folder = next((each for each in (Path(str(place)), *Path(str(place)).parents) if each.is_dir()), Path())
     disk = os.statvfs(folder)
     if disk.f_files and not disk.f_favail:
         return Unavailable(
-            f"no inodes left while writing {place}: its disk has room for bytes, but for no more files",
-            "delete files on that disk and run again; df -i shows how many it takes",
+            f"no inodes left while writing {place}: the disk has free bytes, but no more files can be created",
+            "delete files on that disk and run again; df -i shows the limit",
             code="disk.no-inodes",
         )
     amount = f", which needs {needs / 1e6:,.1f} MB" if needs else ""
@@ -75,7 +75,7 @@ def _no_space(place: Any, needs: int) -> Unavailable:
 
 
 def sync(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
+    """Sync a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""SHA-256 of files, folders and JSON values."""
+"""Digests of files, folders and JSON values."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ __all__ = ["canonical_json", "file_digest", "folder_digests", "json_digest", "md
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+    """Return the SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def md5_digest(path: Path) -> str:
-    """MD5 of a file's bytes, in hex: DVC's name for them."""
+    """Return the MD5 of a file's bytes, in hex, as DVC uses it."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def text_digest(text: str) -> str:
-    """SHA-256 of a text's UTF-8 bytes, in hex."""
+    """Return the SHA-256 of a text's UTF-8 bytes, in hex."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def canonical_json(value: Any) -> str:  # any JSON value
-    """The one spelling of a JSON value: sorted keys, no spaces, no NaN."""
+    """Return canonical JSON: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def json_digest(value: Any) -> str:  # any JSON value
-    """SHA-256 of a JSON value's canonical spelling."""
+    """Return the SHA-256 of a value's canonical JSON."""
     return text_digest(canonical_json(value))
 
 
 def folder_digests(folder: Path, digest: Callable[[Path], str] = file_digest) -> dict[str, dict[str, Any]]:
-    """`{relative path: {"size": bytes, "sha256": hex}}` of every file below a folder, sorted by path.
+    """Return `{relative path: {"size": bytes, "sha256": hex}}` of every file below a folder, sorted.
 
     Args:
-        folder: to look through.
-        digest: gives a file's digest; reads it unless the caller knows better.
+        folder: to search.
+        digest: returns a file's SHA-256; by default it reads the file.
     """
     return {
         path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": digest(path)}

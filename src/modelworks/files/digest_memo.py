@@ -1,7 +1,7 @@
-"""Digests of files, computed again only when a file's size, times or inode have changed, as git and DVC do.
+"""Cache digests of files until their size, times or inode change, as git and DVC do.
 
-The memo is a file of JSON lines that processes append to: whatever is lost or damaged in it is computed again. It saves
-time and proves nothing: who must be sure that the bytes are right reads them (`modelworks doctor --deep`).
+The memo is a JSON lines file that processes append to. A lost or damaged line is computed again. The memo does not
+prove that the bytes are intact; `modelworks doctor --deep` reads them.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ __all__ = ["DigestMemo", "Snapshot", "snapshot"]
 
 NAME = ".digests.jsonl"
 DOUBTFUL_NS = 20_000_000
-"""A file that changed less than this long ago may change again within the clock's tick, without a trace."""
+"""Files changed more recently are not cached: a second change may get the same timestamp."""
 LARGEST = 2**20
-"""Bytes of the memo above which it is written anew, without what is out of date."""
+"""Size in bytes above which the memo is rewritten without outdated entries."""
 
 Snapshot = tuple[int, int, int, int]
 
@@ -33,18 +33,18 @@ _COMPUTE = {"sha256": file_digest, "md5": md5_digest}
 
 
 class DigestMemo:
-    """The digests of files, kept in one file of a folder."""
+    """Digests of files, stored in one file of a folder."""
 
     def __init__(self, folder: Path, *, keep: bool = True) -> None:
         """
         Args:
-            folder: where the memo lies; it need not exist, and then nothing is kept.
-            keep: whether to write down what is found.
+            folder: has the memo; if it does not exist, nothing is stored.
+            keep: whether to store new digests.
         """
         self._path, self._keep = folder / NAME, keep
 
     def digest(self, path: Path, algorithm: str = "sha256") -> str:
-        """A file's digest in hex: `sha256` or `md5`."""
+        """Return a file's `sha256` or `md5` in hex."""
         before = snapshot(path)
         known = self._known.get((algorithm, str(path)))
         if known is not None and known[0] == before:
@@ -55,7 +55,7 @@ class DigestMemo:
         return found
 
     def remember(self, found: Mapping[Path, tuple[Snapshot, str]], algorithm: str = "sha256") -> None:
-        """Keep digests of files, each with what `snapshot` said when they were computed."""
+        """Store digests of files, each with the `snapshot` from before it was computed."""
         latest = time.time_ns() - DOUBTFUL_NS
         new = {(algorithm, str(path)): entry for path, entry in found.items() if entry[0][1] < latest}
         self._known.update(new)
@@ -63,17 +63,17 @@ class DigestMemo:
             return
         with suppress(OSError):
             if self._path.exists() and self._path.stat().st_size > LARGEST:
-                self._write_anew()
+                self._rewrite()
             elif self._path.parent.is_dir():
                 lines = "".join(_line(name, entry) for name, entry in new.items())
                 descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
                 try:
-                    os.write(descriptor, lines.encode())  # in one piece: other processes append as well
+                    os.write(descriptor, lines.encode())  # one write: other processes append too
                 finally:
                     os.close(descriptor)
 
     def forget(self) -> None:
-        """Drop all that is known: every file is read again."""
+        """Delete the memo, so that every file is read again."""
         self._path.unlink(missing_ok=True)
         self.__dict__.pop("_known", None)
 
@@ -82,22 +82,22 @@ class DigestMemo:
         known: dict[tuple[str, str], tuple[Snapshot, str]] = {}
         with suppress(OSError):
             for line in self._path.read_bytes().splitlines():
-                with suppress(ValueError, TypeError):  # of a process that was killed, or that found the disk full
+                with suppress(ValueError, TypeError):  # cut off by a kill or a full disk
                     algorithm, path, digest, *parts = json.loads(line)
                     size, modified, changed, inode = map(int, parts)
                     known[algorithm, path] = (size, modified, changed, inode), str(digest)
         return known
 
-    def _write_anew(self) -> None:
-        """Drop the entries of files that are gone, and earlier ones of the same file."""
+    def _rewrite(self) -> None:
+        """Rewrite the memo without entries of deleted files and duplicates."""
         lines = [_line(name, entry) for name, entry in self._known.items() if Path(name[1]).exists()]
-        started = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        started.write_text("".join(lines))
-        started.replace(self._path)
+        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        temporary.write_text("".join(lines))
+        temporary.replace(self._path)
 
 
 def snapshot(path: Path) -> Snapshot:
-    """What changes with a file's content: size, times of modification and of change in ns, inode."""
+    """Return size, mtime and ctime in ns, and inode of a file."""
     found = path.stat()
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 

@@ -1,7 +1,7 @@
-"""Locks between processes. Whoever dies holding one, loses it.
+"""Locks between processes, released when the holder dies.
 
-`locked` is for what lies on this machine. Who moves production or registers a version takes a `Lock`, because a
-tracking store may be shared by machines that have nothing else in common: `MachineLock` is one of several kinds.
+`locked` is for resources of this machine. Promotion and registration use a `Lock`, because several machines may share a
+tracking store: `MachineLock` is one implementation.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-__all__ = ["WAY_OUT", "Lock", "MachineLock", "locked"]
+__all__ = ["LOCK_HELD_HINT", "Lock", "MachineLock", "locked"]
 
 PATIENCE = 120.0
-"""Seconds to wait for another holder."""
-WAY_OUT = "wait until it is done, or stop it, and run again"
+"""Default timeout in seconds."""
+LOCK_HELD_HINT = "wait until it is done, or stop it, and run again"
 
 
 class Lock(Protocol):
-    """One holder of a name at a time, among all who take this lock."""
+    """A mutual exclusion lock by name."""
 
     @property
     def kind(self) -> str:
-        """What it is and whom it keeps out, for people."""
+        """What the lock is and which processes it excludes, for people."""
 
     def hold(self, name: str, purpose: str) -> AbstractContextManager[None]:
-        """Be alone under a name, as long as the block lasts.
+        """Hold the lock of a name for the block.
 
         Raises:
-            Unavailable: another holder does not end, or what keeps the lock does not answer.
+            Unavailable: the lock was not released in time, or its service does not answer.
         """
 
 
 @dataclass(frozen=True)
 class MachineLock:
-    """A file per name, locked by the kernel (`flock`), which frees it when its holder dies."""
+    """A file per name, locked with `flock`, which the kernel releases when the holder dies."""
 
     folder: Path
     kind: str = "flock, among the processes of this machine"
@@ -57,22 +57,22 @@ class MachineLock:
 
 @contextmanager
 def locked(
-    path: Path, purpose: str, seconds: float = PATIENCE, waiting: Callable[[str], None] = lambda said: None
+    path: Path, purpose: str, seconds: float = PATIENCE, waiting: Callable[[str], None] = lambda message: None
 ) -> Iterator[None]:
     """Hold the lock file at `path`, waiting for another holder.
 
     Args:
-        path: of the file; it stays.
-        purpose: what its holder does, in words.
-        seconds: to wait at most; negative for as long as it takes.
-        waiting: told who has it, if there is somebody to wait for.
+        path: of the lock file; it is not deleted.
+        purpose: what the holder does, for messages.
+        seconds: timeout; negative for none.
+        waiting: called with a message if another process holds the lock.
 
     Raises:
-        Unavailable: it was not released in time; says who has it since when.
+        Unavailable: the lock was not released in time; the message names the holder.
     """
     from filelock import FileLock, Timeout
 
-    # Beside the lock, not in it: filelock empties its file before it has the lock.
+    # Not in the lock file: filelock truncates it before it has the lock.
     holder = path.with_name(f"{path.name}.holder")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ def locked(
                 lock.acquire(timeout=seconds, poll_interval=0.01)
         except Timeout:
             raise Unavailable(
-                f"another process is {purpose} already: {_read(holder)}", WAY_OUT, code="lock.held"
+                f"another process is {purpose} already: {_read(holder)}", LOCK_HELD_HINT, code="lock.held"
             ) from None
     try:
         with disk_errors(holder):
@@ -101,5 +101,5 @@ def locked(
 def _read(holder: Path) -> str:
     try:
         return holder.read_text() or "another process"
-    except OSError:  # it has the lock, but has not said so yet
+    except OSError:  # the holder has not written the file yet
         return "another process"

@@ -1,4 +1,4 @@
-"""The manifest of a folder: size and SHA-256 of each file in it, and what the folder is."""
+"""Read and check manifests: size and SHA-256 of each file in a folder, and facts about it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MANIFEST = "manifest.json"
 
 
 class Listed:
-    """Digests that a saved model lists in its own manifest, which was written from its bytes just before."""
+    """Digests from the manifest of a saved model, which was written just before."""
 
     def __init__(self, folder: Path) -> None:
         self._known: dict[Path, dict[str, Any]] = {}
@@ -26,27 +26,27 @@ class Listed:
             self._known |= {path.parent / name: each for name, each in listed.items() if isinstance(each, dict)}
 
     def digest(self, path: Path) -> str:
-        """The SHA-256 that is listed, if the size is as well; else of the bytes."""
+        """Return the listed SHA-256 if the size matches, else compute it."""
         listed = self._known.get(path, {})
         return str(listed["sha256"]) if listed.get("size") == path.stat().st_size else file_digest(path)
 
 
 def read_manifest(folder: Path, digest: Callable[[Path], str] = file_digest) -> dict[str, Any] | None:
-    """The manifest of a folder, or None unless the folder holds exactly the files it names, byte for byte.
+    """Return the manifest of a folder, or None unless exactly its files are there, byte for byte.
 
     Args:
         folder: with the manifest.
-        digest: gives a file's SHA-256; reads it unless the caller knows better.
+        digest: returns a file's SHA-256; by default it reads the file.
     """
     return None if damage(folder, digest) else load_manifest(folder)
 
 
 def damage(folder: Path, digest: Callable[[Path], str] = file_digest) -> str:
-    """The first file of a folder that is not what the manifest says, and how; empty when all of them are.
+    """Describe the first file that differs from the manifest; empty if none does.
 
     Args:
         folder: with the manifest.
-        digest: gives a file's SHA-256; reads it unless the caller knows better.
+        digest: returns a file's SHA-256; by default it reads the file.
     """
     manifest = load_manifest(folder)
     if manifest is None:
@@ -63,14 +63,14 @@ def damage(folder: Path, digest: Callable[[Path], str] = file_digest) -> str:
         if name not in found:
             return f"{name} is missing"
         if name not in listed:
-            return f"{name} was never part of it"
+            return f"{name} is not in {MANIFEST}"
         if found[name] != listed[name]:
             return f"{name} was changed"
     return ""
 
 
 def load_manifest(folder: Path) -> dict[str, Any] | None:
-    """What the manifest says, its own digest left out; None unless that is right."""
+    """Return the manifest without its own digest; None unless that digest is right."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
     except (OSError, ValueError):

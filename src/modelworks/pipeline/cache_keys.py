@@ -1,7 +1,7 @@
-"""The key of a stage is a digest of everything its result depends on: its ingredients.
+"""Compute the key of a stage: a digest of everything that its result depends on, its ingredients.
 
 Ingredients are a flat mapping of names to values, so that the difference between two keys can be
-said in words: `train.epochs: 8 -> 3`, `source of modelworks.models.cnn changed`.
+reported: `train.epochs: 8 -> 3`, `source of modelworks.models.cnn changed`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 
 
 def key_of(ingredients: Mapping[str, str]) -> str:
-    """The key: SHA-256 over the ingredients."""
+    """Return the key: SHA-256 of the ingredients."""
     return json_digest(dict(ingredients))
 
 
@@ -43,14 +43,14 @@ def ingredients(
     libraries: Iterable[str],
     without: Collection[str] = (),
 ) -> dict[str, str]:
-    """What a stage's result depends on.
+    """Return what a stage's result depends on.
 
     Args:
-        upstream: the digests of the outputs that it reads, by the name of the stage that made them.
-        config: the fields that can change its result, nested; leaves become one ingredient each.
-        modules: the project modules it starts from; all that they reach by imports count.
+        upstream: digests of the outputs that it reads, by stage name.
+        config: nested fields that can change its result; each leaf becomes one ingredient.
+        modules: the project modules that compute its result; their imports are included.
         libraries: the distributions that compute its result.
-        without: project modules that cannot change the result, nor can what only they import.
+        without: project modules that cannot change the result; modules that only they import are left out too.
     """
     return {
         **{f"result of {name}": digest for name, digest in upstream.items()},
@@ -61,7 +61,7 @@ def ingredients(
 
 
 def settings(config: Any, prefix: str = "") -> dict[str, str]:  # any JSON value
-    """The leaves of nested config values: `{"train.epochs": "8", ...}`."""
+    """Return the leaves of nested config values: `{"train.epochs": "8", ...}`."""
     if isinstance(config, Mapping):
         leaves: dict[str, str] = {}
         for name, value in config.items():
@@ -71,52 +71,52 @@ def settings(config: Any, prefix: str = "") -> dict[str, str]:  # any JSON value
 
 
 def sources(modules: Iterable[str], without: Collection[str] = ()) -> dict[str, str]:
-    """Digest of each project module that the given ones reach by imports, themselves and packages included.
+    """Return the code digest of the given modules, their packages, and all project modules they import.
 
-    The digest is that of `code_digest`. Imports that are made for type checkers alone do not count.
+    Imports for type checkers are ignored. See `code_digest` for what counts.
 
     Args:
-        modules: where the imports start.
-        without: modules that do not count; what only they import is not reached.
+        modules: where the search starts.
+        without: modules to leave out, with the modules that only they import.
     """
     graph = _import_graph()
-    left_out, found, waiting = set(without), set[str](), list(modules)
-    while waiting:
-        name = waiting.pop()
-        if name not in found and name not in left_out:
+    excluded, found, pending = set(without), set[str](), list(modules)
+    while pending:
+        name = pending.pop()
+        if name not in found and name not in excluded:
             found.add(name)
-            waiting.extend(graph.find_modules_directly_imported_by(name))
-    for name in list(found):  # importing a.b.c runs a and a.b as well, which the graph does not say
+            pending.extend(graph.find_modules_directly_imported_by(name))
+    for name in list(found):  # importing a.b.c also runs a and a.b, which the graph does not have
         while "." in name:
             name = name.rpartition(".")[0]
             found.add(name)
-    return {name: _source_digest(name) for name in sorted(found - left_out)}
+    return {name: _source_digest(name) for name in sorted(found - excluded)}
 
 
 def changed_sources(ingredients: Mapping[str, str]) -> tuple[str, ...]:
-    """The modules whose source is not any more what these ingredients say."""
+    """Return the modules whose source has changed since the ingredients were computed."""
     modules = {name: name.removeprefix("source of ") for name in sorted(ingredients) if name.startswith("source of ")}
     return tuple(module for name, module in modules.items() if _digest_now(module) != ingredients[name])
 
 
 def confirm_sources(ingredients: Mapping[str, str]) -> None:
-    """Make sure that code which was imported, or is about to be, is what these ingredients tell of.
+    """Check that no module has changed since the ingredients were computed.
 
     Raises:
-        BadInput: it is something else by now.
+        BadInput: a module has changed.
     """
     if changed := changed_sources(ingredients):
         raise BadInput(f"the source of {changed[0]} was changed since this run began", "run again", code="code.changed")
 
 
 def library_versions(libraries: Iterable[str]) -> dict[str, str]:
-    """The installed version of each distribution, and of Python."""
+    """Return the installed version of each distribution, and of Python."""
     versions = {f"library {name}": importlib.metadata.version(name) for name in libraries}
     return {**versions, "python": f"{sys.version_info.major}.{sys.version_info.minor}"}
 
 
 def differences(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[str, ...]:
-    """What changed between two sets of ingredients, one phrase each."""
+    """Describe the differences between two sets of ingredients, one phrase each."""
     phrases = []
     for name in sorted({*old, *new}):
         before, after = old.get(name), new.get(name)
@@ -131,7 +131,7 @@ def differences(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[str, ..
 
 
 @cache
-def _import_graph() -> Any:  # grimp.ImportGraph, whose import waits until needed
+def _import_graph() -> Any:  # grimp.ImportGraph, imported when needed
     import grimp
 
     return grimp.build_graph("modelworks", cache_dir=None, exclude_type_checking_imports=True)
@@ -139,10 +139,10 @@ def _import_graph() -> Any:  # grimp.ImportGraph, whose import waits until neede
 
 @cache
 def _sources_at_start() -> dict[str, bytes]:
-    """Source of every module when this process first asked for a key.
+    """Read the source of every module when this process first computes a key.
 
-    Keys of later stages are computed as their inputs appear. A process may have imported a module long before that,
-    so that a file which is edited in between is not what the process runs.
+    Keys of later stages are computed when their inputs exist. A file that is edited in between is not the code that
+    this process has imported.
     """
     return {name: _module_file(name).read_bytes() for name in _import_graph().modules}
 
@@ -153,7 +153,7 @@ def _source_digest(name: str) -> str:
 
 
 def _digest_now(module: str) -> str:
-    """Of a module's source as it stands; empty for what is gone or no Python."""
+    """Return the code digest of a module's current file; empty if it is missing or not Python."""
     try:
         return code_digest(_module_file(module).read_bytes())
     except (OSError, SyntaxError, ValueError):

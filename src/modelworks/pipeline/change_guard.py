@@ -1,4 +1,4 @@
-"""Work on a ground that others may change while it is done: data that a newer version replaces, code that is edited."""
+"""Detect that inputs, such as data or code, change while they are in use."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ __all__ = ["confirmed"]
 
 
 @contextmanager
-def confirmed(*grounds: Callable[[], None]) -> Iterator[None]:
-    """Make sure after a block that it stood on the same ground all the while.
+def confirmed(*checks: Callable[[], None]) -> Iterator[None]:
+    """Check after the block, also after an error in it, that no input has changed.
 
     Args:
-        grounds: each raises when it has changed. That is then what is said: what the block itself came to, be it an
-            error, means nothing any more.
+        checks: each raises if its input has changed. Its exception replaces that of the block.
     """
     try:
         yield
-    except Exception as error:  # goes on to who asked, if the ground is the same
+    except Exception as error:  # raised again if no input has changed
         if not isinstance(error, Interrupted):
-            _confirm(grounds)
+            _confirm(checks)
         raise
-    _confirm(grounds)
+    _confirm(checks)
 
 
-def _confirm(grounds: tuple[Callable[[], None], ...]) -> None:
-    for each in grounds:
-        each()
+def _confirm(checks: tuple[Callable[[], None], ...]) -> None:
+    for check in checks:
+        check()

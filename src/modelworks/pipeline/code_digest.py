@@ -1,7 +1,7 @@
-"""Digest of the code that computes a result: two sources with the same digest compute the same.
+"""Digest Python source so that equal digests mean equal results.
 
-Comments, docstrings, layout, and what only informs people do not count: the arguments of a raised or constructed
-exception, of log calls and of warnings, the message of an `assert`, imports for type checkers, and fault points.
+Leftovers out: comments, docstrings, layout, the arguments of exceptions, log calls and warnings, the message of an
+`assert`, imports for type checkers, and fault points.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ EXCEPTIONS = frozenset(
         *("ModelworksError", "BadInput", "Refused", "Unavailable", "Overtaken", "Corrupt", "DamagedModel"),
     }
 )
-"""Names of classes whose instances carry a message."""
+"""Names of exception classes, whose arguments are left out."""
 
 
 @cache
 def code_digest(source: bytes) -> str:
-    """The first 16 hex digits of SHA-256 over the parsed code.
+    """Return the first 16 hex digits of the SHA-256 of the parsed code.
 
     Raises:
         SyntaxError, ValueError: the source is not Python.
     """
-    return text_digest(ast.dump(_Computing().visit(ast.parse(source))))[:16]
+    return text_digest(ast.dump(_ResultOnly().visit(ast.parse(source))))[:16]
 
 
-class _Computing(ast.NodeTransformer):
-    """Drops the parts of a module that compute nothing."""
+class _ResultOnly(ast.NodeTransformer):
+    """Remove the nodes that cannot change a result."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         value = node.value
@@ -65,18 +65,18 @@ class _Computing(ast.NodeTransformer):
 
 
 def _name(node: ast.AST) -> str:
-    """The last part of a dotted name; empty for anything else."""
+    """Return the last part of a dotted name; empty for anything else."""
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else ""
 
 
 def _warns(function: ast.AST) -> bool:
-    """Whether calling this logs or warns: `warnings.warn`, `logger.info`, `logging.getLogger(...).warning`."""
+    """Return whether this logs or warns: `warnings.warn`, `logger.info`, `logging.getLogger(...).warning`."""
     if not isinstance(function, ast.Attribute):
         return False
     owner = function.value
     if function.attr == "warn":
         return _name(owner) == "warnings"
-    made = isinstance(owner, ast.Call) and _name(owner.func) == "getLogger"
-    return function.attr in LOG_METHODS and (made or _name(owner).lstrip("_") in LOGGERS)
+    is_get_logger = isinstance(owner, ast.Call) and _name(owner.func) == "getLogger"
+    return function.attr in LOG_METHODS and (is_get_logger or _name(owner).lstrip("_") in LOGGERS)

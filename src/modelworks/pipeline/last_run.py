@@ -1,4 +1,4 @@
-"""The ingredients of a pipeline's last finished run, and in words what differs from them now."""
+"""Store the ingredients of a pipeline's last finished run and compare them with the current ones."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["reasons", "recall", "remember"]
 
 
 def remember(project: Project, name: str, stages: Iterable[Stage]) -> None:
-    """Keep the ingredients of a finished run, for the next `why` to compare with."""
+    """Store the ingredients of a finished run, for `why`."""
     path = project.state / "pipelines" / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
     write_json(path, {stage.name: dict(stage.ingredients) for stage in stages})
 
 
 def recall(project: Project, name: str) -> dict[str, dict[str, str]]:
-    """The ingredients by stage; empty when no run has finished, or the file is damaged."""
+    """Return the ingredients by stage; empty if no run has finished or the file is damaged."""
     try:
         return dict(json.loads((project.state / "pipelines" / f"{name}.json").read_text()))
     except (OSError, ValueError):
@@ -32,11 +32,11 @@ def recall(project: Project, name: str) -> dict[str, dict[str, str]]:
 
 
 def reasons(stage: Stage, state: str, last: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
-    """Why a stage would run, in words; empty when it would not.
+    """Return why a stage would run; empty if it would not.
 
     Args:
-        stage: with its ingredients as they are now.
-        state: of its result: intact, damaged or absent.
+        stage: with its current ingredients.
+        state: of its output: intact, damaged or absent.
         last: the ingredients of the last finished run.
     """
     if state == "intact":
@@ -45,4 +45,4 @@ def reasons(stage: Stage, state: str, last: Mapping[str, Mapping[str, str]]) -> 
         return ("its stored output is damaged",)
     if stage.name not in last:
         return ("it has not run before",)
-    return differences(last[stage.name], stage.ingredients) or ("its stored output is gone",)
+    return differences(last[stage.name], stage.ingredients) or ("its stored output is missing",)

@@ -1,8 +1,7 @@
-"""The plan of a run: the key of each stage, as far as the outputs that it reads are known.
+"""Plan a run: compute the key of each stage whose inputs exist.
 
-A key stands on the content of outputs, not on the keys they have. So a stage that ran again and gave the same bytes
-changes nothing for those after it (early cutoff). What `run` does, what `why` says and what is skipped are all read
-from here.
+A key depends on the content of the outputs that the stage reads, not on their keys. So a stage that runs again and
+gives the same bytes does not change later stages (early cutoff). `run` and `why` both use this plan.
 """
 
 from __future__ import annotations
@@ -39,25 +38,25 @@ __all__ = ["STAGES", "STORED", "Plan"]
 
 STAGES = ("ingest", "validate", "train", "score", "register", "gate", "promote")
 STORED = ("validate", "train", "score")
-"""The stages whose output lies in the stage store. Those after them are kept by the registry."""
+"""The stages whose output is in the stage store. The registry stores the others."""
 
 RECORD = "record.json"
 
 
 class Plan:
-    """The stages of one config over one version of its data; ingest always looks and promote follows the verdict.
+    """The stages of one config and one data version, without ingest and promote, which have no key.
 
-    A plain class, not a dataclass: Prefect looks into dataclasses for futures to wait for.
+    A plain class, not a dataclass: Prefect searches dataclasses for futures.
     """
 
     def __init__(self, project: Project, config: RunConfig, dataset: DatasetVersion) -> None:
         """
         Raises:
-            BadInput: the config asks for hardware that is not there.
+            BadInput: the config requires hardware that this machine does not have.
         """
         self.project, self.config, self.dataset = project, config, dataset
         self.hardware = detect(config.compute)
-        """Its precision may be undecided until the key of `train` is known."""
+        """The precision may be undecided until the key of `train` is known."""
         self.store = StageStore(project.stages)
         self.unused = unused_modules(config, self.hardware)
         self._processor = processor_class(config.model.modality)
@@ -65,14 +64,14 @@ class Plan:
 
     @property
     def known(self) -> tuple[Stage, ...]:
-        """The stages whose keys were asked for and are known, in order."""
+        """The stages whose keys have been computed, in order."""
         return tuple(self._known[name] for name in STAGES if name in self._known)
 
     def find(self, name: str) -> Stage | None:
-        """A stage; None while an output that it reads is not in the store.
+        """Return a stage; None while an output that it reads is not in the store.
 
         Raises:
-            BadInput, Corrupt, Unavailable: the checkpoint that the weights start from cannot be identified.
+            BadInput, Corrupt, Unavailable: the pretrained checkpoint cannot be identified.
         """
         if name not in self._known:
             make: dict[str, Callable[[], Stage | None]] = {
@@ -89,13 +88,13 @@ class Plan:
         return self._known[name]
 
     def stage(self, name: str) -> Stage:
-        """A stage whose inputs are known to be stored."""
+        """Return a stage whose inputs are in the store."""
         found = self.find(name)
-        assert found is not None, f"what {name} reads is not in the store"
+        assert found is not None, f"an input of {name} is not in the store"
         return found
 
     def content(self, name: str) -> str | None:
-        """Digest of what later stages read of a stored output; None while it is not there."""
+        """Return the digest of the part of an output that later stages read; None if it is not stored."""
         stage = self.find(name)
         files = self.store.files(name, stage.key) if stage is not None else None
         if stage is None or files is None:
@@ -108,9 +107,9 @@ class Plan:
 
     @property
     def preprocessed_key(self) -> str:
-        """Names the preprocessed rows: they depend on less than the training does."""
+        """The key of the preprocessed rows, which depend on less than the training does."""
         checkpoint = identity(self.config.model, self.project.root)
-        # Only a checkpoint brings its own tokenizer along, by code of its architecture.
+        # A checkpoint has its own tokenizer, which its architecture loads.
         own = [f"modelworks.models.{self.config.model.kind}"] if checkpoint else []
         return json_digest(
             {
@@ -200,7 +199,7 @@ class Plan:
         model, predictions = self.content("train"), self.content("score")
         if model is None or predictions is None:
             return None
-        # Libraries and the code that packs do not count: the same model with the same answers is the same version.
+        # Libraries and packaging code do not count: the same model with the same predictions is the same version.
         code = sources(["modelworks.registry.packaging.pyfunc_model"], self.unused)
         return make_stage(
             "register",
@@ -243,7 +242,7 @@ class Plan:
 
 
 def _model_digest(folder: Path, files: Mapping[str, Mapping[str, str]]) -> str:
-    """Digest of a saved model: its weights and descriptions byte by byte, its sources as code without comments."""
+    """Return the digest of a saved model: sources by their code digest, other files by their bytes."""
     inside = {name: each["sha256"] for name, each in files.items() if name.startswith("model/")}
     inside.pop("model/manifest.json")
     code = {name: code_digest((folder / name).read_bytes()) for name in inside if name.endswith(".py")}

@@ -1,8 +1,8 @@
-"""The pages that people look at: rendered beside the stages, under keys of their own that no stage stands on.
+"""Plan the report pages. Each has its own key, on which no stage depends.
 
-data_docs          beside validate: the checks and what they found
-evaluation_page    beside score
-gate_page          beside gate; it lies in the registry, on the run of its version
+data_docs          shows validate
+evaluation_page    shows score
+gate_page          shows gate; stored in the registry, with the run of its version
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["REPORTS", "find_report", "report_store"]
 
 REPORTS = {"data_docs": "validate", "evaluation_page": "score", "gate_page": "gate"}
-"""Each with the stage whose result it shows."""
+"""Each page with the stage that it shows."""
 
 _MODULES = {
     "data_docs": "modelworks.validation.data_docs",
@@ -35,27 +35,27 @@ _LIBRARIES = {
 
 
 def report_store(project: Project) -> StageStore:
-    """Where pages are kept until they are uploaded, and afterwards."""
+    """Return the store of rendered pages."""
     return StageStore(project.state / "reports")
 
 
 def find_report(plan: Plan, name: str) -> Stage | None:
-    """A page's key and what it is made of; None while the key of the stage that it shows is not known."""
+    """Return a page's key and ingredients; None while the key of the stage that it shows is not known."""
     shown = plan.find(REPORTS[name])
     if shown is None:
         return None
     parts = ingredients(
         upstream={shown.name: shown.key},
         config={"evaluate": {"worst": plan.config.evaluate.worst}} if name == "evaluation_page" else {},
-        modules=[_MODULES[name], *_chosen(plan, name)],
+        modules=[_MODULES[name], *_kind_modules(plan, name)],
         libraries=_LIBRARIES[name],
         without=plan.unused,
     )
     return make_stage(name, parts)
 
 
-def _chosen(plan: Plan, name: str) -> tuple[str, ...]:
-    """The modules of the pipeline's objective and modality that a page needs."""
+def _kind_modules(plan: Plan, name: str) -> tuple[str, ...]:
+    """Return the modules of the objective and modality that a page needs."""
     if name == "data_docs":
         return ()
     config = plan.config

@@ -1,4 +1,4 @@
-"""What can change the result of a stage in one pipeline: which modules, fields and libraries count for it."""
+"""Select the modules, fields and libraries that can change the result of a stage."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ __all__ = [
 NEVER = frozenset(
     f"modelworks.{name}"
     for name in (
-        # They report what went wrong, or let tests stop the process.
+        # Error reporting and fault injection.
         *("errors", "redaction", "fault_injection"),
-        # They store, compare and pass on what was computed elsewhere.
+        # Storage and records of results that are computed elsewhere.
         *("files", "files.atomic_files", "files.digest", "files.digest_memo", "files.locks", "files.manifests"),
         *("pipeline.stage_store", "pipeline.change_guard", "process", "records", "settings"),
         *("data.dvc_storage.object_cache", "training.monitoring.events"),
-        # Section classes: the values of the fields that count are ingredients themselves.
+        # Section classes: the values of the fields are ingredients.
         *("models.config", "objectives.config", "training.config", "validation.config", "evaluation.config"),
-        # It only names what the modalities have in common, and imports them.
+        # The common interface, which imports every modality.
         "modalities.base",
-        # A catalogue: the one source that is used counts, the others do not.
+        # The list of sources: only the source in use counts.
         "data.sources",
     )
 )
-"""Modules that cannot change what any stage computes."""
+"""Modules that cannot change the result of any stage."""
 
 
 AUGMENTATION = frozenset({"modelworks.modalities.image_augmentation"})
-"""Modules of modalities that training alone runs."""
+"""Modules of modalities that only training runs."""
 
 ON_DEMAND = (
     "modelworks.training.launchers.ray_train",
@@ -53,14 +53,14 @@ ON_DEMAND = (
     "modelworks.training.distributed.fsdp",
     "modelworks.training.compile",
 )
-"""Modules that some trainings alone run: on a Ray cluster, in several processes, sharded, compiled."""
+"""Modules for Ray, several processes, sharding and compilation, which count only if they are used."""
 
 WITHOUT_RESULT = ("checkpoint_seconds", "checkpoint_steps")
-"""Fields of `train:` that decide when the state is saved: a resumed training gives the same bits."""
+"""Fields of `train:` that set when checkpoints are saved, which does not change the result."""
 
 
 def modality_modules() -> dict[str, tuple[str, ...]]:
-    """Return the modules of each modality: `KIND.py`, and `KIND_PART.py` beside it."""
+    """Return the modules of each modality: `KIND.py` and `KIND_PART.py`."""
     modules: dict[str, tuple[str, ...]] = {}
     for found in pkgutil.iter_modules(modalities.__path__):
         kind = found.name.partition("_")[0]
@@ -70,13 +70,13 @@ def modality_modules() -> dict[str, tuple[str, ...]]:
 
 
 def check_modules(kind: str) -> tuple[str, ...]:
-    """The module of an objective's checks on the data, where it has one."""
+    """Return the module of an objective's data checks, if it has one."""
     name = f"modelworks.objectives.{kind}_checks"
     return (name,) if importlib.util.find_spec(name) else ()
 
 
 def unused_modules(config: RunConfig, hardware: Hardware) -> set[str]:
-    """Modules that this pipeline does not run, or that cannot change what it computes."""
+    """Return the modules that this pipeline does not run, or that cannot change its results."""
     needed = (bool(hardware.ray), hardware.processes > 1, hardware.shard, config.train.compile)
     needed_by = dict(zip(ON_DEMAND, needed, strict=True))
     objectives = {kind: (f"modelworks.objectives.{kind}", *check_modules(kind)) for kind in KINDS}
@@ -94,12 +94,12 @@ def train_fields(config: RunConfig) -> dict[str, Any]:
 
 
 def preprocessing_fields(config: RunConfig) -> dict[str, Any]:
-    """The fields of the `model:` section that decide how rows become arrays."""
+    """Return the fields of `model:` that control preprocessing."""
     section = config.section("model")["model"]
     return {name: section[name] for name in processor_class(config.model.modality).settings if name in section}
 
 
 def model_libraries(config: RunConfig) -> tuple[str, ...]:
-    """The distributions that compute a model's answers."""
+    """Return the distributions that compute a model's predictions."""
     decoding = processor_class(config.model.modality).libraries
     return ("torch", "numpy", "pyarrow", *decoding, *config.model.libraries)

@@ -1,4 +1,4 @@
-"""One stage of a pipeline: its key, and the ingredients that the key is made of."""
+"""A stage of a pipeline: its key and the ingredients of the key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Stage", "make_stage"]
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stage's key and what it is made of."""
+    """A stage's key and ingredients."""
 
     name: str
     key: str
@@ -20,5 +20,5 @@ class Stage:
 
 
 def make_stage(name: str, ingredients: Mapping[str, str]) -> Stage:
-    """Make a stage whose key is the digest of its ingredients."""
+    """Return a stage whose key is the digest of its ingredients."""
     return Stage(name=name, key=key_of(dict(ingredients)), ingredients=ingredients)

@@ -1,4 +1,4 @@
-"""What stands already: the answer to "is there anything to do?", found without doing it."""
+"""Report what a run would do, without doing it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from modelworks.records import (
     ValidationReport,
     Verdict,
 )
-from modelworks.registry.backend.sqlite_fast_path import Glance, glance
+from modelworks.registry.backend.sqlite_fast_path import RegistryState, registry_state
 from modelworks.registry.versions.queries import Registered
 
-__all__ = ["PipelineStatus", "pipeline_status", "recorded_verdict", "standing", "verdict_stands"]
+__all__ = ["PipelineStatus", "pipeline_status", "recorded_verdict", "stored_promotion", "verdict_is_current"]
 
 R = TypeVar("R")
 
@@ -37,23 +37,23 @@ class PipelineStatus:
     """What a run would do now."""
 
     reasons: dict[str, tuple[str, ...]]
-    """For each stage in order why it would run; empty for what would not."""
+    """For each stage in order, why it would run; empty if it would not."""
     reports: dict[str, tuple[str, ...]]
-    """For each page likewise why it would be rendered."""
+    """For each page, why it would be rendered; empty if it would not."""
     promotion: Promotion | None
-    """The result that stands, when no stage has anything to do."""
+    """The current result if every stage is up to date."""
 
     @property
     def nothing_to_do(self) -> bool:
-        """Whether neither a stage would run nor a page be rendered."""
+        """Whether every stage and page is up to date."""
         return not any((*self.reasons.values(), *self.reports.values()))
 
 
 def pipeline_status(project: Project, config: RunConfig) -> PipelineStatus:
-    """What a run of a config would do now; changes nothing.
+    """Return what a run of a config would do now; change nothing.
 
     Raises:
-        BadInput: the source is not there.
+        BadInput: the source does not exist.
         Unavailable, Corrupt: the registry cannot be read.
     """
     if reason := reason_to_work(project, config.source):
@@ -75,22 +75,22 @@ def pipeline_status(project: Project, config: RunConfig) -> PipelineStatus:
             why |= dict.fromkeys(rest, (f"depends on the result of {name}",))
             break
     else:
-        found = glance(project, config.name, plan.stage("register").key)
-        states = {"register": found.version is not None, "gate": _judged(found, plan)}
+        found = registry_state(project, config.name, plan.stage("register").key)
+        states = {"register": found.version is not None, "gate": _is_judged(found, plan)}
         why |= {name: reasons(plan.stage(name), "intact" if done else "absent", last) for name, done in states.items()}
-        why["promote"] = () if _settled(found, plan) else ("follows the gate's verdict",)
+        why["promote"] = () if _is_carried_out(found, plan) else ("follows the gate's verdict",)
     done = found is not None and not any(why.values())
     return PipelineStatus(
         reasons=why,
-        reports={name: _page_reasons(plan, name, why[shown], found, last) for name, shown in REPORTS.items()},
-        promotion=standing(plan, found) if found is not None and done else None,
+        reports={name: _report_reasons(plan, name, why[shown], found, last) for name, shown in REPORTS.items()},
+        promotion=stored_promotion(plan, found) if found is not None and done else None,
     )
 
 
-def _page_reasons(
-    plan: Plan, name: str, shown: tuple[str, ...], found: Glance | None, last: dict[str, dict[str, str]]
+def _report_reasons(
+    plan: Plan, name: str, shown: tuple[str, ...], found: RegistryState | None, last: dict[str, dict[str, str]]
 ) -> tuple[str, ...]:
-    """Why a page would be rendered; `shown` says why the stage that it shows would run."""
+    """Return why a page would be rendered; `shown` is why the stage that it shows would run."""
     page = find_report(plan, name) if not shown else None
     if page is None:
         return (f"depends on the result of {REPORTS[name]}",)
@@ -103,8 +103,8 @@ def _page_reasons(
     return reasons(page, state, last)
 
 
-def standing(plan: Plan, found: Glance) -> Promotion:
-    """The whole chain of records of a finished pipeline, read from the stores."""
+def stored_promotion(plan: Plan, found: RegistryState) -> Promotion:
+    """Return the records of a finished pipeline, read from the stores."""
     assert found.version is not None
     report = replace(_record(plan, "validate", ValidationReport), dataset=plan.dataset)
     trained = replace(_record(plan, "train", TrainedModel), report=report)
@@ -131,7 +131,7 @@ def _record(plan: Plan, name: str, kind: type[R]) -> R:
 
 
 def recorded_verdict(registered: Registered, version: ModelVersion, key: str) -> Verdict:
-    """The verdict that the registry keeps with a version."""
+    """Return the verdict that is stored with a version."""
     values = registered.verdict
     return Verdict(
         version=version,
@@ -139,26 +139,26 @@ def recorded_verdict(registered: Registered, version: ModelVersion, key: str) ->
         decision=values["decision"],
         checks=tuple(Check(**check) for check in values["checks"]),
         opponent=values["opponent"],
-        # Gates of earlier versions of this program kept neither.
+        # Absent in verdicts of earlier releases.
         remarks=tuple(values.get("remarks", ())),
         changes=Changes(**values["changes"]) if values.get("changes") else None,
     )
 
 
-def verdict_stands(registered: Registered, key: str, production: int) -> bool:
-    """Whether a version was judged by this gate, and against what is production still, unless it was followed."""
+def verdict_is_current(registered: Registered, key: str, production: int) -> bool:
+    """Return whether a stored verdict is up to date: same gate key, and same production or already promoted."""
     if registered.gate_key != key:
         return False
-    followed = registered.decision != "promote" or registered.promoted_by == key
-    return followed or production in (registered.verdict["opponent"], registered.version)
+    carried_out = registered.decision != "promote" or registered.promoted_by == key
+    return carried_out or production in (registered.verdict["opponent"], registered.version)
 
 
-def _judged(found: Glance, plan: Plan) -> bool:
-    return found.version is not None and verdict_stands(found.version, plan.stage("gate").key, found.production)
+def _is_judged(found: RegistryState, plan: Plan) -> bool:
+    return found.version is not None and verdict_is_current(found.version, plan.stage("gate").key, found.production)
 
 
-def _settled(found: Glance, plan: Plan) -> bool:
-    """Whether the verdict was followed. What a person did to production afterwards is theirs to keep."""
-    if found.version is None or not _judged(found, plan):
+def _is_carried_out(found: RegistryState, plan: Plan) -> bool:
+    """Return whether the verdict was carried out. Later manual changes of production are kept."""
+    if found.version is None or not _is_judged(found, plan):
         return False
     return found.version.decision != "promote" or found.version.promoted_by == plan.stage("gate").key

@@ -1,4 +1,4 @@
-"""The precision of a training for `compute.precision: auto`: what its key records, else what is measured."""
+"""Choose the precision for `compute.precision: auto`: the recorded one, else by measurement."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["in_precision", "with_precision"]
 def with_precision(project: Project, operations: Iterable[str], found: Hardware, train: Stage) -> Hardware:
     """Return the hardware with the precision that `auto` chooses on a CPU.
 
-    A training that was begun or done under the same key keeps its choice, so that it is resumed or reused whatever a
-    new measurement would find.
+    A training that has started or finished under the same key keeps its choice, so that a new measurement cannot
+    prevent that it is resumed or reused.
 
     Args:
-        project: keeps the trainings and the measured rates.
-        operations: that the architecture spends its time on.
-        found: the hardware, its precision undecided if the config says `auto`.
-        train: the stage, with any precision among its ingredients.
+        project: has the trainings and the measured rates.
+        operations: that take most of the architecture's time; they are measured.
+        found: the hardware; its precision is undecided if the config has `auto`.
+        train: the train stage with any precision.
     """
     if found.precision_source not in ("undecided", "cpu_flags"):
         return found
@@ -44,5 +44,5 @@ def with_precision(project: Project, operations: Iterable[str], found: Hardware,
 
 
 def in_precision(train: Stage, precision: Precision) -> Stage:
-    """Return the stage of the same training in a precision."""
+    """Return the same training stage with another precision."""
     return make_stage(train.name, {**train.ingredients, **settings({"compute": {"precision": precision}})})

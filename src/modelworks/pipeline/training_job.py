@@ -1,4 +1,4 @@
-"""The job file of a training, and the folder that keeps its checkpoints."""
+"""Build the job of a training, and name the folder of its checkpoints."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["training_job", "work_folder"]
 
 
 def training_job(plan: Plan, report: ValidationReport) -> Job:
-    """What the trainer is told: it ends when this process does.
+    """Return the job of the trainer, which ends when this process does.
 
     Raises:
-        BadInput, Unavailable: the checkpoint that the weights start from cannot be had.
+        BadInput, Unavailable: the pretrained checkpoint is not available.
     """
     project, config = plan.project, plan.config
     return Job(
@@ -42,5 +42,5 @@ def training_job(plan: Plan, report: ValidationReport) -> Job:
 
 
 def work_folder(plan: Plan) -> Path:
-    """Where a training keeps its checkpoints until its model has its name."""
+    """Return the folder of a training's checkpoints until its model is stored."""
     return plan.project.state / "training" / plan.stage("train").key

@@ -1,1 +1,1 @@
-"""SQLite databases: made complete, read without a lock, repaired."""
+"""Create, read and check SQLite databases."""

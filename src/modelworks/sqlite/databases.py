@@ -1,7 +1,7 @@
-"""The databases that libraries keep inside a project: SQLite files, complete from the moment they have their name.
+"""Create, read and check the SQLite databases of MLflow and Prefect in a project.
 
-To create one, a library runs its whole history of migrations, which takes seconds (ARCHITECTURE.md has the figures). So
-`make setup` keeps an empty one of each installed version in the environment, and a project begins with a copy.
+A library creates its database by running all migrations, which takes seconds (see ARCHITECTURE.md). So `make setup`
+stores an empty database of each installed version in the environment, and a new project copies it.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ __all__ = ["empty_database", "fault_of", "keep_empty", "make_database", "reading
 def make_database(
     path: Path, library: str, build: Callable[[Path], None], settle: Callable[[Path], None] | None = None
 ) -> None:
-    """Make the database of a library if there is none; a kill at any point leaves nothing that looks finished.
+    """Create the database of a library atomically, if there is none.
 
     Args:
-        path: the name it gets when it is whole.
-        library: the distribution whose version names the schema.
-        build: creates the schema in a new file, used when the environment keeps no empty database.
-        settle: adds to either what depends on the place.
+        path: of the complete database.
+        library: the distribution whose version determines the schema.
+        build: creates the schema in a new file if the environment has no empty database.
+        settle: sets what depends on the path, after either.
 
     Raises:
-        BadInput, Unavailable: the disk does not allow it, or another process is at it for minutes.
+        BadInput, Unavailable: the disk failed, or another process holds the lock.
     """
     if path.exists():
         return
@@ -47,58 +47,58 @@ def make_database(
     with locked(path.with_name(f"{path.name}.lock"), f"creating {path.name}"), disk_errors(path):
         if path.exists():  # another process was faster
             return
-        for leftover in path.parent.glob(f".{path.name}-*"):  # of a killed one
+        for leftover in path.parent.glob(f".{path.name}-*"):  # of a killed process
             shutil.rmtree(leftover, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
-            aside, empty = Path(folder) / path.name, empty_database(library)
+            temporary, empty = Path(folder) / path.name, empty_database(library)
             if empty.exists():
-                shutil.copyfile(empty, aside)
+                shutil.copyfile(empty, temporary)
             else:
-                _build_whole(aside, build)
+                _build_single_file(temporary, build)
             if settle is not None:
-                settle(aside)
-            for each in (aside, aside.parent):
+                settle(temporary)
+            for each in (temporary, temporary.parent):
                 sync(each)
             with effect("embedded.rename", library):
-                aside.rename(path)
+                temporary.rename(path)
                 sync(path.parent)
 
 
 def keep_empty(library: str, build: Callable[[Path], None]) -> Path:
-    """Put an empty database of the installed version into the environment, in place of those of other versions."""
-    kept = empty_database(library)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    for old in kept.parent.glob(f"{library}-*.db"):
+    """Store an empty database of the installed version in the environment; delete those of other versions."""
+    target = empty_database(library)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for old in target.parent.glob(f"{library}-*.db"):
         old.unlink()
-    with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-        aside = Path(folder) / kept.name
-        _build_whole(aside, build)
-        sync(aside)
-        aside.rename(kept)
-    return kept
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        temporary = Path(folder) / target.name
+        _build_single_file(temporary, build)
+        sync(temporary)
+        temporary.rename(target)
+    return target
 
 
 def empty_database(library: str) -> Path:
-    """Where the environment keeps, or would keep, an empty database of the installed version of a library."""
+    """Return the path of the empty database of a library's installed version; it may not exist."""
     return Path(sys.prefix) / "share" / "modelworks" / f"{library}-{importlib.metadata.version(library)}.db"
 
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that changes no byte of a database, nor leaves a file beside it."""
+    """Yield a read-only connection that writes no file."""
     with path.open("rb") as stream:
         has_log = stream.read(20)[18:19] == b"\x02"
-    # To open one with a write-ahead log makes that log and its index, unless it is said that nobody will write:
-    # nobody does while the log is not there.
-    alone = has_log and not path.with_name(f"{path.name}-wal").exists()
+    # Opening a WAL database creates its log and index, except with immutable=1. That is safe without a log file,
+    # because then there is no writer.
+    immutable = has_log and not path.with_name(f"{path.name}-wal").exists()
     with contextlib.ExitStack() as stack:
-        connection = stack.enter_context(contextlib.closing(_read_only(path, "&immutable=1" if alone else "")))
+        connection = stack.enter_context(contextlib.closing(_read_only(path, "&immutable=1" if immutable else "")))
         try:
             connection.execute("PRAGMA schema_version")
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
                 raise
-            # A writer was killed, and what it had half written must be taken back: in a copy.
+            # A writer was killed: roll its transaction back in a copy.
             copy = Path(stack.enter_context(tempfile.TemporaryDirectory())) / path.name
             for name in (path.name, f"{path.name}-journal"):
                 shutil.copyfile(path.with_name(name), copy.with_name(name))
@@ -110,19 +110,19 @@ def _read_only(path: Path, more: str) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.as_uri()}?mode=ro{more}", uri=True, timeout=20)
 
 
-def _build_whole(path: Path, build: Callable[[Path], None]) -> None:
-    """Build aside and copy into one file: what stands in a write-ahead log would not be renamed along."""
-    started = path.with_suffix(".started")
-    build(started)
-    with contextlib.closing(sqlite3.connect(started)) as connection:
+def _build_single_file(path: Path, build: Callable[[Path], None]) -> None:
+    """Build in a temporary file, then copy into one file without a write-ahead log."""
+    unvacuumed = path.with_suffix(".unvacuumed")
+    build(unvacuumed)
+    with contextlib.closing(sqlite3.connect(unvacuumed)) as connection:
         connection.execute("VACUUM INTO ?", (str(path),))
 
 
 def fault_of(path: Path, library: str, build: Callable[[Path], None]) -> str:
-    """Return what a database lacks of the schema of the installed library, in words; empty when it is complete.
+    """Describe what a database lacks of the installed library's schema; empty if it is complete.
 
-    SQLite's own check passes for a database whose migration was cut off, so revision, tables and columns are compared
-    with those of an empty one. Changes nothing.
+    SQLite's integrity check passes for an interrupted migration, so revision, tables and columns are compared with
+    those of an empty database. Change nothing.
 
     Raises:
         Corrupt: the file is damaged.
@@ -133,7 +133,7 @@ def fault_of(path: Path, library: str, build: Callable[[Path], None]) -> str:
         empty = empty_database(library)
         if not empty.exists():
             empty = Path(folder) / path.name
-            _build_whole(empty, build)
+            _build_single_file(empty, build)
         expected_revision, expected_columns = _schema_of(empty)
     faults = (
         [] if revision == expected_revision else [f"its revision is {revision or 'not known'}, not {expected_revision}"]
@@ -166,7 +166,7 @@ def _schema_of(path: Path) -> tuple[str, set[tuple[str, str]]]:
     except sqlite3.DatabaseError as error:
         raise Corrupt(
             f"{path} is damaged: {error}",
-            f"put a backup in its place, or move {path} away: a new one is made",
+            f"put a backup in its place, or move {path} away: a new one is created",
             code="database.damaged",
         ) from error
     return str(revisions[0][0]) if len(revisions) == 1 else "", columns
