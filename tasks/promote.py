@@ -29,9 +29,9 @@ def promote(run: RunContext, verdict: Verdict) -> Promotion:
     version = verdict.version
     lock = choose_lock(run.project)
     production.settle(run.client, run.project, version.name, lock=lock)
-    stray = alias_drift.unexplained(run.client, version.name)
+    stray = alias_drift.find_alias_drift(run.client, version.name)
     if stray is not None:
-        run.display.say(f"warning: {stray.message}. {stray.way_out}")
+        run.display.say(f"warning: {stray.message}. {stray.hint}")
     known = queries.get(run.client, version.name, version.version)
     if verdict.decision != "promote" or known.promoted_by == verdict.key:
         promotion = Promotion(verdict=verdict, moved=False, production=queries.production(run.client, version.name))

@@ -29,7 +29,7 @@ def register(run: RunContext, plan: Plan, evaluation: Evaluation) -> ModelVersio
             run.client,
             run.project,
             evaluation,
-            making=observe(plan),
+            provenance=observe(plan),
             name=name,
             key=key,
             run_id=run.run_id,

@@ -1,10 +1,10 @@
-"""What a version in a test was made from, where the test is not about that."""
+"""The provenance of versions in tests."""
 
 from __future__ import annotations
 
 from modelworks.provenance import Code, DataPin, Machine, Provenance
 
-MAKING = Provenance(
+PROVENANCE = Provenance(
     code=Code(commit="", folder="", patch="", missing="the code that ran was not in a git repository"),
     data=DataPin(
         dataset="image",

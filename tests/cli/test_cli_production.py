@@ -73,12 +73,12 @@ def test_production_moved_in_mlflows_pages_is_reported_by_every_command_until_it
     workspace: Workspace,
 ) -> None:
     workspace.client.set_registered_model_alias("digits-cnn", "production", "1")
-    said = "warning: production of digits-cnn is version 1, but the journal left it on version 2"
+    said = "warning: production of digits-cnn is version 1, but version 2 in the audit log"
     for command in (("history", "digits-cnn"), ("why", "digits-cnn"), ("rollback", "digits-cnn")):
         outcome = workspace.run(*command)
         assert said in outcome.stderr
     assert outcome.code == 3
-    assert "something else moved the alias" in outcome.complaint[0]
+    assert "the alias was moved outside modelworks" in outcome.complaint[0]
     doctor = workspace.run("doctor", "--json")
     assert doctor.code == 3
     assert "production of digits-cnn is version 1" in doctor.stdout
@@ -97,7 +97,7 @@ def test_the_gate_is_overruled_loudly_and_only_with_a_reason(workspace: Workspac
     assert workspace.run("promote", "digits-cnn", "2").code == 3
     without = workspace.run("promote", "digits-cnn", "2", "--override")
     assert without.code == 2
-    assert "--override needs a --reason" in without.complaint[0]
+    assert "--override requires a --reason" in without.complaint[0]
     loud = workspace.run("promote", "digits-cnn", "2", "--override", "--reason", "the shop cannot wait")
     assert loud.code == 0
     assert "OVERRIDE: digits-cnn version 2 is to become production although the gate said 'reject' of it" in loud.stderr

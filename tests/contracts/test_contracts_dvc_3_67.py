@@ -1,4 +1,4 @@
-"""What is relied on of DVC 3.67 and is not documented: each test fails when the installed DVC differs."""
+"""Undocumented behaviour of DVC 3.67 that modelworks depends on."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.fixture
 def names(project: Project) -> Iterator[list[str]]:
-    """The objects that the pin lists."""
+    """The digests of the pinned objects."""
     listing = object_cache.listing(object_cache.cache(project), str(dvc_file.read(project)))
     assert listing is not None
     return iter([sorted(listing.values())])
 
 
-def test_the_pin_is_the_digest_that_we_compute_of_the_folder(project: Project) -> None:
+def test_pin_equals_our_digest_of_the_folder(project: Project) -> None:
     assert dvc_file.read(project) == object_cache.listing_digest(object_cache.subtree(project.data))
 
 
-def test_the_cache_has_each_object_under_its_digest_and_the_listing_as_json(project: Project) -> None:
+def test_cache_has_objects_by_digest_and_the_listing_as_json(project: Project) -> None:
     cache, digest = object_cache.cache(project), str(dvc_file.read(project))
     assert object_cache.listing(cache, digest) == object_cache.subtree(project.data)
     assert object_cache.complete(cache, digest)
@@ -46,7 +46,7 @@ def test_the_cache_has_each_object_under_its_digest_and_the_listing_as_json(proj
         assert (cache / md5[:2] / md5[2:]).is_file()
 
 
-def test_a_folder_as_remote_has_the_layout_of_the_cache(project: Project) -> None:
+def test_local_remote_has_the_layout_of_the_cache(project: Project) -> None:
     with opened(project) as repository:
         remote = local_remote(repository, project)
     assert remote is not None
@@ -54,7 +54,7 @@ def test_a_folder_as_remote_has_the_layout_of_the_cache(project: Project) -> Non
     assert object_cache.complete(remote, str(dvc_file.read(project)))
 
 
-def test_our_reading_of_the_configuration_is_dvcs(project: Project) -> None:
+def test_remotes_equal_those_that_dvc_reads(project: Project) -> None:
     (project.root / ".dvc" / "config.local").write_text(
         "['remote \"team\"']\n    url = s3://bucket/data\n[core]\n    remote = team\n"
     )
@@ -66,7 +66,7 @@ def test_our_reading_of_the_configuration_is_dvcs(project: Project) -> None:
     )
 
 
-def test_objects_go_to_a_remote_and_come_back_and_a_damaged_one_does_not(
+def test_transfer_sends_and_fetches_objects_and_rejects_damaged_ones(
     project: Project, names: Iterator[list[str]]
 ) -> None:
     (name, other), cache = next(names), object_cache.cache(project)
@@ -91,7 +91,7 @@ def test_objects_go_to_a_remote_and_come_back_and_a_damaged_one_does_not(
         assert not transfer.bring(repository, cache, [name])
 
 
-def test_its_temporary_names_are_those_that_we_delete(project: Project) -> None:
+def test_temporary_files_of_dvc_are_deleted(project: Project) -> None:
     from dvc_objects.fs.utils import tmp_fname
 
     leftover = project.data / "a" / tmp_fname("")
@@ -101,7 +101,7 @@ def test_its_temporary_names_are_those_that_we_delete(project: Project) -> None:
     assert sorted(path.name for path in (project.data / "a").iterdir()) == [".mine.tmp", "examples.parquet"]
 
 
-def test_a_truncated_table_of_locks_blocks_dvc_where_we_look_for_it(project: Project) -> None:
+def test_truncated_rwlock_blocks_dvc_and_is_found(project: Project) -> None:
     assert unreadable_lock(project) is None
     table = project.root / ".dvc" / "tmp" / "rwlock"
     table.write_text('{"/some/pa')

@@ -1,4 +1,4 @@
-"""What is relied on of Great Expectations 1.24 and is not documented."""
+"""Undocumented behaviour of Great Expectations 1.24 that modelworks depends on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from modelworks.validation.great_expectations_internals import known_expectations
 
 
-def test_every_name_is_a_class_that_great_expectations_offers() -> None:
+def test_every_known_expectation_is_a_class() -> None:
     from great_expectations import expectations
     from great_expectations.expectations.expectation import Expectation
 
@@ -19,8 +19,8 @@ def test_every_name_is_a_class_that_great_expectations_offers() -> None:
         assert issubclass(getattr(expectations, class_name), Expectation)
 
 
-def test_the_names_are_known_without_importing_great_expectations() -> None:
+def test_known_expectations_do_not_import_great_expectations() -> None:
     program = "import sys; from modelworks.validation.great_expectations_internals import known_expectations; known_expectations(); "
     program += "print('great_expectations' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"

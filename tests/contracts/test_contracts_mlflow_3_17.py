@@ -1,4 +1,4 @@
-"""What is relied on of MLflow 3.17 and is not documented: each test fails when the installed MLflow differs."""
+"""Undocumented behaviour of MLflow 3.17 that modelworks depends on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from modelworks.project import Project
 from modelworks.registry.backend import mlflow_internals, tracking_store
 from modelworks.registry.backend import mlflow_sqlite_internals as tables
-from modelworks.registry.backend.sqlite_fast_path import Glance, glance
+from modelworks.registry.backend.sqlite_fast_path import RegistryState, registry_state
 from modelworks.registry.tracking import tags as lineage
 from modelworks.registry.versions import queries
 
@@ -42,49 +42,45 @@ def connection(client: MlflowClient, project: Project) -> Iterator[sqlite3.Conne
         yield connection
 
 
-def test_the_installed_mlflow_creates_the_revision_that_the_queries_are_for(tmp_path: Path) -> None:
+def test_installed_mlflow_creates_the_expected_revision(tmp_path: Path) -> None:
     tracking_store.build_schema(tmp_path / "new.db")
     assert tables.read_revision(tmp_path / "new.db") == tables.REVISION, importlib.metadata.version("mlflow")
 
 
-def test_the_queries_find_what_the_client_finds(client: MlflowClient, project: Project) -> None:
-    def asked(key: str) -> Glance:
-        return Glance(version=queries.find(client, "small", key), production=queries.production(client, "small"))
+def test_queries_return_what_the_client_returns(client: MlflowClient, project: Project) -> None:
+    def expected(key: str) -> RegistryState:
+        return RegistryState(version=queries.find(client, "small", key), production=queries.production(client, "small"))
 
-    assert glance(project, "small", "key-1") == asked("key-1") == Glance(version=None, production=0)
+    assert registry_state(project, "small", "key-1") == expected("key-1") == RegistryState(version=None, production=0)
     client.create_registered_model("small")
     for number in (1, 2):
         tags = {lineage.PIPELINE_KEY: f"key-{number}", lineage.DECISION: "promote"}
         client.create_model_version("small", "file:///nowhere", tags=tags)
     client.set_registered_model_alias("small", "production", "1")
     for key in ("key-1", "key-2", "another"):
-        assert glance(project, "small", key) == asked(key)
-    found = glance(project, "small", "key-2")
+        assert registry_state(project, "small", key) == expected(key)
+    found = registry_state(project, "small", "key-2")
     assert (found.production, found.version and found.version.decision) == (1, "promote")
     client.delete_model_version("small", "2")
-    assert glance(project, "small", "key-2") == asked("key-2") == Glance(version=None, production=1)
+    assert registry_state(project, "small", "key-2") == expected("key-2") == RegistryState(version=None, production=1)
 
 
-def test_a_running_run_is_seen_as_long_as_the_client_sees_it(
-    client: MlflowClient, connection: sqlite3.Connection
-) -> None:
+def test_has_running_follows_the_status_of_the_run(client: MlflowClient, connection: sqlite3.Connection) -> None:
     experiment = tracking_store.ensure_experiment(client, "small")
-    assert not tables.says_running(connection, "small")
+    assert not tables.has_running(connection, "small")
     run = client.create_run(experiment)
-    assert tables.says_running(connection, "small")
-    assert not tables.says_running(connection, "another")
+    assert tables.has_running(connection, "small")
+    assert not tables.has_running(connection, "another")
     client.set_terminated(run.info.run_id)
-    assert not tables.says_running(connection, "small")
+    assert not tables.has_running(connection, "small")
 
 
-def test_the_default_experiment_of_a_new_store_has_the_place_that_was_set(
-    client: MlflowClient, project: Project
-) -> None:
+def test_default_experiment_has_the_project_artifact_location(client: MlflowClient, project: Project) -> None:
     assert client.get_experiment("0").artifact_location == f"{(project.mlflow / 'artifacts').as_uri()}/0"
 
 
 @pytest.mark.parametrize("what", ["run", "experiment"])
-def test_an_error_about_a_deleted_run_or_experiment_has_the_known_words(client: MlflowClient, what: str) -> None:
+def test_messages_about_deleted_runs_and_experiments_are_recognised(client: MlflowClient, what: str) -> None:
     from mlflow.exceptions import MlflowException
 
     experiment = client.create_experiment("small")
@@ -95,7 +91,7 @@ def test_an_error_about_a_deleted_run_or_experiment_has_the_known_words(client: 
     assert any(words in str(caught.value) for words in mlflow_internals.DELETED)
 
 
-def test_a_models_flavor_has_the_entries_that_decide_what_runs(tmp_path: Path) -> None:
+def test_flavor_has_the_entries_that_are_executed(tmp_path: Path) -> None:
     import mlflow.pyfunc
     import yaml
 
@@ -116,13 +112,13 @@ def test_a_models_flavor_has_the_entries_that_decide_what_runs(tmp_path: Path) -
     assert {*mlflow_internals.EXECUTED} <= {*flavor}
     assert flavor["loader_module"] == mlflow_internals.EXECUTED["loader_module"]
     assert flavor["artifacts"]["model"]["path"] == mlflow_internals.EXECUTED["artifacts"]["model"]["path"]
-    # What else there is leads to no code of the package.
+    # The other entries do not refer to code of the package.
     known = {"cloudpickle_version", "env", "python_version", "streamable"}
     assert {*flavor} - {*mlflow_internals.EXECUTED} <= known
 
 
-@pytest.mark.filterwarnings("ignore")  # MLflow's own, of sources and with pandas 3
-def test_a_schema_is_what_mlflows_own_data_sets_write(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore")  # warnings of MLflow about sources and pandas 3
+def test_dataset_schema_equals_that_of_mlflow_data(tmp_path: Path) -> None:
     import mlflow.data
     import pandas as pd
 
@@ -132,7 +128,7 @@ def test_a_schema_is_what_mlflows_own_data_sets_write(tmp_path: Path) -> None:
     assert json.loads(ours) == json.loads(own)
 
 
-def test_system_metrics_are_sampled_until_the_monitor_is_finished(client: MlflowClient) -> None:
+def test_system_metrics_are_logged(client: MlflowClient) -> None:
     run_id = client.create_run("0").info.run_id
     monitor = mlflow_internals.system_metrics_monitor(run_id, 0.1, client.tracking_uri)
     monitor.start()

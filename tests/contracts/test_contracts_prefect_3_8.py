@@ -1,4 +1,4 @@
-"""What is relied on of Prefect 3.8 and is not documented: each test fails when the installed Prefect differs."""
+"""Undocumented behaviour of Prefect 3.8 that modelworks depends on."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ with get_client(sync_client=True) as client:
 """
 
 
-def test_the_query_finds_the_runs_that_the_client_made_and_that_have_not_ended(tmp_path: Path) -> None:
+def test_query_returns_unfinished_runs(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.make_private_folders()
     server = start_server(project)
     try:
         environment = {**os.environ, **project.environment(), "PREFECT_API_URL": server.wait()}
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", RUNS], env=environment, check=True, capture_output=True, text=True, timeout=200
         )
     finally:
         server.stop()
-    flow_run, task_run = json.loads(done.stdout)
+    flow_run, task_run = json.loads(result.stdout)
     (found,) = unfinished(project.prefect_home / "prefect.db")
     assert (found.id, found.task_runs) == (flow_run, (task_run,))
     assert found.labels["who"] == "me"

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 from faults.projects import TRANSFORMER
-from makings import MAKING
+from makings import PROVENANCE
 from postgres import binaries, postgres
 from registry.conftest import _quiet, empty_store, evaluate, judge, project, proxy, server  # noqa: F401  # fixtures
 from tracking_server import Fault, LossyProxy
@@ -73,7 +73,7 @@ def begin(client: MlflowClient, shared: Project, name: str) -> str:
 
 
 def register(client: MlflowClient, shared: Project, evaluation: Evaluation, name: str, run_id: str) -> ModelVersion:
-    return registration.register(client, shared, evaluation, making=MAKING, name=name, key="key", run_id=run_id)
+    return registration.register(client, shared, evaluation, provenance=PROVENANCE, name=name, key="key", run_id=run_id)
 
 
 def persistently(attempt: Callable[[], R]) -> R:
@@ -190,7 +190,7 @@ REGISTER = """
 import json, os, sys
 from pathlib import Path
 
-from makings import MAKING
+from makings import PROVENANCE
 from modelworks.settings import QUIET
 from modelworks.project import Project
 from modelworks.record_json import from_json
@@ -211,7 +211,7 @@ def work(number):
     client, name = tracking_store.connect(project), "common" if number % 2 else f"own-{number}"
     run_id = runs.start(client, project, experiment=name, parameters={}, prefect_flow_run_id="", prefect_url="")
     version = registration.register(
-        client, project, evaluation, making=MAKING, name=name, key=f"key-{number}", run_id=run_id
+        client, project, evaluation, provenance=PROVENANCE, name=name, key=f"key-{number}", run_id=run_id
     )
     runs.finish(client, run_id, "FINISHED")
     os.write(1, f"{name} {version.version} {run_id}\\n".encode())

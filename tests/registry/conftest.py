@@ -1,4 +1,4 @@
-"""Small projects with a real saved model, scored for real, beside a real MLflow store on SQLite."""
+"""Fixtures: small projects with a saved and scored model, and an MLflow store on SQLite."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 import torch
 from datasets import labelled
-from makings import MAKING
+from makings import PROVENANCE
 from tracking_server import LossyProxy, tracking_server
 
 from modelworks.data import dataset_format
@@ -52,13 +52,13 @@ NAME = "small"
 
 @pytest.fixture(autouse=True, scope="session")
 def _quiet() -> None:
-    """As every process of the project starts."""
+    """Set the environment of the project's processes."""
     os.environ.update(QUIET, MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false")
 
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a store without experiments of ours: copied by tests that are not about its creation."""
+    """The database of an empty store, which tests copy."""
     folder = tmp_path_factory.mktemp("store")
     tracking_store.connect(Project(folder))
     return folder / "mlflow" / "mlflow.db"
@@ -66,14 +66,14 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[str]:
-    """The address of a real tracking server, shared by a module's tests."""
+    """The URL of a tracking server, shared by a module's tests."""
     with tracking_server(tmp_path_factory.mktemp("server") / "server", empty_store) as (address, _):
         yield address
 
 
 @pytest.fixture
 def proxy(server: str) -> Iterator[LossyProxy]:
-    """What a test's client talks to instead: it can be told to lose, delay or spoil what passes."""
+    """A proxy in front of the server that can lose, delay or corrupt messages."""
     proxy = LossyProxy(server)
     yield proxy
     proxy.close()
@@ -95,15 +95,15 @@ def client(project: Project) -> MlflowClient:
 
 
 @pytest.fixture(scope="session")
-def witness() -> Iterator[IsolatedModel]:
-    """One fresh process for all tests that do not ask for their own."""
+def isolated_model() -> Iterator[IsolatedModel]:
+    """An isolated process, shared by all tests."""
     with IsolatedModel() as process:
         yield process
 
 
 @pytest.fixture
 def evaluate(project: Project) -> Callable[..., Evaluation]:
-    """Save a model with random weights and score it on its data set; another seed is another model."""
+    """Save a model with random weights from a seed and score it on its data set."""
 
     def make(seed: int = 0, modality: str = "image") -> Evaluation:
         report = _validated(project, modality)
@@ -162,7 +162,7 @@ def evaluate(project: Project) -> Callable[..., Evaluation]:
 
 @pytest.fixture
 def judge() -> Callable[..., Verdict]:
-    """A verdict on a version."""
+    """Return a function that makes a verdict on a version."""
     return _verdict
 
 
@@ -176,12 +176,12 @@ def begin(client: MlflowClient, project: Project) -> Callable[[], str]:
 def register(
     client: MlflowClient, project: Project, evaluate: Callable[..., Evaluation], begin: Callable[[], str]
 ) -> Callable[..., ModelVersion]:
-    """Register a model made from a seed, with a verdict on it."""
+    """Register a model with random weights from a seed, and a verdict."""
 
     def make(seed: int = 0, modality: str = "image", decision: str = "promote") -> ModelVersion:
         evaluation = evaluate(seed, modality)
         version = registration.register(
-            client, project, evaluation, making=MAKING, name=NAME, key=f"key-{seed}", run_id=begin()
+            client, project, evaluation, provenance=PROVENANCE, name=NAME, key=f"key-{seed}", run_id=begin()
         )
         registration.record_verdict(client, _verdict(version, decision))
         return version
@@ -192,14 +192,14 @@ def register(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            # MLflow's log_table asks pandas 3 for something it will drop; both are pinned.
+            # MLflow's log_table uses a deprecated option of pandas 3; both are pinned.
             item.add_marker(pytest.mark.filterwarnings("ignore:For backward compatibility, 'str' dtypes"))
-            # Importing mlflow.pyfunc warns of a type hint in MLflow's own code.
+            # Importing mlflow.pyfunc warns about a type hint in MLflow's code.
             item.add_marker(pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType"))
 
 
 def _verdict(version: ModelVersion, decision: str = "promote") -> Verdict:
-    """A verdict with one check."""
+    """Return a verdict with one check."""
     check = Check(
         name="accuracy", passed=decision == "promote", observed="0.9100 [0.8500, 0.9500]", required="at least 0.9"
     )

@@ -1,10 +1,10 @@
-"""The beginning of programs that create stores and are killed meanwhile."""
+"""The first part of programs that create stores and are killed meanwhile."""
 
 PRELUDE = """
 import json, os, signal, sys
 from pathlib import Path
 
-import mlflow.store.tracking.sqlalchemy_store  # before the forks, which then cost nothing
+import mlflow.store.tracking.sqlalchemy_store  # before the forks, which then need not import it
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 

@@ -1,4 +1,4 @@
-"""A version that a release from before objectives registered is promoted, served and traced like any other."""
+"""A version of format 1, without an objective, is promoted, served and traced."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 STORED = Path(__file__).with_name("format_1_version.zip")
-"""The package, evidence, record and tags of a version, written by commit f064f92."""
+"""Package, evidence, record and tags of a version, written by commit f064f92."""
 
 
 @pytest.fixture
 def earlier(client: MlflowClient, begin: Callable[[], str], tmp_path: Path) -> Registered:
-    """The version in a store."""
+    """The version, uploaded to a store."""
     with zipfile.ZipFile(STORED) as archive:
         archive.extractall(tmp_path / "stored")
     run_id = begin()
@@ -49,30 +49,30 @@ def earlier(client: MlflowClient, begin: Callable[[], str], tmp_path: Path) -> R
     return queries.get(client, "small", 1)
 
 
-def promote(client: MlflowClient, project: Project, witness: IsolatedModel) -> dict[str, Any]:
-    """Move production to the version; libraries have moved on since it was registered."""
+def promote(client: MlflowClient, project: Project, isolated_model: IsolatedModel) -> dict[str, Any]:
+    """Promote the version with newer libraries than it was registered with."""
     found: dict[str, Any] = {}
 
     def prove(client: MlflowClient, version: Registered) -> dict[str, Any]:
-        found.update(verify_version.prove(client, version, witness, other_libraries=True))
+        found.update(verify_version.prove(client, version, isolated_model, other_libraries=True))
         return found
 
     promotion.promote(client, project, "small", 1, expected=0, reason="r", who="w", evidence={}, proof=prove)
     return found
 
 
-def test_it_becomes_production_by_its_golden_predictions(
-    client: MlflowClient, project: Project, earlier: Registered, witness: IsolatedModel
+def test_format_1_version_is_promoted(
+    client: MlflowClient, project: Project, earlier: Registered, isolated_model: IsolatedModel
 ) -> None:
     assert (earlier.decision, earlier.verdict["checks"][0]["required"]) == ("promote", "at least 0.9")
-    found = promote(client, project, witness)
+    found = promote(client, project, isolated_model)
     assert queries.production(client, "small") == 1
     assert found["probe_rows"] == golden_predictions.ROWS
     assert found["largest_difference"] <= golden_predictions.TOLERANCE
 
 
-def test_it_is_refused_when_it_predicts_something_else(
-    client: MlflowClient, project: Project, earlier: Registered, witness: IsolatedModel
+def test_format_1_version_with_other_predictions_is_refused(
+    client: MlflowClient, project: Project, earlier: Registered, isolated_model: IsolatedModel
 ) -> None:
     artifacts = Path(client.get_run(earlier.run_id).info.artifact_uri.removeprefix("file://"))
     path = artifacts / integrity.EVIDENCE / golden_predictions.FILE
@@ -83,19 +83,20 @@ def test_it_is_refused_when_it_predicts_something_else(
     ]
     field = rows.schema.field("probabilities")
     pq.write_table(rows.set_column(rows.schema.names.index(field.name), field, pa.array(swapped, field.type)), path)
-    client.set_model_version_tag("small", "1", tags.PROBE, file_digest(path))
-    with pytest.raises(Refused, match="does not predict what it did"):
-        promote(client, project, witness)
+    client.set_model_version_tag("small", "1", tags.GOLDEN, file_digest(path))
+    with pytest.raises(Refused) as caught:
+        promote(client, project, isolated_model)
+    assert caught.value.code == "version.other-predictions"
 
 
-def test_it_answers_over_http_as_it_did(client: MlflowClient, project: Project, earlier: Registered) -> None:
+def test_format_1_version_is_served(client: MlflowClient, project: Project, earlier: Registered) -> None:
     from starlette.testclient import TestClient
 
     from modelworks.registry.packaging.scoring_app import make_app
 
     package = verify_version.package_folder(client, project, "small", 1)
-    asked = package.parent / integrity.EVIDENCE / golden_predictions.FILE
-    row = pq.read_table(asked).to_pylist()[0]
+    golden = package.parent / integrity.EVIDENCE / golden_predictions.FILE
+    row = pq.read_table(golden).to_pylist()[0]
     expected = dict(row["probabilities"])
     body = {"inputs": [base64.b64encode(row["content"]).decode()], "params": {"top_k": 3}}
     (answer,) = TestClient(make_app(package)).post("/invocations", json=body).json()["predictions"]
@@ -103,14 +104,14 @@ def test_it_answers_over_http_as_it_did(client: MlflowClient, project: Project, 
     assert answer["probabilities"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_its_ancestry_is_read(client: MlflowClient, earlier: Registered) -> None:
+def test_lineage_of_a_format_1_version_is_read(client: MlflowClient, earlier: Registered) -> None:
     recorded = provenance_record.read(client, earlier)
-    steps = {step.name: step.facts for step in lineage_graph.made(recorded.evaluation, recorded.making)}
+    steps = {step.name: step.facts for step in lineage_graph.provenance_steps(recorded.evaluation, recorded.provenance)}
     assert "60 rows, label of 3 classes" in steps["data"]
     assert steps["validation"][0] == "1 of 1 checks passed"
 
 
-def test_a_candidate_is_compared_with_it(
+def test_candidate_is_compared_with_a_format_1_version(
     client: MlflowClient, project: Project, earlier: Registered, evaluate: Callable[..., Evaluation], tmp_path: Path
 ) -> None:
     saved = verify_version.model_folder(client, project, "small", earlier.version)

@@ -1,4 +1,4 @@
-"""What is wrong with production is found by the doctor, and by a run with nothing to do; its hints work as printed."""
+"""`doctor` and the quick check find problems with production; the printed hints work."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Promote = Callable[[int], "Move | None"]
 
 @pytest.fixture
 def promote(client: MlflowClient, project: Project) -> Promote:
-    """Move production; that the model answers as it did is tried elsewhere."""
+    """Promote without verification."""
 
     def call(version: int) -> Move | None:
         return moves.promote(
@@ -69,37 +69,38 @@ def stored_at(client: MlflowClient, version: int) -> Path:
 
 
 def follow(hint: str, folder: Path) -> None:
-    """Run a printed command as a person in any folder would, the environment activated."""
+    """Run a printed command in a new folder, with the virtual environment on the path."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     environment.pop("MLFLOW_TRACKING_URI", None)
     folder.mkdir()
     subprocess.run(["bash", "-c", hint], cwd=folder, env=environment, capture_output=True, check=True)
-    assert list(folder.iterdir()) == [], "it made a store of its own"
+    assert list(folder.iterdir()) == [], "the command created a store"
 
 
 @pytest.mark.usefixtures("two")
-def test_a_production_version_that_is_intact_is_well(client: MlflowClient, project: Project) -> None:
+def test_intact_production_version_is_well(client: MlflowClient, project: Project) -> None:
     (stored_at(client, 2) / integrity.LOAD_NOTE).write_text("model_name: small\nmodel_version: 2\n")
     assert [(each.what, each.state) for each in production.examine(project)] == [("production of small", "well")]
     stored_files.check_quickly(project, NAME, 2)
-    assert not (project.state / "versions").exists(), "looking keeps nothing"
+    assert not (project.state / "versions").exists(), "examine must not keep a copy"
 
 
 @pytest.mark.usefixtures("two")
 @pytest.mark.parametrize("name", ["MLmodel", "artifacts/model/model.safetensors"])
-def test_a_damaged_or_lost_file_of_production_is_found_and_the_other_version_named(
+def test_damaged_or_missing_file_of_production_is_reported_with_another_version(
     client: MlflowClient, project: Project, promote: Promote, name: str
 ) -> None:
     path = stored_at(client, 2) / name
-    path.write_bytes(path.read_bytes()[:-1] + b"?")  # of the same size: only a full look finds it
+    path.write_bytes(path.read_bytes()[:-1] + b"?")  # same size: only the full check finds it
     stored_files.check_quickly(project, NAME, 2)
     (found,) = ill(project)
     assert f"{name} was changed" in found
     assert "modelworks promote small 1 --reason TEXT" in found
 
     path.unlink()
-    with pytest.raises(Corrupt, match=f"{name} is missing"):
+    with pytest.raises(Corrupt, match=name) as caught:
         stored_files.check_quickly(project, NAME, 2)
+    assert caught.value.code == "package.damaged"
     (found,) = ill(project)
     assert f"{name} is missing" in found
     promote(1)
@@ -108,19 +109,21 @@ def test_a_damaged_or_lost_file_of_production_is_found_and_the_other_version_nam
 
 
 @pytest.mark.usefixtures("two")
-def test_a_planted_file_is_found_by_a_run_with_nothing_to_do(client: MlflowClient, project: Project) -> None:
+def test_quick_check_finds_added_files_and_a_missing_package(client: MlflowClient, project: Project) -> None:
     planted = stored_at(client, 2) / "artifacts" / "model" / integrity.LOAD_NOTE
     planted.write_text("model_name: small\nmodel_version: 2\n")
-    with pytest.raises(Corrupt, match="was never part of it"):
+    with pytest.raises(Corrupt, match=integrity.LOAD_NOTE) as caught:
         stored_files.check_quickly(project, NAME, 2)
+    assert caught.value.code == "package.damaged"
     planted.unlink()
     shutil.rmtree(stored_at(client, 2))
-    with pytest.raises(Corrupt, match="does not exist"):
+    with pytest.raises(Corrupt) as caught:
         stored_files.check_quickly(project, NAME, 2)
+    assert caught.value.code == "package.damaged"
 
 
 @pytest.mark.usefixtures("two")
-def test_production_whose_run_mlflow_gc_took_away_is_found(client: MlflowClient, project: Project) -> None:
+def test_production_without_its_run_after_mlflow_gc_is_reported(client: MlflowClient, project: Project) -> None:
     run = queries.get(client, NAME, 2).run_id
     client.delete_run(run)
     (found,) = ill(project)
@@ -128,28 +131,30 @@ def test_production_whose_run_mlflow_gc_took_away_is_found(client: MlflowClient,
     command = ["gc", "--backend-store-uri", project.tracking_uri]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": project.tracking_uri}
     subprocess.run([sys.executable, "-m", "mlflow", *command], env=environment, capture_output=True, check=True)
-    with pytest.raises(Corrupt, match="is gone from the tracking store"):
+    with pytest.raises(Corrupt) as caught:
         stored_files.check_quickly(project, NAME, 2)
+    assert caught.value.code == "version.run-deleted"
     (found,) = ill(project)
     assert "cannot be fetched" in found
     assert "modelworks promote small 1 --reason TEXT" in found
 
 
 @pytest.mark.usefixtures("two")
-def test_a_deleted_run_and_experiment_are_found_and_restored_by_the_printed_commands(
+def test_deleted_run_and_experiment_are_restored_by_the_printed_commands(
     client: MlflowClient, project: Project, tmp_path: Path
 ) -> None:
     run = queries.get(client, NAME, 2).run_id
     client.delete_run(run)
     missing = deletions.deleted_run(client, queries.get(client, NAME, 2))
     assert missing is not None
-    follow(missing.way_out, tmp_path / "run")
+    follow(missing.hint, tmp_path / "run")
     assert deletions.deleted_run(client, queries.get(client, NAME, 2)) is None
 
     for name in (NAME, "small/production"):
         client.delete_experiment(client.get_experiment_by_name(name).experiment_id)
-        with pytest.raises(BadInput, match="was deleted") as refused:
+        with pytest.raises(BadInput) as refused:
             ensure_experiment(client, name)
+        assert refused.value.code == "mlflow.experiment-deleted"
         (found,) = [each for each in ill(project) if each.startswith(f"experiment {name}: ")]
         assert found.endswith(refused.value.hint)
     follow(refused.value.hint, tmp_path / "experiment")
@@ -157,22 +162,21 @@ def test_a_deleted_run_and_experiment_are_found_and_restored_by_the_printed_comm
 
 
 @pytest.mark.usefixtures("two")
-def test_a_production_version_that_was_deleted_is_not_offered_again(
-    client: MlflowClient, project: Project, promote: Promote
-) -> None:
+def test_hints_do_not_name_a_deleted_version(client: MlflowClient, project: Project, promote: Promote) -> None:
     client.delete_model_version(NAME, "2")
-    (stray,) = alias_drift.moved_behind_our_back(client)
-    assert stray.way_out == "version 2 was deleted; promote one: modelworks promote small 1 --reason TEXT"
+    (drift,) = alias_drift.all_alias_drift(client)
+    assert drift.hint == "version 2 was deleted; promote one: modelworks promote small 1 --reason TEXT"
     with pytest.raises(Refused) as refused:
         moves.rollback(client, project, NAME, reason="", who="a test")
     assert refused.value.hint == "promote one: modelworks promote small 1 --reason TEXT"
     assert promote(1) is not None
-    assert alias_drift.moved_behind_our_back(client) == []
-    with pytest.raises(Refused, match="version 1 is the first production version"):
+    assert alias_drift.all_alias_drift(client) == []
+    with pytest.raises(Refused) as refused:
         moves.rollback(client, project, NAME, reason="", who="a test")
+    assert refused.value.code == "production.nothing-before"
 
 
-def test_a_rollback_leaves_out_a_version_that_was_deleted(
+def test_rollback_skips_a_deleted_version(
     client: MlflowClient, project: Project, register: Callable[..., Any], promote: Promote
 ) -> None:
     for seed in range(3):
@@ -183,17 +187,18 @@ def test_a_rollback_leaves_out_a_version_that_was_deleted(
 
 
 @pytest.mark.usefixtures("two")
-def test_a_model_that_was_renamed_is_found_and_its_new_name_quoted(client: MlflowClient, project: Project) -> None:
+def test_renamed_model_is_reported_with_its_quoted_name(client: MlflowClient, project: Project) -> None:
     client.rename_registered_model(NAME, "Our Digits (v2)")
     (found,) = ill(project)
-    assert found.startswith("production of small: the journal left it on version 2, and no model small is registered")
-    (stray,) = alias_drift.moved_behind_our_back(client)
-    assert "modelworks promote 'Our Digits (v2)' 2 --reason TEXT keeps it" in stray.way_out
+    assert found.startswith("production of small: ")
+    assert "version 2" in found
+    (drift,) = alias_drift.all_alias_drift(client)
+    assert "modelworks promote 'Our Digits (v2)' 2 --reason TEXT keeps it" in drift.hint
 
 
 @pytest.mark.parametrize("original", ["moved", "copied"])
 @pytest.mark.usefixtures("two")
-def test_a_project_that_was_moved_or_copied_is_refused_until_the_doctor_has_rewritten_its_addresses(
+def test_moved_or_copied_project_works_after_doctor_rewrites_its_addresses(
     project: Project, tmp_path: Path, original: str
 ) -> None:
     there = tmp_path / "another place"
@@ -204,16 +209,17 @@ def test_a_project_that_was_moved_or_copied_is_refused_until_the_doctor_has_rewr
     other = Project(there)
     files = sorted(tmp_path.rglob("*"))
     for use in (lambda: connect(other), lambda: stored_files.check_quickly(other, NAME, 2)):
-        with pytest.raises(Unavailable, match="the project was moved or copied") as refused:
+        with pytest.raises(Unavailable) as refused:
             use()
+        assert refused.value.code == "project.moved"
         assert "modelworks doctor" in refused.value.hint
 
-    finding = place(other)
+    finding = location(other)
     assert finding.state == "sick"
     assert str(project.mlflow / "artifacts") in finding.detail
     assert finding.remedy is not None
     finding.remedy()
-    assert place(other).state == "well"
+    assert location(other).state == "well"
 
     client = connect(other)
     assert verify_version.package_folder(client, other, NAME, 2).is_relative_to(there)
@@ -222,46 +228,46 @@ def test_a_project_that_was_moved_or_copied_is_refused_until_the_doctor_has_rewr
     client.log_text(run.info.run_id, "text", "new.txt")
     new = [path for path in set(tmp_path.rglob("*")) - set(files) if path.name == "new.txt"]
     assert [path.is_relative_to(there) for path in new] == [True]
-    # This process has MLflow's own memory of where the runs it began are: what the store says counts for any other.
+    # MLflow caches artifact URIs of runs that this process started, so read a run from the store.
     assert client.get_run(queries.get(client, NAME, 1).run_id).info.artifact_uri.startswith(there.as_uri())
 
 
-def place(project: Project) -> Finding:
+def location(project: Project) -> Finding:
     return next(each for each in databases.examine(project) if each.what == "place of MLflow's artifacts")
 
 
-def test_an_experiment_that_a_person_gave_another_place_is_left_alone(
+def test_experiment_with_a_custom_artifact_location_is_not_changed(
     client: MlflowClient, project: Project, tmp_path: Path
 ) -> None:
     client.create_experiment("mine", artifact_location=(tmp_path / "mine").as_uri())
-    assert place(project).state == "well"
+    assert location(project).state == "well"
     connect(project)
 
 
-def test_a_project_reached_by_a_link_is_not_a_moved_one(
+def test_project_behind_a_symbolic_link_does_not_count_as_moved(
     project: Project, tmp_path: Path, register: Callable[..., Any]
 ) -> None:
     register()
     (tmp_path / "link").symlink_to(project.root)
-    assert place(Project(tmp_path / "link")).state == "well"
+    assert location(Project(tmp_path / "link")).state == "well"
     assert verify_version.package_folder(
         connect(Project(tmp_path / "link")), Project(tmp_path / "link"), NAME, 1
     ).is_dir()
 
 
-def test_versions_that_modelworks_did_not_register_are_none_of_the_doctors(
-    client: MlflowClient, project: Project
-) -> None:
+def test_doctor_ignores_versions_that_modelworks_did_not_register(client: MlflowClient, project: Project) -> None:
     client.create_registered_model("theirs")
     client.create_model_version("theirs", source="/nowhere")
     client.set_registered_model_alias("theirs", "production", "1")
     assert list(production.examine(project)) == []
-    with pytest.raises(Refused, match="not registered by modelworks"):
+    with pytest.raises(Refused) as caught:
         stored_files.check_quickly(project, "theirs", 1)
+    assert caught.value.code == "version.not-ours"
 
 
 @pytest.mark.usefixtures("two")
-def test_a_listing_that_was_changed_is_found(client: MlflowClient, project: Project) -> None:
+def test_changed_listing_is_reported(client: MlflowClient, project: Project) -> None:
     client.set_model_version_tag(NAME, "2", tags.DIGEST, "0" * 64)
-    with pytest.raises(Corrupt, match="is not the one the version was registered with"):
+    with pytest.raises(Corrupt, match=integrity.FILES) as caught:
         stored_files.check_quickly(project, NAME, 2)
+    assert caught.value.code == "package.damaged"

@@ -1,4 +1,4 @@
-"""The file that MLflow writes into a local store whenever it loads a version by a models:/ address."""
+"""The load note, which MLflow writes into a local store when it loads a models:/ URI."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def load_by_address(client: MlflowClient, address: str) -> None:
-    """As the README says to load a version."""
+    """Load a version as in the README."""
     import mlflow.pyfunc
 
     mlflow.set_tracking_uri(client.tracking_uri)
@@ -37,13 +37,15 @@ def stored_package(client: MlflowClient, version: int = 1) -> Path:
     return Path(str(client.get_model_version("small", str(version)).source).removeprefix("file://"))
 
 
-def test_a_version_that_mlflow_loaded_in_place_can_be_fetched_proven_and_promoted(
-    client: MlflowClient, project: Project, register: Callable[..., Any], witness: IsolatedModel
+def test_version_with_a_load_note_is_fetched_and_promoted(
+    client: MlflowClient, project: Project, register: Callable[..., Any], isolated_model: IsolatedModel
 ) -> None:
     register()
     client.set_registered_model_alias("small", "mine", "1")
     load_by_address(client, "models:/small@mine")
-    assert (stored_package(client) / integrity.LOAD_NOTE).is_file(), "MLflow writes it no more: this file can go"
+    assert (stored_package(client) / integrity.LOAD_NOTE).is_file(), (
+        "MLflow does not write it any more: this file can be deleted"
+    )
 
     folder = verify_version.package_folder(client, project, "small", 1)
     assert not (folder / integrity.LOAD_NOTE).exists()
@@ -56,13 +58,13 @@ def test_a_version_that_mlflow_loaded_in_place_can_be_fetched_proven_and_promote
         reason="a test",
         who="a test",
         evidence={},
-        proof=lambda _, version: verify_version.prove(client, version, witness),
+        proof=lambda _, version: verify_version.prove(client, version, isolated_model),
     )
     assert move is not None
-    assert (stored_package(client) / integrity.LOAD_NOTE).is_file(), "what MLflow wrote is left to MLflow"
+    assert (stored_package(client) / integrity.LOAD_NOTE).is_file(), "the stored note must not be deleted"
 
 
-def test_a_version_loaded_by_the_id_of_its_model_can_be_fetched(
+def test_version_loaded_by_model_id_is_fetched(
     client: MlflowClient, project: Project, register: Callable[..., Any]
 ) -> None:
     register()
@@ -78,10 +80,10 @@ def test_a_version_loaded_by_the_id_of_its_model_can_be_fetched(
         b"model_name: small\nmodel_version: 1\n",
         b"model_name: null\nmodel_version: null\n",
         "model_name: Größe (v2)\nmodel_version: '12'\n".encode(),
-        b"model_name: a name of so many words that the line is broken by the one who writes\n  it to the disk\nmodel_version: 3\n",
+        b"model_name: a name of so many words that the YAML writer breaks the line and writes\n  it to the disk\nmodel_version: 3\n",
     ],
 )
-def test_what_mlflow_writes_is_deleted_from_a_fetched_package(tmp_path: Path, content: bytes) -> None:
+def test_load_note_is_deleted_from_a_fetched_package(tmp_path: Path, content: bytes) -> None:
     (tmp_path / integrity.LOAD_NOTE).write_bytes(content)
     integrity.remove_load_note(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -101,13 +103,14 @@ def test_what_mlflow_writes_is_deleted_from_a_fetched_package(tmp_path: Path, co
         b"model_name: small\nmodel_version: 1\n" + b"#" * 2**14,
     ],
 )
-def test_anything_else_under_that_name_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_other_content_of_a_load_note_is_rejected(tmp_path: Path, content: bytes) -> None:
     (tmp_path / integrity.LOAD_NOTE).write_bytes(content)
-    with pytest.raises(Corrupt, match="registered_model_meta is not the file that MLflow writes"):
+    with pytest.raises(Corrupt, match="registered_model_meta") as caught:
         integrity.remove_load_note(tmp_path)
+    assert caught.value.code == "package.damaged"
 
 
-def test_a_link_or_a_pipe_under_that_name_is_refused(tmp_path: Path) -> None:
+def test_link_or_pipe_as_a_load_note_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_text("model_name: small\nmodel_version: 1\n")
     for make in (lambda path: path.symlink_to(tmp_path / "elsewhere"), os.mkfifo):
         make(tmp_path / integrity.LOAD_NOTE)
@@ -116,7 +119,7 @@ def test_a_link_or_a_pipe_under_that_name_is_refused(tmp_path: Path) -> None:
         (tmp_path / integrity.LOAD_NOTE).unlink()
 
 
-def test_a_kept_copy_that_holds_such_a_file_is_fetched_again(
+def test_local_copy_with_a_load_note_is_fetched_again(
     client: MlflowClient, project: Project, register: Callable[..., Any]
 ) -> None:
     register()

@@ -1,4 +1,4 @@
-"""Every kind of lock that the library has: one holder at a time, said who; a killed holder is none."""
+"""All lock implementations: one holder at a time, reported to others, released when killed."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ def database() -> Iterator[str]:
 
 @pytest.fixture(params=["flock", pytest.param("postgresql", marks=needs_postgres)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where a lock of each kind is kept."""
+    """The location of a lock of each kind."""
     return str(tmp_path) if request.param == "flock" else request.getfixturevalue("database")
 
 
-def impatient(place: str) -> Lock:
-    """A lock that waits no longer than a test should."""
+def with_short_timeout(place: str) -> Lock:
+    """Return a lock with a short timeout."""
     return AdvisoryLock(place, 0.2) if place.startswith("postgresql") else MachineLock(Path(place), seconds=0.2)
 
 
 @contextmanager
 def held(place: str) -> Iterator[subprocess.Popen[str]]:
-    """Another process holds the lock."""
+    """Hold the lock in another process."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, place], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -66,29 +66,30 @@ def held(place: str) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_who_holds_a_lock_is_said_and_other_names_are_free(place: str) -> None:
-    lock = impatient(place)
+def test_holder_is_reported_and_other_names_are_free(place: str) -> None:
+    lock = with_short_timeout(place)
     with held(place) as holder:
-        said = rf"another process is testing already: .*pid {holder.pid} on \S+ since 20..-..-.. ..:.. UTC"
-        with pytest.raises(Unavailable, match=said), lock.hold("small", "testing"):
-            pytest.fail("two have it")
+        owner = rf"pid {holder.pid} on \S+ since 20..-..-.. ..:.. UTC"
+        with pytest.raises(Unavailable, match=owner) as caught, lock.hold("small", "testing"):
+            pytest.fail("two processes hold the lock")
+        assert caught.value.code == "lock.held"
         with lock.hold("another", "testing"):
             pass
         assert holder.poll() is None
 
 
-def test_a_killed_holder_holds_nothing(place: str) -> None:
+def test_lock_of_a_killed_holder_is_released(place: str) -> None:
     lock = AdvisoryLock(place, 10) if place.startswith("postgresql") else MachineLock(Path(place), seconds=10)
     with held(place) as holder:
-        with pytest.raises(Unavailable), impatient(place).hold("small", "testing"):
-            pytest.fail("two have it")
+        with pytest.raises(Unavailable), with_short_timeout(place).hold("small", "testing"):
+            pytest.fail("two processes hold the lock")
         holder.kill()
         with lock.hold("small", "testing"):
             assert holder.wait(10) == -signal.SIGKILL
 
 
-def test_a_lock_is_free_after_its_block_and_after_an_error_in_it(place: str) -> None:
-    lock = impatient(place)
+def test_lock_is_released_after_an_error_in_the_block(place: str) -> None:
+    lock = with_short_timeout(place)
     for _ in range(2):
         with pytest.raises(ZeroDivisionError), lock.hold("small", "testing"):
             raise ZeroDivisionError
@@ -97,7 +98,7 @@ def test_a_lock_is_free_after_its_block_and_after_an_error_in_it(place: str) -> 
 
 
 @needs_postgres
-def test_processes_that_promote_at_once_under_a_databases_lock_make_one_chain(database: str) -> None:
+def test_concurrent_promotions_under_a_database_lock_are_serialized(database: str) -> None:
     race = Path(__file__).parents[1] / "race.py"
     command = [sys.executable, str(race), "--json", "--processes", "2", "--attempts", "5", "--lock", database]
     table = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=200).stdout)
@@ -107,42 +108,41 @@ def test_processes_that_promote_at_once_under_a_databases_lock_make_one_chain(da
 
 
 @needs_postgres
-def test_an_address_may_name_mlflows_driver_and_a_database_that_is_not_there_is_said(database: str) -> None:
+def test_url_may_have_a_driver_and_unknown_database_is_reported(database: str) -> None:
     with AdvisoryLock(database.replace("postgresql://", "postgresql+psycopg2://")).hold("small", "testing"):
         pass
     lost = AdvisoryLock(database.replace("/postgres", "/no_such_database").replace("team@", "team:secret@"))
     with pytest.raises(BadInput, match="no_such_database") as caught, lost.hold("small", "testing"):
         pytest.fail("it has the lock")
+    assert caught.value.code == "lock.address"
     assert "secret" not in str(caught.value) + repr(lost) + lost.kind
 
 
-def test_a_database_that_does_not_answer_is_unavailable_and_its_password_stays_unsaid() -> None:
+def test_unreachable_database_is_reported_without_its_password() -> None:
     lock = AdvisoryLock("postgresql://team:secret@127.0.0.1:9/mlflow")
     with (
-        pytest.raises(Unavailable, match=r"127\.0\.0\.1:9/mlflow does not answer") as caught,
+        pytest.raises(Unavailable, match=r"127\.0\.0\.1:9/mlflow") as caught,
         lock.hold("a", "testing"),
     ):
         pytest.fail("it has the lock")
+    assert caught.value.code == "lock.unavailable"
     assert "secret" not in str(caught.value) + repr(lock) + lock.kind
 
 
-def test_an_address_that_is_not_postgresqls_is_bad_input() -> None:
-    with pytest.raises(BadInput, match="MODELWORKS_LOCK_URL"):
+def test_url_of_another_database_is_bad_input() -> None:
+    with pytest.raises(BadInput, match="MODELWORKS_LOCK_URL") as caught:
         AdvisoryLock("mysql://host/db")
+    assert caught.value.code == "lock.address"
 
 
-def test_the_machines_lock_lies_where_all_who_use_the_store_meet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_projects_with_one_store_share_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     one, two = (Project(tmp_path / name, mlflow_uri=f"sqlite:///{tmp_path}/team.db") for name in ("one", "two"))
     assert machine_lock(one) == machine_lock(two) == MachineLock(tmp_path / ".locks")
     assert "of this machine" in machine_lock(one).kind
 
 
-def test_the_lock_of_a_servers_store_is_one_for_all_ways_to_write_its_address_and_says_that_it_is_one_users(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_equivalent_server_urls_share_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
     def lock(uri: str) -> MachineLock:
@@ -155,6 +155,4 @@ def test_the_lock_of_a_servers_store_is_one_for_all_ways_to_write_its_address_an
     others = ["http://127.0.0.1:5001", "http://localhost", "https://team.example", "http://localhost.team.example:5000"]
     assert len({each.folder for each in (here, *map(lock, others))}) == 5
     assert here.folder.is_relative_to(tmp_path)
-    assert (
-        here.kind == lock("http://team.example").kind == "flock, among the processes of this user on this machine alone"
-    )
+    assert here.kind == lock("http://team.example").kind == "flock, among the processes of this user on this machine"

@@ -1,4 +1,4 @@
-"""A version's record is complete from the moment it exists, and is not believed when anything of it was changed."""
+"""A version's record is stored completely, and rejected when any part has changed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from makings import MAKING
+from makings import PROVENANCE
 
 from modelworks.errors import BadInput, Corrupt
 from modelworks.project import Project
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from modelworks.registry.versions.queries import Registered
 
 PATCH = "diff --git a/x b/x\n# h\udce9llo\n"
-"""With a byte that is no UTF-8, as git found it."""
-PATCHED = dataclasses.replace(MAKING, code=Code(commit="c" * 40, folder="", patch=PATCH, missing=""))
+"""With a byte that is not UTF-8."""
+PATCHED = dataclasses.replace(PROVENANCE, code=Code(commit="c" * 40, folder="", patch=PATCH, missing=""))
 
 
 @pytest.fixture
 def make(
     client: MlflowClient, project: Project, evaluate: Callable[..., Evaluation], begin: Callable[[], str]
 ) -> Callable[..., Registered]:
-    """Register a model and read what the registry knows of it."""
+    """Register a model and return the registered version."""
 
-    def make(making: Provenance = PATCHED, seed: int = 0, name: str = "small") -> Registered:
+    def make(provenance: Provenance = PATCHED, seed: int = 0, name: str = "small") -> Registered:
         version = registration.register(
-            client, project, evaluate(seed), making=making, name=name, key=f"{name}-{seed}", run_id=begin()
+            client, project, evaluate(seed), provenance=provenance, name=name, key=f"{name}-{seed}", run_id=begin()
         )
         return queries.get(client, name, version.version)
 
@@ -46,30 +46,30 @@ def make(
 
 
 def folder_of(client: MlflowClient, version: Registered) -> Path:
-    """Where the store has the record's files."""
+    """Return the folder of the record's files."""
     return Path(client.get_run(version.run_id).info.artifact_uri.removeprefix("file://")) / provenance_record.FOLDER
 
 
-def test_what_was_recorded_is_read_again(client: MlflowClient, make: Callable[..., Registered], tmp_path: Path) -> None:
+def test_record_is_read_back(client: MlflowClient, make: Callable[..., Registered], tmp_path: Path) -> None:
     version = make()
     assert version.tags["modelworks.git_commit"] == f"{'c' * 40} with changes"
     found = provenance_record.read_all(client, version, tmp_path)
-    assert found.making == PATCHED
+    assert found.provenance == PATCHED
     assert found.evaluation["trained"]["report"]["dataset"]["name"] == "image"
     assert (tmp_path / "predictions.parquet").is_file()
-    shown = provenance_record.read(client, version).making
-    assert len(shown.code.patch) == 64  # its digest: the patch itself was not fetched
+    shown = provenance_record.read(client, version).provenance
+    assert len(shown.code.patch) == 64  # the digest: the patch was not fetched
     assert dataclasses.replace(shown, code=PATCHED.code) == PATCHED
 
 
-def test_outside_git_that_is_what_is_recorded(client: MlflowClient, make: Callable[..., Registered]) -> None:
-    version = make(MAKING)
+def test_record_outside_git_has_no_commit(client: MlflowClient, make: Callable[..., Registered]) -> None:
+    version = make(PROVENANCE)
     assert "modelworks.git_commit" not in version.tags
-    assert "not in a git repository" in provenance_record.read(client, version).making.code.missing
+    assert "not in a git repository" in provenance_record.read(client, version).provenance.code.missing
 
 
 @pytest.mark.parametrize("name", ["record.json", "code.patch", "training_ids.npy", "predictions.parquet"])
-def test_a_changed_file_of_the_record_is_named(
+def test_changed_file_of_the_record_is_corrupt(
     client: MlflowClient, make: Callable[..., Registered], tmp_path: Path, name: str
 ) -> None:
     version = make()
@@ -77,27 +77,30 @@ def test_a_changed_file_of_the_record_is_named(
     content = bytearray(path.read_bytes())
     content[-2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(Corrupt, match="record"):
+    with pytest.raises(Corrupt, match=name) as caught:
         provenance_record.read_all(client, version, tmp_path)
+    assert caught.value.code == "version.record-damaged"
 
 
-def test_a_missing_file_of_the_record_is_corrupt(
+def test_missing_file_of_the_record_is_corrupt(
     client: MlflowClient, make: Callable[..., Registered], tmp_path: Path
 ) -> None:
     version = make()
     (folder_of(client, version) / "code.patch").unlink()
-    with pytest.raises(Corrupt, match="cannot be fetched"):
+    with pytest.raises(Corrupt, match=r"code\.patch") as caught:
         provenance_record.read_all(client, version, tmp_path)
+    assert caught.value.code == "version.record-unavailable"
 
 
-def test_a_foreign_version_has_no_record(client: MlflowClient) -> None:
+def test_version_not_registered_by_modelworks_has_no_record(client: MlflowClient) -> None:
     client.create_registered_model("foreign")
     client.create_model_version("foreign", source="file:///nowhere")
-    with pytest.raises(BadInput, match="no record"):
+    with pytest.raises(BadInput) as caught:
         provenance_record.read(client, queries.get(client, "foreign", 1))
+    assert caught.value.code == "version.no-record"
 
 
-def test_a_version_is_named_in_four_ways(client: MlflowClient, register: Callable[..., ModelVersion]) -> None:
+def test_version_references(client: MlflowClient, register: Callable[..., ModelVersion]) -> None:
     register(0)
     register(1)
     client.set_registered_model_alias("small", "production", "1")
@@ -123,7 +126,7 @@ def test_a_version_is_named_in_four_ways(client: MlflowClient, register: Callabl
             named(client, text, number)
 
 
-def test_a_row_is_found_by_its_first_digits_in_versions_of_every_model(
+def test_row_is_found_by_id_prefix_in_versions_of_every_model(
     client: MlflowClient, project: Project, make: Callable[..., Registered], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from modelworks.models import serialization
@@ -150,16 +153,16 @@ def test_a_row_is_found_by_its_first_digits_in_versions_of_every_model(
     assert trained_on(client, project, "7").holders == ()
 
 
-def test_the_graph_escapes_what_mermaid_would_read(client: MlflowClient, make: Callable[..., Registered]) -> None:
+def test_graph_escapes_mermaid_syntax(client: MlflowClient, make: Callable[..., Registered]) -> None:
     version = make()
-    steps = lineage_graph.made(provenance_record.read(client, version).evaluation, PATCHED)
+    steps = lineage_graph.provenance_steps(provenance_record.read(client, version).evaluation, PATCHED)
     odd = dataclasses.replace(steps[0], facts=('a "quoted" <b>',))
     page = lineage_graph.page([odd, *steps[1:]])
     assert "a #34;quoted#34; #60;b#62;" in page
     assert page.count("-->") == 4
 
 
-def test_the_record_is_plain_json_without_paths_of_this_machine(
+def test_record_is_json_without_local_paths(
     client: MlflowClient, project: Project, make: Callable[..., Registered]
 ) -> None:
     text = (folder_of(client, make()) / "record.json").read_text()

@@ -1,4 +1,4 @@
-"""Production under several processes at once: one chain of moves with the lock, none without. `make race` does more."""
+"""Concurrent promotions and rollbacks, with and without the lock. `make race` runs more."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from modelworks.registry.production.audit_log import Move
 RACE = Path(__file__).parents[1] / "race.py"
 
 
-def raced(*arguments: str) -> dict[str, Any]:
-    done = subprocess.run(
+def run_race(*arguments: str) -> dict[str, Any]:
+    result = subprocess.run(
         [sys.executable, str(RACE), "--json", *arguments], capture_output=True, text=True, timeout=300, check=False
     )
-    assert done.stdout, done.stderr
-    table: dict[str, Any] = json.loads(done.stdout)
-    assert done.returncode == bool(table["violations"])
+    assert result.stdout, result.stderr
+    table: dict[str, Any] = json.loads(result.stdout)
+    assert result.returncode == bool(table["violations"])
     return table
 
 
-def test_processes_that_promote_and_roll_back_at_once_make_one_chain_of_moves() -> None:
-    table = raced("--processes", "4", "--attempts", "12")
+def test_concurrent_promotions_and_rollbacks_are_serialized() -> None:
+    table = run_race("--processes", "4", "--attempts", "12")
     assert table["violations"] == []
     assert table["attempts"] == 48
     assert table["moved"] + table["changed meanwhile"] + table["nothing to do"] == 48
     assert table["moved"] >= 6
 
 
-def test_without_the_lock_the_chain_breaks() -> None:
-    table = raced("--processes", "4", "--attempts", "12", "--lock", "none")
-    assert table["violations"], "four processes without a lock did not meet: the race races nothing"
+def test_race_without_the_lock_is_detected() -> None:
+    table = run_race("--processes", "4", "--attempts", "12", "--lock", "none")
+    assert table["violations"], "four processes without a lock did not collide"
 
 
 def move(number: int, before: int, after: int) -> Move:
@@ -62,7 +62,7 @@ def move(number: int, before: int, after: int) -> Move:
 
 
 @pytest.mark.parametrize(
-    ("moves", "alias", "reported", "said"),
+    ("moves", "alias", "reported", "expected"),
     [
         ([move(1, 0, 1), move(2, 1, 2)], 2, [(0, 1), (1, 2)], ""),
         ([move(1, 0, 1), move(2, 0, 2)], 2, [(0, 1), (0, 2)], "move 2 goes from 0 to 2, but production was 1"),
@@ -73,9 +73,9 @@ def move(number: int, before: int, after: int) -> Move:
         ([replace(move(0, 0, 1), state="intent")], 0, [], "was left open"),
     ],
 )
-def test_what_is_wrong_with_a_history_is_found(
-    moves: list[Move], alias: int, reported: list[tuple[int, int]], said: str
+def test_inconsistent_history_is_reported(
+    moves: list[Move], alias: int, reported: list[tuple[int, int]], expected: str
 ) -> None:
     found = "; ".join(violations(moves, alias, reported))
-    assert said in found
-    assert bool(found) == bool(said)
+    assert expected in found
+    assert bool(found) == bool(expected)

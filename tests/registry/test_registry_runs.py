@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 Begin = Callable[[], str]
 
 
-def test_a_run_carries_its_parameters_its_process_and_the_way_to_prefect(
-    client: MlflowClient, project: Project
-) -> None:
+def test_run_has_parameters_owner_and_prefect_url(client: MlflowClient, project: Project) -> None:
     run_id = runs.start(
         client,
         project,
@@ -44,7 +42,7 @@ def test_a_run_carries_its_parameters_its_process_and_the_way_to_prefect(
     assert not owner.is_dead
 
 
-def test_the_commit_is_noted_when_there_is_one(client: MlflowClient, project: Project, begin: Begin) -> None:
+def test_commit_is_tagged_if_there_is_one(client: MlflowClient, project: Project, begin: Begin) -> None:
     assert "modelworks.git_commit" not in client.get_run(begin()).data.tags
     for arguments in (
         ["init", "-q"],
@@ -60,9 +58,7 @@ def test_the_commit_is_noted_when_there_is_one(client: MlflowClient, project: Pr
     assert len(tags["mlflow.source.git.commit"]) == 40
 
 
-def test_the_data_set_is_an_input_that_mlflow_can_open(
-    client: MlflowClient, begin: Begin, evaluate: Callable[..., Evaluation]
-) -> None:
+def test_dataset_is_logged_as_an_input(client: MlflowClient, begin: Begin, evaluate: Callable[..., Evaluation]) -> None:
     dataset, run_id = evaluate().trained.report.dataset, begin()
     runs.log_dataset(client, run_id, dataset)
     run = client.get_run(run_id)
@@ -80,7 +76,7 @@ def test_the_data_set_is_an_input_that_mlflow_can_open(
     assert run.data.tags["modelworks.data_version"] == dataset.digest
 
 
-def test_validation_shows_its_checks_as_a_table(
+def test_validation_checks_are_logged_as_a_table(
     client: MlflowClient, begin: Begin, evaluate: Callable[..., Evaluation]
 ) -> None:
     report, run_id = evaluate().trained.report, begin()
@@ -95,7 +91,7 @@ def test_validation_shows_its_checks_as_a_table(
 
 
 @pytest.mark.parametrize(("name", "place"), [("data_docs", "validation/data_docs"), ("evaluation_page", "evaluation")])
-def test_a_page_lies_among_the_artifacts_of_its_run(
+def test_report_page_is_uploaded_to_its_run(
     client: MlflowClient, begin: Begin, tmp_path: Path, name: str, place: str
 ) -> None:
     run_id, folder = begin(), tmp_path / "page"
@@ -105,7 +101,7 @@ def test_a_page_lies_among_the_artifacts_of_its_run(
     assert Path(client.download_artifacts(run_id, f"{place}/page.html")).read_text() == "<h1>Page</h1>"
 
 
-def test_evaluation_shows_metrics_with_both_ends_of_their_intervals(
+def test_metrics_are_logged_with_their_intervals(
     client: MlflowClient, begin: Begin, evaluate: Callable[..., Evaluation]
 ) -> None:
     evaluation, run_id = replace(evaluate(), baseline={"accuracy": 0.5}), begin()
@@ -119,7 +115,7 @@ def test_evaluation_shows_metrics_with_both_ends_of_their_intervals(
 
 
 @pytest.mark.parametrize("production", [0, 7])
-def test_the_note_says_verdict_metrics_data_and_production(
+def test_description_has_verdict_metrics_data_and_production(
     client: MlflowClient,
     begin: Begin,
     register: Callable[..., ModelVersion],
@@ -139,7 +135,7 @@ def test_the_note_says_verdict_metrics_data_and_production(
     assert ("Production is version 7" if production else "Production is not set") in note
 
 
-def test_stage_keys_are_tags_and_a_finished_run_is_finished(client: MlflowClient, begin: Begin) -> None:
+def test_stage_keys_are_tags_and_finish_sets_the_status(client: MlflowClient, begin: Begin) -> None:
     run_id = begin()
     runs.log_stage_keys(client, run_id, {"train": "abc"})
     runs.finish(client, run_id, "FAILED")
@@ -148,7 +144,7 @@ def test_stage_keys_are_tags_and_a_finished_run_is_finished(client: MlflowClient
     assert run.info.status == "FAILED"
 
 
-def test_system_metrics_are_sampled_onto_the_run(client: MlflowClient, begin: Begin) -> None:
+def test_system_metrics_are_logged_to_the_run(client: MlflowClient, begin: Begin) -> None:
     import threading
 
     run_id = begin()
@@ -161,11 +157,9 @@ def test_system_metrics_are_sampled_onto_the_run(client: MlflowClient, begin: Be
     assert "system/system_memory_usage_percentage" in client.get_run(run_id).data.metrics
 
 
-def test_what_a_person_writes_into_a_runs_description_stays_above_ours(
-    client: MlflowClient, begin: Callable[[], str]
-) -> None:
+def test_user_text_in_a_run_description_is_kept(client: MlflowClient, begin: Callable[[], str]) -> None:
     run = begin()
     client.set_tag(run, "mlflow.note.content", "Ann: the one with more data\n")
-    for _ in range(2):  # a stage may be tried again
+    for _ in range(2):  # a stage may be retried
         runs.add_note(client, run, "Ours")
     assert client.get_run(run).data.tags["mlflow.note.content"] == "Ann: the one with more data\n\nOurs"

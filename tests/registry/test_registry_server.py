@@ -1,4 +1,4 @@
-"""The same library against a tracking server, as a team has it."""
+"""Registration, promotion and metrics with a tracking server."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from makings import MAKING
+from makings import PROVENANCE
 from tracking_server import tracking_server
 
 from modelworks.errors import Unavailable
 from modelworks.project import Project
 from modelworks.registry.backend import tracking_store
-from modelworks.registry.backend.sqlite_fast_path import Glance, glance
+from modelworks.registry.backend.sqlite_fast_path import RegistryState, registry_state
 from modelworks.registry.production import audit_log, promotion
 from modelworks.registry.tracking import runs
 from modelworks.registry.tracking.metric_stream import MetricStream
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def server(tmp_path: Path, empty_store: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The address and the process of a server with its own store, its artifacts reached through it alone."""
+    """URL and process of a server with its own store, which serves the artifacts."""
     with tracking_server(tmp_path / "server", empty_store) as started:
         yield started
 
 
-def test_a_server_serves_registration_promotion_and_curves_and_its_outages_are_said(
+def test_registration_promotion_metrics_and_outages_with_a_server(
     tmp_path: Path,
     project: Project,
     server: tuple[str, subprocess.Popen[bytes]],
     evaluate: Callable[..., Evaluation],
     judge: Callable[..., Verdict],
-    witness: IsolatedModel,
+    isolated_model: IsolatedModel,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     address, process = server
@@ -58,26 +58,29 @@ def test_a_server_serves_registration_promotion_and_curves_and_its_outages_are_s
     runs.log_validation(client, run_id, evaluation.trained.report)
     runs.log_evaluation(client, run_id, evaluation)
 
-    version = registration.register(client, shared, evaluation, making=MAKING, name="small", key="a", run_id=run_id)
+    version = registration.register(
+        client, shared, evaluation, provenance=PROVENANCE, name="small", key="a", run_id=run_id
+    )
     assert (
-        registration.register(client, shared, evaluation, making=MAKING, name="small", key="a", run_id=run_id)
+        registration.register(client, shared, evaluation, provenance=PROVENANCE, name="small", key="a", run_id=run_id)
         == version
     )
     registration.record_verdict(client, judge(version))
-    monkeypatch.setenv("HOME", str(tmp_path))  # there the lock of a server lies
-    named = {"reason": "r", "who": "w", "evidence": {}, "proof": partial(prove, witness=witness)}
+    monkeypatch.setenv("HOME", str(tmp_path))  # the lock of a server is in the home folder
+    named = {"reason": "r", "who": "w", "evidence": {}, "proof": partial(prove, process=isolated_model)}
     assert promotion.promote(client, shared, "small", 1, expected=0, **named) is not None
     assert [move.state for move in audit_log.history(client, "small")] == ["done"]
-    assert glance(shared, "small", "a") == Glance(version=queries.get(client, "small", 1), production=1)
+    assert registry_state(shared, "small", "a") == RegistryState(version=queries.get(client, "small", 1), production=1)
 
-    # The server hangs: nothing is raised while training, a new start says so, and nothing is lost when it is back.
+    # The server hangs: training continues, a new connection fails, and no metric is lost after it resumes.
     stream = MetricStream(client, run_id, seconds=0.01)
     os.killpg(process.pid, signal.SIGSTOP)
     for step in range(50):
         stream.add({"type": "step", "step": step, "time": 1000.0 + step, "loss": 0.5})
     started = time.monotonic()
-    with pytest.raises(Unavailable, match=address):
+    with pytest.raises(Unavailable, match=address) as caught:
         tracking_store.connect(shared)
+    assert caught.value.code == "mlflow.unavailable"
     assert time.monotonic() - started < 15
     os.killpg(process.pid, signal.SIGCONT)
     stream.close()

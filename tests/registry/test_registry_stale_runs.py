@@ -36,7 +36,7 @@ sys.stdin.read()
 """
 
 
-def test_a_killed_process_run_is_closed_and_its_unfinished_model_deleted(
+def test_run_of_a_killed_process_is_closed_and_its_pending_model_deleted(
     client: MlflowClient, project: Project, begin: Callable[[], str]
 ) -> None:
     own = begin()
@@ -46,7 +46,7 @@ def test_a_killed_process_run_is_closed_and_its_unfinished_model_deleted(
         run_id = json.loads(child.stdout.readline())
         assert close_stale_runs(client, ["small", "no such experiment"]) == []
         child.kill()
-        # Not reaped yet: a zombie is as dead as any other.
+        # Not reaped yet: a zombie counts as dead.
         while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
             pass
         assert close_stale_runs(client, ["small"]) == [run_id]
@@ -57,7 +57,7 @@ def test_a_killed_process_run_is_closed_and_its_unfinished_model_deleted(
     assert close_stale_runs(client, ["small"]) == []
 
 
-def test_a_look_tells_what_would_be_closed_and_closes_nothing(client: MlflowClient, project: Project) -> None:
+def test_left_open_changes_nothing(client: MlflowClient, project: Project) -> None:
     run_id = left_by_a_killed_process(project)
     for _ in range(2):
         left = left_open(client, ["small"])
@@ -69,9 +69,7 @@ def test_a_look_tells_what_would_be_closed_and_closes_nothing(client: MlflowClie
     assert client.search_logged_models([client.get_run(run_id).info.experiment_id]) == []
 
 
-def test_what_a_kill_left_in_the_last_moment_is_closed_though_there_is_nothing_to_do(
-    client: MlflowClient, project: Project
-) -> None:
+def test_stale_run_is_closed_when_there_is_nothing_to_do(client: MlflowClient, project: Project) -> None:
     close_when_done(project, "small")  # no such experiment
     run_id = left_by_a_killed_process(project)
     close_when_done(project, "another")
@@ -80,7 +78,7 @@ def test_what_a_kill_left_in_the_last_moment_is_closed_though_there_is_nothing_t
     assert client.get_run(run_id).info.status == "KILLED"
 
 
-def test_a_model_that_another_persons_run_began_is_theirs_to_complete(client: MlflowClient) -> None:
+def test_pending_model_of_another_run_is_not_deleted(client: MlflowClient) -> None:
     experiment = client.create_experiment("small")
     run = client.create_run(experiment).info.run_id
     model = client.create_logged_model(experiment, name="mine", source_run_id=run)
@@ -90,7 +88,7 @@ def test_a_model_that_another_persons_run_began_is_theirs_to_complete(client: Ml
 
 
 def left_by_a_killed_process(project: Project) -> str:
-    """The id of a run that is running and has begun a model."""
+    """Return the id of a killed process's run, which has a pending model."""
     command = [sys.executable, "-c", WORKS_UNTIL_KILLED, str(project.root)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
@@ -99,14 +97,14 @@ def left_by_a_killed_process(project: Project) -> str:
     return run_id
 
 
-def test_an_owner_survives_its_tags() -> None:
+def test_owner_is_read_back_from_its_tags() -> None:
     owner = Owner.this()
     read = Owner.read(owner.written())
     assert read == dataclasses.replace(owner, started=round(owner.started, 2))
     assert Owner.read({"host": "a"}) is None
 
 
-def test_a_reused_number_or_another_boot_is_another_process_and_other_machines_are_left_alone() -> None:
+def test_reused_pid_and_reboot_mean_dead_but_other_hosts_are_unknown() -> None:
     this = Owner.this()
     assert this.pid == os.getpid()
     assert not this.is_dead
@@ -117,18 +115,18 @@ def test_a_reused_number_or_another_boot_is_another_process_and_other_machines_a
     assert not elsewhere.is_dead
 
 
-def test_machines_of_one_name_leave_each_others_processes_alone() -> None:
+def test_processes_of_another_machine_with_the_same_name_are_unknown() -> None:
     this = Owner.this()
     identity = Path("/etc/machine-id")
     known = identity.read_text().strip() if identity.exists() else ""
     assert bool(this.machine) == bool(known)
-    assert this.machine != known or not known  # it is to be shown to nobody
+    assert this.machine != known or not known  # the machine id is confidential
     namesake = dataclasses.replace(this, machine="another", boot="another", pid=2**30)
     assert not namesake.is_here
     assert not namesake.is_dead
 
 
-def test_a_container_leaves_the_processes_of_another_alone_until_the_machine_has_been_booted_again() -> None:
+def test_processes_of_another_container_are_unknown_until_a_reboot() -> None:
     this = Owner.this()
     assert bool(this.namespace) == Path("/proc/self/ns/pid").exists()
     beside = dataclasses.replace(this, namespace="pid:[1]", pid=2**30)
@@ -137,7 +135,7 @@ def test_a_container_leaves_the_processes_of_another_alone_until_the_machine_has
     assert dataclasses.replace(beside, boot="another").is_dead
 
 
-def test_an_owner_that_was_written_before_machines_were_told_apart_is_known_by_name_and_boot() -> None:
+def test_owner_of_an_earlier_release_is_identified_by_host_and_boot() -> None:
     written = {name: value for name, value in Owner.this().written().items() if name not in ("machine", "namespace")}
     for changes, dead in (({}, False), ({"pid": str(2**30)}, True), ({"boot": "another"}, True)):
         owner = Owner.read({**written, **changes})

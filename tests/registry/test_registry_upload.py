@@ -24,15 +24,13 @@ if TYPE_CHECKING:
 def logged(
     client: MlflowClient, begin: Callable[[], str], evaluate: Callable[..., Evaluation]
 ) -> tuple[str, Path, upload.Package]:
-    """The run, the folder in the artifact store and the record of a package."""
+    """Run id, folder in the artifact store and record of a package."""
     run_id = begin()
     stored = upload.log(client, run_id, evaluate())
     return run_id, Path(stored.source.removeprefix("file://")), stored
 
 
-def test_a_package_holds_no_pickle_and_no_path_of_the_machine_that_made_it(
-    logged: tuple[str, Path, upload.Package], project: object
-) -> None:
+def test_package_has_no_pickle_and_no_local_path(logged: tuple[str, Path, upload.Package], project: object) -> None:
     _, folder, _ = logged
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {"MLmodel", "serving.py", "requirements.txt", "artifacts/model/model.safetensors"} <= names
@@ -42,7 +40,7 @@ def test_a_package_holds_no_pickle_and_no_path_of_the_machine_that_made_it(
     assert "model_code_path: serving.py" in described
 
 
-def test_what_the_package_imports_is_pinned(logged: tuple[str, Path, upload.Package]) -> None:
+def test_requirements_are_pinned(logged: tuple[str, Path, upload.Package]) -> None:
     pins = (logged[1] / "requirements.txt").read_text().split()
     assert all("==" in pin and "+" not in pin for pin in pins)
     assert {pin.partition("==")[0] for pin in pins} == {
@@ -56,7 +54,7 @@ def test_what_the_package_imports_is_pinned(logged: tuple[str, Path, upload.Pack
     }
 
 
-def test_the_listing_and_the_digest_are_those_of_what_is_stored(
+def test_listing_and_digest_match_the_stored_package(
     client: MlflowClient, logged: tuple[str, Path, upload.Package]
 ) -> None:
     run_id, folder, stored = logged
@@ -65,7 +63,7 @@ def test_the_listing_and_the_digest_are_those_of_what_is_stored(
     integrity.verify(folder, stored.digest, listing)
 
 
-def test_the_model_is_ready_and_carries_its_metrics_and_data(
+def test_logged_model_is_ready_with_metrics_and_dataset(
     client: MlflowClient, logged: tuple[str, Path, upload.Package]
 ) -> None:
     run_id, _, stored = logged
@@ -77,7 +75,7 @@ def test_the_model_is_ready_and_carries_its_metrics_and_data(
     assert [output.model_id for output in client.get_run(run_id).outputs.model_outputs] == [stored.model_id]
 
 
-def test_the_probe_keeps_test_rows_and_what_the_evaluation_said_of_them(
+def test_golden_predictions_have_rows_and_predictions(
     client: MlflowClient, logged: tuple[str, Path, upload.Package]
 ) -> None:
     rows = pq.read_table(
@@ -118,34 +116,36 @@ def change_serving(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "file"),
     [
-        (flip, "artifacts/model/model.safetensors was changed"),
-        (plant, "artifacts/model/__pycache__/saved.cpython-311.pyc was never part of it"),
-        (plant_beside_serving, "__pycache__ is missing"),
-        (link, "symbolic link: MLmodel"),
-        (change_serving, "serving.py was changed"),
-        (lambda folder: (folder / "requirements.txt").unlink(), "requirements.txt is missing"),
+        (flip, "artifacts/model/model.safetensors"),
+        (plant, "artifacts/model/__pycache__/saved.cpython-311.pyc"),
+        (plant_beside_serving, "__pycache__"),
+        (link, "MLmodel"),
+        (change_serving, "serving.py"),
+        (lambda folder: (folder / "requirements.txt").unlink(), "requirements.txt"),
     ],
 )
-def test_any_damage_is_named(
+def test_damaged_package_is_reported(
     client: MlflowClient,
     tmp_path: Path,
     logged: tuple[str, Path, upload.Package],
     damage: Callable[[Path], None],
-    said: str,
+    file: str,
 ) -> None:
     run_id, folder, stored = logged
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     listing = json.loads(Path(client.download_artifacts(run_id, f"{integrity.EVIDENCE}/{integrity.FILES}")).read_text())
     damage(copy)
-    with pytest.raises(Corrupt, match=said):
+    with pytest.raises(Corrupt, match=file) as caught:
         integrity.verify(copy, stored.digest, listing)
+    assert caught.value.code == "package.damaged"
 
 
-def test_a_listing_that_was_changed_with_the_files_is_found_by_the_digest(
+def test_changed_listing_does_not_match_the_digest(
     logged: tuple[str, Path, upload.Package],
 ) -> None:
     _, folder, stored = logged
-    with pytest.raises(Corrupt, match="listing"):
+    with pytest.raises(Corrupt, match=integrity.FILES) as caught:
         integrity.verify(folder, stored.digest, {})
+    assert caught.value.code == "package.damaged"

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from makings import MAKING
+from makings import PROVENANCE
 
 from modelworks.errors import BadInput, Refused
-from modelworks.pipeline.status import verdict_stands
+from modelworks.pipeline.status import verdict_is_current
 from modelworks.records import Check, Evaluation, ModelVersion, Verdict
 from modelworks.registry.tracking import tags
 from modelworks.registry.versions import queries, registration
@@ -24,25 +24,33 @@ if TYPE_CHECKING:
 Register = Callable[..., ModelVersion]
 
 
-def test_registering_a_key_again_returns_the_version_that_is_there(
+def test_registering_a_key_again_returns_the_same_version(
     client: MlflowClient, project: Project, begin: Callable[[], str], evaluate: Callable[..., Evaluation]
 ) -> None:
     evaluation = evaluate()
-    first = registration.register(client, project, evaluation, making=MAKING, name="small", key="a", run_id=begin())
-    again = registration.register(client, project, evaluation, making=MAKING, name="small", key="a", run_id=begin())
+    first = registration.register(
+        client, project, evaluation, provenance=PROVENANCE, name="small", key="a", run_id=begin()
+    )
+    again = registration.register(
+        client, project, evaluation, provenance=PROVENANCE, name="small", key="a", run_id=begin()
+    )
     assert again == first
     assert len(client.search_model_versions("name = 'small'")) == 1
-    other = registration.register(client, project, evaluation, making=MAKING, name="small", key="b", run_id=begin())
+    other = registration.register(
+        client, project, evaluation, provenance=PROVENANCE, name="small", key="b", run_id=begin()
+    )
     assert other.version == 2
 
 
-def test_registering_a_key_several_times_at_once_makes_one_version(
+def test_concurrent_registrations_of_a_key_create_one_version(
     client: MlflowClient, project: Project, begin: Callable[[], str], evaluate: Callable[..., Evaluation]
 ) -> None:
     evaluation = evaluate()
 
     def register(run_id: str) -> ModelVersion:
-        return registration.register(client, project, evaluation, making=MAKING, name="small", key="a", run_id=run_id)
+        return registration.register(
+            client, project, evaluation, provenance=PROVENANCE, name="small", key="a", run_id=run_id
+        )
 
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(register, [begin() for _ in range(4)]))
@@ -50,26 +58,28 @@ def test_registering_a_key_several_times_at_once_makes_one_version(
     assert len(client.search_model_versions("name = 'small'")) == 1
 
 
-def test_run_is_named_after_the_version_it_made(client: MlflowClient, register: Register) -> None:
+def test_run_is_named_after_its_version(client: MlflowClient, register: Register) -> None:
     first, second = register(0), register(1)
     assert [client.get_run(each.run_id).info.run_name for each in (first, second)] == ["small v1", "small v2"]
 
 
-def test_run_that_a_person_named_keeps_its_name(
+def test_renamed_run_keeps_its_name(
     client: MlflowClient, project: Project, begin: Callable[[], str], evaluate: Callable[..., Evaluation]
 ) -> None:
     run_id = begin()
     assert client.get_run(run_id).info.run_name == "small"
     client.update_run(run_id, name="my favourite")
-    registration.register(client, project, evaluate(), making=MAKING, name="small", key="a", run_id=run_id)
+    registration.register(client, project, evaluate(), provenance=PROVENANCE, name="small", key="a", run_id=run_id)
     assert client.get_run(run_id).info.run_name == "my favourite"
 
 
-def test_a_version_carries_its_evidence_from_the_start(
+def test_version_is_created_with_its_tags(
     client: MlflowClient, project: Project, begin: Callable[[], str], evaluate: Callable[..., Evaluation]
 ) -> None:
     run_id = begin()
-    version = registration.register(client, project, evaluate(), making=MAKING, name="small", key="a", run_id=run_id)
+    version = registration.register(
+        client, project, evaluate(), provenance=PROVENANCE, name="small", key="a", run_id=run_id
+    )
     entry = client.get_model_version("small", str(version.version))
     assert entry.run_id == version.run_id == run_id
     assert entry.status == "READY"
@@ -89,7 +99,7 @@ def test_no_version_under_an_unknown_key(client: MlflowClient, register: Registe
     assert queries.find(client, "small", "another") is None
 
 
-def test_a_verdict_is_kept_whole_and_may_be_written_again(
+def test_verdict_is_stored_and_can_be_replaced(
     client: MlflowClient, register: Register, judge: Callable[..., Verdict]
 ) -> None:
     verdict = judge(register(), "reject")
@@ -101,7 +111,7 @@ def test_a_verdict_is_kept_whole_and_may_be_written_again(
     assert "failed: accuracy is 0.9100" in entry.description
 
 
-def test_a_verdict_that_was_cut_off_while_it_replaced_another_does_not_stand(
+def test_partly_written_verdict_does_not_count(
     client: MlflowClient, register: Register, judge: Callable[..., Verdict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version, set_tag = register(), client.set_model_version_tag
@@ -119,18 +129,19 @@ def test_a_verdict_that_was_cut_off_while_it_replaced_another_does_not_stand(
             patch.setattr(client, "set_model_version_tag", set_some)
             with pytest.raises(ConnectionError):
                 registration.record_verdict(client, second)
-        # Version 4 is production now: the first verdict was against another, the second is not whole.
+        # Version 4 is production now: the first verdict compared with another, the second is incomplete.
         found = queries.get(client, "small", 1)
-        assert not verdict_stands(found, "gate-key", 4), written
-        if written:  # nor is half of one, half of the other anything to promote by
+        assert not verdict_is_current(found, "gate-key", 4), written
+        if written:  # a mix of two verdicts does not count either
             assert (found.decision, found.verdict) == ("", {}), written
-            with pytest.raises(Refused, match="accepted no version"):
+            with pytest.raises(Refused) as caught:
                 queries.newest_accepted(client, "small")
+            assert caught.value.code == "production.not-accepted"
     registration.record_verdict(client, second)
-    assert verdict_stands(queries.get(client, "small", 1), "gate-key", 4)
+    assert verdict_is_current(queries.get(client, "small", 1), "gate-key", 4)
 
 
-def test_a_verdict_too_long_for_a_tag_keeps_the_failed_checks(register: Register) -> None:
+def test_verdict_above_the_tag_limit_keeps_the_failed_checks(register: Register) -> None:
     checks = [Check(name=f"check {n}", passed=n != 199, observed="x" * 20, required="y" * 20) for n in range(200)]
     verdict = Verdict(version=register(), key="k", decision="reject", checks=tuple(checks), opponent=0)
     text = tags.verdict_tags(verdict)["modelworks.verdict_json"]
@@ -140,24 +151,24 @@ def test_a_verdict_too_long_for_a_tag_keeps_the_failed_checks(register: Register
     assert len(kept["checks"]) + kept["left_out"] == 200
 
 
-def test_what_is_not_there_is_said_with_what_is(client: MlflowClient, register: Register) -> None:
-    with pytest.raises(BadInput, match="no registered model 'small'"):
+def test_unknown_model_and_version_list_known_ones(client: MlflowClient, register: Register) -> None:
+    with pytest.raises(BadInput, match="'small'") as caught:
         queries.get(client, "small", 1)
+    assert caught.value.code == "model.unknown"
     register()
-    with pytest.raises(BadInput, match="small has no version 7") as caught:
+    with pytest.raises(BadInput, match="7") as caught:
         queries.get(client, "small", 7)
-    assert "1" in caught.value.hint
-    with pytest.raises(BadInput, match="no registered model 'smal'") as caught:
+    assert (caught.value.code, "1" in caught.value.hint) == ("version.unknown", True)
+    with pytest.raises(BadInput, match="'smal'") as caught:
         queries.all_of(client, "smal")
-    assert "small" in caught.value.hint
+    assert (caught.value.code, "small" in caught.value.hint) == ("model.unknown", True)
 
 
-def test_the_newest_accepted_version_is_the_last_the_gate_said_promote_to(
-    client: MlflowClient, register: Register
-) -> None:
+def test_newest_accepted_is_the_last_version_with_verdict_promote(client: MlflowClient, register: Register) -> None:
     register(0, decision="reject")
-    with pytest.raises(Refused, match="accepted no version"):
+    with pytest.raises(Refused) as caught:
         queries.newest_accepted(client, "small")
+    assert caught.value.code == "production.not-accepted"
     register(1)
     register(2, decision="inconclusive")
     assert queries.newest_accepted(client, "small") == 2
@@ -171,7 +182,7 @@ def test_production_is_none_until_the_alias_is_set(client: MlflowClient, registe
     assert queries.production(client, "small") == 1
 
 
-def test_what_a_person_writes_into_a_versions_description_stays_when_it_is_judged_again(
+def test_user_text_in_a_version_description_is_kept(
     client: MlflowClient, register: Callable[..., ModelVersion], judge: Callable[..., Verdict]
 ) -> None:
     version = register()

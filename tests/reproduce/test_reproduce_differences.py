@@ -1,4 +1,4 @@
-"""What differs is named by kind: found between the ingredients of real plans."""
+"""Differences between the ingredients of real plans are reported by kind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DIGITS = Path(__file__).parents[2] / "configs" / "digits_cnn.yaml"
 
 
 def parts(project: Project, *overrides: str, digest: str = DATASET.digest) -> dict[str, dict[str, str]]:
-    """The ingredients of a plan."""
+    """Return the ingredients of a plan."""
     config = configuration.load(DIGITS, ["compute.device=cpu", "compute.precision=fp32", *overrides])
     plan = complete_plan(project, config, dataclasses.replace(DATASET, digest=digest))
     return {name: dict(each) for name, each in ingredients(plan).items()}
@@ -35,19 +35,19 @@ def parts(project: Project, *overrides: str, digest: str = DATASET.digest) -> di
         ("split.salt=other", "config", "split.salt"),
     ],
 )
-def test_a_changed_field_is_the_one_cause(project: Project, override: str, kind: str, name: str) -> None:
+def test_changed_field_is_the_only_cause(project: Project, override: str, kind: str, name: str) -> None:
     (cause,) = differences.of_ingredients(parts(project), parts(project, override))
     assert (cause.kind, cause.name) == (kind, name)
     assert cause.recorded != cause.now
 
 
-def test_other_data_are_the_one_cause(project: Project) -> None:
+def test_changed_data_is_the_only_cause(project: Project) -> None:
     (cause,) = differences.of_ingredients(parts(project), parts(project, digest="f" * 32 + ".dir"))
     assert cause.kind == "data"
     assert str(cause) == "data: the data version differs"
 
 
-def test_another_source_file_and_another_library_are_named(project: Project) -> None:
+def test_changed_source_and_library_are_reported(project: Project) -> None:
     now = parts(project)
     now["train"]["source of modelworks.models.cnn"] = "edited"
     now["train"]["library torch"] = "2.14.0"
@@ -56,12 +56,12 @@ def test_another_source_file_and_another_library_are_named(project: Project) -> 
     assert found == {"code: modelworks.models.cnn differs", f"libraries: torch {torch} -> 2.14.0"}
 
 
-def test_what_is_the_same_has_no_cause(project: Project) -> None:
+def test_equal_ingredients_have_no_cause(project: Project) -> None:
     assert differences.of_ingredients(parts(project), parts(project)) == ()
     assert differences.of_processor("a", "a") == ()
 
 
-def test_libraries_that_came_or_went_are_named() -> None:
+def test_added_and_removed_libraries_are_reported() -> None:
     found = differences.of_libraries({"a": "1", "b": "1", "c": "1"}, {"a": "1", "b": "2", "d": "1"})
     assert [str(each) for each in found] == [
         "libraries: b 1 -> 2",
@@ -72,6 +72,6 @@ def test_libraries_that_came_or_went_are_named() -> None:
     assert str(only) == "libraries: a 1 -> 2"
 
 
-def test_only_libraries_that_compute_are_asked_for_before(project: Project) -> None:
+def test_computing_libraries_exclude_mlflow_and_prefect(project: Project) -> None:
     assert {"torch", "numpy", "safetensors", "pillow"} <= differences.computing(parts(project))
     assert not {"mlflow", "prefect"} & differences.computing(parts(project))

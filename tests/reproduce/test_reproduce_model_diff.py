@@ -1,4 +1,4 @@
-"""Two saved models differ when one bit does, and the comparison says where and by how much."""
+"""The comparison of two saved models reports every changed bit, where it is and how large."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PROBABILITIES = np.array([[0.9, 0.1], [0.4, 0.6], [0.5, 0.5]], dtype=np.float32)
 
 @pytest.fixture
 def against(tmp_path: Path) -> Callable[..., Comparison]:
-    """Compare a model with another one; what is not given is as in the first."""
+    """Compare a model with a second one that differs in the given arguments."""
 
     def write(name: str, tensors: Tensors, probabilities: np.ndarray, ids: tuple[str, ...], spec: str) -> Path:
         folder = tmp_path / name / "model"
@@ -60,18 +60,18 @@ def against(tmp_path: Path) -> Callable[..., Comparison]:
     ) -> Comparison:
         first = write("first", TENSORS, PROBABILITIES, ("a", "b", "c"), "{}")
         second = write("second", tensors, probabilities, ids, spec)
-        return compare(first / "model", second / "model", said=first, says=second)
+        return compare(first / "model", second / "model", registered_predictions=first, rebuilt_predictions=second)
 
     return make
 
 
-def test_the_same_is_identical_though_a_nan_equals_nothing(against: Callable[..., Comparison]) -> None:
+def test_equal_models_with_nan_are_identical(against: Callable[..., Comparison]) -> None:
     found = against()
     assert found.identical
     assert (found.tensors, found.predictions) == (3, 3)
 
 
-def test_one_bit_of_one_value_is_told(against: Callable[..., Comparison]) -> None:
+def test_single_changed_bit_is_reported(against: Callable[..., Comparison]) -> None:
     weight = TENSORS["weight"].copy()
     weight[1, 2] = np.nextafter(weight[1, 2], np.float32(2))
     found = against({**TENSORS, "weight": weight})
@@ -81,12 +81,12 @@ def test_one_bit_of_one_value_is_told(against: Callable[..., Comparison]) -> Non
     assert 0 < changed.largest < 1e-7
 
 
-def test_a_zero_of_another_sign_is_told(against: Callable[..., Comparison]) -> None:
+def test_sign_of_zero_is_compared(against: Callable[..., Comparison]) -> None:
     found = against({**TENSORS, "odd": np.array([np.nan, 0.0, 0.0], dtype=np.float32)})
     assert [(each.name, each.changed, each.largest) for each in found.different_tensors] == [("odd", 1, 0.0)]
 
 
-def test_tensors_that_are_missing_or_of_another_shape_come_first(against: Callable[..., Comparison]) -> None:
+def test_missing_and_reshaped_tensors_are_reported(against: Callable[..., Comparison]) -> None:
     changed = {"weight": TENSORS["weight"].reshape(4, 3), "odd": TENSORS["odd"], "new": TENSORS["odd"]}
     found = against(changed)
     assert {each.name for each in found.different_tensors} == {"weight", "count", "new"}
@@ -103,17 +103,17 @@ def test_predictions_are_compared_bit_by_bit(against: Callable[..., Comparison])
     assert found.largest_disagreement == pytest.approx(0.2)
 
 
-def test_other_test_rows_are_other_predictions(against: Callable[..., Comparison]) -> None:
+def test_different_test_rows_are_different_predictions(against: Callable[..., Comparison]) -> None:
     found = against(ids=("a", "b", "d"))
     assert (found.identical, found.different_predictions) == (False, 1)
 
 
-def test_other_files_of_the_model_are_named(against: Callable[..., Comparison]) -> None:
+def test_different_files_of_the_model_are_reported(against: Callable[..., Comparison]) -> None:
     found = against(spec='{"labels": []}')
     assert (found.identical, found.different_files) == (False, ("model.json",))
 
 
-def test_predictions_that_an_earlier_release_recorded_are_compared(tmp_path: Path) -> None:
+def test_predictions_of_an_earlier_release_are_compared(tmp_path: Path) -> None:
     table = pa.table(
         {
             "row": np.arange(3),
@@ -129,6 +129,6 @@ def test_predictions_that_an_earlier_release_recorded_are_compared(tmp_path: Pat
         (tmp_path / name / "model" / "manifest.json").write_text("{}")
         pq.write_table(table, tmp_path / name / "predictions.parquet")
     first, second = tmp_path / "first", tmp_path / "second"
-    found = compare(first / "model", second / "model", said=first, says=second)
+    found = compare(first / "model", second / "model", registered_predictions=first, rebuilt_predictions=second)
     assert found.identical
     assert found.predictions == 3

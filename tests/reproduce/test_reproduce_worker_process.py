@@ -1,4 +1,4 @@
-"""The program that rebuilds a version is one of its own commit."""
+"""A version is rebuilt by the module of its own commit."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from commands import REPOSITORY
 from modelworks.reproduce.worker_process import program_of
 
 
-def test_this_code_rebuilds_by_its_own_program() -> None:
+def test_current_code_has_the_rebuild_module() -> None:
     program = program_of(REPOSITORY)
     assert program == "modelworks.reproduce"
     assert importlib.util.find_spec(f"{program}.__main__") is not None
 
 
-def test_code_from_before_the_program_was_renamed_rebuilds_by_the_old_name(tmp_path: Path) -> None:
+def test_older_code_has_the_rebuild_module_under_its_old_name(tmp_path: Path) -> None:
     old = subprocess.run(
         ["git", "-C", REPOSITORY, "rev-list", "-1", "HEAD", "--", "src/modelworks/rebuild/child.py"],
         capture_output=True,

@@ -72,9 +72,9 @@ def _forge(client: MlflowClient, run_id: str) -> tuple[Path, Path]:
 
 
 def test_a_signed_version_is_proven_and_the_proof_says_so(
-    client: MlflowClient, project: Project, signed: Any, witness: IsolatedModel
+    client: MlflowClient, project: Project, signed: Any, isolated_model: IsolatedModel
 ) -> None:
-    found = verify_version.prove(client, queries.get(client, NAME, 1), witness)
+    found = verify_version.prove(client, queries.get(client, NAME, 1), isolated_model)
     assert found["signature"] == "verified"
     assert verify_version.model_folder(client, project, NAME, 1).is_dir()
 
@@ -89,13 +89,13 @@ def test_the_private_key_alone_is_enough_to_verify(
 
 @pytest.mark.parametrize("attack", ["a planted serving.py", "a planted architecture.py", "swapped weights"])
 def test_code_and_weights_that_were_forged_with_every_digest_are_found(
-    client: MlflowClient, project: Project, signed: Any, witness: IsolatedModel, tmp_path: Path, attack: str
+    client: MlflowClient, project: Project, signed: Any, isolated_model: IsolatedModel, tmp_path: Path, attack: str
 ) -> None:
     stored, _ = _forge(client, signed.run_id)
     ATTACKS[attack](stored, tmp_path / "canary")
     _forge(client, signed.run_id)
     with pytest.raises(Corrupt, match=r"signature\.json does not sign these bytes"):
-        verify_version.prove(client, queries.get(client, NAME, 1), witness)
+        verify_version.prove(client, queries.get(client, NAME, 1), isolated_model)
     with pytest.raises(Corrupt, match=r"signature\.json does not sign these bytes"):
         verify_version.model_folder(client, project, NAME, 1)
     assert not (tmp_path / "canary").exists()

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 from commands import REPOSITORY
-from makings import MAKING
+from makings import PROVENANCE
 from plans import store_output
 
 from modelworks.config import run_config as configuration
@@ -159,9 +159,9 @@ def test_a_rebuild_names_the_recorded_precision(
     config = load("compute.precision=auto")
     sections = config.section(*(item.name for item in dataclasses.fields(config)))
     machine = dataclasses.replace(
-        MAKING.machine, precision=precision, precision_source="measurement", product_rates=RATES
+        PROVENANCE.machine, precision=precision, precision_source="measurement", product_rates=RATES
     )
-    written = recorded_config(dataclasses.replace(MAKING, config=sections, machine=machine))
+    written = recorded_config(dataclasses.replace(PROVENANCE, config=sections, machine=machine))
     write_json(tmp_path / "config.yaml", written)
     plan = train_plan(project, configuration.load(tmp_path / "config.yaml", ()), report)
     assert (plan.hardware.precision, plan.hardware.precision_source) == (precision, "config")

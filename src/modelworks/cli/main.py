@@ -206,10 +206,10 @@ def main() -> None:
     """Run the command line; turn every error of ours, and what stops it, into a message and an exit code."""
     from modelworks.errors import Interrupted, ModelworksError
     from modelworks.process import rare_garbage_collection
-    from modelworks.servers.no_proxy import spare_this_machine
+    from modelworks.servers.no_proxy import bypass_proxy_for_loopback
 
     signal.signal(signal.SIGTERM, _stop)
-    spare_this_machine(os.environ)
+    bypass_proxy_for_loopback(os.environ)
     # What our own code has to say meanwhile; Prefect keeps the rest from the console.
     logging.getLogger("modelworks").addHandler(logging.StreamHandler())
     try:

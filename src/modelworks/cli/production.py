@@ -103,11 +103,11 @@ def history(model: str, at: str, *, as_json: bool) -> None:
 
 def warn_if_moved(client: MlflowClient, model: str) -> None:
     """Say so when something outside the journal moved a model's production."""
-    from modelworks.registry.production.alias_drift import unexplained
+    from modelworks.registry.production.alias_drift import find_alias_drift
 
-    stray = unexplained(client, model)
+    stray = find_alias_drift(client, model)
     if stray is not None:
-        print_warning(stray.message, stray.way_out)
+        print_warning(stray.message, stray.hint)
 
 
 def _connect() -> tuple[Project, MlflowClient, Lock]:

@@ -87,7 +87,7 @@ def _blame(found: Rebuilt) -> str:
 
 def _as_object(version: Registered, found: Rebuilt) -> dict[str, Any]:
     comparison = found.comparison
-    code, data = found.making.code, found.making.data
+    code, data = found.provenance.code, found.provenance.data
     return {
         "model": version.name,
         "version": version.version,
@@ -115,12 +115,12 @@ def _as_object(version: Registered, found: Rebuilt) -> dict[str, Any]:
 
 
 def _lines(version: Registered, found: Rebuilt) -> list[str]:
-    comparison, code = found.comparison, found.making.code
+    comparison, code = found.comparison, found.provenance.code
     verdict = "identical" if found.identical else "NOT the same"
     different = len(comparison.different_tensors)
     rows = [
         ("code", f"commit {code.commit}{' with the changes kept with it' if code.patch else ''}"),
-        ("data", f"{found.making.data.dataset} {found.making.data.digest}"),
+        ("data", f"{found.provenance.data.dataset} {found.provenance.data.digest}"),
         ("tensors", f"{comparison.tensors - different} of {comparison.tensors} equal, bit by bit"),
         *(("", _tensor(each)) for each in comparison.different_tensors[:SHOWN]),
         *([("", f"and {different - SHOWN} more")] if different > SHOWN else []),

@@ -53,9 +53,9 @@ def _trace_version(client: MlflowClient, target: str, number: int | None, *, as_
     version = named(client, target, number)
     recorded = provenance_record.read(client, version)
     production = queries.production(client, version.name)
-    steps = lineage_graph.made(recorded.evaluation, recorded.making)
+    steps = lineage_graph.provenance_steps(recorded.evaluation, recorded.provenance)
     root = lineage_graph.chain(
-        steps, lineage_graph.outcome(version, audit_queries.history(client, version.name), production)
+        steps, lineage_graph.version_step(version, audit_queries.history(client, version.name), production)
     )
     if as_json:
         print_json(
@@ -64,7 +64,7 @@ def _trace_version(client: MlflowClient, target: str, number: int | None, *, as_
                 "version": version.version,
                 "production": version.version == production,
                 "ancestry": dataclasses.asdict(root),
-                "making": dataclasses.asdict(recorded.making),
+                "making": dataclasses.asdict(recorded.provenance),
             }
         )
     else:

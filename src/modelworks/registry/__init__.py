@@ -1,1 +1,1 @@
-"""MLflow as this project uses it: runs, packages, versions, production and its journal."""
+"""MLflow: runs, packages, versions, production and its audit log."""

@@ -1,1 +1,1 @@
-"""A version made again from its record alone, and compared with what was registered."""
+"""Rebuild a version from its record and compare it with what was registered."""

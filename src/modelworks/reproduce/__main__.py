@@ -1,7 +1,7 @@
-"""`python -m modelworks.reproduce JOB.json`: the stages of a version, afresh, by the code that made it.
+"""Run the stages of a version with the code that produced it: `python -m modelworks.reproduce JOB.json`.
 
-Started in a checkout of that code. It tells what it does as lines of JSON on stdout, and what came of it in a file
-that the job names; the newer code that started it compares. So both sides of this must stay as few and as simple.
+Runs in a checkout of that code. It writes events as JSON lines to stdout and the result to the file in the job. The
+caller may be newer code, so keep this protocol small and stable.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ R = TypeVar("R")
 
 
 def rebuild(project: Project, config: configuration.RunConfig, say: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Validate, train and score in a project that has the data and nothing else; returns where the results are.
+    """Validate, train and score in a project that has only the data; return the paths of the results.
 
     Raises:
-        Refused: a check on the data, or the training, fails that did not fail before.
+        Refused: a data check or the training fails.
     """
     from modelworks.evaluation import inference
     from modelworks.training.launchers.local import launch
@@ -47,33 +47,35 @@ def rebuild(project: Project, config: configuration.RunConfig, say: Callable[[di
     def stage(name: str, make: Callable[[Path, Path, str], R]) -> R:
         started, stage = time.monotonic(), plan.stage(name)
         say({"type": "begin", "stage": name})
-        with store.write(name, stage.key, stage.ingredients) as aside:
-            made = make(aside, store.folder(name, stage.key), stage.key)
+        with store.write(name, stage.key, stage.ingredients) as temporary:
+            result = make(temporary, store.folder(name, stage.key), stage.key)
         say({"type": "end", "stage": name, "seconds": time.monotonic() - started})
-        return made
+        return result
 
     report = stage(
         "validate",
-        lambda aside, final, key: validate(
-            dataset, config.objective.kind, config.split, config.checks, key=key, folder=final, aside=aside
+        lambda temporary, final, key: validate(
+            dataset, config.objective.kind, config.split, config.checks, key=key, folder=final, aside=temporary
         ),
     )
-    trained = stage("train", lambda aside, final, _: launch(training_job(plan, report), report, aside, final, say))
+    trained = stage(
+        "train", lambda temporary, final, _: launch(training_job(plan, report), report, temporary, final, say)
+    )
     stage(
         "score",
-        lambda aside, final, _: inference.write(
-            inference.score(trained.model_folder, inference.held_out(report)), aside
+        lambda temporary, final, _: inference.write(
+            inference.score(trained.model_folder, inference.held_out(report)), temporary
         ),
     )
     return {
         "model": str(trained.model_folder),
         "predictions": str(store.folder("score", plan.stage("score").key)),
-        **_surroundings(plan),
+        **_environment(plan),
     }
 
 
-def _surroundings(plan: Plan) -> dict[str, Any]:
-    """What it was made from and with, to compare with the record."""
+def _environment(plan: Plan) -> dict[str, Any]:
+    """Return ingredients, libraries and machine, to compare with the record."""
     return {
         "ingredients": {name: dict(parts) for name, parts in ingredients(plan).items()},
         "libraries": installed(),
@@ -82,14 +84,14 @@ def _surroundings(plan: Plan) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Do the job; say an error as the last line, and end with its code."""
+    """Run the job; report an error as the last event, and exit with its code."""
     job = json.loads(Path(sys.argv[1]).read_text())
     die_with_parent(job["parent"])
     project = Project(Path(job["project"]))
     project.make_private_folders()
     os.environ |= project.environment()
     events = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print is for the log
+    os.dup2(2, 1)  # redirect output of libraries to the log
 
     def say(event: dict[str, Any]) -> None:
         events.write(json.dumps(event) + "\n")

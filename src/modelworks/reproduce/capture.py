@@ -1,4 +1,4 @@
-"""What is true while a version is made: the code, data, config, libraries and machine that its record will name."""
+"""Capture the provenance of a version: code, data, config, libraries and machine."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
     from modelworks.records import DatasetVersion
     from modelworks.training.hardware import Hardware
 
-__all__ = ["LARGEST_PATCH", "REMADE", "ingredients", "installed", "machine", "observe"]
+__all__ = ["LARGEST_PATCH", "REBUILT_STAGES", "ingredients", "installed", "machine", "observe"]
 
 LARGEST_PATCH = 1_000_000
-"""Bytes of changes that a version keeps: more than that is no edit but files that belong elsewhere."""
+"""Maximum bytes of a patch that is stored with a version."""
 
-TELLING = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-"""Flags of a processor that decide which kernels compute on it."""
+KERNEL_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+"""CPU flags that select compute kernels."""
 
-REMADE = ("validate", "train", "score")
-"""The stages that a rebuild runs afresh."""
+REBUILT_STAGES = ("validate", "train", "score")
+"""The stages that a rebuild runs."""
 
 
 def observe(plan: Plan) -> Provenance:
-    """What a version that is registered now depends on.
+    """Return the provenance of a version that is registered now.
 
     Raises:
-        Overtaken: data.dvc is not any more what the run began with.
+        Overtaken: data.dvc has changed since the run began.
     """
-    config, root, made_of = plan.config, git.code_root(), ingredients(plan)
-    changed = sorted({name for each in made_of.values() for name in changed_sources(each)})
+    config, root, parts = plan.config, git.code_root(), ingredients(plan)
+    changed = sorted({name for each in parts.values() for name in changed_sources(each)})
     lock = root / "requirements.lock" if root else None
     names = [item.name for item in dataclasses.fields(config)]
     return Provenance(
@@ -57,33 +57,33 @@ def observe(plan: Plan) -> Provenance:
         machine=machine(plan.hardware),
         python=platform.python_version(),
         libraries=installed(),
-        ingredients=made_of,
+        ingredients=parts,
     )
 
 
 def ingredients(plan: Plan) -> dict[str, Mapping[str, str]]:
-    """The ingredients of the stages that a rebuild runs."""
-    return {name: plan.stage(name).ingredients for name in REMADE}
+    """Return the ingredients of the stages that a rebuild runs."""
+    return {name: plan.stage(name).ingredients for name in REBUILT_STAGES}
 
 
 def installed() -> dict[str, str]:
-    """The version of every distribution that can be imported; the first on the path counts."""
+    """Return the version of every installed distribution; the first on the path counts."""
     from packaging.utils import canonicalize_name
 
     found: dict[str, str] = {}
     for each in importlib.metadata.distributions():
         name = each.metadata["Name"]
-        if name:  # a folder that an uninstall left half has none
+        if name:  # an incomplete uninstall leaves one without a name
             found.setdefault(canonicalize_name(name), each.version)
     return dict(sorted(found.items()))
 
 
 def machine(hardware: Hardware) -> Machine:
-    """What this process and its trainer compute with."""
+    """Return the machine of this process and its trainer."""
     import torch
 
     found = find()
-    processor = " ".join([platform.machine(), found.model, *(each for each in TELLING if each in found.flags)])
+    processor = " ".join([platform.machine(), found.model, *(each for each in KERNEL_FLAGS if each in found.flags)])
     if hardware.device == "cuda":
         processor = f"{processor}, {torch.cuda.get_device_name(0)}"
     return Machine(
@@ -104,11 +104,11 @@ def _code(root: Path | None, changed: Sequence[str] = ()) -> Code:
         return Code(commit="", folder="", patch="", missing="the code that ran was not in a git repository")
     patch, missing = git.changes(root).decode(errors="surrogateescape"), ""
     if changed:
-        missing = f"the source of {', '.join(changed)} was changed while it was made"
+        missing = f"the source of {', '.join(changed)} changed during the run"
     elif len(patch) > LARGEST_PATCH:
-        missing = f"the code differed from its commit by {len(patch):,} bytes, and at most {LARGEST_PATCH:,} are kept"
+        missing = f"the code differed from its commit by {len(patch):,} bytes; at most {LARGEST_PATCH:,} are stored"
     elif redacted(patch) != patch:
-        missing = "what the code differed by from its commit holds a password or key, and was not kept"
+        missing = "the code's difference from its commit contains a password or key, and was not stored"
     return Code(commit=git.commit(root), folder=git.place_below(root), patch="" if missing else patch, missing=missing)
 
 
@@ -119,7 +119,7 @@ def _pin(project: Project, dataset: DatasetVersion) -> DataPin:
     if listed is not None and object_cache.listing_digest(listed) != dataset.digest:
         raise Overtaken(
             f"{path} no longer pins the version of {dataset.name} that this run began with",
-            "another run has brought a newer one, or the file was changed: run again",
+            "another run has ingested a newer version, or the file was edited: run again",
             code="data.changed",
         )
     return DataPin(

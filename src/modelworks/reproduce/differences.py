@@ -1,4 +1,4 @@
-"""Why a version made again may not be the same: its recorded ingredients against those of the rebuild, by name."""
+"""Compare the recorded ingredients of a version with those of its rebuild."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Cause:
 
     kind: Kind
     name: str
-    """Of the library, source file, config field and so on."""
+    """The library, source file, config field or the like."""
     recorded: str
-    """Empty for what was not there."""
+    """Empty if it was absent."""
     now: str
-    """Likewise."""
+    """Empty if it is absent."""
 
     def __str__(self) -> str:
         if self.kind in ("code", "data", "checkpoint"):
@@ -34,11 +34,11 @@ class Cause:
 def of_ingredients(
     recorded: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]
 ) -> tuple[Cause, ...]:
-    """What differs between the ingredients of the stages, each once.
+    """Return the differences between the ingredients of the stages, each once.
 
     Args:
-        recorded: by stage, of the version.
-        now: by stage, of the rebuild.
+        recorded: of the version, by stage.
+        now: of the rebuild, by stage.
     """
     found: dict[tuple[Kind, str], Cause] = {}
     for stage in recorded:
@@ -47,18 +47,18 @@ def of_ingredients(
             if before.get(ingredient) == after.get(ingredient):
                 continue
             if ingredient.startswith("source of ") and not (ingredient in before and ingredient in after):
-                continue  # a field that changed, or the module that imports it, brought it in or left it out
-            named = _kind(ingredient)
-            if named is not None:
+                continue  # a consequence of a changed field or importing module
+            kind = _kind(ingredient)
+            if kind is not None:
                 old, new = before.get(ingredient, "").strip('"'), after.get(ingredient, "").strip('"')
-                found[named] = Cause(kind=named[0], name=named[1], recorded=old, now=new)
+                found[kind] = Cause(kind=kind[0], name=kind[1], recorded=old, now=new)
     return tuple(found.values())
 
 
 def of_libraries(
     recorded: Mapping[str, str], now: Mapping[str, str], among: Iterable[str] | None = None
 ) -> tuple[Cause, ...]:
-    """The libraries with another version; of those named, or of all."""
+    """Return the libraries with another version, among those given or all."""
     names = sorted({*recorded, *now} if among is None else among)
     return tuple(
         Cause(kind="libraries", name=name, recorded=recorded.get(name, ""), now=now.get(name, ""))
@@ -68,26 +68,26 @@ def of_libraries(
 
 
 def of_processor(recorded: str, now: str) -> tuple[Cause, ...]:
-    """Another kind of processor computes in another order."""
+    """Return a difference of the processor, which changes the order of operations."""
     return () if recorded == now else (Cause(kind="hardware", name="processor", recorded=recorded, now=now),)
 
 
 def computing(ingredients: Mapping[str, Mapping[str, str]]) -> set[str]:
-    """The libraries that compute a version's result, of all that were installed."""
+    """Return the libraries that compute a version's result."""
     return {
         name.removeprefix("library ") for parts in ingredients.values() for name in parts if name.startswith("library ")
     }
 
 
 def in_words(causes: Iterable[Any], most: int = 5) -> str:
-    """Some of them, and how many more there are."""
+    """Describe up to `most` causes, and count the rest."""
     listed = [str(each) for each in causes]
     more = f", and {len(listed) - most} more" if len(listed) > most else ""
     return "; ".join(listed[:most]) + more
 
 
 def _kind(ingredient: str) -> tuple[Kind, str] | None:
-    """What an ingredient of a stage's key is, and its name; None for what only follows from another one."""
+    """Return kind and name of an ingredient; None if it only depends on another one."""
     if ingredient in _COMPUTE:
         return _COMPUTE[ingredient], ingredient
     if ingredient == "result of ingest":

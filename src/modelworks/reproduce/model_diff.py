@@ -1,4 +1,4 @@
-"""Compare two saved models: every file, every tensor and every predicted column bit by bit."""
+"""Compare two saved models: every file, and tensors and predictions bit by bit."""
 
 from __future__ import annotations
 
@@ -22,49 +22,49 @@ __all__ = ["Comparison", "TensorDifference", "compare"]
 
 @dataclass(frozen=True, kw_only=True)
 class TensorDifference:
-    """One tensor that is not the same."""
+    """A tensor that differs."""
 
     name: str
     values: int
-    """How many it has; 0 when only one of the models has it in this shape."""
+    """Number of elements; 0 if name, shape or dtype differ."""
     changed: int
-    """How many of them differ in any bit."""
+    """Number of elements that differ in any bit."""
     largest: float
-    """The largest absolute difference; infinite when it cannot be told."""
+    """The largest absolute difference; infinite if it is undefined."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What differs between the registered model and the one made again."""
+    """The differences between the registered and the rebuilt model."""
 
     tensors: int
     different_tensors: tuple[TensorDifference, ...]
     """The largest difference first."""
     predictions: int
-    """Test rows."""
+    """Number of test rows."""
     different_predictions: int
-    """Rows with any other bit in any column, or that only one of them has."""
+    """Rows that differ in any bit, or that only one of them has."""
     flipped: int
-    """Rows that the two answer differently."""
+    """Rows with different answers."""
     largest_disagreement: float
-    """See `Objective.disagreement`; infinite when it cannot be told."""
+    """See `Objective.disagreement`; infinite if it is undefined."""
     different_files: tuple[str, ...]
-    """Of the saved model, the tensors' own left out."""
+    """Files of the saved model that differ, except the weights."""
 
     @property
     def identical(self) -> bool:
-        """Whether nothing differs at all."""
+        """Whether nothing differs."""
         return not (self.different_tensors or self.different_predictions or self.different_files)
 
 
-def compare(registered: Path, rebuilt: Path, *, said: Path, says: Path) -> Comparison:
-    """Compare two saved models, and what they say of the test rows.
+def compare(registered: Path, rebuilt: Path, *, registered_predictions: Path, rebuilt_predictions: Path) -> Comparison:
+    """Compare two saved models and their predictions.
 
     Args:
-        registered: the saved model that is in the registry.
-        rebuilt: the one made again.
-        said: the folder with the predictions that were recorded.
-        says: with those of the model made again.
+        registered: the saved model in the registry.
+        rebuilt: the rebuilt saved model.
+        registered_predictions: the folder with the recorded predictions.
+        rebuilt_predictions: the folder with those of the rebuilt model.
 
     Raises:
         Corrupt: predictions cannot be read.
@@ -72,7 +72,7 @@ def compare(registered: Path, rebuilt: Path, *, said: Path, says: Path) -> Compa
     names, different = _tensors(registered / "model.safetensors", rebuilt / "model.safetensors")
     before, after = (json.loads((folder / serialization.MANIFEST).read_text()) for folder in (registered, rebuilt))
     files = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
-    rows, changed, flipped, largest = _predictions(said, says)
+    rows, changed, flipped, largest = _predictions(registered_predictions, rebuilt_predictions)
     return Comparison(
         tensors=names,
         different_tensors=tuple(sorted(different, key=lambda each: -each.largest)),
@@ -88,7 +88,7 @@ def _tensors(registered: Path, rebuilt: Path) -> tuple[int, list[TensorDifferenc
     from safetensors import safe_open
 
     different = []
-    # One tensor at a time: two models need not fit into memory.
+    # One tensor at a time, so that two models need not fit into memory.
     with safe_open(registered, "pt") as before, safe_open(rebuilt, "pt") as after:
         known, found = set(before.keys()), set(after.keys())
         for name in sorted(known | found):
@@ -105,7 +105,7 @@ def _difference(name: str, before: torch.Tensor, after: torch.Tensor) -> TensorD
     if before.shape != after.shape or before.dtype != after.dtype:
         return TensorDifference(name=name, values=0, changed=0, largest=float("inf"))
     ours, theirs = before.reshape(-1), after.reshape(-1)
-    # As bits: a NaN equals itself, and -0.0 is not 0.0.
+    # Compared as bits: NaN equals itself, and -0.0 differs from 0.0.
     size = ours.element_size()
     changed = (ours.view(torch.uint8).view(-1, size) != theirs.view(torch.uint8).view(-1, size)).any(dim=-1)
     if not changed.any():
@@ -115,9 +115,9 @@ def _difference(name: str, before: torch.Tensor, after: torch.Tensor) -> TensorD
     return TensorDifference(name=name, values=ours.numel(), changed=int(changed.sum()), largest=largest)
 
 
-def _predictions(said: Path, says: Path) -> tuple[int, int, int, float]:
-    """Rows, rows that differ, rows that are answered differently, the largest disagreement."""
-    before, after = inference.read(said), inference.read(says)
+def _predictions(registered: Path, rebuilt: Path) -> tuple[int, int, int, float]:
+    """Return the numbers of rows, changed rows and changed answers, and the largest disagreement."""
+    before, after = inference.read(registered), inference.read(rebuilt)
     rows = max(len(before.ids), len(after.ids))
     ours, theirs = ({**each.truth, **each.predicted} for each in (before, after))
     if before.ids != after.ids or _form(ours) != _form(theirs):
@@ -136,5 +136,5 @@ def _form(columns: Columns) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
 
 
 def _bits(values: np.ndarray) -> np.ndarray:
-    """uint8 (rows, bytes of one)."""
+    """Return the bytes of each row, as uint8 (rows, bytes per row)."""
     return np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)

@@ -1,4 +1,4 @@
-"""Make a version again from its record alone, beside everything, and compare: registry and data/ stay as they are."""
+"""Rebuild a version from its record and compare it; registry and data/ are not changed."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ __all__ = ["Rebuilt", "rebuild", "recorded_config"]
 
 @dataclass(frozen=True, kw_only=True)
 class Rebuilt:
-    """What came of making a version again."""
+    """The result of a rebuild."""
 
-    making: Provenance
+    provenance: Provenance
     comparison: Comparison
     causes: tuple[Cause, ...]
-    """Of the recorded ingredients those that were different this time: first what the result's key is made of."""
+    """Recorded ingredients that differ in the rebuild: first those of the result's key."""
     seconds: float
 
     @property
     def identical(self) -> bool:
-        """Whether the model made again is the registered one, to the last bit."""
+        """Whether the rebuilt model is bitwise identical to the registered one."""
         return self.comparison.identical
 
 
@@ -60,63 +60,68 @@ def rebuild(
     say: Callable[[str], None],
     on_event: Callable[[dict[str, Any]], None],
 ) -> Rebuilt:
-    """Make a version again and compare it with what is registered.
+    """Rebuild a version and compare it with what is registered.
 
     Args:
-        client: of the store that has it.
-        project: whose cache or remotes have its data.
-        version: the one to make.
-        strict: refuse, before anything is done, when the libraries are not those of the record.
-        say: called with a sentence when there is something to know.
-        on_event: called with what the stages tell (see `worker_process.py`).
+        client: of the store.
+        project: whose cache or remotes have the data.
+        version: the version to rebuild.
+        strict: fail at the start if the libraries differ from the recorded ones.
+        say: called with messages.
+        on_event: called with the events of the stages, see `worker_process.py`.
 
     Raises:
         BadInput: the version's record lacks what a rebuild needs.
-        Refused: the libraries differ, and strict was said; or a stage refuses that did not before.
-        Unavailable: the commit or the data cannot be had here now.
-        Corrupt: the record, the package or the data are not what was registered.
+        Refused: the libraries differ and `strict` is set; or a check of a stage fails.
+        Unavailable: the commit or the data are not available.
+        Corrupt: the record, the package or the data differ from what was registered.
     """
     started = time.monotonic()
     with locked(project.locks / "rebuild.lock", "rebuilding a version", seconds=5), disk_errors(project.state):
         for leftover in project.state.glob("rebuild-*"):  # of a killed process
             shutil.rmtree(leftover)
         with tempfile.TemporaryDirectory(prefix="rebuild-", dir=project.state) as name:
-            aside, evidence = Path(name), Path(name) / "evidence"
+            temporary, evidence = Path(name), Path(name) / "evidence"
             evidence.mkdir()
-            making = provenance_record.read_all(client, version, evidence).making
-            root = _repository(version, making)
-            _compare_libraries(making, strict=strict, say=say)
-            throwaway = _project_with_data(project, making, aside / "project")
-            say(f"data {making.data.dataset} {making.data.digest} is here; code of commit {making.code.commit}")
-            code = aside / "code"
-            patch = making.code.patch.encode(errors="surrogateescape")
-            with git.worktree(root, making.code.commit, patch, code):
-                made = _run(code / making.code.folder, throwaway, making, on_event)
+            provenance = provenance_record.read_all(client, version, evidence).provenance
+            root = _repository(version, provenance)
+            _compare_libraries(provenance, strict=strict, say=say)
+            temporary_project = _project_with_data(project, provenance, temporary / "project")
+            say(
+                f"data {provenance.data.dataset} {provenance.data.digest} was fetched; code of commit {provenance.code.commit}"
+            )
+            code = temporary / "code"
+            patch = provenance.code.patch.encode(errors="surrogateescape")
+            with git.worktree(root, provenance.code.commit, patch, code):
+                result = _run(code / provenance.code.folder, temporary_project, provenance, on_event)
             comparison = compare(
                 model_folder(client, project, version.name, version.version),
-                Path(made["model"]),
-                said=evidence,
-                says=Path(made["predictions"]),
+                Path(result["model"]),
+                registered_predictions=evidence,
+                rebuilt_predictions=Path(result["predictions"]),
             )
     return Rebuilt(
-        making=making, comparison=comparison, causes=_causes(making, made), seconds=time.monotonic() - started
+        provenance=provenance,
+        comparison=comparison,
+        causes=_causes(provenance, result),
+        seconds=time.monotonic() - started,
     )
 
 
-def _repository(version: Registered, making: Provenance) -> Path:
-    """The clone that has the version's commit."""
-    code = making.code
+def _repository(version: Registered, provenance: Provenance) -> Path:
+    """Return the clone that has the version's commit."""
+    code = provenance.code
     if not code.commit or code.missing:
         raise BadInput(
-            f"code: {version.name} version {version.version} cannot be made again: {code.missing}",
-            "commit the code before a run whose version is to be proven",
+            f"code: {version.name} version {version.version} cannot be rebuilt: {code.missing}",
+            "commit the code before running a config, so that its version can be rebuilt",
             code="rebuild.code-incomplete",
         )
     root = git.code_root()
     if root is None:
         raise Unavailable(
-            f"code: commit {code.commit} is needed, and modelworks does not run from a git clone here",
-            "clone its repository, and rebuild from there",
+            f"code: commit {code.commit} is needed, and modelworks does not run from a git clone",
+            "clone its repository and rebuild from the clone",
             code="rebuild.no-repository",
         )
     if not git.has_commit(root, code.commit):
@@ -128,76 +133,80 @@ def _repository(version: Registered, making: Provenance) -> Path:
     return root
 
 
-def _compare_libraries(making: Provenance, *, strict: bool, say: Callable[[str], None]) -> None:
-    differing = differences.of_libraries(making.libraries, installed(), differences.computing(making.ingredients))
+def _compare_libraries(provenance: Provenance, *, strict: bool, say: Callable[[str], None]) -> None:
+    differing = differences.of_libraries(
+        provenance.libraries, installed(), differences.computing(provenance.ingredients)
+    )
     if not differing:
         return
     if strict:
         raise Refused(
             f"{differences.in_words(differing)}",
-            "install the versions of the record, or leave out --strict to compare anyway",
+            "install the recorded versions, or omit --strict to compare anyway",
             code="rebuild.other-libraries",
         )
-    say(f"not as recorded: {differences.in_words(differing)}")
+    say(f"different from the record: {differences.in_words(differing)}")
 
 
-def _project_with_data(project: Project, making: Provenance, root: Path) -> Project:
-    """A throwaway project that has the version's data, its checkpoint and nothing else."""
+def _project_with_data(project: Project, provenance: Provenance, root: Path) -> Project:
+    """Create a temporary project with only the version's data and pretrained checkpoint."""
     root.mkdir()
-    throwaway = Project(root)
-    throwaway.make_private_folders()
-    data = making.data
+    temporary_project = Project(root)
+    temporary_project.make_private_folders()
+    data = provenance.data
     if not data.pin:
         raise BadInput(
-            f"data: the record names {data.dataset} {data.digest}, and no data.dvc",
-            "nothing can fetch it",
+            f"data: the record has the digest of {data.dataset}, {data.digest}, but no data.dvc",
+            "this version cannot be rebuilt: register a new one",
             code="rebuild.no-pin",
         )
     with locked(project.locks / "data.lock", "ingesting", seconds=600):
         try:
-            here = data_versions.bring(project, data.pin, throwaway)
+            fetched = data_versions.bring(project, data.pin, temporary_project)
         except (Corrupt, Unavailable) as error:
             raise type(error)(f"data: {error.message}", error.hint) from error
-    if not here:
-        where = f"DVC's remote {data.remote} was {data.remotes.get(data.remote)}" if data.remote else "it had no remote"
+    if not fetched:
+        remote = (
+            f"DVC's remote {data.remote} was {data.remotes.get(data.remote)}" if data.remote else "it had no remote"
+        )
         raise Unavailable(
             f"data: neither DVC's cache nor the default remote has {data.dataset} {data.digest}",
-            f"{where}: bring the remote back, or its objects into .dvc/cache",
+            f"{remote}: restore the remote, or copy its objects into .dvc/cache",
             code="rebuild.data-missing",
         )
-    # A checkpoint of one's own is named relative to the project, and is no part of its data.
-    checkpoint = Path(making.config["model"].get("checkpoint", ""))
+    # A local checkpoint has a path relative to the project and is not part of the data.
+    checkpoint = Path(provenance.config["model"].get("checkpoint", ""))
     if checkpoint.parts and not checkpoint.is_absolute() and (project.root / checkpoint).is_dir():
         (root / checkpoint).parent.mkdir(parents=True, exist_ok=True)
         (root / checkpoint).symlink_to(project.root / checkpoint)
-    return throwaway
+    return temporary_project
 
 
-def recorded_config(making: Provenance) -> dict[str, Any]:
-    """The config of a version, with the hardware that was used in place of `auto` and of a cluster.
+def recorded_config(provenance: Provenance) -> dict[str, Any]:
+    """Return the config of a version, with the recorded hardware instead of `auto` or a cluster.
 
-    The same number of processes gives the same bits anywhere, and a precision that is named is not measured again.
+    The same number of processes gives the same bits anywhere, and a given precision is not measured again.
     """
     names = ("device", "precision", "threads", "processes", "shard")
-    machine = asdict(making.machine)
-    return {**making.config, "compute": {name: machine[name] for name in names}}
+    machine = asdict(provenance.machine)
+    return {**provenance.config, "compute": {name: machine[name] for name in names}}
 
 
 def _run(
-    code: Path, throwaway: Project, making: Provenance, on_event: Callable[[dict[str, Any]], None]
+    code: Path, temporary_project: Project, provenance: Provenance, on_event: Callable[[dict[str, Any]], None]
 ) -> Mapping[str, Any]:
-    """The stages, by that code, on the hardware that is recorded."""
-    config = recorded_config(making)
-    return run(code, throwaway, config, threads=making.machine.scoring_threads, on_event=on_event)
+    """Run the stages with the recorded code and hardware."""
+    config = recorded_config(provenance)
+    return run(code, temporary_project, config, threads=provenance.machine.scoring_threads, on_event=on_event)
 
 
-def _causes(making: Provenance, made: Mapping[str, Any]) -> tuple[Cause, ...]:
-    """What differs: what the result's key is made of, then the rest of what is recorded."""
-    machine = making.machine
-    deciding = (
-        *differences.of_ingredients(making.ingredients, made["ingredients"]),
-        *differences.of_processor(machine.processor, made["machine"]["processor"]),
+def _causes(provenance: Provenance, result: Mapping[str, Any]) -> tuple[Cause, ...]:
+    """Return the differences: first those of the result's key, then other libraries."""
+    machine = provenance.machine
+    key_causes = (
+        *differences.of_ingredients(provenance.ingredients, result["ingredients"]),
+        *differences.of_processor(machine.processor, result["machine"]["processor"]),
     )
-    named = {(each.kind, each.name) for each in deciding}
-    others = differences.of_libraries(making.libraries, made["libraries"])
-    return (*deciding, *(each for each in others if (each.kind, each.name) not in named))
+    named = {(each.kind, each.name) for each in key_causes}
+    others = differences.of_libraries(provenance.libraries, result["libraries"])
+    return (*key_causes, *(each for each in others if (each.kind, each.name) not in named))

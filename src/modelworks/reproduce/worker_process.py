@@ -1,4 +1,4 @@
-"""The process that makes a version again: another checkout's code, told what to do by a file, heard line by line."""
+"""Run a rebuild in a child process with the code of another checkout."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _ERRORS: dict[int, type[ModelworksError]] = {2: BadInput, 3: Refused, 4: Unavail
 def run(
     code: Path, project: Project, config: Mapping[str, Any], *, threads: int, on_event: Callable[[dict[str, Any]], None]
 ) -> Mapping[str, Any]:
-    """Do a config's stages with the code of a checkout; returns what it says of the result (see `__main__.py`).
+    """Run a config's stages with the code of a checkout; return its result, see `__main__.py`.
 
     Args:
         code: with src/, flows/ and tasks/.
-        project: made for this, with the data.
-        config: the whole of it.
-        threads: of the process itself, which scores; the training has its own number.
-        on_event: called with each event: `begin` and `end` of a stage, and what the trainer tells in between.
+        project: the temporary project with the data.
+        config: the complete config.
+        threads: of the scoring; the config sets those of the training.
+        on_event: called with each event: `begin` and `end` of a stage, and the trainer's events.
 
     Raises:
-        ModelworksError: what went wrong there.
+        ModelworksError: the error of the child process.
     """
     log, result = project.root / "log.txt", project.root / "rebuilt.json"
     job, written = project.root / "job.json", project.root / "config.yaml"
@@ -49,14 +49,14 @@ def run(
     path = [str(code / "src"), str(code), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
         **os.environ,
-        **project.environment(),  # the throwaway's: nothing of this reaches a store that others use
+        **project.environment(),  # of the temporary project, so that no shared store is changed
         "PYTHONPATH": os.pathsep.join(path),
         "OMP_NUM_THREADS": str(threads),
     }
     environment.pop("PREFECT_API_URL", None)
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            # -P: whatever lies in the current folder shadows no library.
+            # -P: files in the current folder must not shadow libraries.
             [sys.executable, "-P", "-m", program_of(code), str(job)],
             cwd=code,
             env=environment,
@@ -72,7 +72,7 @@ def run(
             for line in process.stdout:
                 last = json.loads(line)
                 on_event(last)
-        except BaseException:  # whatever stops this process, Ctrl-C too, leaves no child
+        except BaseException:  # also on Ctrl-C, end the child
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(TERM_SECONDS)
@@ -84,7 +84,7 @@ def run(
 
 
 def program_of(code: Path) -> str:
-    """Return the module that rebuilds a version in a checkout; it has an older name in older commits."""
+    """Return the module that rebuilds a version in a checkout; older commits have another name."""
     package = code / "src" / "modelworks" / "reproduce"
     return "modelworks.reproduce" if package.is_dir() else "modelworks.rebuild"
 

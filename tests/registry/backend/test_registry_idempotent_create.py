@@ -1,4 +1,4 @@
-"""A reply that is lost after the server has done its work makes nothing double."""
+"""Lost replies of the tracking server create no duplicates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
-from makings import MAKING
+from makings import PROVENANCE
 from tracking_server import LossyProxy
 
 from modelworks.project import Project
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def shared(project: Project, proxy: LossyProxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Project:
-    """A project whose tracking server is behind the proxy; its lock lies in a home of its own."""
+    """A project whose tracking server is behind the proxy, with its own home for the lock."""
     monkeypatch.setenv("HOME", str(tmp_path))
     return Project(project.root, mlflow_uri=proxy.address)
 
 
 @pytest.fixture
 def name(shared: Project) -> str:
-    """Of a model with two blessed versions, its own for each test: they share the server."""
+    """A new model with two accepted versions; tests share the server."""
     client, name = tracking_store.connect(shared), f"model-{uuid.uuid4().hex[:8]}"
     client.create_registered_model(name)
     for _ in range(2):
@@ -42,19 +42,19 @@ def name(shared: Project) -> str:
 
 
 def create_version(client: MlflowClient, name: str) -> None:
-    """As MLflow's client does by itself. A server wants a source that belongs to a run."""
+    """Create a version with MLflow's client. A server requires a source in a run."""
     run_id = client.create_run("0").info.run_id
     client.create_model_version(name, f"runs:/{run_id}/model", run_id, tags={tags.DECISION: "promote"})
 
 
 def promote(client: MlflowClient, shared: Project, name: str, version: int) -> None:
-    """By the real road; the proof is not what this is about."""
+    """Promote without verification."""
     named = {"reason": "r", "who": "w", "evidence": {}, "proof": lambda *_: {}}
     promotion.promote(client, shared, name, version, expected=queries.production(client, name), **named)
 
 
-def test_mlflows_own_client_would_make_two_versions(shared: Project, proxy: LossyProxy, name: str) -> None:
-    """Why `once.created` exists; when MLflow changes that, this test fails."""
+def test_mlflow_client_creates_two_versions(shared: Project, proxy: LossyProxy, name: str) -> None:
+    """The reason for `idempotent_create.created`; fails when MLflow changes this."""
     client = tracking_store.connect(shared)
     proxy.lose("model-versions/create")
     create_version(client, name)
@@ -62,13 +62,19 @@ def test_mlflows_own_client_would_make_two_versions(shared: Project, proxy: Loss
     assert len(client.search_model_versions(f"name = '{name}'")) == 2 + 2
 
 
-def test_a_version_is_created_once(shared: Project, proxy: LossyProxy, evaluate: Callable[..., Evaluation]) -> None:
+def test_version_is_created_once_when_the_reply_is_lost(
+    shared: Project, proxy: LossyProxy, evaluate: Callable[..., Evaluation]
+) -> None:
     client, evaluation = tracking_store.connect(shared), evaluate()
     run_id = runs.start(client, shared, experiment="lost", parameters={}, prefect_flow_run_id="", prefect_url="")
     proxy.lose("model-versions/create")
-    first = registration.register(client, shared, evaluation, making=MAKING, name="lost", key="a", run_id=run_id)
+    first = registration.register(
+        client, shared, evaluation, provenance=PROVENANCE, name="lost", key="a", run_id=run_id
+    )
     assert proxy.lost["model-versions/create"] == 1
-    again = registration.register(client, shared, evaluation, making=MAKING, name="lost", key="a", run_id=run_id)
+    again = registration.register(
+        client, shared, evaluation, provenance=PROVENANCE, name="lost", key="a", run_id=run_id
+    )
     assert (first.version, again) == (1, first)
     assert [int(each.version) for each in client.search_model_versions("name = 'lost'")] == [1]
 
@@ -83,7 +89,7 @@ def test_a_version_is_created_once(shared: Project, proxy: LossyProxy, evaluate:
         ("runs/update", 1),
     ],
 )
-def test_a_move_is_made_and_written_down_once(
+def test_move_is_made_and_logged_once_when_the_reply_is_lost(
     shared: Project, proxy: LossyProxy, name: str, path: str, times: int
 ) -> None:
     client = tracking_store.connect(shared)

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 STATEMENTS = (1, 300, 700, 0)
-"""Where a creation is killed: at its first statement, in the middle of the migrations, at the default experiment after
-them, and (0) just before the file gets its name."""
+"""SQL statements at which a creation is killed: the first, during the migrations, at the default experiment after
+them, and (0) just before the rename."""
 
 CREATIONS = f"""{PRELUDE}
 from modelworks.sqlite import databases
 
-databases.empty_database = lambda library: Path("/nowhere")  # as in an environment that keeps none
+databases.empty_database = lambda library: Path("/nowhere")  # as in an environment without one
 
 def create(folder, killed_at=None):
     die_at(killed_at)
@@ -50,14 +50,14 @@ print(json.dumps({{"killed": killed, "together": [ended(child) for child in toge
 
 @pytest.fixture(scope="module")
 def creations(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """A folder with one project for each creation that was killed and one for three at once, and how they ended."""
+    """A folder with projects of killed creations and of three concurrent ones, and the exit codes."""
     root = tmp_path_factory.mktemp("creations")
     command = [sys.executable, "-c", CREATIONS, str(root), *map(str, STATEMENTS)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
-    return root, json.loads(done.stdout)
+    result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    return root, json.loads(result.stdout)
 
 
-def test_a_new_store_is_whole_and_its_artifacts_lie_beside_it(tmp_path: Path) -> None:
+def test_new_store_is_complete_with_artifacts_next_to_it(tmp_path: Path) -> None:
     client = tracking_store.connect(Project(tmp_path))
     path = tmp_path / "mlflow" / "mlflow.db"
     assert sorted(each.name for each in path.parent.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
@@ -66,7 +66,7 @@ def test_a_new_store_is_whole_and_its_artifacts_lie_beside_it(tmp_path: Path) ->
     assert default.artifact_location == f"{(tmp_path / 'mlflow' / 'artifacts').as_uri()}/0"
 
 
-def test_connecting_again_leaves_the_file_alone(project: Project) -> None:
+def test_connecting_again_does_not_change_the_file(project: Project) -> None:
     path = project.mlflow / "mlflow.db"
     before = path.read_bytes()
     tracking_store.connect(project)
@@ -74,9 +74,7 @@ def test_connecting_again_leaves_the_file_alone(project: Project) -> None:
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)
-def test_a_kill_at_any_moment_of_the_creation_leaves_a_state_that_starts(
-    creations: tuple[Path, dict[str, Any]], statement: int
-) -> None:
+def test_connect_works_after_a_kill_during_creation(creations: tuple[Path, dict[str, Any]], statement: int) -> None:
     root, ends = creations
     folder = root / str(statement) / "mlflow"
     assert ends["killed"][str(statement)] == -signal.SIGKILL
@@ -85,7 +83,7 @@ def test_a_kill_at_any_moment_of_the_creation_leaves_a_state_that_starts(
     assert sorted(each.name for each in folder.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
 
 
-def test_of_several_processes_that_start_at_once_one_creates_and_all_work(
+def test_concurrent_connects_create_one_store(
     creations: tuple[Path, dict[str, Any]],
 ) -> None:
     root, ends = creations
@@ -93,16 +91,17 @@ def test_of_several_processes_that_start_at_once_one_creates_and_all_work(
     assert sorted(each.name for each in (root / "together" / "mlflow").iterdir()) == ["mlflow.db", "mlflow.db.lock"]
 
 
-def test_a_store_of_another_mlflow_is_named_with_the_command_that_migrates_it(project: Project) -> None:
+def test_store_of_another_mlflow_is_reported_with_the_upgrade_command(project: Project) -> None:
     with sqlite3.connect(project.mlflow / "mlflow.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
     with pytest.raises(Unavailable, match="451aebb31d03") as caught:
         tracking_store.connect(project)
+    assert caught.value.code == "mlflow.schema"
     assert "mlflow db upgrade sqlite:///" in caught.value.hint
 
 
 @pytest.mark.parametrize("content", [b"not a database at all" * 100, b""])
-def test_a_file_that_is_no_store_is_corrupt(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_not_a_store_is_corrupt(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "mlflow" / "mlflow.db"
     path.parent.mkdir()
     path.write_bytes(content)
@@ -111,14 +110,15 @@ def test_a_file_that_is_no_store_is_corrupt(tmp_path: Path, content: bytes) -> N
     assert path.read_bytes() == content
 
 
-def test_a_store_whose_creation_was_cut_off_elsewhere_is_corrupt(project: Project) -> None:
+def test_store_without_a_schema_revision_is_corrupt(project: Project) -> None:
     with sqlite3.connect(project.mlflow / "mlflow.db") as connection:
         connection.execute("DELETE FROM alembic_version")
-    with pytest.raises(Corrupt, match="0 schema revisions"):
+    with pytest.raises(Corrupt) as caught:
         tracking_store.connect(project)
+    assert caught.value.code == "mlflow.database-incomplete"
 
 
-def test_a_dead_server_is_found_within_fifteen_seconds(tmp_path: Path) -> None:
+def test_dead_server_is_reported_within_fifteen_seconds(tmp_path: Path) -> None:
     started = time.monotonic()
     with pytest.raises(Unavailable, match=r"http://127\.0\.0\.1:9 ") as caught:
         tracking_store.connect(Project(tmp_path, mlflow_uri="http://127.0.0.1:9"))
@@ -126,40 +126,42 @@ def test_a_dead_server_is_found_within_fifteen_seconds(tmp_path: Path) -> None:
     assert "MLFLOW_TRACKING_URI" in caught.value.hint
 
 
-def test_a_postgresql_address_is_refused_with_the_server_to_start_and_without_its_password(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"MLFLOW_TRACKING_URI.*PostgreSQL") as caught:
+def test_postgresql_uri_is_rejected_without_printing_its_password(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="MLFLOW_TRACKING_URI") as caught:
         tracking_store.connect(Project(tmp_path, mlflow_uri="postgresql://team:canary@host/mlflow"))
+    assert caught.value.code == "mlflow.address-postgresql"
     assert "mlflow/compose.yaml" in caught.value.hint
     assert "canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize("uri", ["mysql://host/db", "file:///tmp/mlruns", "./mlruns"])
-def test_an_address_that_is_neither_a_database_of_ours_nor_a_server_is_refused(tmp_path: Path, uri: str) -> None:
-    with pytest.raises(BadInput, match="MLFLOW_TRACKING_URI"):
+def test_unsupported_tracking_uri_is_rejected(tmp_path: Path, uri: str) -> None:
+    with pytest.raises(BadInput, match="MLFLOW_TRACKING_URI") as caught:
         tracking_store.connect(Project(tmp_path, mlflow_uri=uri))
+    assert caught.value.code == "mlflow.address"
 
 
-def test_an_experiment_is_made_once_with_an_absolute_place_for_its_artifacts(
-    client: MlflowClient, project: Project
-) -> None:
+def test_experiment_is_created_once_with_an_absolute_artifact_location(client: MlflowClient, project: Project) -> None:
     first = tracking_store.ensure_experiment(client, "small")
     assert tracking_store.ensure_experiment(client, "small") == first
     assert client.get_experiment(first).artifact_location == f"{(project.mlflow / 'artifacts').as_uri()}/small"
 
 
-def test_a_deleted_experiment_is_named_with_the_command_that_restores_it(client: MlflowClient) -> None:
+def test_deleted_experiment_is_reported_with_the_restore_command(client: MlflowClient) -> None:
     client.delete_experiment(tracking_store.ensure_experiment(client, "small"))
-    with pytest.raises(BadInput, match="deleted") as caught:
+    with pytest.raises(BadInput) as caught:
         tracking_store.ensure_experiment(client, "small")
+    assert caught.value.code == "mlflow.experiment-deleted"
     assert "mlflow experiments restore" in caught.value.hint
 
 
-def test_a_locked_database_is_unavailable(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locked_database_is_unavailable(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     connect = sqlite3.connect
     holder = connect(project.mlflow / "mlflow.db", isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
-    # Twenty seconds of patience are right for a person and too long for a test.
+    # The timeout of 20 s is too long for a test.
     monkeypatch.setattr(sqlite3, "connect", lambda *given, **named: connect(*given, **{**named, "timeout": 0.1}))
-    with pytest.raises(Unavailable, match="locked"):
+    with pytest.raises(Unavailable) as caught:
         tracking_store.connect(project)
+    assert caught.value.code == "mlflow.database-locked"
     holder.close()

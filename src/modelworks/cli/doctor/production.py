@@ -22,11 +22,11 @@ __all__ = ["examine"]
 
 def examine(project: Project) -> Iterator[Finding]:
     """Each model's production version, fetched into a temporary folder; what was deleted in MLflow's pages."""
-    from modelworks.registry.backend.tracking_store import connect, is_made
+    from modelworks.registry.backend.tracking_store import connect, store_exists
     from modelworks.registry.versions import deletions, queries
 
     try:
-        if not is_made(project):
+        if not store_exists(project):
             return
         client = connect(project)
     except Interrupted:
@@ -39,7 +39,7 @@ def examine(project: Project) -> Iterator[Finding]:
         if number and (chosen := queries.get(client, name, number)).digest:
             yield _version(client, chosen)
     for each in (*deletions.deleted_experiments(client), *deletions.unregistered_models(client)):
-        yield ill(each.what, f"{each.message}: {each.way_out}")
+        yield ill(each.what, f"{each.message}: {each.hint}")
 
 
 def _version(client: MlflowClient, version: Registered) -> Finding:
@@ -57,7 +57,7 @@ def _version(client: MlflowClient, version: Registered) -> Finding:
     except (Corrupt, Refused) as error:
         return ill(what, f"version {version.version}: {error.message}: {_way_out(client, version)}")
     if missing is not None:
-        return ill(what, f"{missing.what}: {missing.message}: {missing.way_out}")
+        return ill(what, f"{missing.what}: {missing.message}: {missing.hint}")
     return well(what, f"version {version.version} can be fetched and is what was registered")
 
 

@@ -18,12 +18,12 @@ __all__ = ["examine"]
 
 def examine(project: Project) -> Iterator[Finding]:
     """Runs, models and moves; a store that is not made yet has none."""
-    from modelworks.registry.backend.tracking_store import connect, database_of, is_made
+    from modelworks.registry.backend.tracking_store import connect, database_of, store_exists
 
     path = database_of(project.tracking_uri)
     try:
         yield _lock(project)
-        if not is_made(project):
+        if not store_exists(project):
             yield well("MLflow's store", "not made yet")
             return
         client = connect(project)
@@ -69,12 +69,12 @@ def _moves(project: Project, client: MlflowClient) -> Finding:
 
 def _strays(client: MlflowClient) -> Finding:
     """Which of the two was meant only a person knows."""
-    from modelworks.registry.production.alias_drift import moved_behind_our_back
+    from modelworks.registry.production.alias_drift import all_alias_drift
 
-    strays = moved_behind_our_back(client)
+    strays = all_alias_drift(client)
     if not strays:
         return well("production", "as the journals say")
-    return ill("production", "; ".join(f"{each.message} ({each.way_out})" for each in strays))
+    return ill("production", "; ".join(f"{each.message} ({each.hint})" for each in strays))
 
 
 def _left_open(client: MlflowClient) -> Finding:

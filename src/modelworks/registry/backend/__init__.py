@@ -1,1 +1,1 @@
-"""Access to the tracking store: undocumented parts of MLflow that are used, each with a contract test."""
+"""Access to the tracking store. Undocumented parts of MLflow have contract tests."""

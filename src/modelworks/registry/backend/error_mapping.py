@@ -1,4 +1,4 @@
-"""Turn what MLflow raises into our errors."""
+"""Convert exceptions of MLflow to errors of modelworks."""
 
 from __future__ import annotations
 
@@ -18,28 +18,30 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
 
-__all__ = ["is_outage", "is_remote", "mlflow_command", "said_clearly", "tracking_errors"]
+__all__ = ["is_outage", "is_remote", "maps_tracking_errors", "mlflow_command", "tracking_errors"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def is_remote(uri: str) -> bool:
-    """Whether a tracking address is a server's."""
+    """Return whether a tracking URI is that of a server."""
     return uri.startswith(("http://", "https://"))
 
 
 def mlflow_command(uri: str, *words: str) -> str:
-    """A command of MLflow's own, to be run as printed: it names an embedded store, which MLflow would not find.
+    """Return an MLflow command that runs as printed: it sets MLFLOW_TRACKING_URI to an embedded store.
 
-    Any other store is the one that the user's MLFLOW_TRACKING_URI names already.
+    Another store is in the user's MLFLOW_TRACKING_URI already.
     """
     command = shlex.join(["mlflow", *words])
     return f"MLFLOW_TRACKING_URI={shlex.quote(uri)} {command}" if uri.startswith("sqlite:") else command
 
 
-def said_clearly(function: Callable[Concatenate[MlflowClient, P], R]) -> Callable[Concatenate[MlflowClient, P], R]:
-    """Wrap a function of a client in `tracking_errors`."""
+def maps_tracking_errors(
+    function: Callable[Concatenate[MlflowClient, P], R],
+) -> Callable[Concatenate[MlflowClient, P], R]:
+    """Decorate a function of a client with `tracking_errors`."""
 
     @wraps(function)
     def wrapped(client: MlflowClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -51,9 +53,9 @@ def said_clearly(function: Callable[Concatenate[MlflowClient, P], R]) -> Callabl
 
 @contextmanager
 def tracking_errors(uri: str) -> Iterator[None]:
-    """Turn an outage of the tracking store into `Unavailable`; refused credentials and a deleted run into `BadInput`.
+    """Convert outages to `Unavailable`, and rejected credentials and deleted runs to `BadInput`.
 
-    Anything else that MLflow raises is our own bug and passes.
+    Other exceptions of MLflow are bugs and are not converted.
     """
     from mlflow.exceptions import MlflowException
     from requests import RequestException
@@ -64,7 +66,7 @@ def tracking_errors(uri: str) -> Iterator[None]:
     except MlflowException as error:
         reason = _first_line(error)
         if error.error_code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
-            raise _refusal(uri, reason) from error
+            raise _credentials_error(uri, reason) from error
         if any(words in reason for words in DELETED):
             raise BadInput(
                 f"{uri}: the run, or its experiment, was deleted: {reason}",
@@ -73,58 +75,58 @@ def tracking_errors(uri: str) -> Iterator[None]:
             ) from error
         if is_outage(error, uri):
             raise Unavailable(
-                f"{_named(uri)} does not answer: {reason}", _way_out(uri, reason), code="mlflow.unavailable"
+                f"{_store_name(uri)} does not answer: {reason}", _hint(uri, reason), code="mlflow.unavailable"
             ) from error
         raise
     except RequestException as error:
-        # The client raises this of artifacts alone; of all else, what it makes of the answer.
+        # The client raises this only for artifacts, and MlflowException otherwise.
         if error.response is not None and error.response.status_code in (401, 403):
-            raise _refusal(uri, _first_line(error)) from error
+            raise _credentials_error(uri, _first_line(error)) from error
         reason = _first_line(error)
         raise Unavailable(
-            f"{_named(uri)} does not answer: {reason}", _way_out(uri, reason), code="mlflow.unavailable"
+            f"{_store_name(uri)} does not answer: {reason}", _hint(uri, reason), code="mlflow.unavailable"
         ) from error
 
 
 def is_outage(error: Exception, uri: str) -> bool:
-    """Whether the store could not be reached or used, so that a later attempt may succeed."""
-    # The client reports a broken connection as an internal error; so does a server that failed.
+    """Return whether the store was not reachable or usable, so that a retry may succeed."""
+    # The client reports a broken connection as an internal error, as a failed server does.
     codes = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR") if is_remote(uri) else ("TEMPORARILY_UNAVAILABLE",)
     return getattr(error, "error_code", None) in codes
 
 
-def _named(uri: str) -> str:
+def _store_name(uri: str) -> str:
     return f"the MLflow server {uri}" if is_remote(uri) else uri
 
 
-def _refusal(uri: str, reason: str) -> BadInput:
+def _credentials_error(uri: str, reason: str) -> BadInput:
     return BadInput(
         f"{uri} refuses: {reason}",
-        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ask for the right",
+        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ask for the permission",
         code="mlflow.refused",
     )
 
 
 def _restore(uri: str, reason: str) -> str:
-    """How to bring a deleted run back; one of an id that the store does not know is gone."""
+    """Return the hint to restore a deleted run."""
     named = re.search(r"[Rr]un (?:')?([0-9a-f]{32})", reason)
     if named is None:
-        return "restore it in MLflow's page, or run again: what is done stays done"
-    return f"{mlflow_command(uri, 'runs', 'restore', '--run-id', named[1])}; or run again: what is done stays done"
+        return "restore it in MLflow's UI, or run again: finished stages are kept"
+    return f"{mlflow_command(uri, 'runs', 'restore', '--run-id', named[1])}; or run again: finished stages are kept"
 
 
 def _first_line(error: Exception) -> str:
-    # SQLAlchemy puts words of its own before the database's.
+    # SQLAlchemy prefixes the database's message.
     error = getattr(error.__cause__, "orig", None) or error
     return first_line(error)[:300]
 
 
-def _way_out(uri: str, reason: str) -> str:
+def _hint(uri: str, reason: str) -> str:
     if is_remote(uri):
-        return "start the server or mend MLFLOW_TRACKING_URI; unset it to use the store in this project"
-    # SQLite's own words (sqlite.org/rescode.html).
+        return "start the server or correct MLFLOW_TRACKING_URI; unset it to use the store in this project"
+    # SQLite's messages (sqlite.org/rescode.html).
     if "is locked" in reason:
         return "wait until the other process has released the database, and run again"
     if "is full" in reason:
         return "free some disk space, and run again"
-    return "look in the system's log whether the disk fails, then run again; `modelworks doctor` examines the database"
+    return "check the system's log for disk errors, then run again; `modelworks doctor` checks the database"

@@ -22,27 +22,27 @@ R = TypeVar("R")
 PAUSE_SECONDS = 0.5
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 _ENVIRONMENT = threading.Lock()
-"""MLflow reads the number of retries from the environment at every request; two threads must not change it at once.
+"""MLflow reads the number of retries from the environment at every request; only one thread may change it at a time.
 
-Retries stay on for all else: with them off, a registration behind a proxy that refuses each kind of request once fails.
+Other requests keep their retries: without them, a registration fails behind a proxy that drops single requests.
 """
 
 
 def created(client: MlflowClient, create: Callable[[], R], find: Callable[[], R | None], *, attempts: int = 1) -> R:
-    """Return what `create` makes; when its reply is lost, what `find` finds of it.
+    """Return the result of `create`, or of `find` if the reply was lost.
 
-    MLflow's client sends every request again whose reply does not come, also one that creates: the server then makes
-    two. So the request is sent once, and what became of it is looked up.
+    MLflow's client repeats every request without a reply, also one that creates a resource, which the server then
+    creates twice. So the request is sent once, and its result is searched for.
 
     Args:
         client: of the store.
         create: sends the request.
-        find: looks for what it makes.
-        attempts: how often it is sent while nothing is found. A server may still be at the first when the second
-            comes, so more than one is for what does no harm when it is there twice.
+        find: searches for the created resource.
+        attempts: how often the request is sent while nothing is found. The server may still process the first request
+            when it gets the second, so use more than one only if a duplicate does no harm.
 
     Raises:
-        MlflowException: there is an outage and nothing was created, or the store refuses.
+        MlflowException: there is an outage and nothing was created, or the store rejects the request.
     """
     from requests import RequestException
 
@@ -51,7 +51,7 @@ def created(client: MlflowClient, create: Callable[[], R], find: Callable[[], R 
         try:
             with sent_once():
                 return create()
-        except Exception as error:  # only what may have lost an answer is kept
+        except Exception as error:  # only errors that may have lost a reply are handled
             if not (isinstance(error, RequestException) or is_outage(error, client.tracking_uri)):
                 raise
             found = find()
@@ -64,7 +64,7 @@ def created(client: MlflowClient, create: Callable[[], R], find: Callable[[], R 
 
 @contextmanager
 def sent_once() -> Iterator[None]:
-    """Let MLflow's client send the requests of a block once each."""
+    """Disable retries of MLflow's client in the block."""
     with _ENVIRONMENT:
         before = os.environ.get(RETRIES)
         os.environ[RETRIES] = "0"

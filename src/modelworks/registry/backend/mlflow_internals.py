@@ -1,4 +1,4 @@
-"""Undocumented names, texts and classes of MLflow 3.17 that are relied on.
+"""Undocumented names, messages and classes of MLflow 3.17 that modelworks uses.
 
 `tests/contracts/test_contracts_mlflow_3_17.py` has a test for each.
 """
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-__all__ = ["DELETED", "EXECUTED", "SERVING", "dataset_schema", "hush", "system_metrics_monitor"]
+__all__ = ["DELETED", "EXECUTED", "SERVING", "dataset_schema", "silence_logs", "system_metrics_monitor"]
 
 DELETED = ("must be in the 'active' state", "Run with id=")
-"""Words of MLflow's errors about a deleted run or experiment; an error code of its own would replace them."""
+"""Parts of MLflow's messages about a deleted run or experiment, which have no error code."""
 
 SERVING = "serving.py"
-"""The file of a package that MLflow executes."""
+"""The file in a package that MLflow executes."""
 EXECUTED: Mapping[str, Any] = {
     "loader_module": "mlflow.pyfunc.loaders.code_model",
     "model_code_path": SERVING,
@@ -32,7 +32,7 @@ EXECUTED: Mapping[str, Any] = {
 
 
 def dataset_schema(columns: Mapping[str, str]) -> str:
-    """Return a data set's schema as MLflow's page shows it; `mlflow.data` writes it only from the rows themselves.
+    """Return a data set's schema for MLflow's UI; `mlflow.data` needs the rows to make it.
 
     Args:
         columns: name and MLflow type of each column.
@@ -42,15 +42,15 @@ def dataset_schema(columns: Mapping[str, str]) -> str:
 
 
 def system_metrics_monitor(run_id: str, seconds: float, tracking_uri: str) -> SystemMetricsMonitor:
-    """Return what samples this machine onto a run; `mlflow.start_run(log_system_metrics=True)` needs a global run."""
+    """Return a monitor that logs system metrics to a run; MLflow's public API needs an active run."""
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     return SystemMetricsMonitor(run_id, sampling_interval=seconds, tracking_uri=tracking_uri)
 
 
-def hush() -> None:
+def silence_logs() -> None:
     """Silence MLflow's logs of migrations. Call after MLflow is imported: its import sets the level."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # It logs the traceback of a full or locked database, and raises as well: our error says it in a line.
+    # It logs a traceback for a full or locked database and raises too; our error reports it in one line.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)

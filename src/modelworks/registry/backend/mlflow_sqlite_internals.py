@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 __all__ = [
     "REVISION",
     "files_of",
+    "has_running",
     "production_of",
     "read_revision",
-    "says_running",
     "set_default_location",
     "tags_of",
     "version_of",
 ]
 
 REVISION = "dc11669786a5"
-"""Alembic revision of the schema that MLflow 3.17 creates, and that the queries below are written for."""
+"""Alembic revision of the schema that MLflow 3.17 creates and the queries below expect."""
 WORKSPACE = "default"
 """MLflow's name for the only workspace of a store without workspaces."""
 
@@ -42,7 +42,7 @@ def read_revision(path: Path) -> str:
         Corrupt: the file is not a complete store.
         Unavailable: another process locks it.
     """
-    way_out = f"move {path} away (a new store is made), or put a backup in its place"
+    hint = f"move {path} away (a new store is created), or put a backup in its place"
     try:
         with reading(path) as connection:
             rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
@@ -52,21 +52,21 @@ def read_revision(path: Path) -> str:
                 f"{path}: {error}", "wait until the other process is done and run again", code="mlflow.database-locked"
             ) from error
         raise Corrupt(
-            f"{path} is not a complete MLflow store: {error}", way_out, code="mlflow.database-incomplete"
+            f"{path} is not a complete MLflow store: {error}", hint, code="mlflow.database-incomplete"
         ) from error
     except sqlite3.DatabaseError as error:
-        raise Corrupt(f"{path} cannot be read: {error}", way_out, code="mlflow.database-damaged") from error
+        raise Corrupt(f"{path} cannot be read: {error}", hint, code="mlflow.database-damaged") from error
     if len(rows) != 1:
         raise Corrupt(
-            f"{path} is not a complete MLflow store: it names {len(rows)} schema revisions",
-            way_out,
+            f"{path} is not a complete MLflow store: it has {len(rows)} schema revisions",
+            hint,
             code="mlflow.database-incomplete",
         )
     return str(rows[0][0])
 
 
 def version_of(connection: sqlite3.Connection, name: str, tag: str, value: str) -> int | None:
-    """Return the first version of a model with a tag, or None; deleted versions do not count."""
+    """Return the first version of a model with a tag, or None; ignore deleted versions."""
     (version,) = connection.execute(
         "SELECT min(version) FROM model_version_tags JOIN model_versions USING (workspace, name, version)"
         " WHERE workspace = ? AND name = ? AND key = ? AND value = ? AND current_stage IS NOT 'Deleted_Internal'",
@@ -93,7 +93,7 @@ def production_of(connection: sqlite3.Connection, name: str, alias: str) -> int:
     return int(row[0]) if row else 0
 
 
-def says_running(connection: sqlite3.Connection, experiment: str) -> bool:
+def has_running(connection: sqlite3.Connection, experiment: str) -> bool:
     """Return whether a run of an experiment has the status RUNNING."""
     (number,) = connection.execute(
         "SELECT count(*) FROM runs JOIN experiments USING (experiment_id)"
@@ -104,7 +104,7 @@ def says_running(connection: sqlite3.Connection, experiment: str) -> bool:
 
 
 def set_default_location(path: Path, artifacts: str) -> None:
-    """Set place and time of the default experiment of a new store; MLflow wrote those of where it was built.
+    """Set artifact location and time of the default experiment in a copied database.
 
     Args:
         path: the database.
@@ -119,9 +119,9 @@ def set_default_location(path: Path, artifacts: str) -> None:
 
 
 def files_of(connection: sqlite3.Connection, name: str, version: int, tag: str) -> tuple[str, str, str]:
-    """Return where a version's package is, the value of one of its tags, and where its run's artifacts are.
+    """Return the address of a version's package, a tag value, and the address of its run's artifacts.
 
-    Each is empty where the store has none.
+    Each is empty if the store has none.
     """
     row = connection.execute(
         "SELECT source, (SELECT value FROM model_version_tags t WHERE t.workspace = v.workspace AND t.name = v.name"

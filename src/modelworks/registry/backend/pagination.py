@@ -1,4 +1,4 @@
-"""MLflow answers searches in pages."""
+"""Pagination of MLflow searches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def all_pages(search: Callable[[str | None], PagedList[T]]) -> list[T]:
-    """The results on every page; `search` takes the token of a page, None for the first."""
+    """Return the results of all pages; `search` takes a page token, None for the first page."""
     results: list[T] = []
     token: str | None = None
     while True:

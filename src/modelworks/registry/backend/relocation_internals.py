@@ -1,4 +1,4 @@
-"""An embedded store whose project was moved or copied: MLflow keeps absolute addresses of artifacts in its tables."""
+"""Find and rewrite absolute artifact URIs in the embedded store of a moved or copied project."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ COLUMNS = {
     "logged_models": ("artifact_location",),
     "model_versions": ("source", "storage_location"),
 }
-"""Where MLflow 3.17 keeps addresses of artifacts."""
+"""Columns of MLflow 3.17 that have artifact URIs."""
 ROOT = "/mlflow/artifacts"
-"""What the address of every project's artifacts ends with."""
+"""The end of the artifact URI of every project."""
 
 
 def other_roots(database: Path) -> tuple[str, ...]:
-    """Addresses of other projects' artifacts under which this store's experiments are kept, though it is elsewhere.
+    """Return artifact URIs of other project folders that this store has for its experiments.
 
-    An experiment that a person gave another place is not meant: ours are all at `<project>/mlflow/artifacts/<name>`.
+    Only URIs of the form `<project>/mlflow/artifacts/<name>` count; others were set by the user.
     """
     here = _root(database)
     with reading(database) as connection:
@@ -37,9 +37,9 @@ def other_roots(database: Path) -> tuple[str, ...]:
 
 
 def relocate(database: Path) -> int:
-    """Let every address below another project's artifacts name the same file here; returns how many were rewritten.
+    """Rewrite artifact URIs of other project folders to this one; return how many were rewritten.
 
-    One transaction: it is done for all of them or for none.
+    All are rewritten in one transaction.
     """
     changed = 0
     with contextlib.closing(sqlite3.connect(database, timeout=20)) as connection, connection:
@@ -58,7 +58,7 @@ def _root(database: Path) -> str:
 
 
 def _same(one: str, other: str) -> bool:
-    """Whether two addresses lead to one folder, by a link or another mount."""
+    """Return whether two URIs are the same folder, e.g. through a symbolic link or another mount."""
     from pathlib import Path
     from urllib.parse import urlsplit
     from urllib.request import url2pathname

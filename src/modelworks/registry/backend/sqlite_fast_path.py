@@ -1,6 +1,6 @@
-"""Look at the registry in milliseconds for runs with nothing to do; importing MLflow takes seconds.
+"""Read the registry in milliseconds when a run has nothing to do; importing MLflow takes seconds.
 
-An embedded store is read by SQL while its schema is the one that the SQL is written for; otherwise MLflow is asked.
+An embedded store with the expected schema is read with SQL; otherwise MLflow's client is used.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from modelworks.sqlite.databases import reading
 if TYPE_CHECKING:
     from modelworks.project import Project
 
-__all__ = ["Glance", "glance"]
+__all__ = ["RegistryState", "registry_state"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Glance:
-    """What the registry holds now."""
+class RegistryState:
+    """The current state of a model in the registry."""
 
     version: Registered | None
-    """The version registered under the pipeline key asked for."""
+    """The version with the pipeline key; None if there is none."""
     production: int
-    """The version that is production; 0 for none."""
+    """The production version; 0 for none."""
 
 
-def glance(project: Project, name: str, key: str) -> Glance:
-    """Return the version of a model under a pipeline key, and which version is production.
+def registry_state(project: Project, name: str, key: str) -> RegistryState:
+    """Return the version of a model with a pipeline key, and the production version.
 
     Raises:
         BadInput, Unavailable, Corrupt: as `connect`.
     """
     path = database_of(project.tracking_uri)
     if path is not None and not path.exists():
-        return Glance(version=None, production=0)
+        return RegistryState(version=None, production=0)
     if path is not None and tables.read_revision(path) == tables.REVISION:
         with reading(path) as connection:
             version = tables.version_of(connection, name, tags.PIPELINE_KEY, key)
             found = None
             if version is not None:
                 found = Registered(name=name, version=version, tags=tables.tags_of(connection, name, version))
-            return Glance(version=found, production=tables.production_of(connection, name, PRODUCTION))
+            return RegistryState(version=found, production=tables.production_of(connection, name, PRODUCTION))
     client = connect(project)
-    return Glance(version=find(client, name, key), production=production(client, name))
+    return RegistryState(version=find(client, name, key), production=production(client, name))

@@ -1,4 +1,4 @@
-"""The tracking store: an SQLite file, created complete, or a server that answers."""
+"""Connect to the tracking store: an SQLite file, created atomically, or a server."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from modelworks.errors import BadInput, Unavailable
 from modelworks.registry.backend import relocation_internals as relocation
-from modelworks.registry.backend.error_mapping import is_remote, mlflow_command, said_clearly, tracking_errors
+from modelworks.registry.backend.error_mapping import is_remote, maps_tracking_errors, mlflow_command, tracking_errors
 from modelworks.registry.backend.idempotent_create import sent_once
-from modelworks.registry.backend.mlflow_internals import hush
+from modelworks.registry.backend.mlflow_internals import silence_logs
 from modelworks.registry.backend.mlflow_sqlite_internals import REVISION, read_revision, set_default_location
 from modelworks.sqlite.databases import make_database
 
@@ -18,55 +18,55 @@ if TYPE_CHECKING:
 
     from modelworks.project import Project
 
-__all__ = ["build_schema", "check_place", "connect", "database_of", "ensure_experiment", "is_made"]
+__all__ = ["build_schema", "check_location", "connect", "database_of", "ensure_experiment", "store_exists"]
 
 
 def connect(project: Project) -> MlflowClient:
     """Return a client of the project's tracking store and registry; create an embedded store that is missing.
 
     Raises:
-        BadInput: the tracking address is of a kind that is not supported, or refuses our credentials.
+        BadInput: the tracking URI is not supported, or the server rejects the credentials.
         Unavailable: the server does not answer, the schema is that of another MLflow, or the project was moved.
         Corrupt: the SQLite file is damaged.
     """
     uri = project.tracking_uri
     path = database_of(uri)
     if path is None:
-        _demand_server(uri)
+        _require_server(uri)
     from mlflow import MlflowClient
 
-    hush()
+    silence_logs()
     with tracking_errors(uri):
         if path is not None:
-            # MLflow's own creation is not atomic: a kill in it leaves a file that never starts again.
+            # MLflow does not create its database atomically: a kill leaves a file that cannot be used.
             artifacts = _artifacts(path).as_uri()
             make_database(path, "mlflow", build_schema, lambda built: set_default_location(built, artifacts))
             _check_revision(path)
-            check_place(path)
+            check_location(path)
         client = MlflowClient(uri)
-        with sent_once():  # a server that does not answer is reported after one time-out
+        with sent_once():  # report a server that does not answer after one timeout
             client.search_experiments(max_results=1)
     return client
 
 
-def is_made(project: Project) -> bool:
-    """Return whether there is a store already; creates nothing."""
+def store_exists(project: Project) -> bool:
+    """Return whether there is a store; create nothing."""
     path = database_of(project.tracking_uri)
     return path is None or path.exists()
 
 
-@said_clearly
+@maps_tracking_errors
 def ensure_experiment(client: MlflowClient, name: str) -> str:
-    """Return the id of the experiment of that name; create it when there is none.
+    """Return the id of an experiment; create it if it does not exist.
 
     Raises:
-        BadInput: somebody deleted it.
+        BadInput: the experiment was deleted.
     """
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
     if found is None:
-        # A relative location would depend on the folder a process starts in. A server knows its own.
+        # A relative location would depend on the working directory. A server sets its own.
         path = database_of(client.tracking_uri)
         location = f"{_artifacts(path).as_uri()}/{name}" if path else None
         try:
@@ -86,34 +86,34 @@ def ensure_experiment(client: MlflowClient, name: str) -> str:
 
 
 def database_of(uri: str) -> Path | None:
-    """Return the file of an SQLite address; None for any other."""
+    """Return the path in an SQLite URI; None for any other URI."""
     return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
 
 
-def check_place(path: Path) -> None:
-    """Compare where a store in a file names its artifacts with where it is itself.
+def check_location(path: Path) -> None:
+    """Check that the artifact URIs in an embedded store match its location.
 
     Raises:
-        Unavailable: the project was moved or copied, and the store still names the other place.
+        Unavailable: the project was moved or copied, and the store has the old URIs.
     """
     roots = relocation.other_roots(path)
     if roots:
         raise Unavailable(
-            f"the project was moved or copied: {path} names artifacts at {roots[0]}",
-            "run `modelworks doctor`: it lets the store name them here",
+            f"the project was moved or copied: {path} has artifacts at {roots[0]}",
+            "run `modelworks doctor`: it rewrites the addresses",
             code="project.moved",
         )
 
 
 def build_schema(path: Path) -> None:
-    """Create the schema in a new file by MLflow's own migrations, with its default experiment."""
+    """Create the schema and the default experiment in a new file with MLflow's migrations."""
     from mlflow import MlflowClient
 
-    hush()
+    silence_logs()
     MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
 
 
-def _demand_server(uri: str) -> None:
+def _require_server(uri: str) -> None:
     if uri.startswith("postgres"):
         raise BadInput(
             "MLFLOW_TRACKING_URI is the address of a PostgreSQL database, which is used through an MLflow server",
@@ -123,19 +123,19 @@ def _demand_server(uri: str) -> None:
     if not is_remote(uri):
         raise BadInput(
             f"MLFLOW_TRACKING_URI: {uri} is neither sqlite:///FILE nor the http(s) address of a server",
-            "start a server on that store (mlflow/README.md says how) and name the server",
+            "start a server on that store (see mlflow/README.md) and set it to the server's address",
             code="mlflow.address",
         )
 
 
 def _check_revision(path: Path) -> None:
-    """Compare the schema with that of the supported MLflow, before MLflow can start to migrate it in place."""
+    """Check the schema revision before MLflow can migrate the file in place."""
     found = read_revision(path)
     if found != REVISION:
         raise Unavailable(
             f"{path} has the schema of another MLflow (revision {found}, this one needs {REVISION})",
             f"copy the file to a safe place, then: mlflow db upgrade sqlite:///{path}; "
-            "if it is newer, install the MLflow that made it",
+            "if it is newer, install the MLflow that created it",
             code="mlflow.schema",
         )
 

@@ -1,1 +1,1 @@
-"""Locks that keep promotions and registrations apart."""
+"""Locks for promotion and registration."""

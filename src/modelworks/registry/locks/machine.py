@@ -1,4 +1,4 @@
-"""The lock that keeps promotions and registrations in one tracking store apart."""
+"""Choose the lock for promotions and registrations in a tracking store."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ __all__ = ["choose_lock", "machine_lock", "warning"]
 
 
 def choose_lock(project: Project) -> Lock:
-    """Return the lock for a project's store: PostgreSQL's where `MODELWORKS_LOCK_URL` names one, else this machine's.
+    """Return PostgreSQL's lock if `MODELWORKS_LOCK_URL` is set, else this machine's.
 
     Raises:
-        BadInput: `MODELWORKS_LOCK_URL` is not the address of a PostgreSQL database.
+        BadInput: `MODELWORKS_LOCK_URL` is not the URL of a PostgreSQL database.
     """
     return AdvisoryLock(project.lock_url) if project.lock_url else machine_lock(project)
 
 
 def warning(project: Project, lock: Lock) -> str:
-    """Return what is wrong with a lock for a project's store; empty for nothing."""
+    """Return a warning if the lock does not cover all users of the store; else empty."""
     if not is_remote(project.tracking_uri) or not isinstance(lock, MachineLock):
         return ""
     return (
         f"{without_password(project.tracking_uri)} may be shared, but the lock covers one user's processes on this machine: "
-        "let nobody else promote or register, or set MODELWORKS_LOCK_URL to the PostgreSQL database of that server"
+        "promote and register only from here, or set MODELWORKS_LOCK_URL to the PostgreSQL database of that server"
     )
 
 
 def machine_lock(project: Project) -> MachineLock:
-    """The lock for whoever uses the project's store from this machine, also from another clone.
+    """Return the lock for all uses of the project's store from this machine, also from another clone.
 
-    It lies beside an SQLite store. For a server it lies in the user's home, under a name made of the address: it keeps
-    no other user out.
+    The lock files are next to an SQLite store. For a server they are in the user's home, named after its URL, and do
+    not exclude other users.
     """
     path = database_of(project.tracking_uri)
     if path is not None:
@@ -52,12 +52,12 @@ def machine_lock(project: Project) -> MachineLock:
     address = hashlib.sha256(_place(project.tracking_uri).encode()).hexdigest()[:16]
     return MachineLock(
         Path.home() / ".cache" / "modelworks" / "locks" / address,
-        "flock, among the processes of this user on this machine alone",
+        "flock, among the processes of this user on this machine",
     )
 
 
 def _place(uri: str) -> str:
-    """What all ways to write an address have in common: without who asks, and with one name for loopback."""
+    """Return a normalized URL: without credentials, and with one name for loopback."""
     parts = urlsplit(uri.rstrip("/"))
     host, place = parts.hostname, parts.netloc.rpartition("@")[2].lower()
     if host in LOOPBACK:

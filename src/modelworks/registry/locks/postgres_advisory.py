@@ -1,4 +1,4 @@
-"""The lock of a team: PostgreSQL's advisory locks, in the database that `MODELWORKS_LOCK_URL` names."""
+"""PostgreSQL advisory locks, shared by machines, in the database of `MODELWORKS_LOCK_URL`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from modelworks.errors import BadInput, Unavailable
-from modelworks.files.locks import PATIENCE, WAY_OUT
+from modelworks.files.locks import LOCK_HELD_HINT, PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ VARIABLE = "MODELWORKS_LOCK_URL"
 CONNECT_SECONDS = 10.0
 
 KEEPALIVE = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
-"""So that a holder whose machine lost its power is found dead within half a minute."""
+"""Detect within half a minute that the holder's machine has lost power."""
 CHECK_SECONDS = 10.0
 
 HOLDER = """
@@ -36,17 +36,17 @@ WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32) | objid::big
 
 @dataclass(frozen=True)
 class AdvisoryLock:
-    """Held by a session of its own, so that the server frees it at once when its holder dies.
+    """A lock held by its own session, so that the server releases it when the holder dies.
 
-    The address must lead to the database itself or to a pooler that keeps sessions: one that pools transactions
-    (PgBouncer's `transaction` mode) would give the session away.
+    The URL must be that of the database or of a pooler in session mode: transaction mode (PgBouncer's `transaction`)
+    does not keep the session.
     """
 
     url: str = field(repr=False)  # it may hold a password
     seconds: float = PATIENCE
 
     def __post_init__(self) -> None:
-        # It may name a driver, as in postgresql+psycopg2://.
+        # The scheme may include a driver, as in postgresql+psycopg2://.
         if self.url.partition("://")[0].partition("+")[0] not in ("postgresql", "postgres"):
             raise BadInput(
                 f"{VARIABLE} is not the address of a PostgreSQL database",
@@ -60,28 +60,28 @@ class AdvisoryLock:
 
     @contextmanager
     def hold(self, name: str, purpose: str) -> Iterator[None]:
-        """Be alone under a name.
+        """Hold the lock of a name for the block.
 
         Raises:
-            BadInput: the database refuses our credentials.
-            Unavailable: it does not answer, another session has the lock for too long, or the database went away
-                within the block: what was done there may not have been done alone.
+            BadInput: the database rejects the credentials.
+            Unavailable: it does not answer, another session holds the lock for too long, or the connection was lost
+                in the block, which then may not have been exclusive.
         """
         import asyncio
 
-        # A loop of its own: between taking and freeing the lock nothing needs to run in it.
+        # A separate event loop, which need not run while the lock is held.
         with asyncio.Runner() as runner:
-            session = runner.run(self._taken(name, purpose))
+            session = runner.run(self._acquire(name, purpose))
             try:
                 yield
-                runner.run(self._demand_held(session, purpose))
+                runner.run(self._require_held(session, purpose))
             finally:
-                runner.run(_end(session))  # and with it the lock is given back
+                runner.run(_end(session))  # ends the session, which releases the lock
 
-    async def _taken(self, name: str, purpose: str) -> Connection:
+    async def _acquire(self, name: str, purpose: str) -> Connection:
         import asyncpg
 
-        session = await self._connected()
+        session = await self._connect()
         key = _key(name)
         try:
             await session.execute("SELECT pg_advisory_lock($1)", key)
@@ -89,14 +89,16 @@ class AdvisoryLock:
             who = await session.fetchrow(HOLDER, key)
             await _end(session)
             holder = f"{who[0]} since {who[1]} UTC" if who else "another session"
-            raise Unavailable(f"another process is {purpose} already: {holder}", WAY_OUT, code="lock.held") from None
+            raise Unavailable(
+                f"another process is {purpose} already: {holder}", LOCK_HELD_HINT, code="lock.held"
+            ) from None
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise Unavailable(
-                f"the lock in {_place(self.url)} cannot be had: {error}", "run again", code="lock.unavailable"
+                f"the lock in {_place(self.url)} is not available: {error}", "run again", code="lock.unavailable"
             ) from error
         return session
 
-    async def _connected(self) -> Connection:
+    async def _connect(self) -> Connection:
         import asyncpg
 
         scheme, _, rest = self.url.partition("://")
@@ -110,42 +112,42 @@ class AdvisoryLock:
                 server_settings=settings,
             )
         except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
-            raise BadInput(f"{VARIABLE}: {error}", "mend the address", code="lock.address") from error
+            raise BadInput(f"{VARIABLE}: {error}", "correct the address", code="lock.address") from error
         except (asyncpg.PostgresError, OSError, TimeoutError) as error:
             reason = str(error) or type(error).__name__
             raise Unavailable(
                 f"the database {_place(self.url)} does not answer: {reason}",
-                f"start it or mend {VARIABLE}",
+                f"start it or correct {VARIABLE}",
                 code="lock.unavailable",
             ) from error
 
-    async def _demand_held(self, session: Connection, purpose: str) -> None:
-        """Raise when the session, and the lock with it, has ended since it was taken."""
+    async def _require_held(self, session: Connection, purpose: str) -> None:
+        """Raise if the session, and with it the lock, has ended."""
         import asyncpg
 
         try:
             await session.execute("SELECT 1", timeout=CHECK_SECONDS)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise Unavailable(
-                f"the lock in {_place(self.url)} was lost while {purpose}: another process may have had it",
-                "see what came of it with modelworks history, then run again",
+                f"the lock in {_place(self.url)} was lost while {purpose}: another process may have taken it",
+                "check the result with modelworks history, then run again",
                 code="lock.lost",
             ) from error
 
 
 def _key(name: str) -> int:
-    """The 64 signed bits that PostgreSQL wants for a name."""
+    """Return the signed 64-bit key of a name for PostgreSQL."""
     return int.from_bytes(hashlib.sha256(f"modelworks {name}".encode()).digest()[:8], "big", signed=True)
 
 
 def _place(url: str) -> str:
-    """Host, port and name of a database: what of its address may be shown."""
+    """Return host, port and name of a database, without credentials."""
     parts = urlsplit(url)
     return f"{parts.hostname or 'this machine'}{':' + str(parts.port) if parts.port else ''}{parts.path}"
 
 
 async def _end(session: Connection) -> None:
-    """Close a session; one that is broken already needs no closing."""
+    """Close a session, also a broken one."""
     import asyncpg
 
     try:

@@ -1,1 +1,1 @@
-"""Model packages: built, signed, checked, uploaded and served."""
+"""Build, sign, check, upload and serve model packages."""

@@ -1,4 +1,4 @@
-"""A saved model written as an MLflow model: reproducible, with its own code, and without a path of this machine."""
+"""Write a saved model as an MLflow model, reproducibly and without paths of this machine."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ __all__ = ["saved_model", "write"]
 
 WEIGHTS = "model.safetensors"
 SERVING = ("mlflow", "pandas")
-"""What serving.py imports."""
+"""The distributions that serving.py imports."""
 
 
 def saved_model(package: Path) -> Path:
-    """Where in a package the saved model is (see `models/serialization.py`)."""
+    """Return the folder of the saved model in a package, see `models/serialization.py`."""
     return package / "artifacts" / "model"
 
 
 def write(folder: Path, saved: Path, model_id: str, run_id: str, *, copy_weights: bool = True) -> None:
-    """Write the MLflow model into a new folder; nothing in it differs from another time but its ids and the time.
+    """Write the MLflow model into a new folder; only ids and the time differ between two calls.
 
     Args:
-        folder: made here.
-        saved: the saved model.
+        folder: created here.
+        saved: folder of the saved model.
         model_id: of MLflow's logged model.
-        run_id: of its run.
+        run_id: of the model's run.
         copy_weights: False for a symbolic link to the weights, which an upload follows.
     """
     import mlflow.pyfunc
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    # MLflow names the artifact's folder after the one it copies.
+    # MLflow keeps the name of the folder that it copies.
     assert saved.name == saved_model(folder).name
     weights, answers = saved / WEIGHTS, read_objective(saved).answer_columns
     model = Model(model_id=model_id, run_id=run_id)
-    # Copied to a neutral place: MLmodel would name this machine's.
-    with tempfile.TemporaryDirectory() as staged, _without_advice():
+    # Copied, because MLmodel would contain the path on this machine.
+    with tempfile.TemporaryDirectory() as staged, _without_example_warning():
         serving = Path(shutil.copyfile(Path(__file__).with_name("pyfunc_model.py"), Path(staged) / "serving.py"))
         light = shutil.copytree(saved, Path(staged) / saved.name, ignore=shutil.ignore_patterns(WEIGHTS))
         mlflow.pyfunc.save_model(
@@ -74,13 +74,13 @@ def write(folder: Path, saved: Path, model_id: str, run_id: str, *, copy_weights
         target.symlink_to(weights.absolute())
     model.model_size_bytes += weights.stat().st_size
     model.save(str(folder / "MLmodel"))
-    # Python would keep serving.py compiled here and later run that in its place, whoever wrote it. A file of the
-    # folder's name keeps it from reading or writing there.
+    # Python would cache compiled code of serving.py here and later run it, also if it was tampered with. A file of the
+    # folder's name prevents that.
     (folder / "__pycache__").write_text("This file keeps Python from running compiled code that lies here.\n")
 
 
 def _requirements(saved: Path) -> list[str]:
-    """The distributions that serving and the model's own sources import, at the versions it was evaluated with."""
+    """Return pinned requirements: the distributions that serving.py and the model's sources import."""
     imported = {
         name.partition(".")[0]
         for source in saved.rglob("*.py")
@@ -92,7 +92,7 @@ def _requirements(saved: Path) -> list[str]:
         *SERVING,
         *(providers[name][0] for name in imported if name in providers and name not in sys.stdlib_module_names),
     }
-    # A local suffix such as +cpu names a build that no package index has.
+    # A local version such as +cpu is not on a package index.
     return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in sorted(needed)]
 
 
@@ -103,8 +103,8 @@ def _imported(node: ast.AST) -> list[str]:
 
 
 @contextmanager
-def _without_advice() -> Iterator[None]:
-    """MLflow advises an input example; rows of the data set have no place in a package that others may get."""
+def _without_example_warning() -> Iterator[None]:
+    """Suppress MLflow's advice to add an input example, which would put data set rows into the package."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*input example", category=UserWarning)
         yield

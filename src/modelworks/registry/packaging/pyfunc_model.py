@@ -1,14 +1,14 @@
-"""The code inside every package: what `mlflow models serve` and `mlflow.pyfunc.load_model` run.
+"""The serving code of every package, run by `mlflow models serve` and `mlflow.pyfunc.load_model`.
 
 MLflow executes this file from the package ("models from code"). It needs the standard library, mlflow, numpy and
-pandas; the model brings its own `saved.py`, whose imports are in the package's requirements. Nothing of the project
-that made it has to be installed, and no pickle is read.
+pandas, and the model's `saved.py`, whose imports are in the package's requirements. modelworks need not be installed,
+and no pickle is read.
 
-Input: one column, whatever its name (MLflow passes on the first), of texts, or of images: encoded files (PNG, JPEG,
-PGM, ...) as bytes, or as base64 in a string.
-Output: a row per input with the answers of the model's objective. Of a classifier these are `label` and `probability`
-of the most probable class; with `params={"top_k": k}` and k > 1 also `probabilities`: a dict of the k most probable
-labels, the most probable first.
+Input: one column of any name, with texts or images; images are encoded files (PNG, JPEG, PGM, ...) as bytes, or as
+base64 in a string.
+Output: one row per input with the answers of the model's objective. For a classifier these are `label` and
+`probability` of the most probable class; with `params={"top_k": k}` and k > 1 also `probabilities`: a dict of the k
+most probable labels, most probable first.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class ServedModel(PythonModel):  # type: ignore[misc]  # mlflow's class is untyped
-    """A saved model behind MLflow's interface."""
+    """A saved model with MLflow's interface."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Verify the saved model and load it with its own code."""
@@ -45,24 +45,24 @@ class ServedModel(PythonModel):  # type: ignore[misc]  # mlflow's class is untyp
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Answer one column of contents; the index of the input is kept."""
+        """Return the answers for one column; the index of the input is kept."""
         top_k = int((params or {}).get("top_k", 1))
         if top_k < 1:
             raise ValueError(f"top_k is {top_k}: ask for at least 1")
         column, objective = model_input.iloc[:, 0], self.model.objective
         answers = objective.answers(self.columns(column), top_k)
-        # Without rows pandas knows no columns.
+        # Without rows pandas cannot infer the columns.
         return pd.DataFrame(answers, index=column.index, columns=None if answers else [*objective.answer_columns])
 
     def columns(self, contents: pd.Series[Any]) -> dict[str, np.ndarray]:
-        """The predicted columns that the answers are made from: what an evaluation keeps."""
+        """Return the predicted columns, from which the answers are computed."""
         found: dict[str, np.ndarray] = self.model.predict(
             [self._content(row, value) for row, value in enumerate(contents)]
         )
         return found
 
     def _content(self, row: int, value: Any) -> Any:
-        """A cell as the model takes it; a missing one is refused, for its text would be "None"."""
+        """Return a cell as the model's input; reject a missing value, which would become the text "None"."""
         processor = self.model.processor
         if pd.api.types.is_scalar(value) and pd.isna(value):
             raise ValueError(f"row {row} is missing: give {processor.content_name}, or leave the row out")
@@ -73,15 +73,17 @@ class ServedModel(PythonModel):  # type: ignore[misc]  # mlflow's class is untyp
 
 
 def _run_saved(folder: Path) -> ModuleType:
-    """The package's own saved.py, run under a private name made of its digest, so that versions live side by side.
+    """Run the package's saved.py as a module named after its digest, so that several versions can be loaded.
 
-    Its bytes are compared with the manifest before they run; it then verifies all other files itself. Reading and
-    compiling the source here means that no compiled file beside it can run in its place.
+    Its bytes are compared with the manifest first; it then verifies all other files. Compiling the source here means
+    that no cached compiled file can run instead.
     """
     source = (folder / "saved.py").read_bytes()
     digest = hashlib.sha256(source).hexdigest()
     if json.loads((folder / "manifest.json").read_bytes()).get("saved.py", {}).get("sha256") != digest:
-        raise RuntimeError(f"{folder / 'saved.py'} is not what was saved: the package is damaged, get it anew")
+        raise RuntimeError(
+            f"{folder / 'saved.py'} differs from what was saved: the package is damaged, download it again"
+        )
     name = f"_modelworks_saved_{digest[:16]}"
     if name not in sys.modules:
         module = importlib.util.module_from_spec(
@@ -90,7 +92,7 @@ def _run_saved(folder: Path) -> ModuleType:
         sys.modules[name] = module
         try:
             exec(compile(source, str(folder / "saved.py"), "exec"), module.__dict__)
-        except BaseException:  # whatever it was: half a module must not be found the next time
+        except BaseException:  # a partly executed module must not stay in sys.modules
             del sys.modules[name]
             raise
     return sys.modules[name]

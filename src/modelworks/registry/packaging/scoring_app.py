@@ -1,4 +1,4 @@
-"""A scoring server over a package: the requests and replies of `mlflow models serve` (MLflow's REST reference).
+"""A scoring server for a package, with the REST API of `mlflow models serve`.
 
 `POST /invocations` takes JSON with one of `inputs`, `instances`, `dataframe_split` and `dataframe_records`, and
 `params`; or CSV with a header; or Parquet. It replies with `{"predictions": [one object per row]}`.
@@ -26,7 +26,7 @@ JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.par
 
 
 def make_app(package: Path) -> FastAPI:
-    """Return the app over a verified package, its model loaded."""
+    """Load the model of a verified package and return the app."""
     import mlflow.pyfunc
 
     app, model = FastAPI(openapi_url=None), mlflow.pyfunc.load_model(str(package))
@@ -35,7 +35,7 @@ def make_app(package: Path) -> FastAPI:
         try:
             frame, params = _table(raw, content_type)
             answer: pd.DataFrame = model.predict(frame, params=params)
-        except Exception as error:  # whatever the model raises on what a caller sent, as MLflow's server does
+        except Exception as error:  # any error of the model on the input, as in MLflow's server
             logging.getLogger(__name__).exception("a request failed")
             status = 415 if isinstance(error, NotImplementedError) else 400
             reply = {"error_code": "BAD_REQUEST", "message": str(error) or type(error).__name__}
@@ -60,11 +60,11 @@ def make_app(package: Path) -> FastAPI:
 
 
 def _table(raw: bytes, content_type: str) -> tuple[pd.DataFrame, dict[str, Any] | None]:
-    """Return the rows and the parameters of a request.
+    """Return the input rows and the parameters of a request.
 
     Raises:
-        NotImplementedError: the content type is not known.
-        ValueError: the content is not of that type, or not of a known format.
+        NotImplementedError: the content type is not supported.
+        ValueError: the content does not have that type or a supported format.
     """
     import pandas as pd
 
@@ -75,7 +75,7 @@ def _table(raw: bytes, content_type: str) -> tuple[pd.DataFrame, dict[str, Any] 
     if kind == JSON:
         return _from_json(json.loads(raw))
     if kind == CSV:
-        # As text, whatever it looks like: 3 and NA are texts too. An empty cell is a missing value.
+        # All cells are text, also 3 and NA. An empty cell is a missing value.
         return pd.read_csv(io.BytesIO(raw), dtype=str, keep_default_na=False, na_values=[""]), None
     if kind == PARQUET:
         return pd.read_parquet(io.BytesIO(raw)), None

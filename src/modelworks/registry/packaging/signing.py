@@ -1,8 +1,8 @@
-"""A version's package and evidence, signed with a key (OpenSSF model-signing), where the environment names one.
+"""Sign and verify packages with OpenSSF model-signing, if the environment has a key.
 
-A digest beside a file finds corruption; whoever can write both the artifacts and the registry's tags can forge both.
-A signature they cannot make. What it does not say is which version the signed bytes belong to: an older package of the
-same key in a newer one's place is found by the tags alone.
+Digests detect corruption, but an attacker who can write artifacts and tags can change both. They cannot forge a
+signature. The signature does not contain the version: only the tags detect that a package was replaced by an older one
+signed with the same key.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import BadInput, Corrupt, ModelworksError, first_line
-from modelworks.registry.packaging.integrity import WAY_OUT
+from modelworks.registry.packaging.integrity import RESTORE_HINT
 from modelworks.settings import signing_keys
 
 if TYPE_CHECKING:
@@ -21,79 +21,79 @@ if TYPE_CHECKING:
 
     from modelworks.settings import SigningKeys
 
-__all__ = ["FILE", "demand_signature", "sign"]
+__all__ = ["FILE", "require_signature", "sign"]
 
 FILE = "signature.json"
-"""In the evidence: a Sigstore bundle over `model/` and the other files of the evidence."""
+"""A Sigstore bundle over `model/` and the other files of the evidence."""
 
 
 def sign(folder: Path, signature: Path) -> bool:
-    """Sign what is below a folder, if a signing key is named; the signature's own file is not part of it.
+    """Sign the files of a folder, except the signature itself, if a key is set.
 
     Returns:
-        Whether there is a signature now.
+        Whether a signature was written.
 
     Raises:
-        BadInput: the key is none, or the library is not installed, or a verifying key is named alone.
+        BadInput: the key is invalid, the library is not installed, or only a verifying key is set.
     """
     keys = signing_keys()
     if not keys:
         return False
     if keys.private is None:
         raise BadInput(
-            "MODELWORKS_VERIFYING_KEY demands signatures, and there is no key to sign a new version with",
-            "set MODELWORKS_SIGNING_KEY to a private key in PEM, or let a machine that has one register",
+            "MODELWORKS_VERIFYING_KEY requires signatures, and there is no key to sign a new version with",
+            "set MODELWORKS_SIGNING_KEY to a private key in PEM, or register on a machine that has one",
             code="signing.no-key",
         )
     signing, hashing = _library()
-    configured = signing.Config().set_hashing_config(_hashed(hashing, signature.relative_to(folder)))
-    with _read_as_key("MODELWORKS_SIGNING_KEY", keys.private):
+    configured = signing.Config().set_hashing_config(_hashing_config(hashing, signature.relative_to(folder)))
+    with _key_errors("MODELWORKS_SIGNING_KEY", keys.private):
         signer = configured.use_elliptic_key_signer(private_key=keys.private)
     signer.sign(folder, signature)
     return True
 
 
-def demand_signature(folder: Path, signature: Path) -> None:
-    """Compare what is below a folder with its signature, if a key is named.
+def require_signature(folder: Path, signature: Path) -> None:
+    """Verify the signature of a folder, if a key is set.
 
     Raises:
-        Corrupt: there is no signature, or it is not of this key or not of these bytes.
-        BadInput: the key is none, or the library is not installed.
+        Corrupt: there is no signature, or it does not match the key or the files.
+        BadInput: the key is invalid, or the library is not installed.
     """
     keys = signing_keys()
     if not keys:
         return
     if not signature.is_file():
         raise Corrupt(
-            f"the version has no signature: {signature.name} is missing, and a key is named",
-            "register it anew with MODELWORKS_SIGNING_KEY set, or unset MODELWORKS_VERIFYING_KEY",
+            f"the version has no signature: {signature.name} is missing, and a key is set",
+            "register it again with MODELWORKS_SIGNING_KEY set, or unset MODELWORKS_VERIFYING_KEY",
             code="signing.missing",
         )
     verifying, hashing = _library(verify=True)
-    configured = verifying.Config().set_hashing_config(_hashed(hashing, signature.relative_to(folder)))
+    configured = verifying.Config().set_hashing_config(_hashing_config(hashing, signature.relative_to(folder)))
     with tempfile.TemporaryDirectory() as name:
         variable = "MODELWORKS_VERIFYING_KEY" if keys.public else "MODELWORKS_SIGNING_KEY"
-        with _read_as_key(variable, keys.public or keys.private):
+        with _key_errors(variable, keys.public or keys.private):
             verifier = configured.use_elliptic_key_verifier(public_key=_public(keys, Path(name)))
         try:
             verifier.verify(folder, signature)
-        except ModelworksError:  # a signal's, which may come in the middle
+        except ModelworksError:  # Interrupted by a signal
             raise
-        except Exception as error:  # the library names no class of its own: whatever it was, it is not verified
+        except Exception as error:  # the library has no exception class for a failed verification
             raise Corrupt(
-                f"{signature.name} does not sign these bytes with this key: {first_line(error)}",
-                WAY_OUT,
+                f"{signature.name} does not match these files and this key: {first_line(error)}",
+                RESTORE_HINT,
                 code="signing.mismatch",
             ) from None
 
 
-def _hashed(hashing: Any, signature: Path) -> Any:
-    """Every file but the signature: the library would leave git's files out as well."""
+def _hashing_config(hashing: Any, signature: Path) -> Any:
+    """Return the hashing config: every file except the signature, also git's files."""
     return hashing.Config().set_ignored_paths(paths=[signature], ignore_git_paths=False)
 
 
 def _public(keys: SigningKeys, folder: Path) -> Path:
-    """The verifying key's file, made of the private key where only that is named."""
+    """Return the file of the public key, derived from the private key if only that is set."""
     if keys.public is not None:
         return keys.public
     from cryptography.hazmat.primitives import serialization
@@ -108,29 +108,29 @@ def _public(keys: SigningKeys, folder: Path) -> Path:
 
 
 @contextmanager
-def _read_as_key(variable: str, path: Path | None) -> Iterator[None]:
-    """Say of a key that cannot be read, or not be used, which variable names it.
+def _key_errors(variable: str, path: Path | None) -> Iterator[None]:
+    """Convert an error with a key file to one that names its variable.
 
     Raises:
-        BadInput: the key is none.
+        BadInput: the key cannot be read or used.
     """
     try:
         yield
-    except ModelworksError:  # a signal's
+    except ModelworksError:  # Interrupted by a signal
         raise
-    except Exception as error:  # of many classes: no PEM, a password, another kind of key
+    except Exception as error:  # many classes: not PEM, a password, another kind of key
         raise BadInput(
             f"{variable}: {path}: {first_line(error)}", "name an elliptic-curve key in PEM", code="signing.bad-key"
         ) from None
 
 
 def _library(*, verify: bool = False) -> tuple[Any, Any]:
-    """The library's modules for signing or verifying, and for hashing."""
+    """Return the library's modules for signing or verifying, and for hashing."""
     try:
         from model_signing import hashing, signing, verifying
     except ImportError as error:
         raise BadInput(
-            f"a signing key is named, and {error.name or 'model-signing'} is not installed",
+            f"a signing key is set, and {error.name or 'model-signing'} is not installed",
             "pip install 'modelworks[signing]'",
             code="signing.not-installed",
         ) from error

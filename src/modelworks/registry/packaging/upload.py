@@ -1,4 +1,4 @@
-"""An evaluated model in the tracking store: its package, the listing of its files, and a probe."""
+"""Upload an evaluated model: its package, file listing and golden predictions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from modelworks.files.atomic_files import write_json
 from modelworks.files.digest import folder_digests, json_digest
 from modelworks.files.manifests import Listed
 from modelworks.models.serialization import read_objective
-from modelworks.registry.backend.error_mapping import is_remote, said_clearly
+from modelworks.registry.backend.error_mapping import is_remote, maps_tracking_errors
 from modelworks.registry.packaging import build, integrity, signing
 from modelworks.registry.packaging.allowed_layout import check_form, check_names
 from modelworks.registry.packaging.integrity import EVIDENCE, FILES
@@ -34,65 +34,67 @@ class Package:
 
     model_id: str
     source: str
-    """What a model version names as its origin."""
+    """The source URI for the model version."""
     digest: str
-    """SHA-256 of its listing of files."""
-    probe: str
-    """SHA-256 of its probe."""
+    """SHA-256 of its file listing."""
+    golden: str
+    """SHA-256 of its golden predictions."""
 
 
-@said_clearly
+@maps_tracking_errors
 def log(client: MlflowClient, run_id: str, evaluation: Evaluation) -> Package:
-    """Store the evaluated model under a run, with the listing of its files and a probe.
+    """Upload the evaluated model to a run, with its file listing and golden predictions.
 
     Raises:
-        Corrupt: the saved model, or the rows it was evaluated on, are damaged.
-        Unavailable: the store does not answer, or did not keep what it was sent.
+        Corrupt: the saved model or its evaluation data are damaged.
+        Unavailable: the store does not answer, or did not store the upload correctly.
     """
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
     run, kind = client.get_run(run_id), read_objective(evaluation.trained.model_folder).kind
-    # The model is pending until it is complete; `reconcile` deletes it if this process dies before.
+    # The model is pending until it is complete; `close_stale_runs` deletes it if this process dies before.
     with effect("package.create"):
         model = client.create_logged_model(
             run.info.experiment_id, name="model", source_run_id=run_id, params=run.data.params, model_type=kind
         )
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "model"  # beside the evidence, as it will be when it was fetched: both are signed
-        # What is signed has no symbolic links.
+        folder = Path(name) / "model"  # next to the evidence, as after fetching: both are signed
+        # A signed folder cannot have symbolic links.
         build.write(folder, evaluation.trained.model_folder, model.model_id, run_id, copy_weights=bool(signing_keys()))
-        # The saved model's own manifest has the digests of its files.
+        # The saved model's manifest has the digests of its files.
         files = folder_digests(folder, Listed(build.saved_model(folder).parent).digest)
         check_names(files)
         check_form(folder)
         evidence = Path(name) / EVIDENCE
         evidence.mkdir()
         write_json(evidence / FILES, files)
-        asked = folder_digests(golden_predictions.write(evaluation, evidence).parent)[golden_predictions.FILE]["sha256"]
+        golden = folder_digests(golden_predictions.write(evaluation, evidence).parent)[golden_predictions.FILE][
+            "sha256"
+        ]
         signing.sign(Path(name), evidence / signing.FILE)
         with effect("package.upload", "evidence"):
             client.log_artifacts(run_id, str(evidence), EVIDENCE)
-        integrity.check_kept(client, f"{run.info.artifact_uri}/{EVIDENCE}", folder_digests(evidence))
+        integrity.check_uploaded(client, f"{run.info.artifact_uri}/{EVIDENCE}", folder_digests(evidence))
         with effect("package.upload", "model"):
             client.log_model_artifacts(model.model_id, str(folder))
-        integrity.check_kept(client, model.artifact_location, files)
+        integrity.check_uploaded(client, model.artifact_location, files)
     with effect("package.finalise"):
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     _log_metrics(client, run_id, model.model_id, evaluation)
-    # A server wants the model's id; the embedded store would look the id up at MLflow's global address, not ours.
+    # A server needs the model's id; for an embedded store MLflow would search the id at the global tracking URI.
     source = f"models:/{model.model_id}" if is_remote(client.tracking_uri) else model.artifact_location
-    return Package(model_id=model.model_id, source=source, digest=json_digest(files), probe=asked)
+    return Package(model_id=model.model_id, source=source, digest=json_digest(files), golden=golden)
 
 
 def _log_metrics(client: MlflowClient, run_id: str, model_id: str, evaluation: Evaluation) -> None:
-    """The evaluation's figures, attached to the model as well as to the run."""
+    """Log the evaluation's metrics to the model too."""
     from mlflow.entities import Metric
 
     dataset, now = evaluation.trained.report.dataset, int(time.time() * 1000)
     metrics = []
     for name, value in evaluation.metrics.items():
-        # With the time under which the run has it already, or the run would show a second point.
+        # With the timestamp that the run has already, or the run would show a second point.
         known = client.get_metric_history(run_id, name)
         when = known[-1].timestamp if known else now
         metrics.append(

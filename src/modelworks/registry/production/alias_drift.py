@@ -1,4 +1,4 @@
-"""Production that was moved behind our back, in MLflow's pages or by its client, is found by comparing with the journal."""
+"""Detect that the production alias was moved outside modelworks, by comparison with the audit log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modelworks.errors import BadInput
-from modelworks.registry.backend.error_mapping import said_clearly
+from modelworks.registry.backend.error_mapping import maps_tracking_errors
 from modelworks.registry.backend.pagination import all_pages
 from modelworks.registry.production import audit_log
 from modelworks.registry.versions import queries
@@ -18,35 +18,34 @@ if TYPE_CHECKING:
 
     from modelworks.registry.versions.queries import Registered
 
-__all__ = ["Stray", "moved_behind_our_back", "promotion_hint", "unexplained"]
+__all__ = ["AliasDrift", "all_alias_drift", "find_alias_drift", "promotion_hint"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stray:
-    """A production alias that is not where the journal left it."""
+class AliasDrift:
+    """A production alias that differs from the audit log."""
 
     name: str
     left: int
-    """The version that the journal left it on; 0 for none."""
+    """The version in the audit log; 0 for none."""
     found: int
-    """The version it is on; 0 for none."""
-    way_out: str
-    """Commands for either answer to which of the two was meant; they name versions that exist."""
+    """The version of the alias; 0 for none."""
+    hint: str
+    """Commands that keep the new version or restore the recorded one, if it exists."""
 
     @property
     def message(self) -> str:
         return (
-            f"production of {self.name} is {queries.numbered(self.found)}, but the journal left it on {queries.numbered(self.left)}: "
-            "something else moved the alias"
+            f"production of {self.name} is {queries.numbered(self.found)}, but {queries.numbered(self.left)} in the audit log: "
+            "the alias was moved outside modelworks"
         )
 
 
-@said_clearly
-def unexplained(client: MlflowClient, name: str) -> Stray | None:
-    """How production of a model differs from what the journal says; None when it does not.
+@maps_tracking_errors
+def find_alias_drift(client: MlflowClient, name: str) -> AliasDrift | None:
+    """Return how production differs from the audit log; None if it does not.
 
-    A move that is under way explains itself: its intent names the version. So does one that was cut off, which
-    `settle` will close.
+    An unfinished move to the current version is no drift: it is in progress, or `settle` will complete it.
     """
     while True:
         found, newest = queries.production(client, name), audit_log.last(client, name)
@@ -54,39 +53,39 @@ def unexplained(client: MlflowClient, name: str) -> Stray | None:
         if found == left or any(move.after == found for move in audit_log.unfinished(client, name)):
             return None
         if queries.production(client, name) == found and audit_log.last(client, name) == newest:
-            return Stray(name=name, left=left, found=found, way_out=_way_out(client, name, left, found))
-        # Somebody moved it while we looked: look again.
+            return AliasDrift(name=name, left=left, found=found, hint=_hint(client, name, left, found))
+        # It was moved between the two reads: read again.
 
 
-@said_clearly
-def moved_behind_our_back(client: MlflowClient) -> list[Stray]:
-    """Every model of the store whose production something outside the journal moved."""
+@maps_tracking_errors
+def all_alias_drift(client: MlflowClient) -> list[AliasDrift]:
+    """Return the models whose production alias was moved outside modelworks."""
     models: list[RegisteredModel] = all_pages(lambda token: client.search_registered_models(page_token=token))
-    strays = (unexplained(client, model.name) for model in models)
-    return [stray for stray in strays if stray is not None]
+    drifted = (find_alias_drift(client, model.name) for model in models)
+    return [drift for drift in drifted if drift is not None]
 
 
 def promotion_hint(client: MlflowClient, name: str) -> str:
-    """How a model without a production version gets one."""
+    """Return the hint for a model without a production version."""
     accepted = [each.version for each in _versions(client, name) if each.decision == "promote"]
     if not accepted:
-        return f"the gate has accepted none of its versions: `modelworks why {shlex.quote(name)}` says why"
+        return f"the gate has accepted none of its versions: see `modelworks why {shlex.quote(name)}`"
     return f"promote one: {_promote(name, accepted[-1])}"
 
 
-def _way_out(client: MlflowClient, name: str, left: int, found: int) -> str:
+def _hint(client: MlflowClient, name: str, left: int, found: int) -> str:
     known = {each.version for each in _versions(client, name)}
-    ways = [f"{_promote(name, found)} keeps it"] if found else []
+    hints = [f"{_promote(name, found)} keeps it"] if found else []
     if left in known:
-        ways.append(f"{_promote(name, left)} puts it back")
+        hints.append(f"{_promote(name, left)} restores it")
     elif left:
-        ways.append(f"version {left} was deleted")
-        ways += [promotion_hint(client, name)] if not found else []
-    return "; ".join(ways)
+        hints.append(f"version {left} was deleted")
+        hints += [promotion_hint(client, name)] if not found else []
+    return "; ".join(hints)
 
 
 def _versions(client: MlflowClient, name: str) -> list[Registered]:
-    """Oldest first; none of a model whose versions were all deleted."""
+    """Return the versions of a model, oldest first; empty if all were deleted."""
     try:
         return queries.all_of(client, name)
     except BadInput:
@@ -95,7 +94,3 @@ def _versions(client: MlflowClient, name: str) -> list[Registered]:
 
 def _promote(name: str, version: int) -> str:
     return f"modelworks promote {shlex.quote(name)} {version} --reason TEXT"
-
-
-def _named(version: int) -> str:
-    return f"version {version}" if version else "none"

@@ -1,9 +1,9 @@
-"""One move of production as a compare-and-set, written down before and after.
+"""Move the production alias with compare-and-set, recorded in the audit log before and after.
 
-    intent in the journal > digests > a fresh process > predictions > lock > alias as expected > move > done in the journal
+    log the intent > verify digests > predict in an isolated process > lock > compare the alias > move it > log the result
 
-MLflow's own alias call is an unconditional write: what makes it a compare-and-set is that whoever moves production
-holds the same lock. `guard.machine_lock` and its siblings say who that can be.
+MLflow's alias call is an unconditional write. It becomes a compare-and-set because every process that moves production
+holds the same lock, see `locks.machine.choose_lock`.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ if TYPE_CHECKING:
     from modelworks.registry.versions.queries import Registered
 
     Proof = Callable[[MlflowClient, Registered], Mapping[str, Any]]
-    """Shows that a version is what it was, or raises; returns the evidence."""
+    """Verifies a version or raises; returns the evidence."""
 
 __all__ = ["alone", "changed", "compare_and_set"]
 
 
 def compare_and_set(client: MlflowClient, chosen: Registered, intent: Intent, lock: Lock, proof: Proof) -> Move:
-    """Prove a version and make it production, if production is still what the intent was formed against.
+    """Verify a version and make it production, if production is still the expected version.
 
     Raises:
-        Refused: production was moved meanwhile; it says by whom.
-        Exception: what the proof, the lock or the store raised; the journal has the move as abandoned then.
+        Refused: production was moved meanwhile; the message names who moved it.
+        Exception: from the proof, the lock or the store; the audit log then has the move as abandoned.
     """
     name, after = chosen.name, chosen.version
     entry = audit_log.intend(client, chosen, intent, lock.kind)
     moving = False
     try:
-        shown = proof(client, chosen)
+        verified = proof(client, chosen)
         with alone(lock, name):
-            audit_log.settle(client, name)  # whoever died in here since we looked: the chain goes on from there
+            audit_log.settle(client, name)  # complete moves of processes that died meanwhile
             now = queries.production(client, name)
-            if now != intent.standing:
-                raise changed(client, name, intent.standing, now)
+            if now != intent.expected:
+                raise changed(client, name, intent.expected, now)
             with effect("production.alias"):
                 moving = True
                 _point(client, name, after)
@@ -57,46 +57,46 @@ def compare_and_set(client: MlflowClient, chosen: Registered, intent: Intent, lo
                 client,
                 name,
                 entry,
-                {**intent.evidence, **shown},
-                overridden=intent.overridden or OTHER_LIBRARIES in shown,
+                {**intent.evidence, **verified},
+                overridden=intent.overridden or OTHER_LIBRARIES in verified,
             )
-    except Exception as error:  # whatever it was, the intent does not stay open; it goes on to who asked
-        # What has moved although the journal could not be told, the next command settles.
+    except Exception as error:  # abandon the intent and raise again
+        # If the alias moved but the audit log could not be written, the next command completes it.
         if not moving or queries.production(client, name) != after:
             audit_log.abandon(client, entry, str(error))
         raise
 
 
 def alone(lock: Lock, name: str) -> AbstractContextManager[None]:
-    """Nobody else moves production of a model in this block."""
+    """Hold the lock for moving production of a model."""
     return lock.hold(f"production-{name}", f"moving production of {name}")
 
 
 def changed(client: MlflowClient, name: str, expected: int, found: int) -> Refused:
-    """The error for production versions, 0 for none, that are not the expected ones; it names who moved there."""
+    """Return the error for an unexpected production version (0 for none); it names who moved it."""
     return Refused(
         f"production of {name} changed meanwhile: expected {queries.numbered(expected)}, found {queries.numbered(found)}, "
         f"{_mover(client, name, found)}",
-        "run again: the gate then compares with the new one",
+        "run again: the gate compares with the new production version",
         code="production.changed",
     )
 
 
 def _point(client: MlflowClient, name: str, version: int) -> None:
-    """Set the alias. An answer that was lost is no failure: while we hold the lock, nobody else sets it there."""
+    """Set the alias; ignore a lost reply if the alias is set, since no other process moves it under the lock."""
     try:
         client.set_registered_model_alias(name, PRODUCTION, str(version))
-    except Exception:  # whatever it was: where the alias stands says whether it failed
+    except Exception:  # the alias shows whether the call failed
         if queries.production(client, name) != version:
             raise
 
 
 def _mover(client: MlflowClient, name: str, version: int) -> str:
-    """Who made a version production, as far as the journal knows."""
+    """Return who made a version production, according to the audit log."""
     newest = audit_log.last(client, name)
     if newest is not None and newest.after == version:
         return f"moved there by {newest.who} at {newest.when:%Y-%m-%d %H:%M:%S} UTC: {newest.kind}, {newest.why}"
     for move in audit_log.unfinished(client, name):
         if move.after == version:
-            return f"where a {move.kind} by {move.who}, begun at {move.when:%Y-%m-%d %H:%M:%S} UTC, is moving it"
-    return "moved there by something outside the journal"
+            return f"being moved there by {move.who} since {move.when:%Y-%m-%d %H:%M:%S} UTC: {move.kind}"
+    return "moved there outside modelworks"

@@ -1,8 +1,8 @@
-"""The history of production: one MLflow run per move, in the experiment `<model>/production`, to browse in the UI.
+"""Write the audit log of production: one MLflow run per move, in the experiment `<model>/production`.
 
-A move is written down as an intent before the alias moves, and as done after. What a dead process left as an intent
-is settled later by looking at the alias. Done moves are numbered under the lock: they form one chain, in which each
-begins where the one before it ended, whatever the clocks say.
+A move is logged as an intent before the alias moves, and as done after. The intent of a dead process is completed or
+abandoned later, depending on the alias. Done moves are numbered under the lock, so their order does not depend on
+clocks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from modelworks.fault_injection import effect, fault_point
 from modelworks.files.digest import canonical_json
 from modelworks.redaction import redacted
-from modelworks.registry.backend.error_mapping import said_clearly
+from modelworks.registry.backend.error_mapping import maps_tracking_errors
 from modelworks.registry.backend.idempotent_create import created
 from modelworks.registry.backend.tracking_store import ensure_experiment
 from modelworks.registry.production.audit_queries import (
@@ -61,24 +61,24 @@ STATUS: Mapping[State, str] = {"done": "FINISHED", "abandoned": "FAILED"}
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:
-    """What is to be moved, and why."""
+    """An intended move of production."""
 
     kind: Kind
     before: int
-    """For the journal: where its last move ended."""
-    standing: int
-    """Where the alias is, and must still be when it moves."""
+    """The production version in the audit log."""
+    expected: int
+    """The version of the alias, which must be unchanged when it is moved."""
     who: str
     why: str
     overridden: bool
     evidence: Mapping[str, Any]
 
 
-@said_clearly
+@maps_tracking_errors
 def intend(client: MlflowClient, chosen: Registered, intent: Intent, lock: str) -> str:
-    """Write down an intended move to a version under a kind of lock; returns its id.
+    """Log an intended move; return the id of its entry.
 
-    There is one entry, even if the server's reply is lost.
+    One entry is created, even if the server's reply is lost.
     """
     key, name, why = uuid.uuid4().hex, chosen.name, redacted(intent.why)
     fields = {
@@ -90,14 +90,14 @@ def intend(client: MlflowClient, chosen: Registered, intent: Intent, lock: str) 
         "verdict": chosen.decision,
         "lock": lock,
     }
-    words = f"**{intent.kind}** version {intent.before or 'none'} to {chosen.version}, by {intent.who}: {why}"
+    note = f"**{intent.kind}** version {intent.before or 'none'} to {chosen.version}, by {intent.who}: {why}"
     tags = {
         lineage.MOVE_KEY: key,
         **{lineage.MOVE + field: value for field, value in fields.items()},
         lineage.MOVE_STATE: "intent",
-        **lineage.moved_tags(overridden=intent.overridden, evidence=_fitting(intent.evidence)),
+        **lineage.moved_tags(overridden=intent.overridden, evidence=_evidence_json(intent.evidence)),
         **lineage.owner_tags(),
-        "mlflow.note.content": words,
+        "mlflow.note.content": note,
     }
     experiment = ensure_experiment(client, experiment_of(name))
 
@@ -116,26 +116,26 @@ def intend(client: MlflowClient, chosen: Registered, intent: Intent, lock: str) 
         return created(client, create, find)
 
 
-@said_clearly
+@maps_tracking_errors
 def done(client: MlflowClient, name: str, move: str, evidence: Mapping[str, Any], *, overridden: bool) -> Move:
-    """The alias has moved. Call while holding the model's lock: it numbers the move."""
+    """Log that the alias has moved, and number the move; requires the model's lock."""
     before = last(client, name)
     now = datetime.now(UTC)
     if before is not None:
-        now = max(now, before.when)  # a clock that was set back does not turn history around
+        now = max(now, before.when)  # a clock that was set back must not change the order
     tags = {
         lineage.MOVE_NUMBER: f"{(before.number if before else 0) + 1:09d}",  # sorts as text
         lineage.MOVE_WHEN: now.isoformat(),
-        **lineage.moved_tags(overridden=overridden, evidence=_fitting(evidence)),
+        **lineage.moved_tags(overridden=overridden, evidence=_evidence_json(evidence)),
     }
     with effect("journal.done"):
         _end(client, move, "done", tags)
     return read(client.get_run(move))
 
 
-@said_clearly
+@maps_tracking_errors
 def abandon(client: MlflowClient, move: str, because: str) -> None:
-    """The alias was not moved; a move that somebody has ended meanwhile stays as it is."""
+    """Log that the alias was not moved, unless the move has ended meanwhile."""
     if read(client.get_run(move)).state != "intent":
         return
     with effect("journal.abandoned"):
@@ -144,31 +144,31 @@ def abandon(client: MlflowClient, move: str, because: str) -> None:
 
 
 def cut_off(client: MlflowClient, name: str) -> tuple[Move, ...]:
-    """Intents of processes that are dead, or of which this machine cannot know whether they live."""
+    """Return intents whose process is dead, or cannot be checked from this machine."""
     return tuple(
         move for move in unfinished(client, name) if move.owner is None or not move.owner.is_here or move.owner.is_dead
     )
 
 
-@said_clearly
+@maps_tracking_errors
 def settle(client: MlflowClient, name: str) -> tuple[Move, ...]:
-    """Close what dead processes left as intents; returns the moves as they were found.
+    """Complete or abandon the intents of dead processes; return those moves as they were found.
 
-    Call while holding the model's lock: then nobody is between moving the alias and saying so. An alias that no
-    finished move explains was therefore moved by the intent that names it, on whichever machine. The other intents of
-    dead processes came to nothing; those of other machines may still be at work.
+    Requires the model's lock, so that no other process is between moving the alias and logging it. If the alias differs
+    from the last done move, the intent with its version has moved it, on any machine. Other intents of dead processes
+    are abandoned; those of other machines may be in progress.
     """
     left = cut_off(client, name)
     if not left:
         return ()
     now, newest = queries.production(client, name), last(client, name)
-    explained = newest.after if newest else 0
+    recorded = newest.after if newest else 0
     settled = []
     for move in left:
-        if now == move.after != explained:
-            words = {"settled": "the process died after the alias had moved"}
-            done(client, name, move.id, {**move.evidence, **words}, overridden=move.overridden)
-            explained = now
+        if now == move.after != recorded:
+            note = {"settled": "the process died after the alias had moved"}
+            done(client, name, move.id, {**move.evidence, **note}, overridden=move.overridden)
+            recorded = now
         elif move.owner is not None and move.owner.is_dead:
             abandon(client, move.id, "the process died before the alias had moved")
         else:
@@ -178,23 +178,23 @@ def settle(client: MlflowClient, name: str) -> tuple[Move, ...]:
 
 
 def _end(client: MlflowClient, move: str, state: State, tags: Mapping[str, str]) -> None:
-    """End the run, then say what became of the move: all tags in one transaction, which is the one that counts."""
+    """End the run, then write the outcome: all tags in one transaction, which is decisive."""
     from mlflow.entities import RunTag
 
     client.set_terminated(move, STATUS[state])
     fault_point("journal.after_end")
-    written = {**tags, lineage.MOVE_STATE: state}
-    client.log_batch(move, tags=[RunTag(name, value) for name, value in written.items()])
+    outcome = {**tags, lineage.MOVE_STATE: state}
+    client.log_batch(move, tags=[RunTag(name, value) for name, value in outcome.items()])
 
 
-def _fitting(evidence: Mapping[str, Any]) -> str:
-    """Evidence as JSON; where a tag cannot hold all, lists lose their ends, and say so."""
-    kept = dict(evidence)
-    while len(text := canonical_json(kept)) > lineage.LONGEST:
-        name = max(kept, key=lambda each: len(canonical_json(kept[each])))
-        value = kept[name]
+def _evidence_json(evidence: Mapping[str, Any]) -> str:
+    """Return evidence as JSON; truncate lists if it exceeds a tag."""
+    shortened = dict(evidence)
+    while len(text := canonical_json(shortened)) > lineage.LONGEST:
+        name = max(shortened, key=lambda each: len(canonical_json(shortened[each])))
+        value = shortened[name]
         if isinstance(value, list) and len(value) > 2:
-            kept[name] = [*value[: len(value) // 2], "and more"]
+            shortened[name] = [*value[: len(value) // 2], "and more"]
         else:
-            del kept[name]
+            del shortened[name]
     return text

@@ -1,4 +1,4 @@
-"""The journal of production, read: its moves as records, newest first."""
+"""Read the audit log of production as records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from modelworks.records import decision
-from modelworks.registry.backend.error_mapping import said_clearly
+from modelworks.registry.backend.error_mapping import maps_tracking_errors
 from modelworks.registry.backend.pagination import all_pages
 from modelworks.registry.tracking import tags as lineage
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 __all__ = ["Kind", "Move", "State", "at", "experiment_of", "history", "last", "previous", "read", "unfinished"]
 
 Kind = Literal["promote", "rollback", "adopt"]
-"""To adopt is to promote what is production already because something outside the journal made it so."""
+"""`adopt` records a version that was made production outside modelworks."""
 State = Literal["intent", "done", "abandoned"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Move:
-    """One move of production, or the attempt at one."""
+    """A move of production, or an attempt."""
 
     id: str
-    """Of its MLflow run."""
+    """The id of its MLflow run."""
     number: int
-    """Counts the moves that were done, from 1; 0 for what is not done."""
+    """The number of a done move, from 1; 0 if it is not done."""
     kind: Kind
     before: int
     """The version that was production; 0 for none."""
@@ -43,30 +43,30 @@ class Move:
     who: str
     why: str
     verdict: str
-    """What the gate had said about `after`; empty when it had not spoken."""
+    """The gate's decision about `after`; empty if there was none."""
     overridden: bool
-    """Whether the gate, or a difference of libraries, was overruled."""
+    """Whether the gate, or a difference of libraries, was overridden."""
     lock: str
-    """The kind of the lock it was made under."""
+    """The kind of lock that was held."""
     evidence: Mapping[str, Any]
     state: State
     because: str
     """Why it was abandoned; empty otherwise."""
     when: datetime
-    """When it was done or abandoned; of an intent, when it was begun. Of done moves never before the one before."""
+    """When it was done or abandoned; for an intent, when it started. Non-decreasing over done moves."""
     owner: Owner | None
-    """The process that made it."""
+    """The process that moved it."""
 
 
-@said_clearly
+@maps_tracking_errors
 def history(client: MlflowClient, name: str) -> tuple[Move, ...]:
-    """Every move of a model's production and every attempt at one, newest first."""
+    """Return every move of a model's production and every attempt, newest first."""
     return tuple(sorted(_search(client, name), key=lambda move: (move.when, move.number), reverse=True))
 
 
-@said_clearly
+@maps_tracking_errors
 def last(client: MlflowClient, name: str) -> Move | None:
-    """The newest move that was done; reads one run, however long the history is."""
+    """Return the newest done move; read only one run."""
     order = [f"tags.`{lineage.MOVE_NUMBER}` DESC", "attributes.start_time DESC"]
     experiment = client.get_experiment_by_name(experiment_of(name))
     if experiment is None:
@@ -75,37 +75,36 @@ def last(client: MlflowClient, name: str) -> Move | None:
     return read(found[0]) if found else None
 
 
-@said_clearly
+@maps_tracking_errors
 def unfinished(client: MlflowClient, name: str) -> tuple[Move, ...]:
-    """Intents that nothing has become of yet, oldest first: somebody is at work, or died."""
+    """Return intents that are neither done nor abandoned, oldest first."""
     return tuple(sorted(_search(client, name, _in_state("intent")), key=lambda move: move.when))
 
 
 def at(client: MlflowClient, name: str, time: datetime) -> Move | None:
-    """The move that made production what it was at a time (with a time zone); None while there was no production."""
+    """Return the last done move at a time (with a time zone); None before the first."""
     return next((move for move in history(client, name) if move.state == "done" and move.when <= time), None)
 
 
 def previous(moves: tuple[Move, ...], existing: Collection[int]) -> int:
-    """The version that a rollback goes to, from moves newest first; 0 for none.
+    """Return the version for a rollback, from moves newest first; 0 for none.
 
-    Promotions pile up and a rollback takes the topmost away: two rollbacks go two versions back. A version that does
-    not exist any more is left out.
+    Promotions push onto a stack and a rollback pops: two rollbacks go two versions back. Deleted versions are skipped.
     """
-    pile: list[int] = []
+    stack: list[int] = []
     for move in reversed(moves):
         if move.state != "done":
             continue
         if move.kind == "rollback":
-            del pile[-1:]
-        elif pile[-1:] != [move.after]:  # what was put back after a move behind our back lies there already
-            pile.append(move.after)
-    left = [version for version, _ in itertools.groupby(each for each in pile if each in existing)]
+            del stack[-1:]
+        elif stack[-1:] != [move.after]:  # a version that was restored after drift is on the stack already
+            stack.append(move.after)
+    left = [version for version, _ in itertools.groupby(each for each in stack if each in existing)]
     return left[-2] if len(left) > 1 else 0
 
 
 def experiment_of(name: str) -> str:
-    """The experiment that holds a model's journal."""
+    """Return the name of the experiment with a model's audit log."""
     return f"{name}/production"
 
 
@@ -120,12 +119,12 @@ def _search(client: MlflowClient, name: str, condition: str = "") -> list[Move]:
     runs: list[Run] = all_pages(
         lambda token: client.search_runs([experiment.experiment_id], condition, page_token=token)
     )
-    # Whoever starts a run of their own there does not change history.
+    # Other runs in the experiment are not part of the audit log.
     return [read(run) for run in runs if lineage.MOVE_STATE in run.data.tags]
 
 
 def read(run: Run) -> Move:
-    """The move that a run of the journal stands for."""
+    """Return the move of a run of the audit log."""
     tags = run.data.tags
 
     def tag(part: str, missing: str = "") -> str:
@@ -144,7 +143,7 @@ def read(run: Run) -> Move:
         overridden=tag("overridden", "no") == "yes",
         lock=tag("lock"),
         evidence=json.loads(tag("evidence", "{}")),
-        state=tag("state"),  # type: ignore[arg-type]  # likewise
+        state=tag("state"),  # type: ignore[arg-type]  # as `_end` wrote it
         because=tag("because"),
         when=datetime.fromisoformat(when) if when else datetime.fromtimestamp(run.info.start_time / 1000, UTC),
         owner=lineage.owner_of(tags),

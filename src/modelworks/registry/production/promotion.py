@@ -1,4 +1,4 @@
-"""What moves production: a promotion, a rollback, and the settling of moves that dead processes left behind."""
+"""Promote, roll back, and complete moves of dead processes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import BadInput, Refused
-from modelworks.registry.backend.error_mapping import said_clearly
+from modelworks.registry.backend.error_mapping import maps_tracking_errors
 from modelworks.registry.locks.machine import choose_lock
 from modelworks.registry.production import alias_drift, audit_log
 from modelworks.registry.production.alias_update import alone, changed, compare_and_set
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["promote", "rollback", "settle"]
 
 
-@said_clearly
+@maps_tracking_errors
 def promote(
     client: MlflowClient,
     project: Project,
@@ -42,53 +42,52 @@ def promote(
     lock: Lock | None = None,
     proof: Proof = prove,
 ) -> Move | None:
-    """Make a version production; returns the move, None when it is production already.
+    """Make a version production; return the move, or None if it is production already.
 
-    A version that something outside the journal made production is adopted: it goes the whole road, and the journal
-    knows it then.
+    A version that was made production outside modelworks is adopted: it is verified and added to the audit log.
 
     Args:
         client: of the store.
-        project: whose lock is taken when none is given.
+        project: whose lock is used if `lock` is None.
         name: the registered model.
-        version: the one to promote.
-        expected: the production version that the decision was made against; 0 for none, None for whatever it is now.
-        reason: for the journal.
-        who: likewise.
-        evidence: likewise; JSON values.
-        override: promote although the gate did not say so; needs a reason.
-        lock: that all who move production of this store share; the project's by default.
-        proof: that the version is what was registered and says what it said.
+        version: the version to promote.
+        expected: the production version that the gate compared with; 0 for none, None to accept any.
+        reason: for the audit log.
+        who: for the audit log.
+        evidence: JSON values for the audit log.
+        override: promote without the gate's acceptance; requires a reason.
+        lock: shared by all processes that move production of this store.
+        proof: verifies the version.
 
     Raises:
         BadInput: no such version, or override without a reason.
-        Refused: the gate did not say promote, production changed meanwhile, or the model does not say what it said.
-        Corrupt: the package is not what was registered.
-        Unavailable: a lock, the store or the fresh process is not to be had.
+        Refused: the gate did not accept it, production changed meanwhile, or the predictions differ.
+        Corrupt: the package differs from what was registered.
+        Unavailable: a lock, the store or the isolated process is not available.
     """
     lock = lock or choose_lock(project)
     chosen = queries.get(client, name, version)
     settle(client, project, name, lock=lock)
-    before, stray = queries.production(client, name), alias_drift.unexplained(client, name)
-    if before == version and stray is None:
+    before, drift = queries.production(client, name), alias_drift.find_alias_drift(client, name)
+    if before == version and drift is None:
         return None
     _check_override(override, reason, f"promoting {name} version {version}")
     if chosen.decision != "promote" and not override:
         raise Refused(
             f"the gate's verdict on {name} version {version} is {chosen.decision or 'not given yet'}",
-            f"`modelworks why {shlex.quote(name)} {version}` says why; --override with a --reason overrules it",
+            f"see `modelworks why {shlex.quote(name)} {version}`; --override with a --reason promotes it anyway",
             code="production.not-accepted",
         )
     if expected is not None and before not in (expected, version):
         raise changed(client, name, expected, before)
-    adopted = stray is not None and before == version
+    adopted = drift is not None and before == version
     return compare_and_set(
         client,
         chosen,
         Intent(
             kind="adopt" if adopted else "promote",
-            before=stray.left if stray is not None and adopted else before,
-            standing=before,
+            before=drift.left if drift is not None and adopted else before,
+            expected=before,
             who=who,
             why=reason,
             overridden=override and chosen.decision != "promote",
@@ -99,7 +98,7 @@ def promote(
     )
 
 
-@said_clearly
+@maps_tracking_errors
 def rollback(
     client: MlflowClient,
     project: Project,
@@ -111,52 +110,52 @@ def rollback(
     lock: Lock | None = None,
     proof: Proof = prove,
 ) -> Move | None:
-    """Make the version before the present one production again, by the same road as `promote`.
+    """Make the previous production version production again, verified as in `promote`.
 
-    Returns the move; None when it only had to be written down, because a rollback was killed after it had moved.
+    Returns the move; None if it only completed the entry of a rollback that was killed after it had moved.
 
     Raises:
         BadInput: there is no such model, or override without a reason.
-        Refused: there is nothing to go back to, or production was moved by something else than this project.
-        Corrupt, Unavailable: as for `promote`.
+        Refused: there is no previous version, or production was moved outside modelworks.
+        Corrupt, Unavailable: as in `promote`.
     """
     lock = lock or choose_lock(project)
     settled = settle(client, project, name, lock=lock)
     before = queries.production(client, name)
     if not before:
-        queries.all_of(client, name)  # says which models there are when this is none
+        queries.all_of(client, name)  # raises if there is no such model
         raise Refused(
             f"{name} has no production version", alias_drift.promotion_hint(client, name), code="production.none"
         )
     _check_override(override, reason, f"rolling {name} back")
     if any(move.kind == "rollback" and move.after == before for move in settled):
         return None
-    stray = alias_drift.unexplained(client, name)
-    if stray is not None:
+    drift = alias_drift.find_alias_drift(client, name)
+    if drift is not None:
         raise Refused(
-            f"the journal does not know how {name} version {before} became production: something else moved the alias",
-            stray.way_out,
+            f"the audit log does not have that {name} version {before} became production: the alias was moved outside modelworks",
+            drift.hint,
             code="production.moved-elsewhere",
         )
     moves = audit_log.history(client, name)
-    stands = next((move.after for move in moves if move.state == "done"), 0)
-    if stands != before:  # somebody moved it while we looked
-        raise changed(client, name, before, stands)
+    recorded = next((move.after for move in moves if move.state == "done"), 0)
+    if recorded != before:  # moved meanwhile
+        raise changed(client, name, before, recorded)
     target = audit_log.previous(moves, {each.version for each in queries.all_of(client, name)})
     if not target:
         raise Refused(
-            f"{name} version {before} is the first production version: there is none to go back to",
-            "promote another",
+            f"{name} version {before} is the first production version: there is no previous one",
+            "promote another version",
             code="production.nothing-before",
         )
     chosen = queries.get(client, name, target)
-    intent = Intent(kind="rollback", before=before, standing=before, who=who, why=reason, overridden=False, evidence={})
+    intent = Intent(kind="rollback", before=before, expected=before, who=who, why=reason, overridden=False, evidence={})
     return compare_and_set(client, chosen, intent, lock, proof)
 
 
-@said_clearly
+@maps_tracking_errors
 def settle(client: MlflowClient, project: Project, name: str, *, lock: Lock | None = None) -> tuple[Move, ...]:
-    """Finish or close the moves that dead processes left behind; returns them as they were found."""
+    """Complete or abandon the moves of dead processes; return them as they were found."""
     if not audit_log.cut_off(client, name):
         return ()
     with alone(lock or choose_lock(project), name):
@@ -166,5 +165,7 @@ def settle(client: MlflowClient, project: Project, name: str, *, lock: Lock | No
 def _check_override(override: bool, reason: str, purpose: str) -> None:
     if override and not reason.strip():
         raise BadInput(
-            f"{purpose} by --override needs a --reason", "give one: the journal keeps it", code="arguments.reason"
+            f"{purpose} with --override requires a --reason",
+            "add --reason TEXT: it is stored in the audit log",
+            code="arguments.reason",
         )

@@ -1,1 +1,1 @@
-"""Runs: their tags, metrics, artifacts and owners."""
+"""MLflow runs: tags, metrics, artifacts and owner processes."""

@@ -1,4 +1,4 @@
-"""What a verdict was found from, kept with the run that registered the version: a page for people, JSON for programs."""
+"""Log and read the details of a verdict: an HTML page and JSON on the run of its version."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelworks import record_json
 from modelworks.fault_injection import effect
-from modelworks.registry.backend.error_mapping import is_outage, said_clearly
+from modelworks.registry.backend.error_mapping import is_outage, maps_tracking_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,24 +21,24 @@ __all__ = ["details", "log"]
 FOLDER, JSON = "verdict", "verdict.json"
 
 
-@said_clearly
+@maps_tracking_errors
 def log(client: MlflowClient, run_id: str, folder: Path) -> None:
-    """Put the files of a verdict's report onto a run, in place of those of an earlier verdict."""
+    """Upload the files of a verdict's report to a run, replacing those of an earlier verdict."""
     with effect("verdicts.upload"):
         client.log_artifacts(run_id, str(folder), FOLDER)
 
 
-@said_clearly
+@maps_tracking_errors
 def details(client: MlflowClient, version: Registered) -> dict[str, Any] | None:
-    """What was logged with the verdict that a version bears; None when nothing was, or with another verdict.
+    """Return the logged details of a version's verdict; None if there are none for this verdict.
 
-    The files come before the verdict itself, so after a crash they may be those of one that was never given.
+    The files are uploaded before the verdict is tagged, so after a crash they may belong to another verdict.
     """
     from mlflow.exceptions import MlflowException
 
-    with tempfile.TemporaryDirectory() as aside:
+    with tempfile.TemporaryDirectory() as folder:
         try:
-            found = json.loads(Path(client.download_artifacts(version.run_id, f"{FOLDER}/{JSON}", aside)).read_text())
+            found = json.loads(Path(client.download_artifacts(version.run_id, f"{FOLDER}/{JSON}", folder)).read_text())
         except (MlflowException, OSError) as error:
             if is_outage(error, client.tracking_uri):
                 raise

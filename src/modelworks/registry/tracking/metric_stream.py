@@ -1,4 +1,4 @@
-"""The trainer's events become curves in MLflow while it trains; a slow or absent server never holds it up."""
+"""Send training metrics to MLflow from a background thread, so that the server cannot block training."""
 
 from __future__ import annotations
 
@@ -17,48 +17,48 @@ if TYPE_CHECKING:
 __all__ = ["MetricStream"]
 
 BATCH = 1000
-"""Most metrics that MLflow takes in one call."""
+"""MLflow's limit of metrics per call."""
 GROUPS = {"step": "training", "epoch": "epoch"}
-"""The UI draws metrics in one group per prefix."""
+"""Metric prefix by event type; the UI groups metrics by prefix."""
 NO_METRICS = ("step", "time", "epoch", "seconds_left")
-"""Numbers of an event that are no curve."""
+"""Numbers in an event that are not metrics."""
 LONGEST_WAIT = 30.0
-"""Seconds between attempts at a server that stays away."""
+"""Maximum seconds between attempts during an outage."""
 
 
 class MetricStream:
-    """Sends metrics of one run in batches, on a thread of its own.
+    """Sends the metrics of one run in batches from a background thread.
 
-    `add` only puts an event into memory. What could not be sent is kept and sent again; a step that comes
-    twice, as after a resumed training, is sent once.
+    `add` only appends to a queue. Failed batches are sent again. A step that is added twice, as after a resume, is sent
+    once.
     """
 
     def __init__(self, client: MlflowClient, run_id: str, *, seconds: float = 1.0) -> None:
-        """`seconds`: how often a batch is sent."""
+        """`seconds`: interval between batches."""
         self._client, self._run_id, self._seconds = client, run_id, seconds
-        self._waiting: list[Metric] = []
+        self._queue: list[Metric] = []
         self._seen: set[tuple[str, int]] = set()
         self._closing = threading.Event()
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._send_until_closed, name="modelworks-curves", daemon=True)
         self._thread.start()
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """Take one event of the trainer: every number in it that is not its place in time is a metric."""
-        with self._guard:
+        """Queue the metrics of an event: all its numbers except those in `NO_METRICS`."""
+        with self._lock:
             for metric in _metrics(event):
                 if (metric.key, metric.step) not in self._seen:
                     self._seen.add((metric.key, metric.step))
-                    self._waiting.append(metric)
+                    self._queue.append(metric)
 
     def close(self) -> None:
-        """Send what is left.
+        """Send the remaining metrics.
 
-        What was not sent is lost to the server, not to the trainer's events file.
+        Metrics that cannot be sent are still in the trainer's events file.
 
         Raises:
-            BadInput: the server refuses our credentials, or the run was deleted.
-            Unavailable: the server is still away.
+            BadInput: the server rejects the credentials, or the run was deleted.
+            Unavailable: the server does not answer.
         """
         self._closing.set()
         self._thread.join()
@@ -75,20 +75,20 @@ class MetricStream:
                 while self._send() and not self._closing.is_set():
                     pass
                 wait = self._seconds
-            except (MlflowException, OSError):  # `close` tries again and says what is wrong
+            except (MlflowException, OSError):  # `close` tries again and raises
                 wait = min(2 * wait, LONGEST_WAIT)
 
     def _send(self) -> bool:
-        """Send one batch; False when there was nothing to send."""
-        with self._guard:
-            batch = self._waiting[:BATCH]
+        """Send one batch; return False if there was nothing to send."""
+        with self._lock:
+            batch = self._queue[:BATCH]
         if not batch:
             return False
-        # A reply that was lost does no harm: the store takes a metric with equal key, step, time and value once.
+        # A lost reply does no harm: the store ignores a metric with equal key, step, time and value.
         with effect("curves.send"):
             self._client.log_batch(self._run_id, metrics=batch)
-        with self._guard:
-            del self._waiting[: len(batch)]
+        with self._lock:
+            del self._queue[: len(batch)]
         return True
 
 

@@ -1,4 +1,4 @@
-"""Which process owns a record in the tracking store, and whether it still lives."""
+"""Identify the process that owns a record in the tracking store, and whether it is alive."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ CLOCK_STEP = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Owner:
-    """A process, named so that neither a reused number nor a reboot can confuse it with another."""
+    """A process, identified so that a reused pid or a reboot cannot be mistaken for it."""
 
     host: str
     pid: int
     started: float
     """Unix seconds."""
     boot: str
-    """The kernel's id of this boot; the boot time where it has none."""
+    """The kernel's boot id; the boot time on other systems than Linux."""
     machine: str = ""
-    """What tells machines of the same name apart; empty where nothing does, and in records of earlier versions."""
+    """Distinguishes machines of the same name; empty if unknown, and in records of earlier releases."""
     namespace: str = ""
-    """In which the number counts: a container has its own. Empty likewise."""
+    """The pid namespace: a container has its own. Empty if unknown."""
 
     @classmethod
     def this(cls) -> Owner:
-        """The running process."""
+        """Return the running process."""
         import psutil
 
         process = psutil.Process()
@@ -49,7 +49,7 @@ class Owner:
 
     @classmethod
     def read(cls, values: Mapping[str, str]) -> Owner | None:
-        """The owner that `written` wrote; None when the values are not such."""
+        """Return the owner from the strings of `written`; None if they are incomplete."""
         try:
             return cls(
                 host=values["host"],
@@ -63,7 +63,7 @@ class Owner:
             return None
 
     def written(self) -> dict[str, str]:
-        """As strings, for tags."""
+        """Return the fields as strings, for tags."""
         known = {"machine": self.machine, "namespace": self.namespace}
         return {
             "host": self.host,
@@ -75,17 +75,14 @@ class Owner:
 
     @property
     def is_here(self) -> bool:
-        """Whether it is or was a process that this one could see; of others nothing can be said.
-
-        Those of another container cannot be seen while the machine runs; of an earlier boot none is left anywhere.
-        """
+        """Whether this process can tell if the owner is alive: same machine, and same container or an earlier boot."""
         if self.host != socket.gethostname() or self.machine not in ("", _machine()):
             return False
         return self.boot != _boot() or self.namespace in ("", _namespace())
 
     @property
     def is_dead(self) -> bool:
-        """Whether it certainly runs no more. A zombie counts as dead: it will never work again."""
+        """Whether it certainly does not run any more. A zombie counts as dead."""
         import psutil
 
         if not self.is_here:
@@ -109,10 +106,10 @@ def _boot() -> str:
 
 
 def _machine() -> str:
-    """A digest of the machine's id: the id itself is to be shown to nobody (man 5 machine-id)."""
+    """Return a digest of the machine id, which is confidential (man 5 machine-id)."""
     try:
         known = Path("/etc/machine-id").read_bytes().strip()
-    except OSError:  # not Linux, or a container that was given none
+    except OSError:  # not Linux, or a container without one
         return ""
     return hmac.digest(known, b"modelworks", "sha256").hex()[:16] if known else ""
 

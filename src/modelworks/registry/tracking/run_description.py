@@ -1,4 +1,4 @@
-"""A run in words: the description that MLflow shows on top of its page."""
+"""Write the description of a run, which MLflow shows on its page."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ TAG = "mlflow.note.content"
 """The run tag that MLflow shows as the description."""
 
 LONGEST = 8000
-"""Characters of an MLflow run tag, which the description is."""
+"""MLflow's limit of characters for the description, which is a run tag."""
 
 
 def below(before: str, text: str) -> str:
-    """A description that keeps what is there, with a text below it; where both are too long, the text is cut."""
+    """Append a text to a description; cut the text if both are too long."""
     room = LONGEST - len(before) - 2
     return f"{before}\n\n{text[:room]}" if before and room > 0 else before or text
 
 
 def write(verdict: Verdict, production: int) -> str:
-    """Markdown: the verdict and its checks, what changes for users, metrics with intervals, data, and production now."""
+    """Return Markdown with verdict, checks, changed answers, metrics, data and production version."""
     version = verdict.version
     evaluation = version.evaluation
     report = evaluation.trained.report
-    opponent = f"against version {verdict.opponent}" if verdict.opponent else "without an opponent"
+    compared = f"Compared with version {verdict.opponent}" if verdict.opponent else "Compared with no other version"
     passed = sum(check.passed for check in report.checks)
     lines = [
         f"### {version.name} version {version.version}: {verdict.decision}",
         "",
-        f"Judged {opponent}. Production is {f'version {production}' if production else 'not set'}.",
+        f"{compared}. Production is {f'version {production}' if production else 'not set'}.",
         "",
         "| check | observed | required | |",
         "|---|---|---|---|",
@@ -57,7 +57,7 @@ def write(verdict: Verdict, production: int) -> str:
         "",
         (
             f"Data `{report.dataset.name}`, version `{report.dataset.digest}`: {report.dataset.rows:,} rows, "
-            f"{report.quarantined:,} left out, {passed} of {len(report.checks)} checks passed."
+            f"{report.quarantined:,} in quarantine, {passed} of {len(report.checks)} checks passed."
         ),
         *(f"- {warning}" for warning in report.warnings),
     ]
@@ -66,27 +66,27 @@ def write(verdict: Verdict, production: int) -> str:
 
 
 def _changes(verdict: Verdict) -> Iterator[str]:
-    """What users would notice, with the way to the page that shows it."""
+    """Yield the table of changed answers."""
     found = verdict.changes
     if found is None:
         return
     yield from (
         "",
-        f"| for users, against version {verdict.opponent} | test rows | share |",
+        f"| answers compared with version {verdict.opponent} | test rows | share |",
         "|---|---|---|",
     )
     kinds = {
-        "answered better": found.fixed,
-        "answered worse": found.broken,
-        "answered differently, neither better nor worse": found.otherwise,
+        "better": found.fixed,
+        "worse": found.broken,
+        "different, neither better nor worse": found.otherwise,
     }
     for name, rows in kinds.items():
         yield f"| {name} | {rows:,} | {rows / found.rows:.2%} |"
-    yield from (f"| all of these | {sum(kinds.values()):,} | {found.churn:.2%} |", "")
+    yield from (f"| all changed | {sum(kinds.values()):,} | {found.churn:.2%} |", "")
     if found.calibration_error is not None:
         theirs = f"version {verdict.opponent}'s {_figure(found.opponent_calibration_error)}"
         yield f"Calibration error {found.calibration_error:.4f}, {theirs}."
-    yield "Where they differ: `verdict/verdict.html` in the MLflow run."
+    yield "Details: `verdict/verdict.html` in the MLflow run."
 
 
 def _figure(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""One MLflow run per pipeline run: what each stage found, for people to look at."""
+"""Log the results of each stage to one MLflow run per pipeline run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from modelworks.fault_injection import effect
 from modelworks.files.digest import canonical_json
-from modelworks.registry.backend.error_mapping import said_clearly
+from modelworks.registry.backend.error_mapping import maps_tracking_errors
 from modelworks.registry.backend.idempotent_create import created
 from modelworks.registry.backend.mlflow_internals import dataset_schema, system_metrics_monitor
 from modelworks.registry.backend.tracking_store import ensure_experiment
@@ -39,11 +39,11 @@ __all__ = [
 ]
 
 REPORTS = {"data_docs": "validation/data_docs", "evaluation_page": "evaluation"}
-"""Where the files of each page lie among a run's artifacts."""
+"""Artifact folder of each page."""
 ATTEMPTS = 3
-"""To begin a run."""
+"""Attempts to create a run."""
 LONGEST_PARAMETER = 6000
-"""Characters; MLflow's limit, as are those below."""
+"""MLflow's limit in characters, as are those below."""
 LONGEST_PROFILE = 60_000
 MOST_PARAMETERS = 100
 TYPES = {
@@ -52,10 +52,10 @@ TYPES = {
     "labels": "string",
     "number": "double",
 }
-"""MLflow's type of a column, by the kind of its feature; of a list that of its elements. All others are `binary`."""
+"""MLflow's column type by feature kind; for a list, the type of its elements. Other kinds are `binary`."""
 
 
-@said_clearly
+@maps_tracking_errors
 def start(
     client: MlflowClient,
     project: Project,
@@ -65,13 +65,13 @@ def start(
     prefect_flow_run_id: str,
     prefect_url: str,
 ) -> str:
-    """Begin a run; returns its id.
+    """Start a run and return its id.
 
     Args:
         client: of the store.
-        project: whose git commit is noted.
-        experiment: by name; made when there is none. The run has this name until it registers a version.
-        parameters: the config's leaves. What is longer than MLflow takes is cut and ends in "...".
+        project: whose git commit is logged.
+        experiment: its name; created if it does not exist. The run has this name until it registers a version.
+        parameters: the config's leaves. Values above MLflow's limit are cut and end in "...".
         prefect_flow_run_id: empty for none.
         prefect_url: of the flow run's page; empty for none.
     """
@@ -88,12 +88,12 @@ def start(
         return str(client.create_run(experiment_id, start_time=now, tags=tags, run_name=experiment).info.run_id)
 
     def find() -> str | None:
-        # One process begins one run at a time, and the tags say which process it is.
+        # A process starts one run at a time, and the tags identify the process.
         begun = client.search_runs([experiment_id], f"attributes.start_time = {now}")
         return next((str(run.info.run_id) for run in begun if tags.items() <= run.data.tags.items()), None)
 
     with effect("runs.start"):
-        run_id = created(client, create, find, attempts=ATTEMPTS)  # a run begun twice is closed by `reconcile`
+        run_id = created(client, create, find, attempts=ATTEMPTS)  # a duplicate run is closed by `close_stale_runs`
     listed = [Param(name, _cut(value, LONGEST_PARAMETER)) for name, value in parameters.items()]
     for first in range(0, len(listed), MOST_PARAMETERS):
         client.log_batch(run_id, params=listed[first : first + MOST_PARAMETERS])
@@ -102,9 +102,9 @@ def start(
 
 @contextmanager
 def system_metrics(client: MlflowClient, run_id: str, *, seconds: float = 2.0) -> Iterator[None]:
-    """Sample processor, memory, disk and network (and GPU, with nvidia-ml-py) of this machine onto a run.
+    """Log this machine's CPU, memory, disk and network (and GPU, with nvidia-ml-py) to a run.
 
-    An outage of the store ends the sampling, not the block.
+    An outage of the store stops the logging, not the block.
     """
     monitor = system_metrics_monitor(run_id, seconds, client.tracking_uri)
     monitor.start()
@@ -114,15 +114,15 @@ def system_metrics(client: MlflowClient, run_id: str, *, seconds: float = 2.0) -
         monitor.finish()
 
 
-@said_clearly
+@maps_tracking_errors
 def log_stage_keys(client: MlflowClient, run_id: str, keys: Mapping[str, str]) -> None:
-    """The key of each stage, as tags."""
+    """Log the key of each stage as tags."""
     _set_tags(client, run_id, lineage.stage_tags(keys))
 
 
-@said_clearly
+@maps_tracking_errors
 def log_dataset(client: MlflowClient, run_id: str, dataset: DatasetVersion) -> None:
-    """The data set as the run's input: name, digest, source, schema and profile."""
+    """Log the data set as the run's input: name, digest, source, schema and profile."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     columns = {
@@ -132,7 +132,7 @@ def log_dataset(client: MlflowClient, run_id: str, dataset: DatasetVersion) -> N
     entity = Dataset(
         name=dataset.name,
         digest=dataset.digest,
-        # A kind that mlflow.data.get_source can open again.
+        # A source type that mlflow.data.get_source can open.
         source_type="local",
         source=canonical_json({"uri": str(dataset.folder), **dataset.source}),
         schema=dataset_schema(columns),
@@ -143,7 +143,7 @@ def log_dataset(client: MlflowClient, run_id: str, dataset: DatasetVersion) -> N
 
 
 def _profile(dataset: DatasetVersion) -> str:
-    """What the data set has of each target; of very many classes their number alone."""
+    """Return the profile of the targets; for very many classes only their number."""
     targets = {
         name: {**feature, "num_classes": len(feature["classes"])} if "classes" in feature else dict(feature)
         for name, feature in dataset.targets.items()
@@ -155,9 +155,9 @@ def _profile(dataset: DatasetVersion) -> str:
     return canonical_json(profile)
 
 
-@said_clearly
+@maps_tracking_errors
 def log_validation(client: MlflowClient, run_id: str, report: ValidationReport) -> None:
-    """The checks as a table, the list of rows left out as a file, the usable rows as figures."""
+    """Log the checks as a table, the quarantine as a file, and the row counts as metrics."""
     with effect("runs.upload", "validation"):
         client.log_table(
             run_id,
@@ -179,9 +179,9 @@ def log_validation(client: MlflowClient, run_id: str, report: ValidationReport) 
     )
 
 
-@said_clearly
+@maps_tracking_errors
 def log_training(client: MlflowClient, run_id: str, trained: TrainedModel) -> None:
-    """Size, speed and hardware; the curves go through `curves.MetricStream`."""
+    """Log size, speed and hardware; `MetricStream` logs the curves."""
     figures = {
         "training/parameters": trained.num_parameters,
         "training/steps": trained.num_steps,
@@ -192,9 +192,9 @@ def log_training(client: MlflowClient, run_id: str, trained: TrainedModel) -> No
     _set_tags(client, run_id, lineage.hardware_tags(trained))
 
 
-@said_clearly
+@maps_tracking_errors
 def log_evaluation(client: MlflowClient, run_id: str, evaluation: Evaluation) -> None:
-    """Each metric with the ends of its interval as `_low` and `_high`, and the trivial answer's as `baseline_NAME`."""
+    """Log each metric, its interval as `_low` and `_high`, and the trivial baseline as `baseline_NAME`."""
     figures: dict[str, float] = {}
     for name, value in evaluation.metrics.items():
         figures |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
@@ -202,30 +202,30 @@ def log_evaluation(client: MlflowClient, run_id: str, evaluation: Evaluation) ->
     _log_figures(client, run_id, figures)
 
 
-@said_clearly
+@maps_tracking_errors
 def log_report(client: MlflowClient, run_id: str, name: str, folder: Path) -> None:
-    """The files of a page for people (see `pipeline.reports`), in place of those of an earlier one."""
+    """Upload a report page (see `pipeline.reports`), replacing an earlier one."""
     with effect("runs.upload", name):
         client.log_artifacts(run_id, str(folder), REPORTS[name])
 
 
-@said_clearly
+@maps_tracking_errors
 def log_note(client: MlflowClient, run_id: str, verdict: Verdict, production: int) -> None:
-    """The run in words, shown as its description: verdict, metrics, data, production."""
+    """Set the run's description: verdict, metrics, data and production version."""
     add_note(client, run_id, run_description.write(verdict, production))
 
 
-@said_clearly
+@maps_tracking_errors
 def add_note(client: MlflowClient, run_id: str, text: str) -> None:
-    """Write a text into a run's description, below what a person has written there."""
+    """Append a text to a run's description."""
     before = client.get_run(run_id).data.tags.get(run_description.TAG, "").strip()
     if text not in before:
         client.set_tag(run_id, run_description.TAG, run_description.below(before, text))
 
 
-@said_clearly
+@maps_tracking_errors
 def finish(client: MlflowClient, run_id: str, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
-    """End a run."""
+    """Set the final status of a run."""
     with effect("runs.end"):
         client.set_terminated(run_id, status)
 

@@ -1,4 +1,4 @@
-"""Close what dead processes left open, so that the UI shows as running only what runs."""
+"""Close runs and models that dead processes left open, so that the UI does not show them as running."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from modelworks.fault_injection import effect
 from modelworks.registry.backend import mlflow_sqlite_internals as tables
-from modelworks.registry.backend.error_mapping import said_clearly
+from modelworks.registry.backend.error_mapping import maps_tracking_errors
 from modelworks.registry.backend.pagination import all_pages
 from modelworks.registry.backend.tracking_store import connect, database_of
 from modelworks.registry.tracking import tags
@@ -22,37 +22,37 @@ if TYPE_CHECKING:
 
     from modelworks.project import Project
 
-__all__ = ["Left", "close", "close_stale_runs", "close_when_done", "left_open"]
+__all__ = ["Leftovers", "close", "close_stale_runs", "close_when_done", "left_open"]
 
 
 @dataclass(frozen=True)
-class Left:
-    """What nobody will ever finish."""
+class Leftovers:
+    """Runs and logged models that no process will finish."""
 
     runs: tuple[str, ...]
-    """Ids of runs that are running, of dead processes of this machine."""
+    """Ids of runs with the status RUNNING whose process on this machine is dead."""
     models: tuple[str, ...]
-    """Ids of logged models that are pending, of our runs that have ended or whose process is dead."""
+    """Ids of pending logged models whose run has ended or whose process is dead."""
 
 
-@said_clearly
-def left_open(client: MlflowClient, experiments: Sequence[str]) -> Left:
-    """What dead processes left open in some experiments; changes nothing.
+@maps_tracking_errors
+def left_open(client: MlflowClient, experiments: Sequence[str]) -> Leftovers:
+    """Return what dead processes left open in some experiments; change nothing.
 
     Args:
-        experiments: names; those that do not exist are left out.
+        experiments: names; those that do not exist are ignored.
     """
     found = (client.get_experiment_by_name(name) for name in experiments)
     ids = [experiment.experiment_id for experiment in found if experiment is not None]
     if not ids:
-        return Left((), ())
+        return Leftovers((), ())
     stale = tuple(run.info.run_id for run in _running(client, ids) if _is_stale(run))
-    return Left(stale, tuple(_unfinished_models(client, ids, stale)))
+    return Leftovers(stale, tuple(_unfinished_models(client, ids, stale)))
 
 
-@said_clearly
-def close(client: MlflowClient, left: Left) -> None:
-    """Set the runs to KILLED and delete the models they had begun."""
+@maps_tracking_errors
+def close(client: MlflowClient, left: Leftovers) -> None:
+    """Set the runs to KILLED and delete their pending models."""
     from mlflow.entities import LoggedModelStatus
 
     for run_id in left.runs:
@@ -65,21 +65,21 @@ def close(client: MlflowClient, left: Left) -> None:
 
 
 def close_stale_runs(client: MlflowClient, experiments: Sequence[str]) -> list[str]:
-    """Close what dead processes of this machine left open in some experiments; returns the ids of the runs."""
+    """Close what dead processes left open in some experiments; return the ids of the runs."""
     left = left_open(client, experiments)
     close(client, left)
     return list(left.runs)
 
 
 def close_when_done(project: Project, name: str) -> None:
-    """Close what a kill left open in the last moments of a pipeline that has nothing to do any more.
+    """Close what a kill left open at the end of a pipeline that has nothing to do now.
 
-    Looks into the embedded store as `glance` does: a run that does nothing should not have to import MLflow.
+    Read an embedded store with SQL, as `registry_state` does, so that MLflow is not imported.
     """
     path = database_of(project.tracking_uri)
     if path is not None and tables.read_revision(path) == tables.REVISION:
         with reading(path) as connection:
-            if not tables.says_running(connection, name):
+            if not tables.has_running(connection, name):
                 return
     close_stale_runs(connect(project), [name])
 
@@ -101,7 +101,7 @@ def _is_stale(run: Run) -> bool:
 def _unfinished_models(client: MlflowClient, experiment_ids: list[str], stale: Sequence[str]) -> list[str]:
     from mlflow.entities import LoggedModelStatus
 
-    # Not by a filter on the status: MLflow 3.17 compares its name with the number that is stored, and finds nothing.
+    # No filter on the status: MLflow 3.17 compares its name with the stored number and finds nothing.
     models: list[LoggedModel] = all_pages(lambda token: client.search_logged_models(experiment_ids, page_token=token))
     return [
         model.model_id
@@ -113,7 +113,7 @@ def _unfinished_models(client: MlflowClient, experiment_ids: list[str], stale: S
 
 
 def _has_ended(client: MlflowClient, run_id: str) -> bool:
-    """Whether a run of ours has ended. A model that somebody else's run began is theirs to complete."""
+    """Return whether a run of modelworks has ended. Models of other runs are left alone."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -121,5 +121,5 @@ def _has_ended(client: MlflowClient, run_id: str) -> bool:
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        return False  # `mlflow gc` deleted the run; nothing says whose it was
+        return False  # `mlflow gc` deleted the run, so its owner is unknown
     return run.info.status != "RUNNING" and tags.PIPELINE in run.data.tags

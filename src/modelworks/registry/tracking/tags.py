@@ -1,4 +1,4 @@
-"""Ancestry as tags: the one place that spells the names under which runs, versions and moves can be found."""
+"""Names and values of the tags on runs, versions and audit log entries."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ __all__ = [
     "EXPERIMENT",
     "GATE_KEY",
     "GATE_PAGE",
+    "GOLDEN",
     "HOST",
     "LONGEST",
     "METRICS",
@@ -35,7 +36,6 @@ __all__ = [
     "MOVE_WHEN",
     "PIPELINE",
     "PIPELINE_KEY",
-    "PROBE",
     "PROMOTED_BY",
     "RECORD",
     "RUN",
@@ -66,7 +66,7 @@ ATTEMPT = OWNER + "attempt"
 STAGE = PREFIX + "stage."
 PIPELINE_KEY = PREFIX + "pipeline_key"
 DIGEST = PREFIX + "digest"
-PROBE = PREFIX + "probe_digest"
+GOLDEN = PREFIX + "probe_digest"
 RUN = PREFIX + "run_id"
 EXPERIMENT = PREFIX + "experiment_id"
 METRICS = PREFIX + "metrics"
@@ -87,14 +87,14 @@ MOVE_WHEN = MOVE + "when"
 MOVE_BECAUSE = MOVE + "because"
 
 LONGEST = 5000
-"""Characters of a tag's value that every registry backend takes."""
+"""Maximum characters of a tag value that every registry backend accepts."""
 
 
 def run_tags(*, pipeline: str, prefect_flow_run_id: str, prefect_url: str) -> dict[str, str]:
-    """Of a run: whose it is, which process works on it, and where its Prefect run is."""
+    """Return the tags of a new run: pipeline, owner process, and Prefect run."""
     return {
         PIPELINE: pipeline,
-        # MLflow's own: its UI shows them as who made the run and with what.
+        # MLflow's tags: the UI shows them as user and source.
         "mlflow.user": getpass.getuser(),
         "mlflow.source.name": "modelworks run",
         "mlflow.source.type": "LOCAL",
@@ -105,27 +105,27 @@ def run_tags(*, pipeline: str, prefect_flow_run_id: str, prefect_url: str) -> di
 
 
 def owner_tags() -> dict[str, str]:
-    """Of whatever the running process has begun and not ended yet."""
+    """Return the tags that name this process as the owner."""
     return {OWNER + name: value for name, value in Owner.this().written().items()}
 
 
 def owner_of(tags: Mapping[str, str]) -> Owner | None:
-    """The process that `owner_tags` named."""
+    """Return the process in `owner_tags`; None if there is none."""
     return Owner.read({name.removeprefix(OWNER): value for name, value in tags.items() if name.startswith(OWNER)})
 
 
 def stage_tags(keys: Mapping[str, str]) -> dict[str, str]:
-    """Of a run: the key of each stage it went through."""
+    """Return the tags with the key of each stage."""
     return {STAGE + name: key for name, key in keys.items()}
 
 
 def dataset_tags(dataset: DatasetVersion) -> dict[str, str]:
-    """Of a run or a version: the data it stands on."""
+    """Return the tags with the data version of a run or model version."""
     return {DATA: dataset.name, DATA_VERSION: dataset.digest}
 
 
 def hardware_tags(trained: TrainedModel) -> dict[str, str]:
-    """Of a run: what its model was trained on."""
+    """Return the tags with the hardware of a training."""
     rates = {PREFIX + "product_rates": canonical_json(dict(trained.product_rates))} if trained.product_rates else {}
     return {
         **rates,
@@ -139,15 +139,15 @@ def hardware_tags(trained: TrainedModel) -> dict[str, str]:
 
 
 def commit_tags(root: Path) -> dict[str, str]:
-    """The commit that the project stands on, and whether it was changed since; nothing outside git."""
+    """Return the tags with the git commit and whether there are changes; empty outside git."""
     commit = git.commit(root)
     return _commit_tags(commit, changed=git.is_changed(root)) if commit else {}
 
 
 def version_tags(
-    evaluation: Evaluation, *, pipeline_key: str, run_id: str, experiment_id: str, digest: str, probe: str
+    evaluation: Evaluation, *, pipeline_key: str, run_id: str, experiment_id: str, digest: str, golden: str
 ) -> dict[str, str]:
-    """Of a model version, complete from the moment it exists."""
+    """Return the tags that a model version is created with."""
     metrics = {
         name: [round(figure, 6) for figure in (value.value, value.low, value.high)]
         for name, value in evaluation.metrics.items()
@@ -155,7 +155,7 @@ def version_tags(
     return {
         PIPELINE_KEY: pipeline_key,
         DIGEST: digest,
-        PROBE: probe,
+        GOLDEN: golden,
         RUN: run_id,
         EXPERIMENT: experiment_id,
         METRICS: canonical_json(metrics),
@@ -164,20 +164,20 @@ def version_tags(
 
 
 def record_tags(commit: str, *, changed: bool, record: str, training_ids: str) -> dict[str, str]:
-    """Of a model version: the code it was made by, and what vouches for the record of its making (see provenance_record.py).
+    """Return the tags with a version's commit and the digests of its record, see provenance_record.py.
 
     Args:
         commit: of the code; empty outside git.
-        changed: whether the code was not quite that commit's.
+        changed: whether the code differed from the commit.
         record: SHA-256 of record.json.
-        training_ids: SHA-256 of the file of them.
+        training_ids: SHA-256 of training_ids.npy.
     """
     code = _commit_tags(commit, changed=changed) if commit else {}
     return {RECORD: record, TRAINING_IDS: training_ids, **code}
 
 
 def verdict_tags(verdict: Verdict) -> dict[str, str]:
-    """Of a model version, once the gate has spoken. The gate's key comes last: where it stands, all of them stand."""
+    """Return the tags with a verdict. The gate's key is last: if it is set, all are."""
     return {
         DECISION: verdict.decision,
         OPPONENT: str(verdict.opponent),
@@ -187,18 +187,18 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
 
 
 def moved_tags(*, overridden: bool, evidence: str) -> dict[str, str]:
-    """Of a move, what is known better when it is done."""
+    """Return the tags of a move that are written again when it is done."""
     return {MOVE + "overridden": "yes" if overridden else "no", MOVE + "evidence": evidence}
 
 
 def _verdict_json(verdict: Verdict) -> str:
-    """The verdict whole. Where a tag cannot hold it: without remarks, failed checks first, and the rest counted."""
+    """Return the verdict as JSON. If it exceeds a tag: failed checks first, no remarks, omitted checks counted."""
     ordered = sorted(verdict.checks, key=lambda check: check.passed)
     fixed: dict[str, Any] = {"decision": verdict.decision, "opponent": verdict.opponent}
     if verdict.changes is not None:
         fixed["changes"] = dataclasses.asdict(verdict.changes)
-    said = {**fixed, "checks": [_check_json(check) for check in verdict.checks], "remarks": list(verdict.remarks)}
-    text = canonical_json(said)
+    complete = {**fixed, "checks": [_check_json(check) for check in verdict.checks], "remarks": list(verdict.remarks)}
+    text = canonical_json(complete)
     for kept in range(len(ordered), -1, -1):
         if len(text) < LONGEST:
             break
@@ -215,5 +215,5 @@ def _check_json(check: Check) -> dict[str, Any]:
 
 
 def _commit_tags(commit: str, *, changed: bool) -> dict[str, str]:
-    # MLflow's own tag as well: its UI shows it as the run's version.
+    # MLflow's tag too: the UI shows it as the run's version.
     return {COMMIT: f"{commit} with changes" if changed else commit, "mlflow.source.git.commit": commit}

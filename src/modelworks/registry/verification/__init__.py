@@ -1,1 +1,1 @@
-"""Verify a registered version: bytes, layout, predictions, libraries."""
+"""Verify a registered version: bytes, layout, predictions and libraries."""

@@ -1,7 +1,7 @@
-"""A few test rows kept with a registered version, and what it must predict for them wherever it is loaded.
+"""Golden predictions: test rows stored with a version, and what it must predict for them.
 
-`probe.parquet`: id, content (binary or string), and the columns of predictions.parquet that the model predicted.
-Versions of earlier releases, all of them classifiers, have label and probabilities (map from label to float) instead.
+`probe.parquet`: id, content (binary or string), and the predicted columns of predictions.parquet.
+Versions of earlier releases, all classifiers, have label and probabilities (map from label to float) instead.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ __all__ = ["FILE", "ROWS", "TOLERANCE", "check", "write"]
 
 FILE = "probe.parquet"
 ROWS = 32
-"""Test rows kept, spread evenly over all of them."""
+"""Number of test rows, spread evenly over the test set."""
 TOLERANCE = 1e-3
-"""Largest disagreement (see `Objective.disagreement`): what another batch, thread count or processor may change."""
-WAY_OUT = "compare the installed libraries with the package's requirements.txt"
+"""Largest accepted `Objective.disagreement`, caused by other batches, threads or processors."""
+HINT = "compare the installed libraries with the package's requirements.txt"
 
 
 def write(evaluation: Evaluation, folder: Path) -> Path:
-    """Keep rows of an evaluation with what the model predicted for them; returns the file."""
+    """Write rows of an evaluation with their predictions; return the file."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet
@@ -50,8 +50,8 @@ def write(evaluation: Evaluation, folder: Path) -> Path:
     examples = dataset_format.read(dataset.folder, ["id", *dataset.targets, dataset.input]).take(predictions["row"])
     if examples["id"].to_pylist() != predictions["id"].to_pylist():
         raise Corrupt(
-            f"{evaluation.folder / 'predictions.parquet'} was not made from the rows of {dataset.folder}",
-            "run again: the data has changed since",
+            f"{evaluation.folder / 'predictions.parquet'} does not match the rows of {dataset.folder}",
+            "run again: the data changed after scoring",
             code="stage.damaged",
         )
     targets = {name: examples[name].to_pylist() for name in dataset.targets}
@@ -61,30 +61,30 @@ def write(evaluation: Evaluation, folder: Path) -> Path:
     return folder / FILE
 
 
-def check(witness: IsolatedModel, package: Path, probe: Path) -> dict[str, Any]:
-    """Let the package predict the rows in a fresh process; returns what was compared, for the audit log.
+def check(process: IsolatedModel, package: Path, golden: Path) -> dict[str, Any]:
+    """Predict the rows in the isolated process; return what was compared, for the audit log.
 
     Raises:
-        Refused: it does not load, or predicts anything else than in its evaluation.
-        Unavailable: the fresh process died.
+        Refused: the model does not load, or its predictions differ from those of its evaluation.
+        Unavailable: the isolated process died.
     """
     import pyarrow.parquet
 
-    rows = pyarrow.parquet.read_table(probe)
+    rows = pyarrow.parquet.read_table(golden)
     contents = [
         base64.b64encode(content).decode() if isinstance(content, bytes) else content
         for content in rows["content"].to_pylist()
     ]
-    found, expected = (_compared if _has_columns(package) else _compared_format_1)(witness, package, contents, rows)
+    found, expected = (_compared if _has_columns(package) else _compared_format_1)(process, package, contents, rows)
     objective, worst = read_objective(saved_model(package)), 0.0
     for row, name in enumerate(rows["id"].to_pylist()):
         difference = objective.disagreement(*(_row(columns, row) for columns in (found, expected)))
-        # Written so that a NaN is refused as well.
+        # Not `>`, so that NaN fails too.
         if not difference <= TOLERANCE:
             raise Refused(
-                "the loaded model does not predict what it did in its evaluation: its answer to test row "
+                "the predictions of the loaded model differ from its evaluation: its answer to test row "
                 f"{name[:12]} differs by {difference:.2g}, more than {TOLERANCE:g}",
-                WAY_OUT,
+                HINT,
                 code="version.other-predictions",
             )
         worst = max(worst, difference)
@@ -96,13 +96,13 @@ def _has_columns(package: Path) -> bool:
 
 
 def _compared(
-    witness: IsolatedModel, package: Path, contents: Sequence[str], rows: pa.Table
+    process: IsolatedModel, package: Path, contents: Sequence[str], rows: pa.Table
 ) -> tuple[Columns, Columns]:
-    """The columns that the model predicts now, and those of its evaluation."""
+    """Return the columns that the model predicts now, and those of its evaluation."""
     import numpy as np
 
     expected = {name: _array(rows[name]) for name in rows.column_names if name not in ("id", "content")}
-    _, found = witness.ask(package, contents, {})
+    _, found = process.ask(package, contents, {})
     if found.keys() != expected.keys():
         raise Refused(
             f"the loaded model predicts {sorted(found)}, its evaluation {sorted(expected)}",
@@ -113,17 +113,17 @@ def _compared(
 
 
 def _compared_format_1(
-    witness: IsolatedModel, package: Path, contents: Sequence[str], rows: pa.Table
+    process: IsolatedModel, package: Path, contents: Sequence[str], rows: pa.Table
 ) -> tuple[Columns, Columns]:
-    """The same of a version from before there were objectives, whose answers hold all probabilities by class."""
+    """As `_compared`, for a version of format 1, whose answers have all probabilities by class."""
     expected = [dict(row) for row in rows["probabilities"].to_pylist()]
     names = list(expected[0])
-    answers, _ = witness.ask(package, contents, {"top_k": len(names)})
+    answers, _ = process.ask(package, contents, {"top_k": len(names)})
     found = [answer["probabilities"] for answer in answers]
     for wanted, got in zip(expected, found, strict=True):
         if wanted.keys() != got.keys():
             raise Refused(
-                f"the loaded model knows the classes {sorted(got)}, its evaluation {sorted(wanted)}",
+                f"the loaded model has the classes {sorted(got)}, its evaluation {sorted(wanted)}",
                 "run again",
                 code="version.other-predictions",
             )
@@ -137,7 +137,7 @@ def _by_class(probabilities: Sequence[Mapping[str, float]], names: Sequence[str]
 
 
 def _array(column: pa.ChunkedArray) -> np.ndarray:
-    """A column of numbers, or of equally long lists of numbers, as (rows,) or (rows, length)."""
+    """Return a column of numbers, or of lists of equal length, as (rows,) or (rows, length)."""
     import numpy as np
     import pyarrow as pa
 

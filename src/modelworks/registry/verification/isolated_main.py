@@ -1,9 +1,10 @@
-"""A program: load a package as a stranger would and predict with it. Run by `isolated_process.py`, never imported.
+"""Load a package without this project and predict with it. Run by `isolated_process.py`, never imported.
 
-A line on stdin, `{"package": folder, "contents": [...], "params": {...}}`, gives a line on stdout: `{"answers": [...],
-"columns": {name: [...]}}`, or `{"error": ..., "kind": ...}`. Encoded files are given in base64. The columns are those
-that the answers were made from; packages of earlier releases have none. `{"installed": [name, ...]}` gives `{"installed": {name:
-version}}`, without what marks a build (+cpu), and null for what is not installed. It ends when stdin does.
+A request is a line on stdin, `{"package": folder, "contents": [...], "params": {...}}`; the reply is a line on stdout,
+`{"answers": [...], "columns": {name: [...]}}` or `{"error": ..., "kind": ...}`. Encoded files are in base64. The columns
+are the model's predictions, from which the answers are computed; packages of earlier releases have none. The reply to
+`{"installed": [name, ...]}` is `{"installed": {name: version}}`, without a local version (+cpu), and null for a missing
+distribution. The process ends at the end of stdin.
 """
 
 import atexit
@@ -16,31 +17,31 @@ from typing import Any
 
 
 def main() -> None:
-    # Libraries print; the replies need stdout to themselves.
+    # Libraries print to stdout, so it is redirected to stderr; replies have their own descriptor.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
 
-    # Looking for garbage among what is imported would take a third of the time.
+    # Garbage collection during imports takes a third of the time.
     gc.set_threshold(50_000, 20, 100)
     atexit.register(gc.freeze)
     import mlflow.pyfunc
     import pandas as pd
-    import torch  # noqa: F401  # every package needs it: an early start then hides its seconds as well
+    import torch  # noqa: F401  # every package needs it: import it while the caller does other work
 
     for line in sys.stdin:
-        question = json.loads(line)
-        if "installed" in question:
-            replies.write(json.dumps({"installed": {name: installed(name) for name in question["installed"]}}) + "\n")
+        request = json.loads(line)
+        if "installed" in request:
+            replies.write(json.dumps({"installed": {name: installed(name) for name in request["installed"]}}) + "\n")
             continue
         try:
-            model = mlflow.pyfunc.load_model(question["package"])
-            frame = pd.DataFrame({"content": question["contents"]})
-            answers = model.predict(frame, params=question["params"]).to_dict("records")
+            model = mlflow.pyfunc.load_model(request["package"])
+            frame = pd.DataFrame({"content": request["contents"]})
+            answers = model.predict(frame, params=request["params"]).to_dict("records")
             served = model.unwrap_python_model()
             columns = served.columns(frame["content"]) if hasattr(served, "columns") else {}
             lists = {name: values.tolist() for name, values in columns.items()}
             reply: dict[str, Any] = {"answers": answers, "columns": lists}
-        except Exception as error:  # whatever a model raises is the answer to the question whether it works
+        except Exception as error:  # any error of the model is reported to the caller
             reply = {"error": str(error), "kind": type(error).__name__}
         replies.write(json.dumps(reply) + "\n")
 

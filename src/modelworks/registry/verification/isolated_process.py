@@ -1,4 +1,4 @@
-"""A fresh process that loads a package as a stranger would and says what it predicts."""
+"""An isolated process that loads a package without this project and predicts with it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["IsolatedModel"]
 
 
 class IsolatedModel:
-    """Starts at once and imports MLflow in the background, so that making one early hides most of its cost.
+    """An isolated process, which imports MLflow in the background; create it early to hide its start.
 
-    Knows neither this project's code (isolated mode) nor this process's state.
+    Python's isolated mode keeps the project's code and this process's state out of it.
     """
 
     def __init__(self) -> None:
@@ -41,33 +41,33 @@ class IsolatedModel:
     def ask(
         self, package: Path, contents: Sequence[str], params: Mapping[str, Any], seconds: float = 300.0
     ) -> tuple[list[dict[str, Any]], dict[str, list[Any]]]:
-        """The answers to some contents, and the predicted columns that they were made from.
+        """Return the answers for some inputs, and the predicted columns.
 
         Args:
             package: the folder with the MLmodel file.
             contents: texts, or encoded files in base64.
-            params: of the package's signature.
-            seconds: to wait.
+            params: parameters of the package's signature.
+            seconds: timeout.
 
         Returns:
-            One answer per content; and values by column, none for a package of an earlier release.
+            One answer per input; and values by column, empty for a package of an earlier release.
 
         Raises:
-            Refused: the model cannot be loaded or fails on the contents.
+            Refused: the model cannot be loaded or fails on the inputs.
             Unavailable: the process died or did not answer in time.
         """
-        question = {"package": str(package), "contents": list(contents), "params": dict(params)}
-        reply = self._exchange(question, seconds)
+        request = {"package": str(package), "contents": list(contents), "params": dict(params)}
+        reply = self._exchange(request, seconds)
         if "error" in reply:
             raise Refused(
-                f"the model does not work in a fresh process: {reply['kind']}: {reply['error']}",
+                f"the model does not work in an isolated process: {reply['kind']}: {reply['error']}",
                 f"try it: python -c \"import mlflow; mlflow.pyfunc.load_model('{package}')\"",
                 code="version.does-not-load",
             )
         return list(reply["answers"]), dict(reply["columns"])
 
     def installed(self, names: Sequence[str], seconds: float = 60.0) -> dict[str, str | None]:
-        """The version of each distribution that the process finds, without what marks a build; None for none.
+        """Return the installed version of each distribution, without a local version; None if missing.
 
         Raises:
             Unavailable: the process died or did not answer in time.
@@ -80,7 +80,7 @@ class IsolatedModel:
         self._child.wait()
         for stream in (self._child.stdin, self._child.stdout, self._errors):
             assert stream is not None
-            with suppress(BrokenPipeError):  # it died before it read the question
+            with suppress(BrokenPipeError):  # it died before it read the request
                 stream.close()
 
     def __enter__(self) -> IsolatedModel:
@@ -89,28 +89,28 @@ class IsolatedModel:
     def __exit__(self, *raised: object) -> None:
         self.close()
 
-    def _exchange(self, question: dict[str, Any], seconds: float) -> dict[str, Any]:
+    def _exchange(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
-        late = threading.Timer(seconds, self._child.kill)
-        late.start()
+        timer = threading.Timer(seconds, self._child.kill)
+        timer.start()
         try:
-            self._child.stdin.write(json.dumps(question).encode() + b"\n")
+            self._child.stdin.write(json.dumps(request).encode() + b"\n")
             self._child.stdin.flush()
             line = self._child.stdout.readline()
         except BrokenPipeError:
             line = b""
         finally:
-            late.cancel()
+            timer.cancel()
         if not line:
             raise Unavailable(
-                f"the process that should try the model ended with code {self._child.wait()}: {self._last_words()}",
+                f"the isolated process ended with code {self._child.wait()}: {self._last_error_line()}",
                 "the machine may be out of memory; run again",
                 code="version.process-died",
             )
         return dict(json.loads(line))
 
-    def _last_words(self) -> str:
+    def _last_error_line(self) -> str:
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1] if lines else "no output"

@@ -1,4 +1,4 @@
-"""The libraries that a package was evaluated with, beside those that are installed where it is asked."""
+"""Compare the libraries of a package's requirements with the installed ones."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 __all__ = ["differences"]
 
 FILE = "requirements.txt"
-"""Of the package: `name==version` a line, as it was logged."""
+"""In the package: one `name==version` per line."""
 
 
-def differences(witness: IsolatedModel, package: Path) -> list[str]:
-    """What of the package's requirements the fresh process does not have: "numpy 2.4.6 was logged, 2.3.0 is installed".
+def differences(process: IsolatedModel, package: Path) -> list[str]:
+    """Return the differences, such as "numpy 2.4.6 was logged, 2.3.0 is installed".
 
     Raises:
         Unavailable: the process died.
     """
     lines = (line.strip() for line in (package / FILE).read_text().splitlines())
     logged = dict(line.split("==", 1) for line in lines if "==" in line and not line.startswith("#"))
-    installed = witness.installed(sorted(logged))
+    installed = process.installed(sorted(logged))
     return [
         f"{name} {version} was logged, {installed[name] or 'none'} is installed"
         for name, version in sorted(logged.items())

@@ -1,6 +1,6 @@
-"""Whether the files of a production version are in the artifact store, found out in milliseconds.
+"""Check in milliseconds that the files of a version are in the artifact store.
 
-A run with nothing to do asks this. `proof.fetch` compares every byte, and takes as long as the package is large.
+A run with nothing to do uses this. `verify_version.fetch` compares every byte.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.request import url2pathname
 
 from modelworks.errors import Corrupt
 from modelworks.registry.backend.mlflow_sqlite_internals import REVISION, files_of, read_revision
-from modelworks.registry.backend.tracking_store import check_place, connect, database_of
+from modelworks.registry.backend.tracking_store import check_location, connect, database_of
 from modelworks.registry.packaging import integrity
 from modelworks.registry.tracking import tags
 from modelworks.sqlite.databases import reading
@@ -25,8 +25,8 @@ __all__ = ["check_quickly"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Places:
-    """Where the embedded store has the files of a version."""
+class _Locations:
+    """Locations of a version's files in an embedded store."""
 
     package: Path
     evidence: Path
@@ -34,15 +34,15 @@ class _Places:
 
 
 def check_quickly(project: Project, name: str, version: int) -> None:
-    """Compare names and sizes of a version's stored files with the listing that its tag vouches for.
+    """Compare names and sizes of a version's stored files with its listing.
 
     Raises:
         BadInput: there is no such version.
         Refused: modelworks did not register it.
-        Corrupt: a file is missing, of another size, or one too many.
-        Unavailable: the store does not answer, or its project was moved.
+        Corrupt: a file is missing, has another size or is not listed.
+        Unavailable: the store does not answer, or the project was moved.
     """
-    places = _places(project, name, version)
+    places = _locations(project, name, version)
     if places is None:
         from modelworks.registry.verification import verify_version
         from modelworks.registry.versions import queries
@@ -55,12 +55,12 @@ def check_quickly(project: Project, name: str, version: int) -> None:
     integrity.check_folder(places.package, listing)
 
 
-def _places(project: Project, name: str, version: int) -> _Places | None:
-    """Read from the embedded store without MLflow; None where only MLflow can answer."""
+def _locations(project: Project, name: str, version: int) -> _Locations | None:
+    """Read the locations from an embedded store with SQL; None if MLflow's client is needed."""
     database = database_of(project.tracking_uri)
     if database is None or read_revision(database) != REVISION:
         return None
-    check_place(database)
+    check_location(database)
     with reading(database) as connection:
         row = files_of(connection, name, version, tags.DIGEST)
     package, digest, artifacts = row
@@ -68,11 +68,11 @@ def _places(project: Project, name: str, version: int) -> _Places | None:
         return None
     if not artifacts:
         raise Corrupt(
-            f"the run that made {name} version {version} is gone from the tracking store",
-            integrity.WAY_OUT,
+            f"the run of {name} version {version} is missing from the tracking store",
+            integrity.RESTORE_HINT,
             code="version.run-deleted",
         )
-    return _Places(package=_path(package), evidence=_path(artifacts) / integrity.EVIDENCE, digest=digest)
+    return _Locations(package=_path(package), evidence=_path(artifacts) / integrity.EVIDENCE, digest=digest)
 
 
 def _path(address: str) -> Path:

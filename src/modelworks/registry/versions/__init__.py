@@ -1,1 +1,1 @@
-"""Registered versions: found, registered, traced."""
+"""Register, find and trace model versions."""

@@ -1,11 +1,11 @@
-"""What somebody deleted or renamed in MLflow's pages and a later command would miss."""
+"""Find experiments, runs and models that were deleted or renamed in MLflow and are still needed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from modelworks.registry.backend.error_mapping import mlflow_command, said_clearly
+from modelworks.registry.backend.error_mapping import maps_tracking_errors, mlflow_command
 from modelworks.registry.backend.pagination import all_pages
 from modelworks.registry.production import audit_queries
 
@@ -21,23 +21,23 @@ __all__ = ["Missing", "deleted_experiments", "deleted_run", "model_names", "unre
 
 @dataclass(frozen=True, kw_only=True)
 class Missing:
-    """Something that is not where a command expects it."""
+    """A missing resource and how to restore it."""
 
     what: str
     message: str
-    way_out: str
+    hint: str
 
 
-@said_clearly
+@maps_tracking_errors
 def model_names(client: MlflowClient) -> list[str]:
-    """The names of all registered models."""
+    """Return the names of all registered models."""
     models: list[RegisteredModel] = all_pages(lambda token: client.search_registered_models(page_token=token))
     return [each.name for each in models]
 
 
-@said_clearly
+@maps_tracking_errors
 def deleted_experiments(client: MlflowClient) -> list[Missing]:
-    """Deleted experiments of registered models, or of the journals of their production: nothing can be logged there."""
+    """Return deleted experiments of registered models and of their audit logs."""
     from mlflow.entities import ViewType
 
     ours = {each for name in model_names(client) for each in (name, audit_queries.experiment_of(name))}
@@ -48,30 +48,28 @@ def deleted_experiments(client: MlflowClient) -> list[Missing]:
         Missing(
             what=f"experiment {each.name}",
             message="it was deleted",
-            way_out=mlflow_command(
-                client.tracking_uri, "experiments", "restore", "--experiment-id", each.experiment_id
-            ),
+            hint=mlflow_command(client.tracking_uri, "experiments", "restore", "--experiment-id", each.experiment_id),
         )
         for each in deleted
         if each.name in ours
     ]
 
 
-@said_clearly
+@maps_tracking_errors
 def deleted_run(client: MlflowClient, version: Registered) -> Missing | None:
-    """The run that made a version, if it is deleted and can still be restored."""
+    """Return the run of a version if it is deleted and can be restored."""
     if client.get_run(version.run_id).info.lifecycle_stage != "deleted":
         return None
     return Missing(
         what=f"run of {version.name} version {version.version}",
         message="it was deleted, and `mlflow gc` would delete the version's files with it",
-        way_out=mlflow_command(client.tracking_uri, "runs", "restore", "--run-id", version.run_id),
+        hint=mlflow_command(client.tracking_uri, "runs", "restore", "--run-id", version.run_id),
     )
 
 
-@said_clearly
+@maps_tracking_errors
 def unregistered_models(client: MlflowClient) -> list[Missing]:
-    """Models that have a journal of production and are not registered: they were renamed or deleted."""
+    """Return models with an audit log that are not registered: they were renamed or deleted."""
     known = set(model_names(client))
     experiments: list[Experiment] = all_pages(lambda token: client.search_experiments(page_token=token))
     found = []
@@ -82,9 +80,9 @@ def unregistered_models(client: MlflowClient) -> list[Missing]:
         found.append(
             Missing(
                 what=f"production of {name}",
-                message=f"the journal left it on version {newest.after}, and no model {name} is registered any more",
-                way_out=(
-                    f"give the model its name back in MLflow's page; or, if it is to be gone, delete {each.name} there"
+                message=f"the audit log has version {newest.after}, but the model {name} is not registered",
+                hint=(
+                    f"rename the model back in MLflow's UI; or, if it was deleted on purpose, delete {each.name} there"
                 ),
             )
         )

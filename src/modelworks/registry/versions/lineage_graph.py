@@ -1,4 +1,4 @@
-"""The ancestry of a version, from its source to the moves of production: as a tree to read and as a graph to draw."""
+"""Render the lineage of a version, from its source to production, as a text tree and a Mermaid graph."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ if TYPE_CHECKING:
     from modelworks.registry.production.audit_queries import Move
     from modelworks.registry.versions.queries import Registered
 
-__all__ = ["Step", "chain", "made", "outcome", "page", "tree"]
+__all__ = ["Step", "chain", "page", "provenance_steps", "tree", "version_step"]
 
 SHORT = 12
-"""Characters of a digest that people are shown."""
+"""Displayed characters of a digest."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One station of the way, and what came of it."""
+    """A step of the lineage with its facts."""
 
     name: str
     facts: tuple[str, ...]
     next: tuple[Step, ...] = field(default=())
 
 
-def made(evaluation: Mapping[str, Any], making: Provenance) -> tuple[Step, ...]:
-    """From the source to the evaluation.
+def provenance_steps(evaluation: Mapping[str, Any], provenance: Provenance) -> tuple[Step, ...]:
+    """Return the steps from the source to the evaluation.
 
     Args:
         evaluation: the records of the stages, as JSON.
-        making: what the version recorded of its making.
+        provenance: of the version.
     """
     trained = evaluation["trained"]
     report = trained["report"]
     dataset = report["dataset"]
     passed = sum(check["passed"] for check in report["checks"])
     usable = ", ".join(f"{rows:,} {split}" for split, rows in report["rows"].items())
-    code, machine, data = making.code, making.machine, making.data
+    code, machine, data = provenance.code, provenance.machine, provenance.data
     changed = " with changes" if code.patch or (code.commit and code.missing) else ""
     return (
         Step(
@@ -58,16 +58,20 @@ def made(evaluation: Mapping[str, Any], making: Provenance) -> tuple[Step, ...]:
         ),
         Step(
             "validation",
-            (f"{passed} of {len(report['checks'])} checks passed", usable, f"{report['quarantined']:,} rows left out"),
+            (
+                f"{passed} of {len(report['checks'])} checks passed",
+                usable,
+                f"{report['quarantined']:,} rows in quarantine",
+            ),
         ),
         Step(
             "training",
             (
-                f"{making.config['model']['kind']} of {trained['num_parameters']:,} parameters",
+                f"{provenance.config['model']['kind']} of {trained['num_parameters']:,} parameters",
                 f"{trained['num_steps']:,} steps in {trained['seconds']:.1f} s",
                 f"{machine.device} {machine.precision}, {machine.processes} x {machine.threads} threads",
                 f"precision by {machine.precision_source.replace('_', ' ')}",
-                f"seed {making.seed}",
+                f"seed {provenance.seed}",
                 f"commit {code.commit[:SHORT]}{changed}" if code.commit else "outside git",
             ),
         ),
@@ -81,18 +85,18 @@ def made(evaluation: Mapping[str, Any], making: Provenance) -> tuple[Step, ...]:
     )
 
 
-def outcome(version: Registered, moves: Sequence[Move], production: int) -> Step:
-    """The version, what the gate said of it, and the moves of production it was in.
+def version_step(version: Registered, moves: Sequence[Move], production: int) -> Step:
+    """Return the step of the version, with its verdict and its moves of production.
 
     Args:
-        moves: of its model, newest first.
-        production: the version that is production.
+        moves: of the model, newest first.
+        production: the production version.
     """
     verdict = version.verdict
     checks = verdict.get("checks", ())
     passed = sum(check["passed"] for check in checks)
-    opponent = f"against version {verdict['opponent']}" if verdict.get("opponent") else "without an opponent"
-    said = (version.decision, opponent, f"{passed} of {len(checks)} checks passed") if verdict else ("none yet",)
+    opponent = f"compared with version {verdict['opponent']}" if verdict.get("opponent") else "compared with no version"
+    facts = (version.decision, opponent, f"{passed} of {len(checks)} checks passed") if verdict else ("none yet",)
     return Step(
         "version",
         (
@@ -101,7 +105,7 @@ def outcome(version: Registered, moves: Sequence[Move], production: int) -> Step
             *(["production"] if production == version.version else []),
         ),
         (
-            Step("verdict", said),
+            Step("verdict", facts),
             *(
                 Step(f"{move.when:%Y-%m-%d %H:%M} {move.kind}", _facts(move))
                 for move in reversed(moves)
@@ -112,21 +116,21 @@ def outcome(version: Registered, moves: Sequence[Move], production: int) -> Step
 
 
 def chain(steps: Sequence[Step], last: Step) -> Step:
-    """Steps that follow one another, as one tree."""
+    """Return consecutive steps as one tree."""
     for step in reversed(steps):
         last = Step(step.name, step.facts, (last,))
     return last
 
 
 def tree(step: Step) -> str:
-    """Lines for a terminal."""
+    """Return the tree as text."""
     return "\n".join(_lines(step, "", ""))
 
 
 def page(steps: Sequence[Step]) -> str:
-    """A Markdown page with the Mermaid graph of steps; what draws Mermaid (GitHub, GitLab, most editors) draws it."""
+    """Return a Markdown page with the Mermaid graph of the steps."""
     root = chain(steps[:-1], steps[-1])
-    lines = ["# Ancestry", "", "```mermaid", "flowchart TD"]
+    lines = ["# Lineage", "", "```mermaid", "flowchart TD"]
     names = iter(range(1_000_000))
 
     def draw(step: Step) -> str:
@@ -153,5 +157,5 @@ def _lines(step: Step, first: str, rest: str) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    """Mermaid takes HTML's entities, with # for &."""
+    """Escape a text for Mermaid, which uses # for & in HTML entities."""
     return "".join(f"#{ord(each)};" if each in '"<>#&`' else each for each in text)

@@ -1,12 +1,12 @@
-"""The record of a version: how it was made, kept with its run; the record's digest is a tag of the version.
+"""Store and read the provenance record of a version on its run; its digest is a tag of the version.
 
-    lineage/record.json            the making (see provenance.py), and the records of every stage down to the evaluation
-    lineage/code.patch             what was changed in the code since its commit
+    lineage/record.json            the provenance (see provenance.py) and the records of all stages up to the evaluation
+    lineage/code.patch             uncommitted changes of the code
     lineage/training_ids.npy       first 8 bytes of each training row's id, sorted
-    lineage/predictions.parquet    what the model said of the test rows
-    lineage/ancestry.md            for people: the ancestry as a Mermaid graph
+    lineage/predictions.parquet    predictions of the test rows
+    lineage/ancestry.md            the lineage as a Mermaid graph, for people
 
-record.json holds the digests of the other three, so that the one tag vouches for all of them.
+record.json has the digests of patch, ids and predictions, so that one tag covers all of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from modelworks.files.atomic_files import write_json
 from modelworks.files.digest import file_digest, folder_digests
 from modelworks.provenance import Provenance
 from modelworks.record_json import from_json, to_json
-from modelworks.registry.backend.error_mapping import is_outage, said_clearly
+from modelworks.registry.backend.error_mapping import is_outage, maps_tracking_errors
 from modelworks.registry.tracking import tags as lineage
 from modelworks.registry.versions import lineage_graph
 
@@ -55,29 +55,29 @@ RECORD = "record.json"
 PATCH = "code.patch"
 TRAINING_IDS = "training_ids.npy"
 PREDICTIONS = "predictions.parquet"
-WAY_OUT = "restore the artifact store from a backup"
+HINT = "restore the artifact store from a backup"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """What was read of a version's record, and verified."""
+    """The verified record of a version."""
 
-    making: Provenance
+    provenance: Provenance
     evaluation: Mapping[str, Any]
     """The records of the stages, as JSON."""
     files: Mapping[str, Mapping[str, Any]]
-    """Size and SHA-256 of the files beside record.json."""
+    """Size and SHA-256 of the other files."""
 
 
-@said_clearly
+@maps_tracking_errors
 def store(
-    client: MlflowClient, project: Project, evaluation: Evaluation, making: Provenance, *, name: str, run_id: str
+    client: MlflowClient, project: Project, evaluation: Evaluation, provenance: Provenance, *, name: str, run_id: str
 ) -> dict[str, str]:
-    """Keep the record of a version that is about to be made under a run; returns the tags that vouch for it."""
-    with tempfile.TemporaryDirectory() as aside:
-        folder = Path(aside) / FOLDER
+    """Upload the record of a new version to a run; return the tags with its digests."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / FOLDER
         folder.mkdir()
-        patch = making.code.patch.encode(errors="surrogateescape")
+        patch = provenance.code.patch.encode(errors="surrogateescape")
         if patch:
             (folder / PATCH).write_bytes(patch)
         shutil.copyfile(evaluation.trained.model_folder / TRAINING_IDS, folder / TRAINING_IDS)
@@ -85,12 +85,12 @@ def store(
         files = folder_digests(folder)
         digest = files[PATCH]["sha256"] if patch else ""
         stages = to_json(evaluation, project.root)
-        kept = to_json(replace(making, code=replace(making.code, patch=digest)), project.root)
-        write_json(folder / RECORD, {"model": name, "making": kept, "evaluation": stages, "files": files})
-        (folder / "ancestry.md").write_text(lineage_graph.page(lineage_graph.made(stages, making)))
+        stored = to_json(replace(provenance, code=replace(provenance.code, patch=digest)), project.root)
+        write_json(folder / RECORD, {"model": name, "making": stored, "evaluation": stages, "files": files})
+        (folder / "ancestry.md").write_text(lineage_graph.page(lineage_graph.provenance_steps(stages, provenance)))
         tags = lineage.record_tags(
-            making.code.commit,
-            changed=bool(patch or making.code.missing),
+            provenance.code.commit,
+            changed=bool(patch or provenance.code.missing),
             record=file_digest(folder / RECORD),
             training_ids=files[TRAINING_IDS]["sha256"],
         )
@@ -99,50 +99,52 @@ def store(
     return tags
 
 
-@said_clearly
+@maps_tracking_errors
 def read(client: MlflowClient, version: Registered) -> Recorded:
-    """The record of a version, without what lies beside it.
+    """Return the record of a version, without the other files.
 
     Raises:
-        BadInput: it has none.
-        Corrupt: it is not what the version was registered with.
+        BadInput: the version has none.
+        Corrupt: it differs from what was registered.
     """
-    with tempfile.TemporaryDirectory() as aside:
-        return _parse(_download(client, version, RECORD, Path(aside)), version)
+    with tempfile.TemporaryDirectory() as temporary:
+        return _parse(_download(client, version, RECORD, Path(temporary)), version)
 
 
-@said_clearly
+@maps_tracking_errors
 def read_all(client: MlflowClient, version: Registered, folder: Path) -> Recorded:
-    """The record of a version, its patch included; the files beside it are put into a folder.
+    """Return the record of a version with its patch; download the other files into a folder.
 
     Raises:
-        BadInput, Corrupt: as `read`.
+        BadInput, Corrupt: as in `read`.
     """
     found = _parse(_download(client, version, RECORD, folder), version)
     for name, expected in found.files.items():
         if file_digest(_download(client, version, name, folder)) != expected["sha256"]:
             raise Corrupt(
-                f"{name} of {_named(version)} is not what its record names", WAY_OUT, code="version.record-damaged"
+                f"{name} of {_named(version)} does not match its digest in the record",
+                HINT,
+                code="version.record-damaged",
             )
     if PATCH not in found.files:
         return found
     patch = (folder / PATCH).read_bytes().decode(errors="surrogateescape")
-    return replace(found, making=replace(found.making, code=replace(found.making.code, patch=patch)))
+    return replace(found, provenance=replace(found.provenance, code=replace(found.provenance.code, patch=patch)))
 
 
-@said_clearly
+@maps_tracking_errors
 def read_ids(client: MlflowClient, version: Registered, folder: Path) -> Path:
-    """The file with the ids of a version's training rows, put into a folder.
+    """Download the ids of a version's training rows into a folder; return the file.
 
     Raises:
         BadInput: the version has none.
-        Corrupt: it is not what the version was registered with.
+        Corrupt: the file differs from what was registered.
     """
     path = _download(client, version, TRAINING_IDS, folder)
     if file_digest(path) != version.tags.get(lineage.TRAINING_IDS):
         raise Corrupt(
-            f"the training ids of {_named(version)} are not those it was registered with",
-            WAY_OUT,
+            f"the training ids of {_named(version)} differ from what was registered",
+            HINT,
             code="version.record-damaged",
         )
     return path
@@ -151,13 +153,15 @@ def read_ids(client: MlflowClient, version: Registered, folder: Path) -> Path:
 def _parse(path: Path, version: Registered) -> Recorded:
     if file_digest(path) != version.tags[lineage.RECORD]:
         raise Corrupt(
-            f"{RECORD}, the record of {_named(version)}, is not the one it was registered with",
-            WAY_OUT,
+            f"{RECORD}, the record of {_named(version)}, differs from what was registered",
+            HINT,
             code="version.record-damaged",
         )
     values = json.loads(path.read_text(encoding="utf-8"))
     return Recorded(
-        making=from_json(Provenance, values["making"], Path()), evaluation=values["evaluation"], files=values["files"]
+        provenance=from_json(Provenance, values["making"], Path()),
+        evaluation=values["evaluation"],
+        files=values["files"],
     )
 
 
@@ -166,8 +170,8 @@ def _download(client: MlflowClient, version: Registered, name: str, folder: Path
 
     if lineage.RECORD not in version.tags or not version.run_id:
         raise BadInput(
-            f"{_named(version)} has no record of its making: modelworks did not register it, or an early release did",
-            "run its config again: new versions have one",
+            f"{_named(version)} has no provenance record: modelworks did not register it, or an early release did",
+            "run its config again: new versions have a record",
             code="version.no-record",
         )
     try:
@@ -176,7 +180,7 @@ def _download(client: MlflowClient, version: Registered, name: str, folder: Path
         if is_outage(error, client.tracking_uri):
             raise
         raise Corrupt(
-            f"{name} of {_named(version)} cannot be fetched: {error}", WAY_OUT, code="version.record-unavailable"
+            f"{name} of {_named(version)} cannot be fetched: {error}", HINT, code="version.record-unavailable"
         ) from error
 
 

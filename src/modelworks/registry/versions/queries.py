@@ -1,4 +1,4 @@
-"""What the registry knows of a model's versions, and which of them is production."""
+"""Query the versions of a model and its production version."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from modelworks import record_json
 from modelworks.errors import BadInput, Refused
 from modelworks.records import decision
-from modelworks.registry.backend.error_mapping import said_clearly
+from modelworks.registry.backend.error_mapping import maps_tracking_errors
 from modelworks.registry.backend.pagination import all_pages
 from modelworks.registry.tracking import tags
 
@@ -32,12 +32,12 @@ __all__ = [
 ]
 
 PRODUCTION = "production"
-"""The alias."""
+"""The alias of the production version."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Registered:
-    """What the registry knows of a version."""
+    """A registered version with its tags."""
 
     name: str
     version: int
@@ -45,64 +45,64 @@ class Registered:
 
     @property
     def run_id(self) -> str:
-        """Of the MLflow run that made it; empty for a version that this project did not register."""
+        """The MLflow run that registered it; empty for a version that modelworks did not register."""
         return self.tags.get(tags.RUN, "")
 
     @property
     def experiment_id(self) -> str:
-        """Of the experiment that run is in; empty likewise."""
+        """The experiment of that run; may be empty too."""
         return self.tags.get(tags.EXPERIMENT, "")
 
     @property
     def digest(self) -> str:
-        """SHA-256 of its package; empty likewise."""
+        """SHA-256 of its package listing; may be empty too."""
         return self.tags.get(tags.DIGEST, "")
 
     @property
     def decision(self) -> str:
         """The gate's decision; empty until its verdict is complete."""
-        return decision(self._said(tags.DECISION))
+        return decision(self._verdict_tag(tags.DECISION))
 
     @property
     def gate_key(self) -> str:
-        """Of the gate that gave the verdict; empty likewise."""
+        """The key of the gate; empty until the verdict is complete."""
         return self.tags.get(tags.GATE_KEY, "")
 
     @property
     def gate_page(self) -> str:
-        """Key of the gate's page on its run; empty when none could be rendered."""
+        """Key of the gate page on its run; empty if rendering failed."""
         return self.tags.get(tags.GATE_PAGE, "")
 
     @property
     def verdict(self) -> dict[str, Any]:
-        """The verdict as JSON values; empty likewise."""
-        stored = self._said(tags.VERDICT)
+        """The verdict as JSON values; empty until it is complete."""
+        stored = self._verdict_tag(tags.VERDICT)
         return record_json.verdict(json.loads(stored)) if stored else {}
 
     @property
     def promoted_by(self) -> str:
-        """The key of the gate whose verdict made it production; empty when none did."""
+        """The key of the gate whose verdict promoted it; empty if none did."""
         return self.tags.get(tags.PROMOTED_BY, "")
 
-    def _said(self, tag: str) -> str:
-        # An empty key stands there while one verdict is replaced by another: what can be read is of both.
+    def _verdict_tag(self, tag: str) -> str:
+        # The gate key is empty while a verdict is replaced: the other tags are then a mix of two verdicts.
         return "" if self.tags.get(tags.GATE_KEY) == "" else self.tags.get(tag, "")
 
 
-@said_clearly
+@maps_tracking_errors
 def find(client: MlflowClient, name: str, key: str) -> Registered | None:
-    """The version that was registered under a pipeline key."""
+    """Return the version with a pipeline key; None if there is none."""
     found = client.search_model_versions(f"name = '{name}' AND tags.`{tags.PIPELINE_KEY}` = '{key}'")
-    # Two could only come from machines that share no lock: the older one is the one that was reported.
+    # Two versions are possible only without a shared lock; the older one was reported.
     return min(map(registered, found), key=lambda each: each.version, default=None)
 
 
-@said_clearly
+@maps_tracking_errors
 def get(client: MlflowClient, name: str, version: int) -> Registered:
-    """A version by number.
+    """Return a version by its number.
 
     Raises:
-        BadInput: there is none.
+        BadInput: there is no such version.
     """
     from mlflow.exceptions import MlflowException
 
@@ -119,9 +119,9 @@ def get(client: MlflowClient, name: str, version: int) -> Registered:
     )
 
 
-@said_clearly
+@maps_tracking_errors
 def all_of(client: MlflowClient, name: str) -> list[Registered]:
-    """The versions of a model, oldest first.
+    """Return the versions of a model, oldest first.
 
     Raises:
         BadInput: there is no such model.
@@ -138,7 +138,7 @@ def all_of(client: MlflowClient, name: str) -> list[Registered]:
 
 
 def newest_accepted(client: MlflowClient, name: str) -> int:
-    """The newest version that the gate accepted.
+    """Return the newest version that the gate accepted.
 
     Raises:
         BadInput: there is no such model.
@@ -148,31 +148,31 @@ def newest_accepted(client: MlflowClient, name: str) -> int:
     if not accepted:
         raise Refused(
             f"the gate has accepted no version of {name}",
-            f"`modelworks why {name}` says why",
+            f"see `modelworks why {name}`",
             code="production.not-accepted",
         )
     return accepted[-1]
 
 
-@said_clearly
+@maps_tracking_errors
 def production(client: MlflowClient, name: str) -> int:
-    """The version that is production; 0 for none."""
+    """Return the production version; 0 for none."""
     from mlflow.exceptions import MlflowException
 
     try:
         return int(client.get_model_version_by_alias(name, PRODUCTION).version)
     except MlflowException as error:
-        # A missing alias is an invalid parameter to MLflow, a missing model does not exist.
+        # MLflow has another error code for a missing alias than for a missing model.
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         return 0
 
 
 def registered(entry: Entry) -> Registered:
-    """One of MLflow's entries."""
+    """Convert a model version of MLflow."""
     return Registered(name=entry.name, version=int(entry.version), tags=dict(entry.tags))
 
 
 def numbered(version: int) -> str:
-    """Return a version's number in words; 0 is none."""
+    """Return "version N", or "none" for 0."""
     return f"version {version}" if version else "none"

@@ -1,4 +1,4 @@
-"""Which versions were trained on a row: asked of the lists of ids that every version keeps."""
+"""Find the versions that were trained on a row, from the training ids stored with each version."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from modelworks.errors import BadInput
 from modelworks.fault_injection import effect
 from modelworks.files.atomic_files import disk_errors
 from modelworks.files.digest import file_digest
-from modelworks.registry.backend.error_mapping import said_clearly
+from modelworks.registry.backend.error_mapping import maps_tracking_errors
 from modelworks.registry.backend.pagination import all_pages
 from modelworks.registry.tracking import tags
 from modelworks.registry.verification.verify_version import model_folder
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Holder", "Holders", "trained_on"]
 
 DIGITS = 16
-"""Hexadecimal digits of an id that a version keeps: its first 8 bytes."""
+"""Hexadecimal digits of an id that a version stores: its first 8 bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,30 +44,30 @@ class Holder:
 
 @dataclass(frozen=True, kw_only=True)
 class Holders:
-    """The answer about a row."""
+    """The versions that were trained on a row."""
 
     ids: tuple[str, ...]
-    """The first 16 digits of the training rows that begin as asked; more than one is ambiguous."""
+    """The first 16 digits of the matching training rows; more than one is ambiguous."""
     holders: tuple[Holder, ...]
     asked: int
-    """Versions whose lists were read."""
+    """Number of versions that were searched."""
     unknown: tuple[str, ...]
-    """Versions that keep no list, because modelworks did not register them."""
+    """Versions without training ids, because modelworks did not register them."""
 
 
-@said_clearly
+@maps_tracking_errors
 def trained_on(client: MlflowClient, project: Project, prefix: str) -> Holders:
-    """The versions of every model whose training rows include one whose id begins like this.
+    """Return the versions of all models that were trained on a row whose id has this prefix.
 
-    A version keeps 8 bytes of each id: two rows that share them, one chance in 10^19 for a pair, are told as one.
+    A version stores 8 bytes of each id. Two rows with equal bytes (probability 10^-19 per pair) count as one.
 
     Args:
         client: of the store.
-        project: keeps the lists on this machine, 8 bytes a row, each fetched once and verified each time.
-        prefix: hexadecimal digits in lower case.
+        project: caches the ids, 8 bytes per row, fetched once and verified each time.
+        prefix: lower-case hexadecimal digits.
 
     Raises:
-        Corrupt: a list is not what its version was registered with.
+        Corrupt: the ids of a version differ from what was registered.
     """
     import numpy as np
 
@@ -85,7 +85,7 @@ def trained_on(client: MlflowClient, project: Project, prefix: str) -> Holders:
                 continue
             ids = _ids(client, project, version)
             asked += 1
-            # Bounds as numpy's own integers: a Python one above 2^63 would make it compare as floats.
+            # NumPy integers: with a Python int above 2^63 NumPy compares as floats.
             start = np.searchsorted(ids, np.uint64(low), "left")
             end = np.searchsorted(ids, np.uint64(high), "right")
             if end > start:
@@ -100,27 +100,27 @@ def trained_on(client: MlflowClient, project: Project, prefix: str) -> Holders:
 
 
 def _ids(client: MlflowClient, project: Project, version: Registered) -> np.ndarray:
-    """Sorted uint64: the first 8 bytes of the ids of a version's training rows."""
+    """Return the first 8 bytes of the ids of a version's training rows, as sorted uint64."""
     import numpy as np
 
     digest = version.tags.get(tags.TRAINING_IDS, "")
-    if not digest:  # registered by an early release: the list is in the package alone
+    if not digest:  # registered by an early release: the ids are only in the package
         folder = model_folder(client, project, version.name, version.version)
         return np.asarray(np.load(folder / provenance_record.TRAINING_IDS, allow_pickle=False))
-    if not re.fullmatch(r"[0-9a-f]{64}", digest):  # it becomes a file's name
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):  # it is used as a file name
         raise BadInput(
-            f"{version.name} version {version.version}: its tag {tags.TRAINING_IDS} is no digest",
+            f"{version.name} version {version.version}: its tag {tags.TRAINING_IDS} is not a SHA-256",
             code="version.bad-digest",
         )
-    kept = project.state / "training_ids" / f"{digest}.npy"
-    if not kept.is_file() or file_digest(kept) != digest:
-        with disk_errors(kept):
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=kept.parent) as aside:
-                path = provenance_record.read_ids(client, version, Path(aside))
+    cached = project.state / "training_ids" / f"{digest}.npy"
+    if not cached.is_file() or file_digest(cached) != digest:
+        with disk_errors(cached):
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cached.parent) as temporary:
+                path = provenance_record.read_ids(client, version, Path(temporary))
                 with effect("rows.keep"):
-                    shutil.move(path, kept)
-    return np.asarray(np.load(kept, allow_pickle=False))
+                    shutil.move(path, cached)
+    return np.asarray(np.load(cached, allow_pickle=False))
 
 
 def _models(client: MlflowClient) -> list[str]:
