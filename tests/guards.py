@@ -45,15 +45,15 @@ GUARDS = (
     Guard(
         "compare and set",
         "src/modelworks/registry/production/alias_update.py",
-        "if now != intent.standing:",
+        "if now != intent.expected:",
         "if False:",
         ("tests/registry/test_registry_production.py",),
     ),
     Guard(
         "moves of the dead settled under the lock",
         "src/modelworks/registry/production/alias_update.py",
-        "audit_log.settle(client, name)  # whoever",
-        "pass  # whoever",
+        "audit_log.settle(client, name)  # complete",
+        "pass  # complete",
         ("tests/registry/test_registry_production.py",),
     ),
     Guard(
@@ -150,7 +150,7 @@ GUARDS = (
     Guard(
         "the signature",
         "src/modelworks/registry/verification/verify_version.py",
-        "    demand_signature(fetched, evidence / signing.FILE)\n",
+        "    require_signature(fetched, evidence / signing.FILE)\n",
         "",
         ("tests/security/test_security_signature.py",),
     ),
@@ -313,7 +313,7 @@ GUARDS = (
         "src/modelworks/servers/no_proxy.py",
         "build_opener(ProxyHandler({}))",
         "build_opener(ProxyHandler())",
-        ("tests/servers/test_servers_no_proxy.py::test_a_token_is_shown_to_our_server_and_to_no_proxy",),
+        ("tests/servers/test_servers_no_proxy.py::test_token_is_sent_to_the_server_but_not_to_a_proxy",),
     ),
     Guard(
         "secrets out of errors",
@@ -339,8 +339,8 @@ GUARDS = (
     Guard(
         "no pickle, whatever the user set",
         "src/modelworks/project.py",
-        "os.environ.update({**given, **ENFORCED})",
-        "os.environ.update(given)",
+        "os.environ.update({**missing, **ENFORCED})",
+        "os.environ.update(missing)",
         ("tests/security/test_security_processes.py::test_entering_a_project_overrules_the_user_where_it_must",),
     ),
 )

@@ -1,4 +1,4 @@
-"""Whole pipelines, as in tests/flows."""
+"""The fixtures of tests/flows."""
 
 from __future__ import annotations
 

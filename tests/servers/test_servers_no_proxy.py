@@ -1,4 +1,4 @@
-"""Servers of our own are asked directly: a proxy that the environment names hears nothing of them."""
+"""Requests to our own servers do not use the proxy from the environment."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ TOKEN = "a-token-of-many-characters"
 
 @dataclass
 class Listener:
-    """A server that answers everything with one status, and what it heard."""
+    """A server that answers every request with one status and records it."""
 
     address: str
-    heard: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     tokens: list[str | None] = field(default_factory=list)
 
 
@@ -42,7 +42,7 @@ class Listener:
 def listening(status: HTTPStatus) -> Iterator[Listener]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            listener.heard.append(self.path)
+            listener.paths.append(self.path)
             listener.tokens.append(self.headers["Authorization"])
             self.rfile.read(int(self.headers["Content-Length"] or 0))
             self.send_response(status)
@@ -52,7 +52,7 @@ def listening(status: HTTPStatus) -> Iterator[Listener]:
             self.do_GET()
 
         def log_message(self, *_: object) -> None:
-            """Nobody reads it."""
+            """Suppress the log."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         listener = Listener(f"http://127.0.0.1:{server.server_port}")
@@ -65,46 +65,48 @@ def listening(status: HTTPStatus) -> Iterator[Listener]:
 
 @pytest.fixture
 def ours() -> Iterator[Listener]:
-    """A server of ours."""
+    """Stands in for one of our servers."""
     with listening(HTTPStatus.OK) as listener:
         yield listener
 
 
 @pytest.fixture
 def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
-    """A proxy that the environment names, and that reaches nothing."""
+    """A proxy in the environment that answers 503."""
     with listening(HTTPStatus.SERVICE_UNAVAILABLE) as listener:
         for name in PROXIES:
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("http_proxy", listener.address)
-        monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies that it was made with
+        monkeypatch.setattr(urllib.request, "_opener", None)  # it caches the proxies
         yield listener
 
 
 @pytest.fixture
 def process() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that lives."""
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as living:
-        yield living
+    """A running process."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process
 
 
-def test_a_token_is_shown_to_our_server_and_to_no_proxy(
+def test_token_is_sent_to_the_server_but_not_to_a_proxy(
     ours: Listener, proxy: Listener, process: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
-    serve._wait(process, ours.address, TOKEN, tmp_path / "log", threading.Event())  # all before it costs half a minute
-    assert (ours.tokens, proxy.heard) == ([f"Bearer {TOKEN}"], [])
+    serve._wait(
+        process, ours.address, TOKEN, tmp_path / "log", threading.Event()
+    )  # not the whole command, which takes half a minute
+    assert (ours.tokens, proxy.paths) == ([f"Bearer {TOKEN}"], [])
 
 
-def test_mlflows_server_is_waited_for_past_a_proxy(ours: Listener, proxy: Listener) -> None:
+def test_mlflow_server_is_reached_without_a_proxy(ours: Listener, proxy: Listener) -> None:
     assert up._answers(f"{ours.address}/health")
-    assert (ours.heard, proxy.heard) == (["/health"], [])
+    assert (ours.paths, proxy.paths) == (["/health"], [])
 
 
-def test_prefects_server_is_found_past_a_proxy(ours: Listener, proxy: Listener, project: Project) -> None:
+def test_prefect_server_is_found_without_a_proxy(ours: Listener, proxy: Listener, project: Project) -> None:
     project.make_private_folders()
     prefect_client.up_notice(project).write_text(f'{{"url": "{ours.address}/api"}}')
     assert prefect_client.serving_address(project) == f"{ours.address}/api"
-    assert (ours.heard, proxy.heard) == (["/api/health"], [])
+    assert (ours.paths, proxy.paths) == (["/api/health"], [])
 
 
 RUNNING = """
@@ -123,15 +125,15 @@ from pathlib import Path
 from modelworks.cli.doctor import orchestration
 from modelworks.cli.doctor.prefect_runs_internals import FlowRun
 from modelworks.project import Project
-from modelworks.servers.no_proxy import spare_this_machine
+from modelworks.servers.no_proxy import bypass_proxy_for_loopback
 
-spare_this_machine(os.environ)
+bypass_proxy_for_loopback(os.environ)
 run = FlowRun(id=sys.argv[2], labels={}, state="RUNNING", attempt=1, since=datetime.now(UTC), task_runs=())
 orchestration._crash(Project(Path(sys.argv[1])), [run])
 """
 
 
-def test_the_doctor_asks_our_server_past_a_proxy(proxy: Listener, project: Project, server_url: str) -> None:
+def test_doctor_reaches_our_server_without_a_proxy(proxy: Listener, project: Project, server_url: str) -> None:
     project.make_private_folders()
     prefect_client.up_notice(project).write_text(json.dumps({"url": server_url}))
     own = {**os.environ, **project.environment(), "PREFECT_API_URL": server_url}
@@ -142,25 +144,25 @@ def test_the_doctor_asks_our_server_past_a_proxy(proxy: Listener, project: Proje
         f"{server_url}/flow_runs/{number}"
     ) as answer:
         assert json.load(answer)["state_name"] == "Crashed"
-    assert proxy.heard == []
+    assert proxy.paths == []
 
 
 def program(text: str, environment: dict[str, str], *arguments: str) -> str:
-    """Run a Python program to its end; returns what it prints."""
+    """Run a Python program; return its output."""
     command = [sys.executable, "-P", "-c", text, *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 @pytest.mark.usefixtures("proxy")
-def test_a_teams_server_is_reached_by_the_proxy_that_leads_there(
+def test_external_prefect_server_is_reached_through_the_proxy(
     ours: Listener, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("http_proxy", ours.address)
     team = "http://prefect.example/api"
     assert prefect_client.serving_address(Project(tmp_path, prefect_url=team)) == team
-    assert ours.heard == [f"{team}/health"]
+    assert ours.paths == [f"{team}/health"]
 
 
 @pytest.mark.parametrize(
@@ -173,13 +175,13 @@ def test_a_teams_server_is_reached_by_the_proxy_that_leads_there(
         ({"no_proxy": "*"}, "*"),
     ],
 )
-def test_libraries_are_told_to_ask_this_machine_directly(before: dict[str, str], after: str) -> None:
+def test_no_proxy_includes_loopback(before: dict[str, str], after: str) -> None:
     environment = dict(before)
-    no_proxy.spare_this_machine(environment)
+    no_proxy.bypass_proxy_for_loopback(environment)
     assert environment == {**before, "no_proxy": after}
 
 
-def test_a_run_reaches_its_own_server_in_spite_of_a_dead_proxy(copy: Callable[[Path], Workspace], digits: Path) -> None:
+def test_run_reaches_its_server_despite_a_dead_proxy(copy: Callable[[Path], Workspace], digits: Path) -> None:
     workspace = copy(digits).without_environment("PREFECT_API_URL", *PROXIES)
     behind = workspace.with_environment(http_proxy="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9")
     outcome = behind.run(

@@ -1,4 +1,4 @@
-"""Prefect's server as we start it: its database."""
+"""The database of our Prefect server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from modelworks.servers import prefect_server
 
 
-def test_its_schema_is_made_by_prefects_own_migrations(tmp_path: Path) -> None:
+def test_schema_is_created_by_prefect_migrations(tmp_path: Path) -> None:
     prefect_server.build_schema(tmp_path / "prefect.db")
     with contextlib.closing(sqlite3.connect(tmp_path / "prefect.db")) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}

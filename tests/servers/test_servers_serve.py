@@ -1,4 +1,4 @@
-"""`modelworks serve` at every address it may be bound to, and what it says of a server that does not serve."""
+"""`modelworks serve` on several addresses, and with a server that returns errors."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ import pytest
 
 from modelworks.data import dataset_format
 from modelworks.errors import Unavailable
-from modelworks.servers import serve as verb
+from modelworks.servers import serve
 
 if TYPE_CHECKING:
     from conftest import Workspace
 
 
 @pytest.mark.parametrize("host", ["127.0.0.2", "::1"])
-def test_it_answers_the_request_that_it_prints_whatever_its_address(
+def test_server_answers_the_printed_example_request(
     copy: Callable[[Path], Workspace], digits: Path, tmp_path: Path, host: str
 ) -> None:
     workspace = copy(digits)
-    said = pq.read_table(workspace.stage_folder("score") / "predictions.parquet").slice(0, 1)
-    image = dataset_format.read(workspace.root / "data" / "digits", ["image"]).take(said["row"])["image"][0].as_py()
+    scored = pq.read_table(workspace.stage_folder("score") / "predictions.parquet").slice(0, 1)
+    image = dataset_format.read(workspace.root / "data" / "digits", ["image"]).take(scored["row"])["image"][0].as_py()
     (tmp_path / "IMAGE.png").write_bytes(image)
     with workspace.running("serve", "digits-cnn", "--host", host, "--port", "0", "--json") as background:
         assert background.process.stdout is not None
@@ -39,24 +39,24 @@ def test_it_answers_the_request_that_it_prints_whatever_its_address(
             assert line, background.finish()
             text += line
         notice = json.loads(text)
-        asked = ["bash", "-c", notice["example"]]
-        answer = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    assert [int(each["label"]) for each in json.loads(answer)["predictions"]] == said["predicted"].to_pylist()
+        command = ["bash", "-c", notice["example"]]
+        answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert [int(each["label"]) for each in json.loads(answer)["predictions"]] == scored["predicted"].to_pylist()
 
 
 class Refusing(BaseHTTPRequestHandler):
-    """Answers all with a status that no waiting mends."""
+    """Answers every request with 403."""
 
     def do_GET(self) -> None:
         self.send_error(HTTPStatus.FORBIDDEN)
 
     def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
+        """Suppress the log."""
 
 
 @pytest.fixture
 def refusing() -> Iterator[str]:
-    """The address of a server that refuses."""
+    """The URL of a server that answers 403."""
     with HTTPServer(("127.0.0.1", 0), Refusing) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -65,10 +65,9 @@ def refusing() -> Iterator[str]:
         thread.join()
 
 
-def test_a_server_that_refuses_us_is_not_waited_for(refusing: str, tmp_path: Path) -> None:
+def test_error_status_ends_the_wait(refusing: str, tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        with pytest.raises(Unavailable, match="403 Forbidden"):
-            verb._wait(
-                process, refusing, "", tmp_path / "serving.log", threading.Event()
-            )  # the command's own waits for half a minute
+        with pytest.raises(Unavailable, match="403 Forbidden") as caught:
+            serve._wait(process, refusing, "", tmp_path / "serving.log", threading.Event())
+        assert caught.value.code == "server.not-serving"
         assert process.poll() is None

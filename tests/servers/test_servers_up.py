@@ -1,4 +1,4 @@
-"""`modelworks up` is stopped at any time, also before what it starts has started."""
+"""`modelworks up` can be stopped before its servers have started."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from conftest import Workspace
 
 
-def test_it_stops_at_once_while_its_servers_start(copy: Callable[[Path], Workspace], bare: Path) -> None:
+def test_up_stops_while_its_servers_start(copy: Callable[[Path], Workspace], bare: Path) -> None:
     ports = ("--mlflow-port", str(free_port()), "--prefect-port", str(free_port()))
     with copy(bare).running("up", *ports) as background:
         assert background.process.stdout is not None
-        keeper = background.child("modelworks.servers.child_process")
-        background.wait_until(lambda: any("mlflow" in each.cmdline() for each in keeper.children()))
-        servers = [background.child("modelworks.servers.prefect_server"), *keeper.children()]
+        wrapper = background.child("modelworks.servers.child_process")
+        background.wait_until(lambda: any("mlflow" in each.cmdline() for each in wrapper.children()))
+        servers = [background.child("modelworks.servers.prefect_server"), *wrapper.children()]
         for each in servers:
-            each.suspend()  # as long as it takes
+            each.suspend()  # so that they cannot start before the signal
         background.signal(signal.SIGINT)
-        said = [background.process.stdout.readline() for _ in range(2)]
-        assert said == ["starting the servers ...\n", "stopping ...\n"], background.finish()
+        lines = [background.process.stdout.readline() for _ in range(2)]
+        assert lines == ["starting the servers ...\n", "stopping ...\n"], background.finish()
         for each in servers:
             each.resume()
         outcome = background.finish()

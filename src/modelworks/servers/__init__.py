@@ -1,1 +1,1 @@
-"""The servers that run beside the pipeline: Prefect, MLflow, scoring; and who may reach them."""
+"""Run the Prefect, MLflow and scoring servers, and check access to them."""

@@ -1,7 +1,7 @@
-"""Child processes: started, waited for and ended.
+"""Start, wait for and end child processes.
 
-`python -m modelworks.servers.child_process PARENT COMMAND...` runs a command that ends, with all it started, when its
-parent does. Servers start workers of their own; a plain kill of the server would leave those behind.
+`python -m modelworks.servers.child_process PARENT COMMAND...` runs a command and ends its whole process group when the
+parent ends. Servers start workers, which would outlive a kill of the server.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ GRACE_SECONDS = 8.0
 
 
 def start(command: list[str], *, log: str, environment: dict[str, str], directory: str) -> subprocess.Popen[bytes]:
-    """Start a command under this module, in a process group of its own, its output in a file."""
-    with open(log, "ab") as stream:  # noqa: PTH123  # the path is a string by then
+    """Start a command through this module, in its own process group, with its output in a file."""
+    with open(log, "ab") as stream:  # noqa: PTH123  # the path is a string
         return subprocess.Popen(
             [sys.executable, "-m", "modelworks.servers.child_process", str(os.getpid()), *command],
             stdin=subprocess.DEVNULL,
@@ -46,10 +46,10 @@ def wait_until(
     seconds: float,
     stopping: threading.Event | None = None,
 ) -> None:
-    """Wait until a server answers, or nobody waits for it any more.
+    """Wait until a server answers or `stopping` is set.
 
     Raises:
-        Unavailable: it ended, or did not answer in time.
+        Unavailable: the process ended, or did not answer in time.
     """
     deadline = time.monotonic() + seconds
     while stopping is None or not stopping.is_set():
@@ -63,7 +63,7 @@ def wait_until(
 
 
 def end(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Terminate a process, kill its group, if it leads one, after some seconds, and wait for it."""
+    """Terminate a process; after some seconds kill it and its process group. Wait for it."""
     process.terminate()
     try:
         process.wait(seconds)
@@ -76,7 +76,7 @@ def end(process: subprocess.Popen[bytes], seconds: float) -> None:
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C and SIGTERM set: the regular way to end a verb that serves."""
+    """Yield an event that Ctrl-C and SIGTERM set, for commands that serve."""
     stopping = threading.Event()
     before = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -87,10 +87,10 @@ def stop_signals() -> Iterator[threading.Event]:
 
 
 def main() -> None:
-    """Run the command; on SIGTERM end the whole group."""
-    keeper = os.getpid()
-    # A kill -9 of this process ends the command too.
-    command = subprocess.Popen(sys.argv[2:], preexec_fn=lambda: die_with_parent(keeper))
+    """Run the command; on SIGTERM end the process group."""
+    wrapper = os.getpid()
+    # SIGKILL of this process ends the command too.
+    command = subprocess.Popen(sys.argv[2:], preexec_fn=lambda: die_with_parent(wrapper))
 
     def end_group(_number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,8 +1,8 @@
-"""Who may ask a server of ours: by default whoever sits at this machine, and no page of the web in their browser.
+"""Check Host, Origin and token of requests to our servers.
 
-A server on loopback is reached by every page that a browser of this machine shows: one may post to it at once, and by
-pointing its own name at 127.0.0.1 ("DNS rebinding") read as well. So the Host header must be one of ours, and the
-Origin header, which pages cannot leave out where it matters, too. Beyond loopback a token is needed on top.
+Every page in a browser on this machine can send requests to a server on loopback, and with DNS rebinding (its own name
+pointed at 127.0.0.1) read the replies. So the Host header must be allowed, and so must the Origin header, if there is
+one. Servers that other machines can reach need a token too.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ __all__ = ["Access", "guarded"]
 
 @dataclass(frozen=True)
 class Access:
-    """What a request must show."""
+    """Allowed hosts and origins, and the token."""
 
     hosts: frozenset[str]
-    """Host headers, with the port unless it is 80."""
+    """Allowed Host headers, with the port unless it is 80."""
     origins: frozenset[str]
-    """Origin headers; a request without one comes from no page."""
+    """Allowed Origin headers; a request without one does not come from another site's page."""
     token: str = field(default="", repr=False)
-    """Of `Authorization: Bearer`; empty where none is needed."""
+    """The token of `Authorization: Bearer`; empty if none is required."""
 
     @classmethod
     def local(cls, port: int) -> Access:
-        """Of a server on loopback."""
-        # Clients leave out the port that goes without saying.
+        """Return the access rules of a server on loopback."""
+        # Clients omit the default port.
         suffixes = ("", ":80") if port == 80 else (f":{port}",)
         names = [f"[{name}]" if ":" in name else name for name in LOOPBACK]
         hosts = frozenset(name + suffix for name in names for suffix in suffixes)
@@ -45,50 +45,50 @@ class Access:
 
     @classmethod
     def at(cls, host: str, port: int, exposure: Exposure) -> Access:
-        """Of a server at any address.
+        """Return the access rules of a server at any address.
 
         Raises:
-            BadInput: the address is not this machine's own, and authentication, hosts and origins are not all set.
+            BadInput: the address is not loopback, and token, hosts and origins are not all set.
         """
         local = cls.local(port)
         if _is_loopback(host):
             return replace(local, token=exposure.token)
         if exposure.missing:
             raise BadInput(
-                f"--host {host} is open to other machines, and not set: {', '.join(exposure.missing)}",
-                "set them all, and put TLS in front; or leave --host out, for this machine alone",
+                f"--host {host} is reachable from other machines, and these are not set: {', '.join(exposure.missing)}",
+                "set all of them and use a TLS proxy; or omit --host to serve this machine only",
                 code="server.exposed",
             )
         return cls(
             hosts=local.hosts | {*exposure.hosts}, origins=local.origins | {*exposure.origins}, token=exposure.token
         )
 
-    def objection(self, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
-        """HTTP status and reason when a request is refused."""
+    def rejection(self, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
+        """Return HTTP status and reason if a request is rejected; else None."""
         host, origin = headers.get(b"host", b"").decode("latin-1"), headers.get(b"origin", b"").decode("latin-1")
         if host not in self.hosts:
-            return 403, "this server is not known under that name"
+            return 403, "host not allowed"
         if origin and origin not in self.origins:
-            return 403, "pages of other sites may not ask this server"
+            return 403, "origin not allowed"
         given = headers.get(b"authorization", b"")
         if self.token and not hmac.compare_digest(given, f"Bearer {self.token}".encode()):
-            return 401, "give the token: Authorization: Bearer ..."
+            return 401, "token required: Authorization: Bearer ..."
         return None
 
 
 def guarded(app: ASGIApp, access: Access) -> ASGIApp:
-    """The app, asked only by those who may. It must be the outermost: nothing answers before it."""
+    """Wrap an app in the access check, which must be the outermost middleware."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        objection = None if scope["type"] == "lifespan" else access.objection(dict(scope["headers"]))
-        if objection is None:
+        rejection = None if scope["type"] == "lifespan" else access.rejection(dict(scope["headers"]))
+        if rejection is None:
             await app(scope, receive, send)
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": objection[1]})
+            await send({"type": "websocket.close", "code": 1008, "reason": rejection[1]})
         else:
-            status, reason = objection
-            wanted = [(b"www-authenticate", b"Bearer")] if status == 401 else []
-            headers = [(b"content-type", b"text/plain"), *wanted]
+            status, reason = rejection
+            challenge = [(b"www-authenticate", b"Bearer")] if status == 401 else []
+            headers = [(b"content-type", b"text/plain"), *challenge]
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": reason.encode()})
 

@@ -1,6 +1,6 @@
-"""Servers of our own, asked directly: a proxy that the environment names is for the world outside.
+"""Send requests to our own servers without a proxy.
 
-It would hear the token that a server of ours demands, and from where it stands 127.0.0.1 is another machine.
+A proxy would receive the server's token, and 127.0.0.1 would be the proxy's own machine.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from http.client import HTTPResponse
     from urllib.request import Request
 
-__all__ = ["ask", "spare_this_machine"]
+__all__ = ["ask", "bypass_proxy_for_loopback"]
 
 
 def ask(request: str | Request, seconds: float) -> HTTPResponse:
-    """What a server of ours answers; to be closed.
+    """Return the response of one of our servers; the caller closes it.
 
     Raises:
-        OSError: it does not answer within that time, or with a status of failure (`HTTPError`).
+        OSError: no response within the timeout, or an error status (`HTTPError`).
     """
     from urllib.request import ProxyHandler, build_opener
 
     return cast("HTTPResponse", build_opener(ProxyHandler({})).open(request, timeout=seconds))
 
 
-def spare_this_machine(environment: MutableMapping[str, str]) -> None:
-    """Tell the libraries of a process, Prefect's client first of all, to reach this machine without a proxy."""
+def bypass_proxy_for_loopback(environment: MutableMapping[str, str]) -> None:
+    """Add loopback to `no_proxy`, for Prefect's client and other libraries."""
     named = environment.get("no_proxy", environment.get("NO_PROXY", ""))
     names = [name.strip() for name in named.split(",") if name.strip()]
     if "*" not in names:

@@ -1,4 +1,4 @@
-"""Prefect's API for one run: the user's server, that of `modelworks up`, or one of our own for as long as it takes."""
+"""Find or start the Prefect server for a run."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ SHUTDOWN_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Server:
-    """A Prefect server process of our own. Its address is known before it answers there."""
+    """A Prefect server process that we started. Its URL is known before it answers."""
 
     process: subprocess.Popen[bytes]
     url: str
     log: Path
 
     def wait(self, stopping: threading.Event | None = None) -> str:
-        """Its API's address, once it answers, or nobody waits for it any more.
+        """Wait until the server answers or `stopping` is set; return the API's URL.
 
         Raises:
-            Unavailable: it ended or did not answer in time.
+            Unavailable: the process ended or did not answer in time.
         """
         child_process.wait_until(
             self.process, lambda: answers(self.url), "Prefect's server", self.log, START_SECONDS, stopping
@@ -45,12 +45,12 @@ class Server:
         return self.url
 
     def stop(self) -> None:
-        """End it; it owns nothing that is not on disk. A second call does nothing."""
+        """Stop the server; a second call does nothing."""
         child_process.end(self.process, SHUTDOWN_SECONDS)
 
 
 def serving_address(project: Project) -> str | None:
-    """The API's address when a server runs already: the user's, or that of `modelworks up`.
+    """Return the API URL of a running server: the user's, or that of `modelworks up`; else None.
 
     Raises:
         Unavailable: PREFECT_API_URL is set and nothing answers there.
@@ -59,24 +59,23 @@ def serving_address(project: Project) -> str | None:
         if not answers(project.prefect_url, ours=False):
             raise Unavailable(
                 f"PREFECT_API_URL: nothing answers at {project.prefect_url}",
-                "start that server, or unset it",
+                "start that server, or unset PREFECT_API_URL",
                 code="prefect.unavailable",
             )
         return project.prefect_url
-    url = _written(up_notice(project))
+    url = _read_url(up_notice(project))
     return url if url and answers(url) else None
 
 
 def start_server(project: Project, *, port: int = 0, pages: bool = False) -> Server:
-    """Start a server over the project's Prefect database; it ends with this process.
+    """Start a server for the project's Prefect database; it ends with this process.
 
-    Call it before Prefect is imported: what is registered first ends last, and Prefect sends its last logs and
-    events at exit.
+    Call it before Prefect is imported: exit handlers run in reverse order, and Prefect sends logs and events at exit.
 
     Args:
         project: whose database it serves.
-        port: on loopback; 0 for any free one.
-        pages: whether it serves the UI as well and schedules.
+        port: on loopback; 0 for any free port.
+        pages: whether to serve the UI and run schedules.
 
     Raises:
         OSError: the port is taken.
@@ -85,7 +84,7 @@ def start_server(project: Project, *, port: int = 0, pages: bool = False) -> Ser
     with socket.socket() as listener, log.open("ab") as stream:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
-        # Listening from now on: whoever connects early waits for an answer instead of being turned away.
+        # Listen now, so that early connections wait instead of being refused.
         listener.listen(128)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
         mode = "pages" if pages else "api"
@@ -112,21 +111,21 @@ def start_server(project: Project, *, port: int = 0, pages: bool = False) -> Ser
 
 
 def up_notice(project: Project) -> Path:
-    """Where `modelworks up` writes the address of its server, for runs to find."""
+    """Return the file with the URL of the server of `modelworks up`."""
     return project.prefect_home / "up.json"
 
 
 def answers(url: str, *, ours: bool = True) -> bool:
-    """Whether a Prefect API answers there; a server that is not ours may stand behind the user's proxy."""
+    """Return whether a Prefect API answers; use the user's proxy for a server that is not ours."""
     try:
         health = f"{url}/health"
         with ask(health, 5) if ours else urllib.request.urlopen(health, timeout=5) as response:  # noqa: S310
             return bool(response.status == 200)
-    except (OSError, ValueError, HTTPException):  # the last: an address with a password in it is none to urllib
+    except (OSError, ValueError, HTTPException):  # HTTPException: urllib rejects a URL with a password
         return False
 
 
-def _written(notice: Path) -> str | None:
+def _read_url(notice: Path) -> str | None:
     try:
         return str(json.loads(notice.read_text())["url"])
     except (OSError, ValueError, KeyError):

@@ -1,8 +1,8 @@
-"""Prefect's server as a child process: `python -m modelworks.servers.prefect_server PARENT SOCKET URL api|pages`.
+"""Run Prefect's server: `python -m modelworks.servers.prefect_server PARENT SOCKET URL api|pages`.
 
-It makes its SQLite database if there is none, serves on the loopback socket that its parent opened, and ends when its
-parent does. `prefect server start` does the same, takes about 8 s longer until it answers (ARCHITECTURE.md has the
-figures), and leaves no place for the check of Host and Origin.
+It creates the SQLite database if there is none, serves on the loopback socket that its parent opened, and ends when its
+parent does. `prefect server start` takes about 8 s longer until it answers (see ARCHITECTURE.md) and cannot check Host
+and Origin.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ __all__ = ["build_schema"]
 
 
 def main() -> None:
-    """Serve on the socket that the parent opened until told to stop."""
+    """Serve on the socket that the parent opened until it is stopped."""
     parent, descriptor, url, mode = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
     die_with_parent(parent)
     listener = socket.socket(fileno=descriptor)
     access = Access.local(listener.getsockname()[1])
     database = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
-    os.environ.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)  # our output is a log file: there it belongs
+    os.environ.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)  # our output goes to a log file
     os.environ |= {
         "PREFECT_API_URL": url,
         "PREFECT_SERVER_UI_API_URL": url,
@@ -41,27 +41,27 @@ def main() -> None:
         import uvicorn
         from prefect.server.api.server import create_app
 
-        # Of one run's server, Prefect's services (schedules, late runs, telemetry) have nothing to do.
+        # The server of a single run does not need Prefect's services (schedules, late runs, telemetry).
         app = create_app(ephemeral=mode != "pages", final=True)
     config = uvicorn.Config(guarded(app, access), log_level="error", lifespan="on", timeout_graceful_shutdown=5)
     uvicorn.Server(config).run(sockets=[listener])
 
 
 def build_schema(path: Path) -> None:
-    """Create the schema in a new file by Prefect's own migrations.
+    """Create the schema in a new file with Prefect's migrations.
 
     Raises:
-        Unavailable: Prefect could not do it.
+        Unavailable: the migrations failed.
     """
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-P", "-m", "prefect", "server", "database", "upgrade", "--yes"],
         env={**os.environ, "PREFECT_API_DATABASE_CONNECTION_URL": _address(path)},
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode:
-        reason = (done.stderr.strip() or done.stdout.strip() or "it says nothing").splitlines()[-1]
+    if result.returncode:
+        reason = (result.stderr.strip() or result.stdout.strip() or "no output").splitlines()[-1]
         raise Unavailable(f"Prefect's database could not be created: {reason}", "run again", code="prefect.database")
 
 

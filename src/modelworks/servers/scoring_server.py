@@ -1,4 +1,4 @@
-"""MLflow's scoring server as a child process: `python -m modelworks.servers.scoring_server PARENT SOCKET HOST PACKAGE`.
+"""Run the scoring server: `python -m modelworks.servers.scoring_server PARENT SOCKET HOST PACKAGE`.
 
 It serves a package that its parent has verified, on the socket that its parent opened, and ends when its parent does.
 """
@@ -15,7 +15,7 @@ from modelworks.settings import Exposure
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until it is stopped."""
     parent, listener, host = int(sys.argv[1]), socket.socket(fileno=int(sys.argv[2])), sys.argv[3]
     die_with_parent(parent)
     access = Access.at(host, listener.getsockname()[1], Exposure.find())

@@ -1,4 +1,4 @@
-"""`modelworks serve`: a version's predictions over HTTP, as `mlflow models serve`, its bytes verified before."""
+"""`modelworks serve`: verify a version and serve its predictions over HTTP, as `mlflow models serve`."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ STOP_SECONDS = 10.0
 
 
 def serve(model: str, host: str, port: int, *, as_json: bool) -> None:
-    """Serve until interrupted; with --json one object is printed once the model answers.
+    """Serve until interrupted; with --json print one object when the model answers.
 
     Raises:
-        BadInput: there is no such version, the port is taken, or the host is open to others and not protected.
-        Corrupt: the version is not what was registered.
+        BadInput: there is no such version, the port is taken, or other machines can reach an unprotected host.
+        Corrupt: the version differs from what was registered.
         Unavailable: the server did not start, or ended.
     """
     project, exposure = Project.find(), Exposure.find()
-    Access.at(host, port, exposure)  # refused before anything is fetched
+    Access.at(host, port, exposure)  # check before anything is fetched
     project.enter()
     project.make_private_folders()
     from modelworks.registry.backend.tracking_store import connect
@@ -75,7 +75,7 @@ def serve(model: str, host: str, port: int, *, as_json: bool) -> None:
 def _start(host: str, listener: socket.socket, package: Path, log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as stream:
         return subprocess.Popen(
-            # -P: whatever lies in the current folder shadows no library.
+            # -P: files in the current folder must not shadow libraries.
             [
                 sys.executable,
                 "-P",
@@ -95,13 +95,13 @@ def _start(host: str, listener: socket.socket, package: Path, log: Path) -> subp
 
 
 def _address(host: str, port: int) -> str:
-    """Where this machine reaches it."""
+    """Return the URL of the server on this machine."""
     reached = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  # compared, not bound
     return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
 
 
 def _known_name(address: str) -> str:
-    """The Host header that `Access` lets pass at every address."""
+    """Return a Host header that `Access` always allows."""
     return f"127.0.0.1:{urlsplit(address).port}"
 
 
@@ -115,7 +115,9 @@ def _wait(process: subprocess.Popen[bytes], address: str, token: str, log: Path,
                 return True
         except urllib.error.HTTPError as error:
             raise Unavailable(
-                f"the server does not serve: {error.code} {error.reason}", f"see {log}", code="server.not-serving"
+                f"the server does not answer requests: {error.code} {error.reason}",
+                f"see {log}",
+                code="server.not-serving",
             ) from None
         except OSError:
             return False
@@ -128,8 +130,8 @@ def _print(version: Registered, address: str, modality: str, access: Access, *, 
     name = "" if urlsplit(address).netloc in access.hosts else f" -H 'Host: {_known_name(address)}'"
     token = " -H 'Authorization: Bearer '$MODELWORKS_SERVER_TOKEN" if access.token else ""
     body = json.dumps(json.dumps({"inputs": [content]}))
-    asked = shlex.quote(f"{address}/invocations")
-    example = f"curl {asked} -H 'Content-Type: application/json'{name}{token} -d {body}"
+    url = shlex.quote(f"{address}/invocations")
+    example = f"curl {url} -H 'Content-Type: application/json'{name}{token} -d {body}"
     if as_json:
         print_json(
             {
@@ -164,9 +166,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         except OSError as error:
             raise BadInput(
                 f"--host {host} --port {port}: {error.strerror}",
-                "name another port, or 0 for any that is free",
+                "choose another port, or 0 for any free port",
                 code="server.address",
             ) from None
-        # Not before the server listens does it answer: whoever connects early waits.
+        # Listen now, so that early connections wait for the server.
         listener.listen(128)
         yield listener

@@ -1,4 +1,4 @@
-"""`modelworks up`: the pages of MLflow and Prefect over the project's stores, and the scheduler, until Ctrl-C."""
+"""`modelworks up`: run the MLflow and Prefect UIs and the scheduler until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from modelworks.servers.prefect_client import Server, serving_address, start_ser
 __all__ = ["up"]
 
 OTHER_SERVERS = ("MLFLOW_UVICORN_OPTS", "MLFLOW_GUNICORN_OPTS", "MLFLOW_WAITRESS_OPTS", "MLFLOW_STATIC_PREFIX")
-"""With these MLflow would listen elsewhere, or run another server, which knows no checks of hosts and origins."""
+"""Variables with which MLflow would listen elsewhere, or run a server without host and origin checks."""
 START_SECONDS = 120.0
 STOP_SECONDS = 20.0
 
 
 def up(mlflow_port: int, prefect_port: int, *, as_json: bool) -> None:
-    """Serve until interrupted; with --json one object is printed once all of it answers."""
+    """Serve until interrupted; with --json print one object when all servers answer."""
     project = Project.find()
     due = scheduled(project)
     project.enter()
@@ -38,7 +38,7 @@ def up(mlflow_port: int, prefect_port: int, *, as_json: bool) -> None:
     with _only_one(project), child_process.stop_signals() as stopping:
         prefect: Server | None = None
         if not project.prefect_url:
-            _demand_free(prefect_port, "--prefect-port")
+            _require_free(prefect_port, "--prefect-port")
             prefect = start_server(project, port=prefect_port, pages=True)
         url = serving_address(project) if project.prefect_url else None
         children = []
@@ -46,7 +46,7 @@ def up(mlflow_port: int, prefect_port: int, *, as_json: bool) -> None:
             _say("starting the servers ...", as_json=as_json)
             experiments = _experiments(project)
             if not project.mlflow_uri.startswith("http"):
-                _demand_free(mlflow_port, "--mlflow-port")
+                _require_free(mlflow_port, "--mlflow-port")
                 children.append(_start_mlflow(project, mlflow_port))
                 health, log = f"http://127.0.0.1:{mlflow_port}/health", project.state / "mlflow-server.log"
                 child_process.wait_until(
@@ -72,7 +72,7 @@ def up(mlflow_port: int, prefect_port: int, *, as_json: bool) -> None:
 
 
 def _experiments(project: Project) -> dict[str, str]:
-    """Experiment ids by name; makes the store when there is none, so that the servers find it whole."""
+    """Return experiment ids by name; create the store if there is none, before the servers start."""
     from modelworks.registry.backend.tracking_store import connect
 
     client = connect(project)
@@ -88,16 +88,16 @@ def _start_mlflow(project: Project, port: int) -> subprocess.Popen[bytes]:
         "1",
         "--default-artifact-root",
         str(project.mlflow / "artifacts"),
-        # Clients on this machine write files themselves: the server needs no way to take or delete any.
+        # Clients on this machine write artifacts directly, so the server need not accept or delete any.
         "--no-serve-artifacts",
-        # Exact names: MLflow's own list lets every private address pass.
+        # Exact names: MLflow's default allows every private address.
         "--allowed-hosts",
         ",".join(sorted(access.hosts)),
         "--cors-allowed-origins",
         ",".join(sorted(access.origins)),
     ]
     environment = {name: value for name, value in os.environ.items() if name not in OTHER_SERVERS}
-    environment["MLFLOW_BACKEND_STORE_URI"] = project.tracking_uri  # which may hold a password, that `ps` would show
+    environment["MLFLOW_BACKEND_STORE_URI"] = project.tracking_uri  # may contain a password, which `ps` would show
     return child_process.start(
         command, log=str(project.state / "mlflow-server.log"), environment=environment, directory=str(project.root)
     )
@@ -156,15 +156,15 @@ def _print(notice: Mapping[str, Any], *, as_json: bool) -> None:
             'schedule no config is scheduled: add `schedule: {cron: "0 2 * * *"}` to one, then start `modelworks up` again'
         )
     for item in notice["scheduled"]:
-        print(f"next     {item['model']:<20} {item['next']}  ({item['cron']}, {item['config']}, its data are there)")
+        print(f"next     {item['model']:<20} {item['next']}  ({item['cron']}, {item['config']}, data available)")
     for item in notice["not_scheduled"]:
         print(f"missing  {item['model']:<20} {item['config']} is not scheduled: {item['missing']}")
         print(f"         {item['hint']}, then start `modelworks up` again")
-    print("Ctrl-C stops all of it", flush=True)
+    print("Ctrl-C stops all servers", flush=True)
 
 
 def _watch(children: list[subprocess.Popen[bytes]], prefect: Server | None, stopping: threading.Event) -> None:
-    """Until a signal comes, or something that should run does not any more."""
+    """Wait for a signal; raise if a child process ends."""
     processes = [*children, *([prefect.process] if prefect else [])]
     while not stopping.wait(0.5):
         for process in processes:
@@ -185,15 +185,15 @@ def _answers(address: str) -> bool:
         return False
 
 
-def _demand_free(port: int, option: str) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _require_free(port: int, option: str) -> None:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            listener.bind(("127.0.0.1", port))
         except OSError:
             raise BadInput(
-                f"{option} {port}: something listens there already",
-                f"name another: {option} {port + 1}",
+                f"{option} {port}: the port is in use",
+                f"choose another: {option} {port + 1}",
                 code="server.port-taken",
             ) from None
 
@@ -207,7 +207,7 @@ def _only_one(project: Project) -> Iterator[None]:
             yield
     except Timeout:
         raise Unavailable(
-            "`modelworks up` runs already for this project", "stop that one first", code="server.running"
+            "`modelworks up` is already running for this project", "stop it first", code="server.running"
         ) from None
 
 
