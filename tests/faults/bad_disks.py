@@ -1,6 +1,6 @@
-"""`python -m faults.bad_disks`: whole runs on disks that are full or fail, and beside a database that is locked.
+"""`python -m faults.bad_disks`: complete runs with full or failing disks, or a locked database.
 
-After each comes a run with all well again, and then all ten invariants. Needs root, for the mounts, and strace.
+Each is followed by a run without the fault, then all invariants are checked. Needs root, for mounts, and strace.
 """
 
 from __future__ import annotations
@@ -23,55 +23,57 @@ import psutil
 from commands import COMMAND, DEADLINE, Outcome
 from faults.disks import small_disk
 from faults.invariants import Aftermath, Reference, reference, violations
-from faults.projects import PIPELINES, Ground, Pipeline
+from faults.projects import PIPELINES, FaultWorkspace, Pipeline
 
 from modelworks.project import Project
 from modelworks.servers.prefect_client import start_server
 from modelworks.settings import QUIET
 
 LONG = {"train.epochs": "12", "train.checkpoint_steps": "10"}
-"""Enough checkpoints for something to happen between two of them."""
+"""Enough checkpoints for a fault between two of them."""
 BEGUN = {"ingested": "stage.before[validate]", "validated": "stage.before[train]"}
-"""States of the project that a case begins with, and where the run was killed that made each."""
+"""Initial states of cases, and the fault point at which the run that produced each was killed."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A fault and the run in which it happens."""
+    """A fault during a run."""
 
     number: int
-    """In the catalogue."""
+    """Number of the fault."""
     name: str
-    disturb: Callable[[Ground, ExitStack], Outcome]
-    """Runs; all is well again when it returns. What the stack holds, a mount, stays for the next run."""
+    disturb: Callable[[FaultWorkspace, ExitStack], Outcome]
+    """Run with the fault, which has ended on return. Mounts on the stack stay for the next run."""
     code: int = 4
-    """What the disturbed run exits with."""
+    """Expected exit code of the run with the fault."""
     begins: str = ""
-    """A state of BEGUN; a fresh project otherwise."""
+    """A state of BEGUN; empty for a new project."""
 
 
 def long_pipeline() -> Pipeline:
-    """The digits, with many checkpoints."""
+    """Return the digits pipeline with many checkpoints."""
     cnn = PIPELINES["cnn"]
     return replace(cnn, changes={**cnn.changes, **LONG})
 
 
-def has_checkpoint(ground: Ground) -> bool:
-    return any((ground.project.state / "training").glob("*/checkpoints/step-*"))
+def has_checkpoint(workspace: FaultWorkspace) -> bool:
+    return any((workspace.project.state / "training").glob("*/checkpoints/step-*"))
 
 
-def is_training(ground: Ground) -> bool:
-    return any((ground.project.state / "training").glob("*/job.json"))
+def is_training(workspace: FaultWorkspace) -> bool:
+    return any((workspace.project.state / "training").glob("*/job.json"))
 
 
 @contextmanager
-def once(condition: Callable[[Ground], bool], ground: Ground, act: Callable[[], object]) -> Iterator[None]:
-    """Act, beside what happens in the block, as soon as a condition holds."""
+def once(
+    condition: Callable[[FaultWorkspace], bool], workspace: FaultWorkspace, act: Callable[[], object]
+) -> Iterator[None]:
+    """Call `act` in a thread when a condition becomes true during the block."""
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.is_set():
-            if condition(ground):
+            if condition(workspace):
                 act()
                 return
             time.sleep(0.002)
@@ -86,78 +88,78 @@ def once(condition: Callable[[Ground], bool], ground: Ground, act: Callable[[], 
 
 
 def full(
-    folder: Callable[[Project], Path], when: Callable[[Ground], bool], what: str = "bytes"
-) -> Callable[[Ground, ExitStack], Outcome]:
-    """A folder's disk has no room from some moment on."""
+    folder: Callable[[Project], Path], when: Callable[[FaultWorkspace], bool], what: str = "bytes"
+) -> Callable[[FaultWorkspace, ExitStack], Outcome]:
+    """Fill a folder's disk when a condition becomes true."""
 
-    def disturb(ground: Ground, stack: ExitStack) -> Outcome:
-        disk = stack.enter_context(small_disk(folder(ground.project)))
-        with once(when, ground, lambda: disk.fill(what)):
-            outcome = ground.run()
-        disk.make_room()
+    def disturb(workspace: FaultWorkspace, stack: ExitStack) -> Outcome:
+        disk = stack.enter_context(small_disk(folder(workspace.project)))
+        with once(when, workspace, lambda: disk.fill(what)):
+            outcome = workspace.run()
+        disk.free_all()
         return outcome
 
     return disturb
 
 
-def full_cache(ground: Ground, stack: ExitStack) -> Outcome:
-    """DVC's cache has room for some of the data."""
-    disk = stack.enter_context(small_disk(ground.root / ".dvc", megabytes=1))
+def full_cache(workspace: FaultWorkspace, stack: ExitStack) -> Outcome:
+    """Leave room in DVC's cache for only some of the data."""
+    disk = stack.enter_context(small_disk(workspace.root / ".dvc", megabytes=1))
     disk.fill()
-    disk.give_back(60_000)
-    outcome = ground.run()
-    disk.make_room()
+    disk.free(60_000)
+    outcome = workspace.run()
+    disk.free_all()
     return outcome
 
 
-def failing(calls: str) -> Callable[[Ground, ExitStack], Outcome]:
-    """Some calls of the system fail with EIO, in all processes of a run."""
+def failing(calls: str) -> Callable[[FaultWorkspace, ExitStack], Outcome]:
+    """Fail system calls with EIO in all processes of a run."""
 
-    def disturb(ground: Ground, _stack: ExitStack) -> Outcome:
-        started, log = time.monotonic(), ground.root.with_name("calls")
-        done = subprocess.run(
-            [*_strace(log, calls, "--seccomp-bpf"), COMMAND, *ground.pipeline.arguments()],
-            cwd=ground.root,
-            env=ground.environment,
+    def disturb(workspace: FaultWorkspace, _stack: ExitStack) -> Outcome:
+        started, log = time.monotonic(), workspace.root.with_name("calls")
+        result = subprocess.run(
+            [*_strace(log, calls, "--seccomp-bpf"), COMMAND, *workspace.pipeline.arguments()],
+            cwd=workspace.root,
+            env=workspace.environment,
             capture_output=True,
             text=True,
             timeout=DEADLINE,
             check=False,
         )
         assert "INJECTED" in log.read_text(), "no call failed"
-        return Outcome(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+        return Outcome(result.returncode, result.stdout, result.stderr, time.monotonic() - started)
 
     return disturb
 
 
-def failing_checkpoint(ground: Ground, stack: ExitStack) -> Outcome:
-    """The trainer's syncs fail from its first checkpoint on; those of the trainer that is started next do not."""
-    log = ground.root.with_name("calls")
+def failing_checkpoint(workspace: FaultWorkspace, stack: ExitStack) -> Outcome:
+    """Fail the trainer's syncs after its first checkpoint; those of the restarted trainer succeed."""
+    log = workspace.root.with_name("calls")
 
     def attach() -> None:
-        trainer = next(each for each in psutil.process_iter(["cmdline", "cwd"]) if _is_trainer(each, ground.root))
+        trainer = next(each for each in psutil.process_iter(["cmdline", "cwd"]) if _is_trainer(each, workspace.root))
         stack.enter_context(subprocess.Popen([*_strace(log, "fsync"), "-p", str(trainer.pid)]))
 
-    with once(has_checkpoint, ground, attach):
-        outcome = ground.run()
+    with once(has_checkpoint, workspace, attach):
+        outcome = workspace.run()
     assert "INJECTED" in log.read_text(), "no call failed"
     return outcome
 
 
-def locked(seconds: float) -> Callable[[Ground, ExitStack], Outcome]:
-    """Another process has MLflow's database from the beginning of the training on; 0 for as long as the run lasts."""
+def locked(seconds: float) -> Callable[[FaultWorkspace, ExitStack], Outcome]:
+    """Lock MLflow's database when training starts, for some seconds or (0) for the whole run."""
 
-    def disturb(ground: Ground, _stack: ExitStack) -> Outcome:
+    def disturb(workspace: FaultWorkspace, _stack: ExitStack) -> Outcome:
         over = threading.Event()
 
         def hold() -> None:
-            path = ground.project.mlflow / "mlflow.db"
+            path = workspace.project.mlflow / "mlflow.db"
             with closing(sqlite3.connect(path, isolation_level=None, timeout=60)) as connection:
                 connection.execute("BEGIN EXCLUSIVE")
                 over.wait(seconds or DEADLINE)
 
-        with once(is_training, ground, hold):
-            outcome = ground.run()
+        with once(is_training, workspace, hold):
+            outcome = workspace.run()
             over.set()
         return outcome
 
@@ -181,37 +183,37 @@ CASES = (
     Case(24, "no space in DVC's cache", full_cache),
     Case(26, "no inodes while checkpoints are written", full(lambda project: project.state, has_checkpoint, "files")),
     Case(27, "MLflow's SQLite locked for 8 s", locked(8), code=0),
-    Case(27, "MLflow's SQLite locked for ever", locked(0)),
+    Case(27, "MLflow's SQLite locked for the whole run", locked(0)),
 )
 
 
-def attempt(case: Case, ground: Ground, expected: Reference) -> tuple[Outcome, Outcome, list[str]]:
-    """A disturbed run, the run after it, and what is violated then."""
-    ground.put_back(case.begins or "fresh")
+def attempt(case: Case, workspace: FaultWorkspace, expected: Reference) -> tuple[Outcome, Outcome, list[str]]:
+    """Run with the fault and again without; return both outcomes and the violations."""
+    workspace.restore(case.begins or "fresh")
     with ExitStack() as stack:
-        disturbed = case.disturb(ground, stack)
-        after = ground.run()
-        found = violations(Aftermath(ground, [disturbed, after], expected))
+        disturbed = case.disturb(workspace, stack)
+        after = workspace.run()
+        found = violations(Aftermath(workspace, [disturbed, after], expected))
     if disturbed.code != case.code:
-        found.append(f"the disturbed run exits with {disturbed.code}, not {case.code}")
+        found.append(f"the run with the fault exits with {disturbed.code}, not {case.code}")
     return disturbed, after, found
 
 
 def main() -> int:
-    """Print a line per case; 1 if anything is violated."""
+    """Print a line per case; return 1 if there is a violation."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("only", nargs="*", help="words that the cases' names hold; all cases by default")
+    parser.add_argument("only", nargs="*", help="words in the names of cases; all cases by default")
     only = parser.parse_args().only
     os.environ.update(QUIET, MLFLOW_SQLALCHEMYSTORE_POOLCLASS="NullPool")
     violated = 0
     with tempfile.TemporaryDirectory() as name:
         server = start_server(_served(Path(name) / "server"))
-        ground = Ground(Path(name), long_pipeline(), server.wait())
-        with ground.warmed():
-            expected = _prepare(ground)
+        workspace = FaultWorkspace(Path(name), long_pipeline(), server.wait())
+        with workspace.prestarted():
+            expected = _prepare(workspace)
             for case in CASES:
                 if not only or any(word in case.name for word in only):
-                    disturbed, after, found = attempt(case, ground, expected)
+                    disturbed, after, found = attempt(case, workspace, expected)
                     violated += bool(found)
                     print(_row(case, disturbed, after, found), flush=True)
         server.stop()
@@ -224,25 +226,25 @@ def _served(root: Path) -> Project:
     return project
 
 
-def _prepare(ground: Ground) -> Reference:
-    """Keep the states that cases begin with; what an undisturbed run comes to."""
-    ground.clear()
-    ground.keep("fresh")
+def _prepare(workspace: FaultWorkspace) -> Reference:
+    """Save the initial states of the cases; return the reference of an undisturbed run."""
+    workspace.clear()
+    workspace.save("fresh")
     for state, place in BEGUN.items():
-        assert ground.run(fault=place).killed
-        ground.keep(state)
-        ground.put_back("fresh")
-    undisturbed = ground.run()
+        assert workspace.run(fault=place).killed
+        workspace.save(state)
+        workspace.restore("fresh")
+    undisturbed = workspace.run()
     assert undisturbed.code == 0, undisturbed.stderr
-    return reference(ground, undisturbed)
+    return reference(workspace, undisturbed)
 
 
 def _row(case: Case, disturbed: Outcome, after: Outcome, found: list[str]) -> str:
-    said = next(iter(disturbed.complaint), "done").replace(tempfile.gettempdir(), "")
+    message = next(iter(disturbed.complaint), "done").replace(tempfile.gettempdir(), "")
     train = after.object["stages"]["train"] if after.code == 0 else "-"
     return (
         f"{case.number:<3} {case.name:<42} exit {disturbed.code} in {disturbed.seconds:3.0f} s, then {after.code} "
-        f"(train {train}), violations: {'; '.join(found) or 0}\n      {re.sub(r'[0-9a-f]{40,}', 'KEY', said)}"
+        f"(train {train}), violations: {'; '.join(found) or 0}\n      {re.sub(r'[0-9a-f]{40,}', 'KEY', message)}"
     )
 
 

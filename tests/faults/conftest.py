@@ -1,4 +1,4 @@
-"""One Prefect server for all runs that are killed here, and what a killed pipeline's tests begin with."""
+"""Fixtures: one Prefect server for all killed runs, and a new project."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from modelworks.settings import QUIET
 
 @pytest.fixture(autouse=True, scope="session")
 def _quiet() -> None:
-    """As every process of the project starts."""
-    # Projects are put back here: no connection may outlive the file it was opened for.
+    """Set the environment of the project's processes."""
+    # Projects are restored, so database connections must not be reused.
     os.environ.update(QUIET, MLFLOW_SQLALCHEMYSTORE_POOLCLASS="NullPool")
 
 
 @pytest.fixture(scope="session")
 def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The API of a Prefect server."""
+    """The API URL of a Prefect server."""
     project = Project(tmp_path_factory.mktemp("server"))
     project.make_private_folders()
     server = start_server(project)
@@ -32,7 +32,7 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def made(tmp_path: Path) -> Project:
-    """A project with a tracking store, in which nothing has run."""
+    """A new project with a tracking store."""
     from modelworks.registry.backend.tracking_store import connect
 
     project = Project(tmp_path / "project")

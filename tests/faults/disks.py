@@ -1,4 +1,4 @@
-"""Disks that fill up: a small one of memory in the place of a folder, which only root may mount; what is put there."""
+"""Small disks that fill up: a tmpfs mounted at a folder, which needs root."""
 
 from __future__ import annotations
 
@@ -23,53 +23,53 @@ if TYPE_CHECKING:
 
 __all__ = ["MODEL", "SmallDisk", "intend", "small_disk"]
 
-BALLOON, MODEL = "balloon", "small"
+FILLER, MODEL = "filler", "small"
 
 
 @dataclass(frozen=True)
 class SmallDisk:
-    """A folder that is a disk of its own."""
+    """A folder with its own file system."""
 
     folder: Path
 
     def fill(self, what: str = "bytes") -> None:
-        """Use up its last byte, or its last inode."""
-        balloon = self.folder / BALLOON
-        balloon.mkdir()
+        """Use all bytes, or all inodes."""
+        filler = self.folder / FILLER
+        filler.mkdir()
         with _until_full():
             for number in itertools.count():
-                (balloon / f"{number}").touch()
+                (filler / f"{number}").touch()
                 if what == "bytes":
                     break
         if what == "bytes":
-            for size in (2**16, 2**8):  # the last page takes the last bytes
-                with _until_full(), (balloon / "0").open("ab", buffering=0) as stream:
+            for size in (2**16, 2**8):  # the small size fills the last page
+                with _until_full(), (filler / "0").open("ab", buffering=0) as stream:
                     while True:
                         stream.write(bytes(size))
 
-    def give_back(self, size: int) -> None:
-        """Give back some of the bytes that `fill` took; some of the files, where it took those."""
-        balloon = sorted((self.folder / BALLOON).iterdir())
-        if len(balloon) == 1:
-            os.truncate(balloon[0], balloon[0].stat().st_size - size)
+    def free(self, size: int) -> None:
+        """Free some of the bytes, or of the files, that `fill` used."""
+        filler = sorted((self.folder / FILLER).iterdir())
+        if len(filler) == 1:
+            os.truncate(filler[0], filler[0].stat().st_size - size)
         else:
-            for path in balloon[:size]:
+            for path in filler[:size]:
                 path.unlink()
 
-    def make_room(self) -> None:
-        """Give back what `fill` took."""
-        subprocess.run(["rm", "-r", self.folder / BALLOON], check=True)
+    def free_all(self) -> None:
+        """Free everything that `fill` used."""
+        subprocess.run(["rm", "-r", self.folder / FILLER], check=True)
 
 
 @contextmanager
 def small_disk(folder: Path, *, megabytes: int = 8, files: int = 2000) -> Iterator[SmallDisk]:
-    """Mount one at a folder, which is made if there is none; skips the test where that is not allowed."""
+    """Mount a tmpfs at a folder, created if missing; skip the test if that is not allowed."""
     folder.mkdir(parents=True, exist_ok=True)
     options = f"size={megabytes}m,nr_inodes={files}"
     try:
         subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("a small disk is a mount, which needs root on Linux")
+        pytest.skip("mounting a small disk needs root on Linux")
     try:
         yield SmallDisk(folder)
     finally:
@@ -77,12 +77,12 @@ def small_disk(folder: Path, *, megabytes: int = 8, files: int = 2000) -> Iterat
 
 
 def intend(client: MlflowClient) -> str:
-    """Write an intent of some size into the journal."""
+    """Write an intent of some size into the audit log."""
     chosen = Registered(name=MODEL, version=1, tags={tags.DECISION: "promote"})
     intent = audit_log.Intent(
         kind="promote",
         before=0,
-        standing=0,
+        expected=0,
         who="somebody",
         why="a test",
         overridden=False,

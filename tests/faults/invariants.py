@@ -1,4 +1,4 @@
-"""What must hold after every fault, whatever it was, once the next run has ended. Each yields what is violated."""
+"""The invariants after every fault and the next run. Each function yields its violations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 from commands import Outcome
-from faults.projects import SECRETS, Ground
+from faults.projects import SECRETS, FaultWorkspace
 
 from modelworks.data.dvc_storage import dvc_file, object_cache
 from modelworks.files.digest import folder_digests, json_digest
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a run that nobody disturbed came to."""
+    """The result of an undisturbed run."""
 
     weights: str
     """SHA-256 of the production model's safetensors."""
@@ -45,34 +45,34 @@ class Reference:
 class Aftermath:
     """A project after a fault and the run that followed it."""
 
-    ground: Ground
+    workspace: FaultWorkspace
     outcomes: Sequence[Outcome]
-    """Of all commands, the disturbed ones too, in order."""
+    """The outcomes of all commands, in order."""
     reference: Reference
     expected_moves: int = 1
-    """Moves of production that an undisturbed run would have journalled."""
+    """Number of moves in the audit log of an undisturbed run."""
 
     @property
     def client(self) -> MlflowClient:
         from mlflow import MlflowClient
 
-        # The file at this path is another one after a project was put back: no connection may outlive its use.
+        # After a project was restored the file at this path is another one: connections must not be reused.
         os.environ["MLFLOW_SQLALCHEMYSTORE_POOLCLASS"] = "NullPool"
         logging.getLogger("mlflow").setLevel(logging.WARNING)
-        return MlflowClient(self.ground.project.tracking_uri)
+        return MlflowClient(self.workspace.project.tracking_uri)
 
     @property
     def versions(self) -> list[ModelVersion]:
-        return list(self.client.search_model_versions(f"name = '{self.ground.pipeline.model}'"))
+        return list(self.client.search_model_versions(f"name = '{self.workspace.pipeline.model}'"))
 
     @property
     def production(self) -> ModelVersion:
-        return self.client.get_model_version_by_alias(self.ground.pipeline.model, "production")
+        return self.client.get_model_version_by_alias(self.workspace.pipeline.model, "production")
 
 
-def reference(ground: Ground, outcome: Outcome) -> Reference:
-    """Of an undisturbed run that has ended in production."""
-    found = Aftermath(ground, [outcome], Reference("", {}))
+def reference(workspace: FaultWorkspace, outcome: Outcome) -> Reference:
+    """Return the reference of an undisturbed run that has promoted its version."""
+    found = Aftermath(workspace, [outcome], Reference("", {}))
     return Reference(_weights(found), outcome.object["metrics"])
 
 
@@ -83,8 +83,8 @@ def one_version_per_key(found: Aftermath) -> Iterator[str]:
             yield f"I1: {number} versions of the key {key[:12]}"
 
 
-def what_was_reported_exists(found: Aftermath) -> Iterator[str]:
-    """I2: a version that was reported as registered exists, and so does one after the last run."""
+def reported_versions_exist(found: Aftermath) -> Iterator[str]:
+    """I2: every version that was reported as registered exists."""
     known = {int(each.version) for each in found.versions}
     for outcome in found.outcomes:
         if outcome.stdout.startswith("{") and outcome.code == 0:
@@ -93,35 +93,35 @@ def what_was_reported_exists(found: Aftermath) -> Iterator[str]:
                 yield f"I2: version {reported} was reported, there are {sorted(known)}"
 
 
-def production_is_whole(found: Aftermath) -> Iterator[str]:
-    """I3: production is resolvable and loadable, and every byte of it is the one that was registered."""
+def production_is_intact(found: Aftermath) -> Iterator[str]:
+    """I3: the production version can be resolved and loaded, and its bytes are those that were registered."""
     try:
         version = found.production
-    except Exception as error:  # whatever keeps the alias from being resolved is the violation
+    except Exception as error:  # any error in resolving the alias is a violation
         yield f"I3: production does not resolve: {error}"
         return
     folder = _folder(version.source)
     listing = json.loads((_artifacts(found, version) / EVIDENCE / FILES).read_text())
     if json_digest(listing) != version.tags[tags.DIGEST]:
-        yield "I3: the listing of the package is not the one whose digest is in the version's tag"
+        yield "I3: the listing of the package does not match the digest in the version's tag"
     if folder_digests(folder) != listing:
-        yield "I3: the package is not what its listing says"
+        yield "I3: the package does not match its listing"
         return
     try:
         serialization.load(folder / "artifacts" / "model")
-    except Exception as error:  # likewise
+    except Exception as error:  # any error in loading is a violation
         yield f"I3: production does not load: {error}"
 
 
-def every_move_is_blessed_and_journalled_once(found: Aftermath) -> Iterator[str]:
-    """I4: the alias moves only to blessed versions, and each move has exactly one finished entry."""
-    moves = list(reversed(audit_log.history(found.client, found.ground.pipeline.model)))
+def every_move_is_accepted_and_logged_once(found: Aftermath) -> Iterator[str]:
+    """I4: the alias moves only to accepted versions, and each move has exactly one done entry."""
+    moves = list(reversed(audit_log.history(found.client, found.workspace.pipeline.model)))
     done = [move for move in moves if move.state == "done"]
     decisions = {int(each.version): each.tags.get(tags.DECISION) for each in found.versions}
     if open_ones := [move for move in moves if move.state == "intent"]:
         yield f"I4: {len(open_ones)} moves are neither done nor abandoned"
     if len(done) != found.expected_moves:
-        yield f"I4: {len(done)} finished moves, not {found.expected_moves}"
+        yield f"I4: {len(done)} done moves, not {found.expected_moves}"
     before = 0
     for move in done:
         if move.before != before:
@@ -129,15 +129,15 @@ def every_move_is_blessed_and_journalled_once(found: Aftermath) -> Iterator[str]
         if decisions.get(move.after) != "promote" and not move.overridden:
             yield f"I4: version {move.after} became production, its verdict is {decisions.get(move.after)}"
         if not (move.who and move.why):
-            yield "I4: a move says neither who nor why"
+            yield "I4: a move lacks who or why"
         before = move.after
-    aliases = found.client.get_registered_model(found.ground.pipeline.model).aliases
+    aliases = found.client.get_registered_model(found.workspace.pipeline.model).aliases
     if int(aliases.get("production", 0)) != before:
-        yield f"I4: production is {aliases.get('production')}, the journal says {before}"
+        yield f"I4: production is {aliases.get('production')}, the audit log has {before}"
 
 
-def nothing_is_left_open(found: Aftermath) -> Iterator[str]:
-    """I5: no run is RUNNING and no model PENDING: every process has ended by now."""
+def no_run_is_open(found: Aftermath) -> Iterator[str]:
+    """I5: no run is RUNNING and no model PENDING, since every process has ended."""
     client = found.client
     experiments = [each.experiment_id for each in client.search_experiments()]
     for run in client.search_runs(experiments, "attributes.status = 'RUNNING'"):
@@ -147,23 +147,23 @@ def nothing_is_left_open(found: Aftermath) -> Iterator[str]:
             yield f"I5: model {model.model_id} is {model.status}"
 
 
-def the_result_is_that_of_an_undisturbed_run(found: Aftermath) -> Iterator[str]:
-    """I6: the weights are equal to the last bit, and so are the metrics."""
+def result_equals_that_of_an_undisturbed_run(found: Aftermath) -> Iterator[str]:
+    """I6: weights and metrics are bitwise equal to those of an undisturbed run."""
     if _weights(found) != found.reference.weights:
-        yield "I6: the weights are not those of an undisturbed run"
+        yield "I6: the weights differ from those of an undisturbed run"
     if (metrics := found.outcomes[-1].object["metrics"]) != found.reference.metrics:
         yield f"I6: the metrics are {metrics}"
 
 
-def the_data_is_what_was_recorded(found: Aftermath) -> Iterator[str]:
-    """I7: the data version that is recorded is that of the bytes there, pinned by DVC and copied to its remote."""
-    project, name = found.ground.project, found.ground.pipeline.dataset
-    read = object_cache.listing_digest(object_cache.subtree(project.data / name))
+def data_matches_its_record(found: Aftermath) -> Iterator[str]:
+    """I7: the recorded data version matches the data, which DVC has pinned and pushed."""
+    project, name = found.workspace.project, found.workspace.pipeline.dataset
+    actual = object_cache.listing_digest(object_cache.subtree(project.data / name))
     for version in found.versions:
-        if version.tags[tags.DATA_VERSION] != read:
-            yield f"I7: version {version.version} names data {version.tags[tags.DATA_VERSION]}, there is {read}"
+        if version.tags[tags.DATA_VERSION] != actual:
+            yield f"I7: version {version.version} names data {version.tags[tags.DATA_VERSION]}, there is {actual}"
         (used,) = found.client.get_run(version.run_id).inputs.dataset_inputs
-        if used.dataset.digest != read:
+        if used.dataset.digest != actual:
             yield f"I7: its run names data {used.dataset.digest}"
     pin = dvc_file.read(project)
     if pin != object_cache.listing_digest(object_cache.subtree(project.data)):
@@ -174,19 +174,19 @@ def the_data_is_what_was_recorded(found: Aftermath) -> Iterator[str]:
             yield f"I7: DVC's remote lacks {md5}"
 
 
-def no_secret_is_kept(found: Aftermath) -> Iterator[str]:
-    """I8: no planted secret is in any file of the project, nor in what was said."""
-    said = "".join(outcome.stdout + outcome.stderr for outcome in found.outcomes)
+def no_secret_is_stored(found: Aftermath) -> Iterator[str]:
+    """I8: no planted secret is in any file of the project or in any output."""
+    output = "".join(outcome.stdout + outcome.stderr for outcome in found.outcomes)
     for name, secret in SECRETS.items():
-        if secret in said:
+        if secret in output:
             yield f"I8: {name} was printed"
-        for path in found.ground.root.rglob("*"):
+        for path in found.workspace.root.rglob("*"):
             if path.is_file() and secret.encode() in path.read_bytes():
-                yield f"I8: {name} is in {path.relative_to(found.ground.root)}"
+                yield f"I8: {name} is in {path.relative_to(found.workspace.root)}"
 
 
-def every_failure_says_why_and_what_to_do(found: Aftermath) -> Iterator[str]:
-    """I9: a failure has a code that is not zero, one line with the cause and one with the way out, no traceback."""
+def every_failure_has_a_cause_and_a_hint(found: Aftermath) -> Iterator[str]:
+    """I9: a failure has a non-zero exit code, one line with the cause and one with the hint, and no traceback."""
     for outcome in found.outcomes:
         if "Traceback" in outcome.stderr:
             yield f"I9: a traceback: {outcome.stderr.splitlines()[-1]}"
@@ -196,14 +196,14 @@ def every_failure_says_why_and_what_to_do(found: Aftermath) -> Iterator[str]:
             if len(heads) != 1:
                 yield f"I9: {len(heads)} causes: {lines[-3:]}"
             elif not re.match(r"  \S", "".join(lines[heads[0] + 1 : heads[0] + 2])):
-                yield f"I9: no way out after {lines[heads[0]]!r}"
+                yield f"I9: no hint after {lines[heads[0]]!r}"
     if found.outcomes[-1].code:
         yield f"I9: the last command ended with {found.outcomes[-1].code}: {found.outcomes[-1].stderr[-300:]}"
 
 
-def the_databases_are_whole(found: Aftermath) -> Iterator[str]:
-    """I10: SQLite finds them in order, and their revision is the newest of the library that owns them."""
-    project = found.ground.project
+def databases_are_complete(found: Aftermath) -> Iterator[str]:
+    """I10: the SQLite databases pass the integrity check and have the library's newest revision."""
+    project = found.workspace.project
     for path, head in (
         (project.mlflow / "mlflow.db", mlflow_head),
         (project.prefect_home / "prefect.db", prefect_head),
@@ -221,21 +221,21 @@ def the_databases_are_whole(found: Aftermath) -> Iterator[str]:
 
 INVARIANTS: tuple[Callable[[Aftermath], Iterator[str]], ...] = (
     one_version_per_key,
-    what_was_reported_exists,
-    production_is_whole,
-    every_move_is_blessed_and_journalled_once,
-    nothing_is_left_open,
-    the_result_is_that_of_an_undisturbed_run,
-    the_data_is_what_was_recorded,
-    no_secret_is_kept,
-    every_failure_says_why_and_what_to_do,
-    the_databases_are_whole,
+    reported_versions_exist,
+    production_is_intact,
+    every_move_is_accepted_and_logged_once,
+    no_run_is_open,
+    result_equals_that_of_an_undisturbed_run,
+    data_matches_its_record,
+    no_secret_is_stored,
+    every_failure_has_a_cause_and_a_hint,
+    databases_are_complete,
 )
 
 
 def violations(found: Aftermath) -> list[str]:
-    """All of them. Of a last run that failed nothing else is asked."""
-    failed = list(every_failure_says_why_and_what_to_do(found))
+    """Return all violations; only I9 is checked if the last run failed."""
+    failed = list(every_failure_has_a_cause_and_a_hint(found))
     if found.outcomes[-1].code:
         return failed
     return [each for invariant in INVARIANTS for each in invariant(found)]
@@ -243,7 +243,7 @@ def violations(found: Aftermath) -> list[str]:
 
 @cache
 def mlflow_head() -> str:
-    """The newest revision of the installed MLflow."""
+    """Return the newest revision of the installed MLflow."""
     from mlflow.store.db.utils import _get_latest_schema_revision
 
     return str(_get_latest_schema_revision())
@@ -251,7 +251,7 @@ def mlflow_head() -> str:
 
 @cache
 def prefect_head() -> str:
-    """The newest revision of the installed Prefect for SQLite, read from its migrations without importing it."""
+    """Return the newest SQLite revision of the installed Prefect, read from its migrations."""
     import importlib.util
 
     spec = importlib.util.find_spec("prefect")

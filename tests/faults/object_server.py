@@ -1,4 +1,4 @@
-"""An HTTP server that keeps objects, as a DVC remote, and that breaks in the ways that networks and servers do."""
+"""An HTTP server for objects, used as a DVC remote, that can simulate network and server faults."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typing import Literal
 __all__ = ["Fault", "ObjectServer", "object_server"]
 
 Fault = int | Literal["cut", "short", "flipped", "hang"]
-"""What goes wrong with a request for an object.
+"""A fault of a request for an object.
 
-- a number: that status is the answer;
-- cut: the connection is reset in the middle of the object, on its way up or down;
-- short: half of the object comes, and its length says that this is all;
-- flipped: all of it comes, one bit changed;
-- hang: half of an object is read, then nothing happens until the client gives up.
+- a number: the response has that status;
+- cut: the connection is reset in the middle of the object, in either direction;
+- short: half of the object is sent with a matching length;
+- flipped: one bit of the object is changed;
+- hang: half of the object is read, then nothing happens until the client gives up.
 """
 
 
 class ObjectServer(ThreadingHTTPServer):
-    """Objects in memory, by path; one is kept when all of it has come, as object stores do."""
+    """Objects in memory, by path; an object is stored when it was received completely."""
 
     daemon_threads = True
     block_on_close = False
@@ -34,13 +34,13 @@ class ObjectServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.objects: dict[str, bytes] = {}
         self.broken: dict[str, Fault] = {}
-        """By method: every request for an object fails so."""
+        """By method: the fault of every request for an object."""
         self.spared: set[str] = set()
-        """Objects, by path, of which requests go well nevertheless."""
+        """Paths of objects without faults."""
         self.next: dict[str, list[Fault | None]] = {"GET": [], "PUT": []}
-        """By method: what happens to the requests that come next; None to one that is answered well."""
+        """By method: the faults of the next requests; None for a normal response."""
         self.answered: Counter[tuple[str, int]] = Counter()
-        """By method and status; 0 for a connection that was reset."""
+        """Number of responses by method and status; 0 for a reset connection."""
         self.hanging = threading.Event()
         """Set when a request hangs."""
 
@@ -48,8 +48,8 @@ class ObjectServer(ThreadingHTTPServer):
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/team"
 
-    def mend(self) -> None:
-        """From now on all goes well."""
+    def repair(self) -> None:
+        """Remove all faults."""
         self.broken.clear()
         self.spared.clear()
         self.next = {"GET": [], "PUT": []}
@@ -63,7 +63,7 @@ class ObjectServer(ThreadingHTTPServer):
         return self.broken.get(method)
 
     def handle_error(self, *_: object) -> None:
-        """Clients that go are expected."""
+        """Ignore clients that disconnect."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -102,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(201)
 
     def _body(self) -> bytes:
-        """All of it, or an error that ends the request."""
+        """Return the complete body, or raise an error that ends the request."""
         if self.headers.get("Transfer-Encoding") != "chunked":
             return self._exactly(int(self.headers["Content-Length"]))
         parts = []
@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _exactly(self, size: int) -> bytes:
         content = self.rfile.read(size)
         if len(content) < size:
-            raise ConnectionError("the client has gone")
+            raise ConnectionError("the client disconnected")
         return content
 
     def _answer(self, status: int, content: bytes = b"", *, length: int | None = None) -> None:
@@ -126,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _reset(self) -> None:
-        """End the connection at once: the other side sees a reset, not an end."""
+        """Reset the connection."""
         self.server.answered[self.command, 0] += 1
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         with suppress(OSError):
@@ -140,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
                 pass
 
     def log_message(self, *_: object) -> None:
-        """Tests say what they want to know."""
+        """Suppress the log."""
 
 
 @contextmanager

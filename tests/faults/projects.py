@@ -1,4 +1,4 @@
-"""A project whose runs are killed: made from nothing, always at the same path, put back to any earlier state."""
+"""A project for fault tests: always at the same path, with states that are saved and restored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "wJalrCanaryEMIK7MDENGbPxRfiCYzq",
     "TEAM_TOKEN": "ghp_canaryK2vQ8wLr5tYxZ1nB4mC7dF0",
 }
-"""Planted in the environment of every command: nothing may keep them."""
+"""Secrets in the environment of every command, which must not be stored."""
 
 SMALL = {"train.epochs": "3", "train.checkpoint_steps": "40", "compute.threads": "1", "evaluate.resamples": "200"}
 TRANSFORMER = """
@@ -43,7 +43,7 @@ THINGS = ("film", "book", "café", "phone", "garden", "meal")
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A config, and what it is called."""
+    """A config with its kind, model and data set names."""
 
     kind: str
     config: str
@@ -52,7 +52,7 @@ class Pipeline:
     changes: Mapping[str, str] = field(default_factory=dict)
 
     def arguments(self) -> list[str]:
-        """Of `modelworks run`."""
+        """Return the arguments of `modelworks run`."""
         changes = [word for name, value in self.changes.items() for word in ("--set", f"{name}={value}")]
         return ["run", self.config, "--json", *changes]
 
@@ -65,14 +65,14 @@ PIPELINES = {
 }
 
 
-class Ground:
-    """One project, its kept states, and its commands."""
+class FaultWorkspace:
+    """A project with saved states, and its commands."""
 
     def __init__(self, folder: Path, pipeline: Pipeline, server_url: str = "") -> None:
-        """`server_url`: of a Prefect server that all runs share; without one each run has its own."""
+        """`server_url`: of a Prefect server shared by all runs; empty for one server per run."""
         self.root, self.pipeline, self._kept = folder / "project", pipeline, folder / "kept"
         self.warm: Warm | None = None
-        """Where commands are forked from; none to start each afresh."""
+        """The process that commands are forked from; None to start each as a new process."""
         home = folder / "home"
         self.environment = {
             **environment_at(home),
@@ -82,9 +82,9 @@ class Ground:
         }
 
     @contextmanager
-    def warmed(self) -> Iterator[None]:
-        """Fork commands from a process that has the libraries, which all use the same Prefect server."""
-        home = str(self.root.with_name("prefect"))  # importing Prefect makes its home
+    def prestarted(self) -> Iterator[None]:
+        """Fork commands from a process that has imported the libraries; they share a Prefect server."""
+        home = str(self.root.with_name("prefect"))  # importing Prefect creates its home
         with Warm({**self.environment, **self.project.environment(), "PREFECT_HOME": home}) as self.warm:
             yield
         self.warm = None
@@ -93,14 +93,14 @@ class Ground:
     def project(self) -> Project:
         return Project(self.root)
 
-    def with_pipeline(self, pipeline: Pipeline) -> Ground:
-        """The same project for another pipeline."""
+    def with_pipeline(self, pipeline: Pipeline) -> FaultWorkspace:
+        """Return the same project with another pipeline."""
         other = copy.copy(self)
         other.pipeline = pipeline
         return other
 
     def clear(self) -> None:
-        """Put it back to nothing: a config and a source."""
+        """Reset the project to a config and a source."""
         shutil.rmtree(self.root, ignore_errors=True)
         (self.root / "configs").mkdir(parents=True)
         config = self.root / self.pipeline.config
@@ -110,23 +110,23 @@ class Ground:
             config.write_text(TRANSFORMER)
             (self.root / "opinions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in _opinions(200)))
 
-    def keep(self, name: str) -> None:
-        """Remember the present state."""
+    def save(self, name: str) -> None:
+        """Save the current state."""
         shutil.rmtree(self._kept / name, ignore_errors=True)
         shutil.copytree(self.root, self._kept / name, symlinks=True)
 
-    def put_back(self, name: str) -> None:
-        """Put it back to a state that was kept; the path is the same, so whatever names it still fits."""
+    def restore(self, name: str) -> None:
+        """Restore a saved state at the same path."""
         shutil.rmtree(self.root)
         shutil.copytree(self._kept / name, self.root, symlinks=True)
 
     def run(self, *, fault: str = "", trace: Path | None = None, alone: bool = False) -> Outcome:
-        """The pipeline, to its end or until it is killed.
+        """Run the pipeline to its end or until it is killed.
 
         Args:
-            fault: where to die.
-            trace: a file for the places that are passed.
-            alone: with a Prefect server of its own.
+            fault: the fault point to die at.
+            trace: a file for the passed fault points.
+            alone: whether to use a separate Prefect server.
         """
         return self.command(*self.pipeline.arguments(), fault=fault, trace=trace, alone=alone)
 
@@ -138,12 +138,12 @@ class Ground:
             return Outcome(code, *(path.read_text() for path in output), time.monotonic() - started)
         with self.running(*arguments, fault=fault, trace=trace, alone=alone) as process:
             stdout, stderr = process.communicate(timeout=DEADLINE)
-        # A killed run's own server ends by itself, a moment later.
+        # The server of a killed run ends a moment later.
         psutil.wait_procs(self._servers(), DEADLINE)
         return Outcome(process.returncode, stdout, stderr, time.monotonic() - started)
 
     def _servers(self) -> list[psutil.Process]:
-        """The servers that were started for this project."""
+        """Return the servers that were started for this project."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):  # it ended meanwhile
@@ -158,7 +158,7 @@ class Ground:
     def running(
         self, *arguments: str, fault: str = "", trace: Path | None = None, alone: bool = False
     ) -> Iterator[subprocess.Popen[str]]:
-        """A command in the background, in a process group of its own; what is left of that is killed."""
+        """Run a command in the background, in its own process group, which is killed at the end."""
         process = subprocess.Popen(
             [COMMAND, *(arguments or self.pipeline.arguments())],
             cwd=self.root,
@@ -186,7 +186,7 @@ class Ground:
 
 
 def passed(trace: Path) -> list[str]:
-    """The places of a trace, each once, in the order in which they were first passed."""
+    """Return the fault points in a trace without duplicates, in order."""
     return list(dict.fromkeys(trace.read_text().splitlines())) if trace.exists() else []
 
 

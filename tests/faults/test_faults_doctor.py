@@ -1,4 +1,4 @@
-"""The doctor finds and mends what crashes leave, each of it really made; a dry run says so and changes no byte."""
+"""`doctor` repairs what crashes leave; its dry run reports the same and changes no byte."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.invariants import Aftermath, nothing_is_left_open
+from faults.invariants import Aftermath, no_run_is_open
 from faults.invariants import Reference as Undisturbed
-from faults.projects import PIPELINES, Ground
+from faults.projects import PIPELINES, FaultWorkspace
 
 from modelworks.cli import main
 from modelworks.cli.doctor import databases, folders, installation, tracking
@@ -40,28 +40,28 @@ BUILD = {
     "mlflow": "from modelworks.registry.backend.tracking_store import build_schema",
     "prefect": "from modelworks.servers.prefect_server import build_schema",
 }
-"""What creates each library's schema in a file, not atomically."""
+"""Code that creates each library's schema in a file, not atomically."""
 
 
 @pytest.fixture(scope="session")
-def crashed(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    """A project whose run, with a server of its own, was killed while it stored a model: it has been left so."""
-    ground = Ground(tmp_path_factory.mktemp("crashed"), PIPELINES["transformer"])
-    ground.clear()
-    outcome = ground.run(fault="package.after_create")
+def crashed(tmp_path_factory: pytest.TempPathFactory) -> FaultWorkspace:
+    """A project whose run, with its own Prefect server, was killed during the upload of a model."""
+    workspace = FaultWorkspace(tmp_path_factory.mktemp("crashed"), PIPELINES["transformer"])
+    workspace.clear()
+    outcome = workspace.run(fault="package.after_create")
     assert outcome.killed, outcome.stderr
-    return ground
+    return workspace
 
 
 @pytest.fixture
-def sick(crashed: Ground) -> Iterator[Ground]:
-    """That project with everything else that can be wrong."""
-    crashed.keep("as it was")
+def sick(crashed: FaultWorkspace) -> Iterator[FaultWorkspace]:
+    """That project with every other repairable problem."""
+    crashed.save("as it was")
     state = crashed.project.state
-    # DVC's table of locks, cut off while it was written.
+    # DVC's rwlock, written incompletely.
     (crashed.root / ".dvc" / "tmp").mkdir(exist_ok=True)
     (crashed.root / ".dvc" / "tmp" / "rwlock").write_text('{"/some/pa')
-    # A stage's output with a flipped bit, and one that its writer left.
+    # A stage output with a flipped bit, and a temporary folder of a killed writer.
     (output,) = (path for path in (state / "stages" / "train").iterdir() if not path.name.startswith("."))
     weights = output / "model" / "model.safetensors"
     content = bytearray(weights.read_bytes())
@@ -77,14 +77,14 @@ def sick(crashed: Ground) -> Iterator[Ground]:
     (crashed.project.mlflow / ".mlflow.db-killed").mkdir()
     (state / ".ingest-killed").mkdir()
     yield crashed
-    crashed.put_back("as it was")
+    crashed.restore("as it was")
 
 
 @pytest.fixture
 def ask(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., dict[str, dict[str, str]]]:
-    """The doctor in this process, without the installation: to import all of it costs many seconds each time."""
+    """Run doctor in this process, without the installation check, whose imports take many seconds."""
     monkeypatch.setattr(verb, "ROOMS", verb.ROOMS[1:])
 
     def ask(project: Project, *, dry_run: bool = False) -> dict[str, dict[str, str]]:
@@ -100,7 +100,7 @@ def ask(
 
 
 def bytes_of(root: Path) -> dict[str, str]:
-    """Every file and folder below. Not the index that SQLite makes of its log: that is memory that processes share."""
+    """Return digests of all files and folders, except the shared-memory index of SQLite's log."""
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
         for path in root.rglob("*")
@@ -122,19 +122,17 @@ SICK = (
 )
 
 
-def test_all_that_crashes_leave_is_said_by_a_dry_run_mended_by_the_doctor_and_gone(
-    sick: Ground, ask: Callable[..., dict[str, Any]]
-) -> None:
+def test_doctor_repairs_what_its_dry_run_reports(sick: FaultWorkspace, ask: Callable[..., dict[str, Any]]) -> None:
     before = bytes_of(sick.root)
-    said = ask(sick.project, dry_run=True)
-    assert {what for what, each in said.items() if each["state"] == "would mend"} == set(SICK), said
+    found = ask(sick.project, dry_run=True)
+    assert {what for what, each in found.items() if each["state"] == "would mend"} == set(SICK), found
     assert bytes_of(sick.root) == before
 
-    mended = ask(sick.project)
-    assert {what for what, each in mended.items() if each["state"] == "mended"} == set(SICK), mended
-    assert "1 flow runs" in mended["Prefect's runs of dead processes"]["detail"]
-    assert "1 runs, 1 models begun" in mended["runs of dead processes"]["detail"]
-    assert list(nothing_is_left_open(Aftermath(sick, [], Undisturbed("", {})))) == []
+    repaired = ask(sick.project)
+    assert {what for what, each in repaired.items() if each["state"] == "mended"} == set(SICK), repaired
+    assert "1 flow runs" in repaired["Prefect's runs of dead processes"]["detail"]
+    assert "1 runs, 1 models begun" in repaired["runs of dead processes"]["detail"]
+    assert list(no_run_is_open(Aftermath(sick, [], Undisturbed("", {})))) == []
     with closing(sqlite3.connect(sick.project.prefect_home / "prefect.db")) as connection:
         assert connection.execute("SELECT DISTINCT state_type FROM flow_run").fetchall() == [("CRASHED",)]
         assert connection.execute("SELECT count(*) FROM task_run WHERE state_type = 'RUNNING'").fetchall() == [(0,)]
@@ -143,7 +141,7 @@ def test_all_that_crashes_leave_is_said_by_a_dry_run_mended_by_the_doctor_and_go
     assert {each["state"] for each in again.values()} == {"well"}, again
 
 
-def test_the_command_says_it_as_one_object_and_a_dry_run_changes_nothing(crashed: Ground) -> None:
+def test_doctor_dry_run_prints_json_and_changes_nothing(crashed: FaultWorkspace) -> None:
     before = bytes_of(crashed.root)
     outcome = crashed.command("doctor", "--dry-run", "--json")
     assert outcome.code == 0, outcome.stderr
@@ -153,18 +151,14 @@ def test_the_command_says_it_as_one_object_and_a_dry_run_changes_nothing(crashed
     assert bytes_of(crashed.root) == before
 
 
-def test_in_a_project_where_nothing_has_run_a_dry_run_makes_nothing(
-    tmp_path: Path, ask: Callable[..., dict[str, Any]]
-) -> None:
+def test_dry_run_in_a_new_project_creates_nothing(tmp_path: Path, ask: Callable[..., dict[str, Any]]) -> None:
     (tmp_path / "configs").mkdir()
     assert {each["state"] for each in ask(Project(tmp_path), dry_run=True).values()} == {"well"}
     assert [path.name for path in tmp_path.iterdir()] == ["configs"]
 
 
 @pytest.mark.parametrize("library", ["mlflow", "prefect"])
-def test_a_database_whose_migration_was_killed_is_reported_with_what_a_person_can_do(
-    tmp_path: Path, library: str
-) -> None:
+def test_interrupted_migration_is_reported_with_a_hint(tmp_path: Path, library: str) -> None:
     project = Project(tmp_path)
     project.make_private_folders()
     project.mlflow.mkdir()
@@ -175,7 +169,7 @@ def test_a_database_whose_migration_was_killed_is_reported_with_what_a_person_ca
         [sys.executable, "-c", program, str(path)], env=environment, stderr=subprocess.DEVNULL, start_new_session=True
     ) as process:
         while _tables(path) < 5:
-            assert process.poll() is None, "it was faster than the kill"
+            assert process.poll() is None, "it ended before the kill"
         os.killpg(process.pid, signal.SIGKILL)
 
     before = path.read_bytes()
@@ -184,11 +178,11 @@ def test_a_database_whose_migration_was_killed_is_reported_with_what_a_person_ca
     assert "columns are missing" in finding.detail
     assert "put a backup in its place, or move it away" in finding.detail
     assert path.read_bytes() == before
-    path.rename(path.with_suffix(".old"))  # what it says
+    path.rename(path.with_suffix(".old"))  # follow the hint
     assert {each.state for each in databases.examine(project)} == {"well"}
 
 
-def test_a_database_that_misses_a_column_or_has_another_revision_is_reported(made: Project) -> None:
+def test_missing_column_and_other_revision_are_reported(made: Project) -> None:
     path = made.mlflow / "mlflow.db"
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("ALTER TABLE runs DROP COLUMN source_name")
@@ -207,10 +201,10 @@ def _tables(path: Path) -> int:
 
 
 class Busy(BaseHTTPRequestHandler):
-    """A Prefect server that is well and does nothing: its database is another's."""
+    """A Prefect server that reports health and fails every other request."""
 
     def do_GET(self) -> None:
-        """Health; 422 is Prefect's answer about CSRF tokens where none are needed."""
+        """Report health; 422 is Prefect's reply about CSRF tokens if they are disabled."""
         answer = b""
         if "/csrf-token" in self.path:
             self.send_response(HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -225,12 +219,12 @@ class Busy(BaseHTTPRequestHandler):
         self.send_error(HTTPStatus.SERVICE_UNAVAILABLE)
 
     def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
+        """Suppress the log."""
 
 
 @pytest.fixture
-def busy(sick: Ground) -> Iterator[None]:
-    """Such a server, where that of `modelworks up` would be."""
+def busy(sick: FaultWorkspace) -> Iterator[None]:
+    """Such a server, registered as that of `modelworks up`."""
     with HTTPServer(("127.0.0.1", 0), Busy) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -241,27 +235,27 @@ def busy(sick: Ground) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("busy")
-def test_what_a_failing_server_keeps_from_being_mended_is_said_and_all_else_is_mended(
-    sick: Ground, ask: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+def test_failing_server_is_reported_and_the_rest_is_repaired(
+    sick: FaultWorkspace, ask: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(Refused) as caught:
         ask(sick.project)
     assert caught.value.message == "not well: Prefect's runs of dead processes"
-    said = {each["what"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
-    assert "503" in said["Prefect's runs of dead processes"]["detail"]
-    assert said["runs of dead processes"]["state"] == "mended"
+    found = {each["what"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
+    assert "503" in found["Prefect's runs of dead processes"]["detail"]
+    assert found["runs of dead processes"]["state"] == "mended"
 
 
-def test_where_the_doctor_cannot_look_is_said_and_it_looks_everywhere_else(
+def test_failing_check_is_reported_and_the_others_run(
     made: Project, ask: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (made.locks / "opinions.holder").mkdir()
     with pytest.raises(Refused) as caught:
         ask(made)
     assert caught.value.message == "not well: folders"
-    said = {each["what"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
-    assert "opinions.holder" in said["folders"]["detail"]
-    assert said["MLflow's database"]["state"] == "well"
+    found = {each["what"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
+    assert "opinions.holder" in found["folders"]["detail"]
+    assert found["MLflow's database"]["state"] == "well"
 
 
 def _when_looking(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +271,7 @@ def _when_mending(monkeypatch: pytest.MonkeyPatch) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         return "mended"
 
-    monkeypatch.setattr(folders, "examine", lambda _: [sick_finding("the first", "to be mended", remedy)])
+    monkeypatch.setattr(folders, "examine", lambda _: [sick_finding("the first", "to be repaired", remedy)])
 
 
 def _when_importing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,7 +299,7 @@ def _when_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "comes", [_when_looking, _when_mending, _when_importing, _when_asking_a_database, _when_connecting]
 )
-def test_a_signal_stops_the_doctor_and_is_no_finding(
+def test_signal_stops_the_doctor(
     made: Project,
     ask: Callable[..., dict[str, Any]],
     capsys: pytest.CaptureFixture[str],
@@ -323,14 +317,12 @@ def test_a_signal_stops_the_doctor_and_is_no_finding(
     assert capsys.readouterr().out == ""
 
 
-def test_a_note_that_its_run_takes_away_meanwhile_is_nothing_to_mend(
-    made: Project, ask: Callable[..., dict[str, Any]]
-) -> None:
-    (made.locks / "opinions.holder").symlink_to("gone")  # listed, and not there when it is read
+def test_holder_file_deleted_meanwhile_is_ignored(made: Project, ask: Callable[..., dict[str, Any]]) -> None:
+    (made.locks / "opinions.holder").symlink_to("gone")  # listed, but missing when it is read
     assert ask(made)["notes of dead runs"]["state"] == "well"
 
 
-def test_a_damaged_database_is_left_to_a_person(made: Project, ask: Callable[..., dict[str, Any]]) -> None:
+def test_damaged_database_is_reported_but_not_changed(made: Project, ask: Callable[..., dict[str, Any]]) -> None:
     path = made.mlflow / "mlflow.db"
     path.write_bytes(b"not a database" * 1000)
     with pytest.raises(Refused, match="MLflow's database"):
@@ -338,9 +330,7 @@ def test_a_damaged_database_is_left_to_a_person(made: Project, ask: Callable[...
     assert path.read_bytes() == b"not a database" * 1000
 
 
-def test_an_alias_that_was_moved_behind_our_back_is_left_to_a_person(
-    made: Project, ask: Callable[..., dict[str, Any]]
-) -> None:
+def test_alias_drift_is_reported_but_not_repaired(made: Project, ask: Callable[..., dict[str, Any]]) -> None:
     client = connect(made)
     client.create_registered_model("moved")
     client.create_model_version("moved", source=(made.root / "model").as_uri())

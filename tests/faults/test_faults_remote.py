@@ -1,4 +1,4 @@
-"""A DVC remote behind HTTP that breaks: what was promised to be there is there, or the run says which remote failed."""
+"""Faults of a DVC remote over HTTP are reported with the remote's name, and damaged data are not used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from dvc_http.spec import HTTPFileSystem
 from faults.object_server import Fault, ObjectServer, object_server
-from faults.projects import PIPELINES, Ground
+from faults.projects import PIPELINES, FaultWorkspace
 
 from modelworks.data import versioning
 from modelworks.data.dvc_storage import object_cache
@@ -55,17 +55,17 @@ ingest(Project(Path(sys.argv[1])), Table(kind="table", path="reviews.csv", text=
 
 @pytest.fixture
 def remote(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ObjectServer]:
-    # DVC remembers there what remotes have: of another test's remote on the same port as well.
+    # DVC caches there what remotes have, also of another test's remote on the same port.
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "dvc"))
     with object_server() as server:
         yield server
     HTTPFileSystem.clear_instance_cache()
-    gc.collect()  # here, where what it finds is expected
+    gc.collect()  # here, where its warnings are ignored
 
 
 @pytest.fixture
 def project(tmp_path: Path, remote: ObjectServer) -> Project:
-    """A project with a source, whose default remote is the server."""
+    """A project with a source and the server as default remote."""
     root = tmp_path / "project"
     (root / "configs").mkdir(parents=True)
     write_reviews(root, 20)
@@ -84,17 +84,17 @@ def write_reviews(root: Path, rows: int) -> None:
 
 
 def path_of(md5: str) -> str:
-    """Where a remote keeps an object."""
+    """Return the path of an object in a remote."""
     return f"/team/files/md5/{md5[:2]}/{md5[2:]}"
 
 
 def listing_path(project: Project) -> str:
-    """Where a remote keeps the listing of what is in data/: DVC writes it last."""
+    """Return the path of the listing of data/ in a remote; DVC writes it last."""
     return path_of(object_cache.listing_digest(object_cache.subtree(project.data)))
 
 
 def assert_complete(project: Project, remote: ObjectServer) -> None:
-    """The remote has all of data/, and every object is what its name says."""
+    """Assert that the remote has all of data/ and that every object matches its digest."""
     wanted = {path_of(md5) for md5 in object_cache.subtree(project.data).values()} | {listing_path(project)}
     assert wanted <= remote.objects.keys()
     for path, content in remote.objects.items():
@@ -103,22 +103,20 @@ def assert_complete(project: Project, remote: ObjectServer) -> None:
 
 
 def lose_data(project: Project) -> None:
-    """As on a fresh clone: pin and configuration are there, the data are at the remote."""
+    """Delete data and cache, as in a new clone."""
     for folder in (project.data, project.root / ".dvc" / "cache", Path(os.environ["DVC_SITE_CACHE_DIR"])):
         shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("request_number", [1, 3])
-def test_a_push_killed_in_the_middle_of_an_object_is_completed_by_the_next(
-    project: Project, remote: ObjectServer, request_number: int
-) -> None:
+def test_killed_push_is_completed_by_the_next(project: Project, remote: ObjectServer, request_number: int) -> None:
     remote.next["PUT"] = [*[None] * (request_number - 1), "hang"]
     with subprocess.Popen([sys.executable, "-c", INGEST, str(project.root)], stderr=subprocess.DEVNULL) as process:
         assert remote.hanging.wait(120)
         process.send_signal(signal.SIGKILL)
         assert process.wait(60) == -signal.SIGKILL
-    assert listing_path(project) not in remote.objects, "nobody may take the remote for complete"
-    remote.mend()
+    assert listing_path(project) not in remote.objects, "the remote must not look complete"
+    remote.repair()
 
     assert ingest(project, REVIEWS)[1] in ("ran", "verified")
 
@@ -126,7 +124,7 @@ def test_a_push_killed_in_the_middle_of_an_object_is_completed_by_the_next(
 
 
 @pytest.mark.parametrize(
-    ("fault", "kind", "said"),
+    ("fault", "kind", "message"),
     [
         (500, Unavailable, "fails: 500"),
         (503, Unavailable, "fails: 503"),
@@ -136,36 +134,34 @@ def test_a_push_killed_in_the_middle_of_an_object_is_completed_by_the_next(
         (403, BadInput, "refuses: 403"),
     ],
 )
-def test_a_remote_that_takes_nothing_is_named_and_nothing_counts_as_ingested_until_it_does(
-    project: Project, remote: ObjectServer, fault: Fault, kind: type[ModelworksError], said: str
+def test_failing_upload_names_the_remote_and_ingest_is_repeated(
+    project: Project, remote: ObjectServer, fault: Fault, kind: type[ModelworksError], message: str
 ) -> None:
     remote.broken["PUT"] = fault
-    for _ in range(2):  # also when the data stand already
+    for _ in range(2):  # also if the data are up to date
         with pytest.raises(kind) as caught:
             ingest(project, REVIEWS)
-        assert caught.value.message.startswith(f"DVC remote team ({remote.address}) {said}")
-    remote.mend()
+        assert caught.value.message.startswith(f"DVC remote team ({remote.address}) {message}")
+    remote.repair()
     assert ingest(project, REVIEWS)[1] == "verified"
     assert_complete(project, remote)
 
 
-def test_data_built_again_because_all_was_lost_are_pushed_though_the_first_attempt_fails(
-    project: Project, remote: ObjectServer
-) -> None:
+def test_rebuilt_data_are_pushed_after_a_failed_attempt(project: Project, remote: ObjectServer) -> None:
     ingest(project, REVIEWS)
     lose_data(project)
     remote.objects.clear()
     remote.broken["PUT"] = 503
     with pytest.raises(Unavailable):
         ingest(project, REVIEWS)
-    remote.mend()
+    remote.repair()
     ingest(project, REVIEWS)
     assert_complete(project, remote)
 
 
 @pytest.mark.parametrize("whose", ["the listing", "the files"])
 @pytest.mark.parametrize(
-    ("fault", "kind", "said"),
+    ("fault", "kind", "message"),
     [
         (500, Unavailable, "fails: 500"),
         (503, Unavailable, "fails: 503"),
@@ -176,11 +172,11 @@ def test_data_built_again_because_all_was_lost_are_pushed_though_the_first_attem
         ("flipped", Corrupt, "is not what its name says"),
     ],
 )
-def test_a_remote_that_gives_nothing_good_is_named_and_nothing_of_it_is_used(
-    project: Project, remote: ObjectServer, whose: str, fault: Fault, kind: type[ModelworksError], said: str
+def test_failing_or_damaged_download_names_the_remote_and_is_not_used(
+    project: Project, remote: ObjectServer, whose: str, fault: Fault, kind: type[ModelworksError], message: str
 ) -> None:
     ingest(project, REVIEWS)
-    listing, whole = listing_path(project), object_cache.subtree(project.data)
+    listing, complete = listing_path(project), object_cache.subtree(project.data)
     lose_data(project)
     remote.answered.clear()
     remote.broken["GET"] = fault
@@ -189,7 +185,7 @@ def test_a_remote_that_gives_nothing_good_is_named_and_nothing_of_it_is_used(
     with pytest.raises(kind) as caught:
         ingest(project, REVIEWS)
     assert caught.value.message.startswith(f"DVC remote team ({remote.address})")
-    assert said in caught.value.message
+    assert message in caught.value.message
     assert not project.data.exists()
     assert (
         next(
@@ -198,23 +194,23 @@ def test_a_remote_that_gives_nothing_good_is_named_and_nothing_of_it_is_used(
         == ""
     )
     if kind is BadInput:
-        assert remote.answered["GET", int(fault)] <= 10, "what was refused is not tried again"
-    remote.mend()
+        assert remote.answered["GET", int(fault)] <= 10, "a refusal must not be retried"
+    remote.repair()
     ingest(project, REVIEWS)
-    assert object_cache.subtree(project.data) == whole
+    assert object_cache.subtree(project.data) == complete
 
 
 @pytest.mark.parametrize("fault", [500, 503])
-def test_a_burst_of_errors_is_waited_out(project: Project, remote: ObjectServer, fault: Fault) -> None:
+def test_download_is_retried_after_server_errors(project: Project, remote: ObjectServer, fault: Fault) -> None:
     ingest(project, REVIEWS)
-    whole = object_cache.subtree(project.data)
+    complete = object_cache.subtree(project.data)
     lose_data(project)
     remote.next["GET"] = [fault] * 3
     assert versioning.fetch(project)
-    assert object_cache.subtree(project.data) == whole
+    assert object_cache.subtree(project.data) == complete
 
 
-def test_a_remote_that_hangs_is_given_up(project: Project, remote: ObjectServer) -> None:
+def test_hanging_remote_is_unavailable(project: Project, remote: ObjectServer) -> None:
     ingest(project, REVIEWS)
     lose_data(project)
     remote.broken["GET"] = "hang"
@@ -223,8 +219,8 @@ def test_a_remote_that_hangs_is_given_up(project: Project, remote: ObjectServer)
     assert not project.data.exists()
 
 
-def test_an_object_that_was_stored_by_half_is_found_before_it_is_used(project: Project, remote: ObjectServer) -> None:
-    remote.next["PUT"] = ["short"]  # and the server says that it has it
+def test_incomplete_object_in_the_remote_is_corrupt(project: Project, remote: ObjectServer) -> None:
+    remote.next["PUT"] = ["short"]  # although the server reports success
     ingest(project, REVIEWS)
     lose_data(project)
     with pytest.raises(Corrupt, match=r"DVC remote team \(.*\): .* is not what its name says"):
@@ -232,7 +228,7 @@ def test_an_object_that_was_stored_by_half_is_found_before_it_is_used(project: P
     assert not project.data.exists()
 
 
-def test_a_password_in_the_address_of_a_remote_is_not_said(project: Project, remote: ObjectServer) -> None:
+def test_password_in_the_url_of_a_remote_is_not_printed(project: Project, remote: ObjectServer) -> None:
     config = project.root / ".dvc" / "config"
     config.write_text(config.read_text().replace("http://", "http://team:hunter2hunter2@"))
     remote.broken["PUT"] = 403
@@ -241,18 +237,16 @@ def test_a_password_in_the_address_of_a_remote_is_not_said(project: Project, rem
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_run_does_not_train_on_data_that_the_remote_refused(
-    tmp_path: Path, remote: ObjectServer, server_url: str
-) -> None:
-    ground = Ground(tmp_path, PIPELINES["transformer"], server_url)
-    ground.clear()
-    name_remote(ground.root, remote)
+def test_run_stops_when_the_remote_rejects_the_data(tmp_path: Path, remote: ObjectServer, server_url: str) -> None:
+    workspace = FaultWorkspace(tmp_path, PIPELINES["transformer"], server_url)
+    workspace.clear()
+    name_remote(workspace.root, remote)
     remote.broken["PUT"] = 403
 
-    refused = ground.run()
+    refused = workspace.run()
 
     assert refused.code == 2, refused.stderr
     assert f"error: DVC remote team ({remote.address}) refuses: 403" in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert remote.answered["PUT", 403] <= 3, "a refusal is not tried again"
-    assert not (ground.project.stages / "train").exists()
+    assert remote.answered["PUT", 403] <= 3, "a refusal must not be retried"
+    assert not (workspace.project.stages / "train").exists()

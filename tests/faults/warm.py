@@ -1,8 +1,7 @@
-"""A process that has imported what a run imports, and forks a command for every line it is given.
+"""A process that has imported the libraries of a run and forks a command for every request line.
 
-Most of a short run's time goes into imports, and a sweep makes hundreds of runs. Each is a process of its own, with its
-own environment, session and end; only its libraries are there already. What such a run does not import itself (its
-trainer, its witness, its server) starts as ever.
+Imports take most of the time of a short run, and a sweep has hundreds of runs. Each command is a separate process with
+its own environment and session. Its child processes (trainer, isolated process, server) start normally.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ TESTS = str(Path(__file__).parents[1])
 
 
 class Warm:
-    """The forking process, from outside."""
+    """A client of the forking process."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        """`environment`: what the libraries find when they are imported; each command brings its own besides."""
+        """`environment`: used for the imports; each command has its own too."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "faults.warm"],
             stdin=subprocess.PIPE,
@@ -37,11 +36,11 @@ class Warm:
     def run(
         self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], output: tuple[Path, Path]
     ) -> int:
-        """A command of `modelworks` to its end; its exit code, negative for the signal that killed it."""
+        """Run a `modelworks` command; return its exit code, negative for a signal."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        asked = [list(arguments), str(folder), dict(environment), [str(each) for each in output]]
-        self._process.stdin.write(json.dumps(asked) + "\n")
+        request = [list(arguments), str(folder), dict(environment), [str(each) for each in output]]
+        self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
 
@@ -56,7 +55,7 @@ class Warm:
 
 
 def _import() -> None:
-    """All that a run imports in its own process."""
+    """Import everything that a run imports in its process."""
     import dvc.repo
     import great_expectations
     import matplotlib.figure
@@ -78,7 +77,7 @@ def _import() -> None:
 
 
 def _become(arguments: list[str], folder: str, environment: dict[str, str], output: list[str]) -> NoReturn:
-    """Be that command, in a session of its own."""
+    """Turn this process into the command, in its own session."""
     os.setsid()
     os.chdir(folder)
     os.environ.clear()
@@ -94,7 +93,7 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str], outp
 
 
 def main() -> None:
-    """Fork until nobody asks any more."""
+    """Fork a command for every request line."""
     _import()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
