@@ -31,6 +31,7 @@ from modelworks.settings import QUIET
 
 LONG = {"train.epochs": "12", "train.checkpoint_steps": "10"}
 """Enough checkpoints for a fault between two of them."""
+Condition = Callable[[FaultWorkspace], bool]
 BEGUN = {"ingested": "stage.before[validate]", "validated": "stage.before[train]"}
 """Initial states of cases, and the fault point at which the run that produced each was killed."""
 
@@ -65,9 +66,7 @@ def is_training(workspace: FaultWorkspace) -> bool:
 
 
 @contextmanager
-def once(
-    condition: Callable[[FaultWorkspace], bool], workspace: FaultWorkspace, act: Callable[[], object]
-) -> Iterator[None]:
+def once(condition: Condition, workspace: FaultWorkspace, act: Callable[[], object]) -> Iterator[None]:
     """Call `act` in a thread when a condition becomes true during the block."""
     ended = threading.Event()
 
@@ -88,7 +87,7 @@ def once(
 
 
 def full(
-    folder: Callable[[Project], Path], when: Callable[[FaultWorkspace], bool], what: str = "bytes"
+    folder: Callable[[Project], Path], when: Condition, what: str = "bytes"
 ) -> Callable[[FaultWorkspace, ExitStack], Outcome]:
     """Fill a folder's disk when a condition becomes true."""
 

@@ -69,8 +69,8 @@ class Sweep:
         self.seen: set[str] = set()
         """Fault points that any run has passed."""
         self.later: dict[str, tuple[str, str]] = {}
-        """Fault points that only a run after a kill passes, with the stage before which it starts and the fault point of
-        the earlier kill, which is empty if the kill before the stage is enough."""
+        """Fault points that only a run after a kill passes, with the stage before which it starts and the earlier
+        kill's fault point, which is empty if the kill before the stage is enough."""
         self.reference: Reference
 
     def prepare(self) -> None:
@@ -122,13 +122,8 @@ class Sweep:
             }
         self.seen |= {*reached, *after}
         found = self._violations(outcomes)
-        return Row(
-            self.workspace.pipeline.kind,
-            place,
-            _killed_process(place, outcomes[-2]),
-            _describe(outcomes[-1]),
-            tuple(found),
-        )
+        killed, kind = _killed(place, outcomes[-2]), self.workspace.pipeline.kind
+        return Row(kind, place, killed, _describe(outcomes[-1]), tuple(found))
 
     def rows_of_a_command(self, place: str, *arguments: str) -> Iterator[Row]:
         """Kill another command than `run` in a finished project; repeat it, and run."""
@@ -158,7 +153,7 @@ class Sweep:
         return places
 
 
-def _killed_process(place: str, outcome: Outcome) -> str:
+def _killed(place: str, outcome: Outcome) -> str:
     if outcome.killed:
         return "the run"
     child = "its server" if "[prefect]" in place else "its trainer"

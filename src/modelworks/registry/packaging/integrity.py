@@ -201,15 +201,9 @@ def verify(folder: Path, digest: str, listing: Mapping[str, Any]) -> None:
         if path.is_symlink():
             raise Corrupt(f"the package has a symbolic link: {name}", RESTORE_HINT, code="package.damaged")
         if not path.is_dir() and path.stat().st_nlink > 1:
-            raise Corrupt(
-                f"the package has a hard link: {name}",
-                RESTORE_HINT,
-                code="package.damaged",
-            )
+            raise Corrupt(f"the package has a hard link: {name}", RESTORE_HINT, code="package.damaged")
         if not path.is_dir() and not path.is_file():
-            raise Corrupt(
-                f"the package has something that is not a regular file: {name}", RESTORE_HINT, code="package.damaged"
-            )
+            raise Corrupt(f"the package has a special file: {name}", RESTORE_HINT, code="package.damaged")
     _compare(folder_digests(folder), listing)
 
 
