@@ -24,7 +24,9 @@ __all__ = ["BadInput", "Corrupt", "Interrupted", "ModelworksError", "Overtaken",
 
 
 class ModelworksError(Exception):
-    """Base class: `message` is what happened and where, `hint` is how to fix it. Secrets are masked in both.
+    """Base class of all errors.
+
+    `message` is what happened and where, `hint` is how to fix it. Secrets are masked in both.
 
     `code` identifies the error for programs, e.g. `source.missing-column`. It does not change with the text.
     """

@@ -1,4 +1,4 @@
-"""Fault points: named places where a test kills the process, to check that the next run recovers.
+"""Named fault points where a test kills the process, to check that the next run recovers.
 
 Every external side effect has one before it and one after it. `points` lists them from the source, and a trace file
 lists those that a run passes, so `make kill-sweep` covers all of them.
@@ -52,7 +52,7 @@ def effect(name: str, detail: str = "") -> Iterator[None]:
 
 
 def points(folders: Iterable[Path]) -> tuple[str, ...]:
-    """Return the names of all fault points in the source below some folders, in file and line order."""
+    """Return the names of all fault points in some source folders, in file and line order."""
     return tuple(
         place
         for folder in folders

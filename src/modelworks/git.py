@@ -88,7 +88,7 @@ def has_commit(root: Path, name: str) -> bool:
 
 @contextmanager
 def worktree(root: Path, name: str, patch: bytes, folder: Path) -> Iterator[None]:
-    """Check out a commit in a new folder and apply a patch; remove the folder when the block ends.
+    """Check out a commit in a new folder and apply a patch; remove the folder after the block.
 
     Raises:
         Unavailable: git cannot check it out.

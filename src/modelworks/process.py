@@ -33,7 +33,7 @@ def die_with_parent(parent: int) -> None:
 
 @contextmanager
 def rare_garbage_collection() -> Iterator[None]:
-    """Collect garbage rarely inside the block, which imports libraries, and restore the thresholds after it.
+    """Reduce garbage collection in the block, which imports libraries.
 
     Imports create millions of objects that live as long as the process. Collecting while they are created, and once
     more at exit, takes a third of the import time.

@@ -1,4 +1,4 @@
-"""Convert records to and from JSON. Paths are relative to the project, so that it can be moved."""
+"""Convert records to and from JSON with paths relative to the project."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _slice(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def features(dataset: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    """Return the features in a data version's JSON; earlier releases stored modality and classes."""
+    """Return the features in a data version's JSON, also of earlier releases."""
     if "features" in dataset:
         return dict(dataset["features"])
     modality = dataset["modality"]

@@ -101,7 +101,7 @@ class ValidationReport:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedModel:
-    """A saved model (see `models/saved_model.py`) in `folder/model`, and its training log `events.jsonl`."""
+    """A saved model in `folder/model`, and its training log `events.jsonl`."""
 
     report: ValidationReport
     key: str

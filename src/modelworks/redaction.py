@@ -1,7 +1,8 @@
-"""Mask passwords, keys and tokens, found by their format or as values of environment variables named like secrets.
+"""Mask passwords, keys and tokens in texts.
 
-Secrets come from the environment and from URLs and must not reach a store, log, artifact or message. So every error is
-`redacted` when it is created, and a config with a secret is rejected when it is loaded.
+They are found by their format, or as values of environment variables named like secrets. They must not reach a store,
+log, artifact or message. So every error is `redacted` when it is created, and a config with a secret is rejected when
+it is loaded.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def looks_secret(value: str) -> str:
 
 
 def _known(environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield secrets in the environment: values of variables named like one, and passwords in URLs."""
+    """Yield values of environment variables named like secrets, and passwords in URLs."""
     for name, value in environment.items():
         # A path to a key file is not a secret.
         if _NAME.search(name.upper()) and len(value) >= SHORTEST and not value.startswith("/"):

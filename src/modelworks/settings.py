@@ -63,7 +63,7 @@ class SigningKeys:
     """`MODELWORKS_VERIFYING_KEY`; if only the private key is set, its public key is used."""
 
     def __bool__(self) -> bool:
-        """Whether packages must be signed."""
+        """Return whether packages must be signed."""
         return self.private is not None or self.public is not None
 
 

@@ -1,4 +1,4 @@
-"""`python -m faults.bad_disks`: complete runs with full or failing disks, or a locked database.
+"""`python -m faults.bad_disks`: runs with full or failing disks, or a locked database.
 
 Each is followed by a run without the fault, then all invariants are checked. Needs root, for mounts, and strace.
 """
@@ -132,7 +132,7 @@ def failing(calls: str) -> Callable[[FaultWorkspace, ExitStack], Outcome]:
 
 
 def failing_checkpoint(workspace: FaultWorkspace, stack: ExitStack) -> Outcome:
-    """Fail the trainer's syncs after its first checkpoint; those of the restarted trainer succeed."""
+    """Fail syncs of the trainer, but not of the restarted one, after the first checkpoint."""
     log = workspace.root.with_name("calls")
 
     def attach() -> None:

@@ -94,7 +94,7 @@ def reported_versions_exist(found: Aftermath) -> Iterator[str]:
 
 
 def production_is_intact(found: Aftermath) -> Iterator[str]:
-    """I3: the production version can be resolved and loaded, and its bytes are those that were registered."""
+    """I3: production can be resolved and loaded, and has the registered bytes."""
     try:
         version = found.production
     except Exception as error:  # any error in resolving the alias is a violation
@@ -186,7 +186,7 @@ def no_secret_is_stored(found: Aftermath) -> Iterator[str]:
 
 
 def every_failure_has_a_cause_and_a_hint(found: Aftermath) -> Iterator[str]:
-    """I9: a failure has a non-zero exit code, one line with the cause and one with the hint, and no traceback."""
+    """I9: a failure has an exit code, one line each for cause and hint, and no traceback."""
     for outcome in found.outcomes:
         if "Traceback" in outcome.stderr:
             yield f"I9: a traceback: {outcome.stderr.splitlines()[-1]}"

@@ -104,7 +104,7 @@ class Sweep:
                 yield self._kill_at(stage, place, first)
 
     def _kill_at(self, stage: str, place: str, first: str = "") -> Row:
-        """Restore the state before the stage, kill (after an earlier kill, if needed), and run again."""
+        """Restore the state before the stage, kill (after an earlier kill if needed) and run again."""
         self.workspace.restore(self._state(stage))
         alone = "[prefect]" in place
         outcomes: list[Outcome] = []
@@ -171,7 +171,7 @@ def _describe(outcome: Outcome) -> str:
 
 
 def second_version(pipeline: Pipeline) -> Pipeline:
-    """Return the pipeline with another seed and a lenient gate, so that its version replaces production."""
+    """Return the pipeline with another seed and a gate that accepts it."""
     return replace(pipeline, changes={**pipeline.changes, "train.seed": "1", "gate.max_regression": "0.9"})
 
 

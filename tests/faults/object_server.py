@@ -1,4 +1,4 @@
-"""An HTTP server for objects, used as a DVC remote, that can simulate network and server faults."""
+"""An HTTP server used as a DVC remote that can simulate network and server faults."""
 
 from __future__ import annotations
 

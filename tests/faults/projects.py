@@ -1,4 +1,4 @@
-"""A project for fault tests: always at the same path, with states that are saved and restored."""
+"""A project for fault tests, at a fixed path, whose states are saved and restored."""
 
 from __future__ import annotations
 

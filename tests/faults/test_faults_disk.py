@@ -1,4 +1,4 @@
-"""Full disks, missing inodes, failing disks and locked databases leave no incomplete results.
+"""Full and failing disks and locked databases leave no incomplete results.
 
 The disks are small mounts, and strace makes SQLite's system calls fail; without them the tests are skipped. `python -m
 faults.bad_disks` runs complete pipelines on such disks and checks all invariants.
@@ -333,7 +333,7 @@ def pinnable(tmp_path: Path) -> Project:
 
 @pytest.mark.parametrize(("place", "files"), [(".dvc", 0), (".dvc", 14), (".modelworks", 0), (".modelworks", 9)])
 def test_full_disk_while_pinning_data_is_reported_and_recovered(pinnable: Project, place: str, files: int) -> None:
-    """`.dvc` has DVC's cache, `.modelworks` its remote. `files` can be created; 0 for a limit in bytes."""
+    """`.dvc` has DVC's cache, `.modelworks` its remote. `files` is the free inodes, or 0."""
     with small_disk(pinnable.root / place, megabytes=2, files=60) as disk:
         pinnable.make_private_folders()
         disk.fill("files" if files else "bytes")

@@ -84,7 +84,7 @@ def sick(crashed: FaultWorkspace) -> Iterator[FaultWorkspace]:
 def ask(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., dict[str, dict[str, str]]]:
-    """Run doctor in this process, without the installation check, whose imports take many seconds."""
+    """Run doctor in this process, without the slow installation check."""
     monkeypatch.setattr(verb, "ROOMS", verb.ROOMS[1:])
 
     def ask(project: Project, *, dry_run: bool = False) -> dict[str, dict[str, str]]:

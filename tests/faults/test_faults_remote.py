@@ -1,4 +1,4 @@
-"""Faults of a DVC remote over HTTP are reported with the remote's name, and damaged data are not used."""
+"""Faults of a DVC remote are reported with its name, and damaged data are not used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that has imported the libraries of a run and forks a command for every request line.
+"""A process that has imported the libraries of a run and forks a command per request.
 
 Imports take most of the time of a short run, and a sweep has hundreds of runs. Each command is a separate process with
 its own environment and session. Its child processes (trainer, isolated process, server) start normally.

@@ -1,4 +1,7 @@
-"""The lists of modules match the source: a renamed module would silently count for every key."""
+"""The lists of modules match the source.
+
+A renamed module would silently count for every key.
+"""
 
 from __future__ import annotations
 

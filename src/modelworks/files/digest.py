@@ -41,7 +41,7 @@ def json_digest(value: Any) -> str:  # any JSON value
 
 
 def folder_digests(folder: Path, digest: Callable[[Path], str] = file_digest) -> dict[str, dict[str, Any]]:
-    """Return `{relative path: {"size": bytes, "sha256": hex}}` of every file below a folder, sorted.
+    """Return `{relative path: {"size": bytes, "sha256": hex}}` of all files of a folder.
 
     Args:
         folder: to search.

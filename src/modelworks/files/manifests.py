@@ -32,7 +32,7 @@ class Listed:
 
 
 def read_manifest(folder: Path, digest: Callable[[Path], str] = file_digest) -> dict[str, Any] | None:
-    """Return the manifest of a folder, or None unless exactly its files are there, byte for byte.
+    """Return the manifest of a folder, or None if the files differ from it.
 
     Args:
         folder: with the manifest.

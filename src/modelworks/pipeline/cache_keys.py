@@ -1,4 +1,4 @@
-"""Compute the key of a stage: a digest of everything that its result depends on, its ingredients.
+"""Compute the key of a stage: a digest of its ingredients, all that its result depends on.
 
 Ingredients are a flat mapping of names to values, so that the difference between two keys can be
 reported: `train.epochs: 8 -> 3`, `source of modelworks.models.cnn changed`.
@@ -71,7 +71,7 @@ def settings(config: Any, prefix: str = "") -> dict[str, str]:  # any JSON value
 
 
 def sources(modules: Iterable[str], without: Collection[str] = ()) -> dict[str, str]:
-    """Return the code digest of the given modules, their packages, and all project modules they import.
+    """Return the code digests of modules, their packages, and all project modules they import.
 
     Imports for type checkers are ignored. See `code_digest` for what counts.
 

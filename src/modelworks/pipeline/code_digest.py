@@ -72,7 +72,7 @@ def _name(node: ast.AST) -> str:
 
 
 def _warns(function: ast.AST) -> bool:
-    """Return whether this logs or warns: `warnings.warn`, `logger.info`, `logging.getLogger(...).warning`."""
+    """Return whether a function logs or warns, e.g. `warnings.warn` or `logger.info`."""
     if not isinstance(function, ast.Attribute):
         return False
     owner = function.value

@@ -1,4 +1,4 @@
-"""Store the ingredients of a pipeline's last finished run and compare them with the current ones."""
+"""Store the ingredients of the last finished run and compare them with the current ones."""
 
 from __future__ import annotations
 

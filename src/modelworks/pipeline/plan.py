@@ -44,7 +44,7 @@ RECORD = "record.json"
 
 
 class Plan:
-    """The stages of one config and one data version, without ingest and promote, which have no key.
+    """The stages of a config and a data version, except ingest and promote, which have no key.
 
     A plain class, not a dataclass: Prefect searches dataclasses for futures.
     """
@@ -94,7 +94,7 @@ class Plan:
         return found
 
     def content(self, name: str) -> str | None:
-        """Return the digest of the part of an output that later stages read; None if it is not stored."""
+        """Return the digest of what later stages read of an output; None if it is not stored."""
         stage = self.find(name)
         files = self.store.files(name, stage.key) if stage is not None else None
         if stage is None or files is None:
@@ -242,7 +242,7 @@ class Plan:
 
 
 def _model_digest(folder: Path, files: Mapping[str, Mapping[str, str]]) -> str:
-    """Return the digest of a saved model: sources by their code digest, other files by their bytes."""
+    """Return the digest of a saved model: of sources the code digest, of other files the bytes."""
     inside = {name: each["sha256"] for name, each in files.items() if name.startswith("model/")}
     inside.pop("model/manifest.json")
     code = {name: code_digest((folder / name).read_bytes()) for name in inside if name.endswith(".py")}

@@ -40,7 +40,7 @@ def report_store(project: Project) -> StageStore:
 
 
 def find_report(plan: Plan, name: str) -> Stage | None:
-    """Return a page's key and ingredients; None while the key of the stage that it shows is not known."""
+    """Return a page's key and ingredients; None while the key of its stage is not known."""
     shown = plan.find(REPORTS[name])
     if shown is None:
         return None

@@ -88,7 +88,7 @@ def unused_modules(config: RunConfig, hardware: Hardware) -> set[str]:
 
 
 def train_fields(config: RunConfig) -> dict[str, Any]:
-    """The `train:` section without the fields that cannot change the weights."""
+    """Return the `train:` section without fields that cannot change the weights."""
     section: dict[str, Any] = config.section("train")["train"]
     return {name: value for name, value in section.items() if name not in WITHOUT_RESULT}
 

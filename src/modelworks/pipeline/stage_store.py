@@ -66,7 +66,7 @@ class StageStore:
 
     @contextmanager
     def write(self, stage: str, key: str, ingredients: Mapping[str, str]) -> Iterator[Path]:
-        """Yield a temporary folder; rename it to its final name when the block ends without an error.
+        """Yield a temporary folder; rename it to its final name if the block succeeds.
 
         Raises:
             BadInput: the folder is not writable.

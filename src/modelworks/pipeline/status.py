@@ -146,7 +146,7 @@ def recorded_verdict(registered: Registered, version: ModelVersion, key: str) ->
 
 
 def verdict_is_current(registered: Registered, key: str, production: int) -> bool:
-    """Return whether a stored verdict is up to date: same gate key, and same production or already promoted."""
+    """Return whether a verdict has this gate key, and production is unchanged or follows it."""
     if registered.gate_key != key:
         return False
     carried_out = registered.decision != "promote" or registered.promoted_by == key

@@ -1,6 +1,6 @@
-"""Run the stages of a version with the code that produced it: `python -m modelworks.reproduce JOB.json`.
+"""Run the stages of a version: `python -m modelworks.reproduce JOB.json`.
 
-Runs in a checkout of that code. It writes events as JSON lines to stdout and the result to the file in the job. The
+Runs in a checkout of the version's code. It writes events as JSON lines to stdout and the result to the file in the job. The
 caller may be newer code, so keep this protocol small and stable.
 """
 
@@ -31,7 +31,7 @@ R = TypeVar("R")
 
 
 def rebuild(project: Project, config: configuration.RunConfig, say: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Validate, train and score in a project that has only the data; return the paths of the results.
+    """Validate, train and score in a project with only the data; return the result's paths.
 
     Raises:
         Refused: a data check or the training fails.

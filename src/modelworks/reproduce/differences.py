@@ -58,7 +58,7 @@ def of_ingredients(
 def of_libraries(
     recorded: Mapping[str, str], now: Mapping[str, str], among: Iterable[str] | None = None
 ) -> tuple[Cause, ...]:
-    """Return the libraries with another version, among those given or all."""
+    """Return the libraries with another version, of `among` or all."""
     names = sorted({*recorded, *now} if among is None else among)
     return tuple(
         Cause(kind="libraries", name=name, recorded=recorded.get(name, ""), now=now.get(name, ""))

@@ -116,7 +116,7 @@ def _difference(name: str, before: torch.Tensor, after: torch.Tensor) -> TensorD
 
 
 def _predictions(registered: Path, rebuilt: Path) -> tuple[int, int, int, float]:
-    """Return the numbers of rows, changed rows and changed answers, and the largest disagreement."""
+    """Return numbers of rows, changed rows and changed answers, and the largest disagreement."""
     before, after = inference.read(registered), inference.read(rebuilt)
     rows = max(len(before.ids), len(after.ids))
     ours, theirs = ({**each.truth, **each.predicted} for each in (before, after))

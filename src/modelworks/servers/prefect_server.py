@@ -1,4 +1,6 @@
-"""Run Prefect's server: `python -m modelworks.servers.prefect_server PARENT SOCKET URL api|pages`.
+"""Run Prefect's server.
+
+`python -m modelworks.servers.prefect_server PARENT SOCKET URL api|pages`
 
 It creates the SQLite database if there is none, serves on the loopback socket that its parent opened, and ends when its
 parent does. `prefect server start` takes about 8 s longer until it answers (see ARCHITECTURE.md) and cannot check Host

@@ -1,4 +1,6 @@
-"""Run the scoring server: `python -m modelworks.servers.scoring_server PARENT SOCKET HOST PACKAGE`.
+"""Run the scoring server.
+
+`python -m modelworks.servers.scoring_server PARENT SOCKET HOST PACKAGE`
 
 It serves a package that its parent has verified, on the socket that its parent opened, and ends when its parent does.
 """

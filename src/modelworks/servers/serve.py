@@ -1,4 +1,4 @@
-"""`modelworks serve`: verify a version and serve its predictions over HTTP, as `mlflow models serve`."""
+"""`modelworks serve`: verify a version and serve its predictions over HTTP."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def up(mlflow_port: int, prefect_port: int, *, as_json: bool) -> None:
 
 
 def _experiments(project: Project) -> dict[str, str]:
-    """Return experiment ids by name; create the store if there is none, before the servers start."""
+    """Return experiment ids by name; create the store first if there is none."""
     from modelworks.registry.backend.tracking_store import connect
 
     client = connect(project)

@@ -65,7 +65,7 @@ def make_database(
 
 
 def keep_empty(library: str, build: Callable[[Path], None]) -> Path:
-    """Store an empty database of the installed version in the environment; delete those of other versions."""
+    """Store an empty database of the installed version in the environment; delete others."""
     target = empty_database(library)
     target.parent.mkdir(parents=True, exist_ok=True)
     for old in target.parent.glob(f"{library}-*.db"):
@@ -144,7 +144,7 @@ def fault_of(path: Path, library: str, build: Callable[[Path], None]) -> str:
 
 
 def _schema_of(path: Path) -> tuple[str, set[tuple[str, str]]]:
-    """Return the Alembic revision, empty for none or several, and the (table, column) pairs of a database."""
+    """Return the Alembic revision, empty for none or several, and all (table, column) pairs."""
     try:
         with reading(path) as connection:
             answer = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])

@@ -50,7 +50,7 @@ print(json.dumps({{"killed": killed, "together": [ended(child) for child in toge
 
 @pytest.fixture(scope="module")
 def creations(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """A folder with projects of killed creations and of three concurrent ones, and the exit codes."""
+    """A folder with projects of killed and concurrent creations, and their exit codes."""
     root = tmp_path_factory.mktemp("creations")
     command = [sys.executable, "-c", CREATIONS, str(root), *map(str, STATEMENTS)]
     result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)

@@ -30,7 +30,7 @@ def is_remote(uri: str) -> bool:
 
 
 def mlflow_command(uri: str, *words: str) -> str:
-    """Return an MLflow command that runs as printed: it sets MLFLOW_TRACKING_URI to an embedded store.
+    """Return an MLflow command that runs as printed, with the URI of an embedded store.
 
     Another store is in the user's MLFLOW_TRACKING_URI already.
     """

@@ -42,14 +42,14 @@ def dataset_schema(columns: Mapping[str, str]) -> str:
 
 
 def system_metrics_monitor(run_id: str, seconds: float, tracking_uri: str) -> SystemMetricsMonitor:
-    """Return a monitor that logs system metrics to a run; MLflow's public API needs an active run."""
+    """Return a monitor that logs system metrics; MLflow's public API needs an active run."""
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     return SystemMetricsMonitor(run_id, sampling_interval=seconds, tracking_uri=tracking_uri)
 
 
 def silence_logs() -> None:
-    """Silence MLflow's logs of migrations. Call after MLflow is imported: its import sets the level."""
+    """Silence MLflow's logs of migrations. Call it after importing MLflow, which sets levels."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # It logs a traceback for a full or locked database and raises too; our error reports it in one line.

@@ -119,7 +119,7 @@ def set_default_location(path: Path, artifacts: str) -> None:
 
 
 def files_of(connection: sqlite3.Connection, name: str, version: int, tag: str) -> tuple[str, str, str]:
-    """Return the address of a version's package, a tag value, and the address of its run's artifacts.
+    """Return the URI of a version's package, a tag value, and the URI of its run's artifacts.
 
     Each is empty if the store has none.
     """

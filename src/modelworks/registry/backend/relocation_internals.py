@@ -1,4 +1,4 @@
-"""Find and rewrite absolute artifact URIs in the embedded store of a moved or copied project."""
+"""Rewrite absolute artifact URIs in the embedded store of a moved or copied project."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def other_roots(database: Path) -> tuple[str, ...]:
 
 
 def relocate(database: Path) -> int:
-    """Rewrite artifact URIs of other project folders to this one; return how many were rewritten.
+    """Rewrite artifact URIs of other project folders to this one; return their number.
 
     All are rewritten in one transaction.
     """
@@ -58,7 +58,7 @@ def _root(database: Path) -> str:
 
 
 def _same(one: str, other: str) -> bool:
-    """Return whether two URIs are the same folder, e.g. through a symbolic link or another mount."""
+    """Return whether two URIs are the same folder, e.g. through a symbolic link."""
     from pathlib import Path
     from urllib.parse import urlsplit
     from urllib.request import url2pathname

@@ -22,7 +22,7 @@ __all__ = ["build_schema", "check_location", "connect", "database_of", "ensure_e
 
 
 def connect(project: Project) -> MlflowClient:
-    """Return a client of the project's tracking store and registry; create an embedded store that is missing.
+    """Return a client of the project's tracking store; create an embedded store if missing.
 
     Raises:
         BadInput: the tracking URI is not supported, or the server rejects the credentials.

@@ -41,7 +41,7 @@ def warning(project: Project, lock: Lock) -> str:
 
 
 def machine_lock(project: Project) -> MachineLock:
-    """Return the lock for all uses of the project's store from this machine, also from another clone.
+    """Return the lock for all uses of the project's store on this machine, also by other clones.
 
     The lock files are next to an SQLite store. For a server they are in the user's home, named after its URL, and do
     not exclude other users.

@@ -1,4 +1,4 @@
-"""Reject packages that could run or install more than their serving file, model sources and pinned libraries.
+"""Reject packages that could run or install more than modelworks puts into them.
 
 Digests show that a package is what was registered, also if another program registered it with all tags. So everything
 that is executed, loaded or installed is checked: file names, the loader and its code, and the dependencies. Every
@@ -51,7 +51,7 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def check_form(folder: Path) -> None:
-    """Reject a package that lets MLflow run anything but its serving file. Call `check_names` first.
+    """Reject a package with another loader or unpinned requirements. Call `check_names` first.
 
     Raises:
         Corrupt: MLmodel has another loader, or a requirement is not pinned.

@@ -80,7 +80,7 @@ def write(folder: Path, saved: Path, model_id: str, run_id: str, *, copy_weights
 
 
 def _requirements(saved: Path) -> list[str]:
-    """Return pinned requirements: the distributions that serving.py and the model's sources import."""
+    """Return the pinned distributions that serving.py and the model's sources import."""
     imported = {
         name.partition(".")[0]
         for source in saved.rglob("*.py")
@@ -104,7 +104,7 @@ def _imported(node: ast.AST) -> list[str]:
 
 @contextmanager
 def _without_example_warning() -> Iterator[None]:
-    """Suppress MLflow's advice to add an input example, which would put data set rows into the package."""
+    """Suppress MLflow's advice to add an input example: a package must not contain data."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*input example", category=UserWarning)
         yield

@@ -121,7 +121,7 @@ def check_stored(client: MlflowClient, address: str, listing: Mapping[str, Any])
 
 
 def check_folder(folder: Path, listing: Mapping[str, Any]) -> None:
-    """Compare names and sizes of the files below a folder of a local artifact store with a listing.
+    """Compare names and sizes of files in a local artifact store with a listing.
 
     Raises:
         Corrupt: as in `check_stored`, or the folder is missing.
@@ -187,7 +187,7 @@ def remove_load_note(folder: Path) -> None:
 
 
 def verify(folder: Path, digest: str, listing: Mapping[str, Any]) -> None:
-    """Compare a fetched package with its listing, and the listing with the digest in the version's tag.
+    """Compare a fetched package with its listing, and the listing with the version's digest.
 
     Call it before MLflow reads the package: a compiled file or another serving file would run before a check in the
     package could.
@@ -208,7 +208,7 @@ def verify(folder: Path, digest: str, listing: Mapping[str, Any]) -> None:
 
 
 def _is_load_note(path: Path) -> bool:
-    """Return whether a file has only MLflow's two keys with plain values; a killed load leaves it empty."""
+    """Return whether a file has only MLflow's two keys with plain values, or is empty."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 

@@ -1,4 +1,4 @@
-"""The serving code of every package, run by `mlflow models serve` and `mlflow.pyfunc.load_model`.
+"""The serving code of a package for `mlflow models serve` and `mlflow.pyfunc.load_model`.
 
 MLflow executes this file from the package ("models from code"). It needs the standard library, mlflow, numpy and
 pandas, and the model's `saved.py`, whose imports are in the package's requirements. modelworks need not be installed,
@@ -62,7 +62,7 @@ class ServedModel(PythonModel):  # type: ignore[misc]  # mlflow's class is untyp
         return found
 
     def _content(self, row: int, value: Any) -> Any:
-        """Return a cell as the model's input; reject a missing value, which would become the text "None"."""
+        """Return a cell as the model's input; reject a missing value."""
         processor = self.model.processor
         if pd.api.types.is_scalar(value) and pd.isna(value):
             raise ValueError(f"row {row} is missing: give {processor.content_name}, or leave the row out")
@@ -73,10 +73,10 @@ class ServedModel(PythonModel):  # type: ignore[misc]  # mlflow's class is untyp
 
 
 def _run_saved(folder: Path) -> ModuleType:
-    """Run the package's saved.py as a module named after its digest, so that several versions can be loaded.
+    """Run the package's saved.py as a module named after its digest.
 
-    Its bytes are compared with the manifest first; it then verifies all other files. Compiling the source here means
-    that no cached compiled file can run instead.
+    The name lets several versions be loaded. The bytes are compared with the manifest first; saved.py then verifies all
+    other files. Compiling the source here means that no cached compiled file can run instead.
     """
     source = (folder / "saved.py").read_bytes()
     digest = hashlib.sha256(source).hexdigest()

@@ -1,4 +1,4 @@
-"""Detect that the production alias was moved outside modelworks, by comparison with the audit log."""
+"""Detect that the production alias was moved outside modelworks."""
 
 from __future__ import annotations
 

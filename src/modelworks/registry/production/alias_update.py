@@ -1,4 +1,4 @@
-"""Move the production alias with compare-and-set, recorded in the audit log before and after.
+"""Move the production alias with compare-and-set, logged before and after.
 
     log the intent > verify digests > predict in an isolated process > lock > compare the alias > move it > log the result
 
@@ -83,7 +83,7 @@ def changed(client: MlflowClient, name: str, expected: int, found: int) -> Refus
 
 
 def _point(client: MlflowClient, name: str, version: int) -> None:
-    """Set the alias; ignore a lost reply if the alias is set, since no other process moves it under the lock."""
+    """Set the alias; ignore a lost reply if the alias was set, which only this process can do."""
     try:
         client.set_registered_model_alias(name, PRODUCTION, str(version))
     except Exception:  # the alias shows whether the call failed

@@ -1,4 +1,4 @@
-"""Write the audit log of production: one MLflow run per move, in the experiment `<model>/production`.
+"""Write the audit log of production: one MLflow run per move, in `<model>/production`.
 
 A move is logged as an intent before the alias moves, and as done after. The intent of a dead process is completed or
 abandoned later, depending on the alias. Done moves are numbered under the lock, so their order does not depend on

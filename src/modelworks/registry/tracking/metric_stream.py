@@ -1,4 +1,4 @@
-"""Send training metrics to MLflow from a background thread, so that the server cannot block training."""
+"""Send training metrics to MLflow from a background thread."""
 
 from __future__ import annotations
 

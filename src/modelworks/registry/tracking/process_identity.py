@@ -75,7 +75,10 @@ class Owner:
 
     @property
     def is_here(self) -> bool:
-        """Whether this process can tell if the owner is alive: same machine, and same container or an earlier boot."""
+        """Whether this process can tell if the owner is alive.
+
+        It can on the same machine, if the container is the same or the boot is an earlier one.
+        """
         if self.host != socket.gethostname() or self.machine not in ("", _machine()):
             return False
         return self.boot != _boot() or self.namespace in ("", _namespace())

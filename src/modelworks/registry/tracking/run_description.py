@@ -25,7 +25,7 @@ def below(before: str, text: str) -> str:
 
 
 def write(verdict: Verdict, production: int) -> str:
-    """Return Markdown with verdict, checks, changed answers, metrics, data and production version."""
+    """Return Markdown with verdict, checks, changed answers, metrics, data and production."""
     version = verdict.version
     evaluation = version.evaluation
     report = evaluation.trained.report

@@ -194,7 +194,7 @@ def log_training(client: MlflowClient, run_id: str, trained: TrainedModel) -> No
 
 @maps_tracking_errors
 def log_evaluation(client: MlflowClient, run_id: str, evaluation: Evaluation) -> None:
-    """Log each metric, its interval as `_low` and `_high`, and the trivial baseline as `baseline_NAME`."""
+    """Log each metric with its interval (`_low`, `_high`) and baseline (`baseline_NAME`)."""
     figures: dict[str, float] = {}
     for name, value in evaluation.metrics.items():
         figures |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}

@@ -1,4 +1,4 @@
-"""Close runs and models that dead processes left open, so that the UI does not show them as running."""
+"""Close runs and models that dead processes left open."""
 
 from __future__ import annotations
 

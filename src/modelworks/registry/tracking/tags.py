@@ -164,7 +164,7 @@ def version_tags(
 
 
 def record_tags(commit: str, *, changed: bool, record: str, training_ids: str) -> dict[str, str]:
-    """Return the tags with a version's commit and the digests of its record, see provenance_record.py.
+    """Return the tags with a version's commit and the digests of its record.
 
     Args:
         commit: of the code; empty outside git.
@@ -192,7 +192,10 @@ def moved_tags(*, overridden: bool, evidence: str) -> dict[str, str]:
 
 
 def _verdict_json(verdict: Verdict) -> str:
-    """Return the verdict as JSON. If it exceeds a tag: failed checks first, no remarks, omitted checks counted."""
+    """Return the verdict as JSON.
+
+    If it exceeds a tag, remarks and passed checks are left out first, and omitted checks are counted.
+    """
     ordered = sorted(verdict.checks, key=lambda check: check.passed)
     fixed: dict[str, Any] = {"decision": verdict.decision, "opponent": verdict.opponent}
     if verdict.changes is not None:

@@ -115,7 +115,7 @@ def _compared(
 def _compared_format_1(
     process: IsolatedModel, package: Path, contents: Sequence[str], rows: pa.Table
 ) -> tuple[Columns, Columns]:
-    """As `_compared`, for a version of format 1, whose answers have all probabilities by class."""
+    """Return the same for a version of format 1, whose answers have probabilities by class."""
     expected = [dict(row) for row in rows["probabilities"].to_pylist()]
     names = list(expected[0])
     answers, _ = process.ask(package, contents, {"top_k": len(names)})

@@ -1,4 +1,4 @@
-"""Load a package without this project and predict with it. Run by `isolated_process.py`, never imported.
+"""Load a package without this project and predict with it; run by `isolated_process.py`.
 
 A request is a line on stdin, `{"package": folder, "contents": [...], "params": {...}}`; the reply is a line on stdout,
 `{"answers": [...], "columns": {name: [...]}}` or `{"error": ..., "kind": ...}`. Encoded files are in base64. The columns

@@ -22,7 +22,7 @@ __all__ = ["IsolatedModel"]
 
 
 class IsolatedModel:
-    """An isolated process, which imports MLflow in the background; create it early to hide its start.
+    """An isolated process. Create it early: it imports MLflow in the background.
 
     Python's isolated mode keeps the project's code and this process's state out of it.
     """
@@ -67,7 +67,7 @@ class IsolatedModel:
         return list(reply["answers"]), dict(reply["columns"])
 
     def installed(self, names: Sequence[str], seconds: float = 60.0) -> dict[str, str | None]:
-        """Return the installed version of each distribution, without a local version; None if missing.
+        """Return the installed public version of each distribution; None if missing.
 
         Raises:
             Unavailable: the process died or did not answer in time.

@@ -1,4 +1,4 @@
-"""Verify that a registered version is what was registered: fetch it, compare it, and predict with it."""
+"""Fetch a registered version, compare its bytes and verify its predictions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MODEL = "model"
 def prove(
     client: MlflowClient, version: Registered, process: IsolatedModel | None = None, *, other_libraries: bool = False
 ) -> dict[str, Any]:
-    """Fetch a version, compare every byte, and predict in an isolated process; return the evidence.
+    """Fetch a version, compare every byte, and verify its predictions; return the evidence.
 
     Args:
         client: of the store.
@@ -146,7 +146,7 @@ def _verify(fetched: Path, version: Registered) -> None:
 
 @maps_tracking_errors
 def check_listed(client: MlflowClient, version: Registered) -> None:
-    """Compare names and sizes of a stored package with its listing, without fetching the package.
+    """Compare names and sizes of a stored package with its listing, without fetching it.
 
     Raises:
         Refused: modelworks did not register the version.
@@ -158,7 +158,7 @@ def check_listed(client: MlflowClient, version: Registered) -> None:
 
 @maps_tracking_errors
 def fetch(client: MlflowClient, version: Registered, temporary: Path) -> Path:
-    """Fetch and verify a version's package and evidence without executing any of it; return the folder.
+    """Fetch and verify a version without executing any of it; return the folder.
 
     Raises:
         Refused, Corrupt: as in `package_folder`.

@@ -1,4 +1,4 @@
-"""Find experiments, runs and models that were deleted or renamed in MLflow and are still needed."""
+"""Find deleted or renamed experiments, runs and models that are still needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Render the lineage of a version, from its source to production, as a text tree and a Mermaid graph."""
+"""Render the lineage of a version as a text tree and a Mermaid graph."""
 
 from __future__ import annotations
 

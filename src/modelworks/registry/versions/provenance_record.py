@@ -1,4 +1,4 @@
-"""Store and read the provenance record of a version on its run; its digest is a tag of the version.
+"""Store the provenance record of a version on its run, and its digest in a tag.
 
     lineage/record.json            the provenance (see provenance.py) and the records of all stages up to the evaluation
     lineage/code.patch             uncommitted changes of the code

@@ -1,4 +1,4 @@
-"""Find the versions that were trained on a row, from the training ids stored with each version."""
+"""Find the versions that were trained on a row, from their stored training ids."""
 
 from __future__ import annotations
 
