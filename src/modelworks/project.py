@@ -46,9 +46,9 @@ class Project:
         Raises:
             BadInput: there is no such folder.
         """
-        named = environment.get("MODELWORKS_PROJECT")
+        configured = environment.get("MODELWORKS_PROJECT")
         here = Path.cwd()
-        candidates = [Path(named).expanduser().resolve()] if named else [here, *here.parents]
+        candidates = [Path(configured).expanduser().resolve()] if configured else [here, *here.parents]
         for folder in candidates:
             if (folder / "configs").is_dir():
                 return cls(
@@ -58,7 +58,7 @@ class Project:
                     lock_url=environment.get("MODELWORKS_LOCK_URL", ""),
                 )
         raise BadInput(
-            f"{named or here} is not inside a modelworks project (no configs/ folder here or above)",
+            f"{configured or here} is not inside a modelworks project (no configs/ folder here or above)",
             "change into your clone, or set MODELWORKS_PROJECT to it",
             code="project.not-found",
         )

@@ -73,13 +73,15 @@ def signing_keys(environment: Mapping[str, str] = os.environ) -> SigningKeys:
     Raises:
         BadInput: a file does not exist.
     """
-    named = {}
+    paths = {}
     for name in ("MODELWORKS_SIGNING_KEY", "MODELWORKS_VERIFYING_KEY"):
         path = Path(environment.get(name, "")).expanduser()
         if environment.get(name) and not path.is_file():
-            raise BadInput(f"{name}: there is no file {path}", "name a key in PEM, or unset it", code="signing.bad-key")
-        named[name] = path if environment.get(name) else None
-    return SigningKeys(*named.values())
+            raise BadInput(
+                f"{name}: there is no file {path}", "set it to a PEM key file, or unset it", code="signing.bad-key"
+            )
+        paths[name] = path if environment.get(name) else None
+    return SigningKeys(*paths.values())
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,8 @@ class Exposure:
     @classmethod
     def find(cls, environment: Mapping[str, str] = os.environ) -> Exposure:
         """Read the settings from the environment."""
-        named = [environment.get(f"MODELWORKS_SERVER_{name}", "") for name in ("HOSTS", "ORIGINS")]
-        hosts, origins = (tuple(each.strip() for each in text.split(",") if each.strip()) for text in named)
+        lists = [environment.get(f"MODELWORKS_SERVER_{name}", "") for name in ("HOSTS", "ORIGINS")]
+        hosts, origins = (tuple(each.strip() for each in text.split(",") if each.strip()) for text in lists)
         return cls(environment.get("MODELWORKS_SERVER_TOKEN", ""), hosts, origins)
 
     @property

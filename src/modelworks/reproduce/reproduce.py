@@ -207,6 +207,6 @@ def _causes(provenance: Provenance, result: Mapping[str, Any]) -> tuple[Cause, .
         *differences.of_ingredients(provenance.ingredients, result["ingredients"]),
         *differences.of_processor(machine.processor, result["machine"]["processor"]),
     )
-    named = {(each.kind, each.name) for each in key_causes}
+    reported = {(each.kind, each.name) for each in key_causes}
     others = differences.of_libraries(provenance.libraries, result["libraries"])
-    return (*key_causes, *(each for each in others if (each.kind, each.name) not in named))
+    return (*key_causes, *(each for each in others if (each.kind, each.name) not in reported))

@@ -70,8 +70,8 @@ class Access:
             return 403, "host not allowed"
         if origin and origin not in self.origins:
             return 403, "origin not allowed"
-        given = headers.get(b"authorization", b"")
-        if self.token and not hmac.compare_digest(given, f"Bearer {self.token}".encode()):
+        authorization = headers.get(b"authorization", b"")
+        if self.token and not hmac.compare_digest(authorization, f"Bearer {self.token}".encode()):
             return 401, "token required: Authorization: Bearer ..."
         return None
 

@@ -30,8 +30,8 @@ def ask(request: str | Request, seconds: float) -> HTTPResponse:
 
 def bypass_proxy_for_loopback(environment: MutableMapping[str, str]) -> None:
     """Add loopback to `no_proxy`, for Prefect's client and other libraries."""
-    named = environment.get("no_proxy", environment.get("NO_PROXY", ""))
-    names = [name.strip() for name in named.split(",") if name.strip()]
+    before = environment.get("no_proxy", environment.get("NO_PROXY", ""))
+    names = [name.strip() for name in before.split(",") if name.strip()]
     if "*" not in names:
         names += [name for name in LOOPBACK[:2] if name not in names]
     environment["no_proxy"] = ",".join(names)

@@ -109,10 +109,10 @@ def _credentials_error(uri: str, reason: str) -> BadInput:
 
 def _restore(uri: str, reason: str) -> str:
     """Return the hint to restore a deleted run."""
-    named = re.search(r"[Rr]un (?:')?([0-9a-f]{32})", reason)
-    if named is None:
+    match = re.search(r"[Rr]un (?:')?([0-9a-f]{32})", reason)
+    if match is None:
         return "restore it in MLflow's UI, or run again: finished stages are kept"
-    return f"{mlflow_command(uri, 'runs', 'restore', '--run-id', named[1])}; or run again: finished stages are kept"
+    return f"{mlflow_command(uri, 'runs', 'restore', '--run-id', match[1])}; or run again: finished stages are kept"
 
 
 def _first_line(error: Exception) -> str:

@@ -60,8 +60,8 @@ def check_form(folder: Path) -> None:
     flavor = flavors.get("python_function") if isinstance(flavors, dict) and len(flavors) == 1 else None
     if not isinstance(flavor, dict):
         raise Corrupt("MLmodel has other flavors than python_function", HINT, code="package.form")
-    for name, wanted in EXECUTED.items():
-        if flavor.get(name) != wanted:
+    for name, expected in EXECUTED.items():
+        if flavor.get(name) != expected:
             raise Corrupt(
                 f"MLmodel: {name} is {str(flavor.get(name))[:60]}, which is not allowed", HINT, code="package.form"
             )

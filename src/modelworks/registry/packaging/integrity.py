@@ -231,8 +231,8 @@ def _compare_sizes(found: Mapping[str, int | None], listing: Mapping[str, Any]) 
     """Compare sizes; a store may give none (None), and then only the digests are compared later."""
     note = found.get(LOAD_NOTE) or 0
     stored = {name: size for name, size in found.items() if name != LOAD_NOTE or note > LARGEST_LOAD_NOTE}
-    wanted = {name: value["size"] for name, value in listing.items()}
-    _compare({name: wanted.get(name, 0) if size is None else size for name, size in stored.items()}, wanted)
+    expected = {name: value["size"] for name, value in listing.items()}
+    _compare({name: expected.get(name, 0) if size is None else size for name, size in stored.items()}, expected)
 
 
 def _compare(found: Mapping[str, Any], listing: Mapping[str, Any]) -> None:

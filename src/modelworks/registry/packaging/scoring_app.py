@@ -85,11 +85,11 @@ def _table(raw: bytes, content_type: str) -> tuple[pd.DataFrame, dict[str, Any] 
 def _from_json(body: Any) -> tuple[pd.DataFrame, dict[str, Any] | None]:
     import pandas as pd
 
-    given = [name for name in FORMATS if isinstance(body, dict) and name in body]
-    if len(given) != 1:
+    formats = [name for name in FORMATS if isinstance(body, dict) and name in body]
+    if len(formats) != 1:
         raise ValueError(f"send a JSON object with exactly one of {', '.join(FORMATS)}")
-    rows = body[given[0]]
-    if given[0] == "dataframe_split":
+    rows = body[formats[0]]
+    if formats[0] == "dataframe_split":
         if not isinstance(rows, dict) or not {"data"} <= rows.keys() <= {"data", "columns", "index"}:
             raise ValueError("dataframe_split is an object with columns and data")
         frame = pd.DataFrame(**rows)

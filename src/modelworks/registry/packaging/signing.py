@@ -120,7 +120,7 @@ def _key_errors(variable: str, path: Path | None) -> Iterator[None]:
         raise
     except Exception as error:  # many classes: not PEM, a password, another kind of key
         raise BadInput(
-            f"{variable}: {path}: {first_line(error)}", "name an elliptic-curve key in PEM", code="signing.bad-key"
+            f"{variable}: {path}: {first_line(error)}", "set it to an elliptic curve key in PEM", code="signing.bad-key"
         ) from None
 
 

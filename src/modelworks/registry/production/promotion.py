@@ -120,7 +120,7 @@ def rollback(
         Corrupt, Unavailable: as in `promote`.
     """
     lock = lock or choose_lock(project)
-    settled = settle(client, project, name, lock=lock)
+    completed = settle(client, project, name, lock=lock)
     before = queries.production(client, name)
     if not before:
         queries.all_of(client, name)  # raises if there is no such model
@@ -128,7 +128,7 @@ def rollback(
             f"{name} has no production version", alias_drift.promotion_hint(client, name), code="production.none"
         )
     _check_override(override, reason, f"rolling {name} back")
-    if any(move.kind == "rollback" and move.after == before for move in settled):
+    if any(move.kind == "rollback" and move.after == before for move in completed):
         return None
     drift = alias_drift.find_alias_drift(client, name)
     if drift is not None:

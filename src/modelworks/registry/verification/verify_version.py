@@ -98,28 +98,28 @@ def package_folder(client: MlflowClient, project: Project, name: str, version: i
     """
     chosen = queries.get(client, name, version)
     _require_ours(chosen)
-    kept = project.state / "versions" / chosen.digest
-    with locked(project.locks / "versions.lock", f"fetching {name} version {version}"), disk_errors(kept):
-        if not _is_intact(kept, chosen):
-            shutil.rmtree(kept, ignore_errors=True)
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            for leftover in kept.parent.glob(".fetch-*"):  # of a killed process
+    cached = project.state / "versions" / chosen.digest
+    with locked(project.locks / "versions.lock", f"fetching {name} version {version}"), disk_errors(cached):
+        if not _is_intact(cached, chosen):
+            shutil.rmtree(cached, ignore_errors=True)
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            for leftover in cached.parent.glob(".fetch-*"):  # of a killed process
                 shutil.rmtree(leftover, ignore_errors=True)
-            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=kept.parent) as temporary:
+            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cached.parent) as temporary:
                 fetched = fetch(client, chosen, Path(temporary))
                 with effect("proof.keep"):
-                    fetched.rename(kept)
-    return kept / MODEL
+                    fetched.rename(cached)
+    return cached / MODEL
 
 
-def _is_intact(kept: Path, version: Registered) -> bool:
+def _is_intact(cached: Path, version: Registered) -> bool:
     """Return whether there is an intact local copy; log a damaged one, which is fetched again."""
-    if not kept.exists():
+    if not cached.exists():
         return False
     try:
-        _verify(kept, version)
+        _verify(cached, version)
     except Corrupt as error:
-        logging.getLogger(__name__).warning("%s: %s: it is fetched again", kept, error.message)
+        logging.getLogger(__name__).warning("%s: %s: it is fetched again", cached, error.message)
         return False
     return True
 
@@ -134,9 +134,9 @@ def _verify(fetched: Path, version: Registered) -> None:
     integrity.verify(fetched / MODEL, version.digest, integrity.read_listing(evidence / integrity.FILES))
     golden = evidence / golden_predictions.FILE
     if not golden.is_file() or file_digest(golden) != version.tags.get(tags.GOLDEN):
-        named = f"{version.name} version {version.version}"
+        label = f"{version.name} version {version.version}"
         raise Corrupt(
-            f"{golden_predictions.FILE}, the golden predictions of {named}, differ from what was registered",
+            f"{golden_predictions.FILE}, the golden predictions of {label}, differ from what was registered",
             integrity.RESTORE_HINT,
             code="package.damaged",
         )
