@@ -118,8 +118,9 @@ def test_kill_while_dvc_writes_the_pin_keeps_the_old_pin(project: Project, pinne
 @pytest.mark.parametrize("incomplete", ["", "outs:\n", "outs:\n- md5: 0123456789ab", "outs:\n- md5: 7\n  path: data\n"])
 def test_incomplete_pin_is_corrupt(project: Project, incomplete: str) -> None:
     (project.root / "data.dvc").write_text(incomplete)
-    with pytest.raises(Corrupt, match=r"data\.dvc"):
+    with pytest.raises(Corrupt, match=r"data\.dvc") as caught:
         dvc_file.read(project)
+    assert caught.value.code == "data.pin-damaged"
 
 
 FORGET = """

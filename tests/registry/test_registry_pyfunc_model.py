@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -149,7 +150,7 @@ def test_damaged_package_does_not_load(load: Callable[..., Any], name: str) -> N
     _, _, folder = load()
     with (folder / "artifacts" / "model" / name).open("ab") as stream:
         stream.write(b"\n")
-    with pytest.raises(RuntimeError, match=r"differs from what was saved|is not what was saved"):
+    with pytest.raises(RuntimeError, match=re.escape(str(folder))):
         load_model(folder)
 
 

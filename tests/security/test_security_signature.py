@@ -174,7 +174,7 @@ def test_a_key_that_is_none_is_a_mistake_that_is_named_and_costs_no_copy(
     monkeypatch.setenv(PUBLIC, str(public))
     with pytest.raises(BadInput, match=f"^{PUBLIC}: {public}: ") as caught:
         verify_version.model_folder(client, project, NAME, 1)
-    assert caught.value.hint == "name an elliptic-curve key in PEM"
+    assert caught.value.code == "signing.bad-key"
     monkeypatch.delenv(PUBLIC)
     monkeypatch.setenv(PRIVATE, str(private))
     with pytest.raises(BadInput, match=f"^{PRIVATE}: {private}: "):
