@@ -94,10 +94,12 @@ def test_code_and_weights_that_were_forged_with_every_digest_are_found(
     stored, _ = _forge(client, signed.run_id)
     ATTACKS[attack](stored, tmp_path / "canary")
     _forge(client, signed.run_id)
-    with pytest.raises(Corrupt, match=r"signature\.json does not sign these bytes"):
+    with pytest.raises(Corrupt, match=r"signature\.json") as caught:
         verify_version.prove(client, queries.get(client, NAME, 1), isolated_model)
-    with pytest.raises(Corrupt, match=r"signature\.json does not sign these bytes"):
+    assert caught.value.code == "signing.mismatch"
+    with pytest.raises(Corrupt, match=r"signature\.json") as caught:
         verify_version.model_folder(client, project, NAME, 1)
+    assert caught.value.code == "signing.mismatch"
     assert not (tmp_path / "canary").exists()
 
 
@@ -112,12 +114,14 @@ def test_a_signature_that_is_missing_or_of_another_key_is_refused(
     kept = evidence / signing.FILE
     shutil.copyfile(kept, tmp_path / "kept")
     kept.unlink()
-    with pytest.raises(Corrupt, match=r"signature\.json is missing"):
+    with pytest.raises(Corrupt, match=r"signature\.json") as caught:
         verify_version.model_folder(client, project, NAME, 1)
+    assert caught.value.code == "signing.missing"
     shutil.copyfile(tmp_path / "kept", kept)
     monkeypatch.setenv(PUBLIC, str(_make_key(tmp_path / "other")[1]))
-    with pytest.raises(Corrupt, match=r"signature\.json does not sign these bytes with this key"):
+    with pytest.raises(Corrupt, match=r"signature\.json") as caught:
         verify_version.model_folder(client, project, NAME, 1)
+    assert caught.value.code == "signing.mismatch"
 
 
 def test_a_copy_that_was_fetched_before_is_not_used_without_its_signature(
@@ -130,8 +134,9 @@ def test_a_copy_that_was_fetched_before_is_not_used_without_its_signature(
     register()  # without a key
     assert verify_version.model_folder(client, project, NAME, 1).is_dir()
     monkeypatch.setenv(PUBLIC, str(keys[1]))
-    with pytest.raises(Corrupt, match=r"signature\.json is missing"):
+    with pytest.raises(Corrupt, match=r"signature\.json") as caught:
         verify_version.model_folder(client, project, NAME, 1)
+    assert caught.value.code == "signing.missing"
 
 
 def test_a_key_that_is_not_there_is_a_mistake_that_is_named(
