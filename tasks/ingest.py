@@ -16,7 +16,7 @@ __all__ = ["ingest"]
 @stage_task("ingest")
 def ingest(run: RunContext) -> DatasetVersion:
     """The data version that this run stands on, which has what the gate is to cut it by: training takes hours."""
-    from modelworks.evaluation.gate.slices import demand_columns
+    from modelworks.evaluation.gate.slices import require_columns
     from modelworks.pipeline.status import pipeline_status
 
     started = time.monotonic()
@@ -25,7 +25,7 @@ def ingest(run: RunContext) -> DatasetVersion:
     with run.display.working("ingest"):
         dataset, outcome = library.ingest(run.project, run.config.source)
         if run.config.gate.slices:
-            demand_columns(dataset, run.config.gate.slices.by)
+            require_columns(dataset, run.config.gate.slices.by)
     learned = targets_in_words(dataset.features)
     detail = f"data {dataset.name} {dataset.digest[:12]}, {dataset.rows:,} rows, {learned}"
     run.finished("ingest", outcome, time.monotonic() - started, detail)

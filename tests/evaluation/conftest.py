@@ -1,4 +1,4 @@
-"""A small validated data set and a real saved model over it."""
+"""Fixtures: a small validated data set and a saved model for it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def validated(tmp_path: Path) -> Callable[..., ValidationReport]:
-    """Pack contents and labels as a data set whose every row but the first two and the last is a test row."""
+    """Pack contents and labels as a data set; all rows except the first two and the last are test rows."""
 
     def make(modality: str, contents: Sequence[Any], values: Sequence[Any], target: str = "label") -> ValidationReport:
         folder, stage = tmp_path / "data", tmp_path / "validate"
@@ -67,7 +67,7 @@ def save_model(
     seen: Sequence[str],
     seed: int = 0,
 ) -> None:
-    """Save a model with fresh weights that claims to have learned from the rows of these ids."""
+    """Save a model with random weights and a list of training row ids."""
     torch.manual_seed(seed)
     objective = learned if isinstance(learned, Objective) else Classification({"classes": list(learned)})
     if modality == "image":
@@ -101,7 +101,7 @@ def saving() -> Callable[..., None]:
 
 @pytest.fixture
 def trained(tmp_path: Path, validated: Callable[..., ValidationReport]) -> Callable[..., TrainedModel]:
-    """A trained model's record over a saved model that has seen the first two rows."""
+    """Return the record of a saved model with the first two rows as training rows."""
 
     def make(
         modality: str, contents: Sequence[Any], values: Sequence[Any], objective: Objective | None = None

@@ -1,4 +1,4 @@
-"""Intervals cover what they claim to cover, also where resampling alone would not."""
+"""Coverage of confidence intervals, and properties of the bootstrap."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def intervals_of(labels: np.ndarray, predicted: np.ndarray, classes: int) -> dic
 
 
 def compared(labels: np.ndarray, ours: np.ndarray, theirs: np.ndarray, classes: int) -> Interval:
-    """Of the accuracy."""
+    """Return the interval of the gain in accuracy."""
     sides = answers(ours, classes), answers(theirs, classes)
     return compare(
         classifier(classes), "accuracy", *sides, {"label": labels}, confidence=0.95, resamples=400
@@ -36,7 +36,7 @@ def compared(labels: np.ndarray, ours: np.ndarray, theirs: np.ndarray, classes: 
 
 @pytest.mark.parametrize(("hits", "rows"), [(0, 7), (1, 7), (480, 500), (500, 500)])
 @pytest.mark.parametrize("confidence", [0.8, 0.95])
-def test_wilson_equals_scipy(hits: int, rows: int, confidence: float) -> None:
+def test_wilson_interval_equals_scipy(hits: int, rows: int, confidence: float) -> None:
     found = wilson(hits, rows, confidence)
     expected = binomtest(hits, rows).proportion_ci(confidence, "wilson")
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
@@ -46,11 +46,9 @@ def test_wilson_equals_scipy(hits: int, rows: int, confidence: float) -> None:
 @pytest.mark.parametrize(
     ("rows", "prior", "right"),
     [(300, (0.6, 0.3, 0.1), 0.75), (200, (0.95, 0.05), 0.97), (100, (0.1,) * 10, 0.99)],
-    ids=["ordinary", "a class of ten rows", "hardly a mistake"],
+    ids=["ordinary", "a class of ten rows", "few errors"],
 )
-def test_intervals_cover_the_truth_about_as_often_as_they_claim(
-    rows: int, prior: tuple[float, ...], right: float
-) -> None:
+def test_intervals_have_about_nominal_coverage(rows: int, prior: tuple[float, ...], right: float) -> None:
     classes = len(prior)
     errors = np.full((classes, classes), (1 - right) / (classes - 1))
     np.fill_diagonal(errors, right)
@@ -69,12 +67,12 @@ def test_intervals_cover_the_truth_about_as_often_as_they_claim(
     assert min(covered.values()) / 150 >= 0.88, covered
 
 
-def test_paired_interval_covers_the_truth_about_as_often_as_it_claims() -> None:
+def test_paired_interval_has_about_nominal_coverage() -> None:
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(200):
         labels = rng.integers(3, size=300)
-        # Both models stumble over the same hard rows; the candidate is right in 8 % more of the others.
+        # Both models fail on the same hard rows; the candidate is right on 8 % more of the others.
         hard = rng.random(300) < 0.2
         ours = np.where(hard | (rng.random(300) < 0.05), (labels + 1) % 3, labels)
         theirs = np.where(hard | (rng.random(300) < 0.15), (labels + 1) % 3, labels)
@@ -83,7 +81,7 @@ def test_paired_interval_covers_the_truth_about_as_often_as_it_claims() -> None:
     assert 0.90 <= covered / 200 <= 0.99
 
 
-def test_paired_interval_is_narrower_than_the_two_alone() -> None:
+def test_paired_interval_is_narrower_than_separate_intervals() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(3, size=1000)
     theirs = np.where(rng.random(1000) < 0.3, (labels + 1) % 3, labels)
@@ -94,11 +92,11 @@ def test_paired_interval_is_narrower_than_the_two_alone() -> None:
     assert paired.high - paired.low < (alone.high - alone.low) / 2
 
 
-def test_without_a_mistake_no_interval_is_a_point() -> None:
+def test_intervals_without_errors_are_not_points() -> None:
     labels = np.repeat([0, 1], [90, 10])
     found = intervals_of(labels, labels, 2)
     assert all(found[metric].value == found[metric].high == 1.0 for metric in (*MACRO, "accuracy"))
-    # Three unseen mistakes among a hundred rows; if all fell among the ten they would cost 0.15 of the mean recall.
+    # Three unseen errors in a hundred rows; if all were among the ten they would cost 0.15 of the mean recall.
     assert found["accuracy"].low == pytest.approx(0.963, abs=1e-3)
     assert found["macro_recall"].low == pytest.approx(1 - 0.295 / 2, abs=0.01)
     assert found["macro_f1"].low < 0.95
@@ -116,7 +114,7 @@ def test_log_loss_has_the_interval_of_a_mean() -> None:
     assert (found.low, found.high) == pytest.approx((losses.mean() - half, losses.mean() + half), abs=half / 5)
 
 
-def test_the_same_rows_have_the_same_intervals() -> None:
+def test_intervals_are_reproducible() -> None:
     rng = np.random.default_rng(0)
     labels, predicted = rng.integers(3, size=(2, 100))
     first, second = (intervals_of(labels, predicted, 3) for _ in range(2))
@@ -124,11 +122,11 @@ def test_the_same_rows_have_the_same_intervals() -> None:
 
 
 def draws_of(counts: npt.NDArray[np.int64], resamples: int) -> npt.NDArray[np.float64]:
-    """(resamples, kinds): how often each kind was drawn."""
+    """Return the counts of each kind: (resamples, kinds)."""
     return resample(lambda drawn: drawn.T.astype(np.float64), counts, resamples).T
 
 
-def test_resamples_keep_the_number_of_rows_and_come_in_bounded_chunks() -> None:
+def test_resamples_keep_the_number_of_rows_in_bounded_chunks() -> None:
     sizes: list[int] = []
 
     def rows(drawn: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -142,7 +140,7 @@ def test_resamples_keep_the_number_of_rows_and_come_in_bounded_chunks() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_resamples_are_the_same_on_however_many_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resamples_do_not_depend_on_the_number_of_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = np.full(3000, 2)
     expected = draws_of(counts, 500)
     monkeypatch.setattr(bootstrap, "cores", lambda: threads)
@@ -153,19 +151,19 @@ def test_resamples_are_the_same_on_however_many_threads(threads: int, monkeypatc
 @pytest.mark.parametrize(
     "counts", [[1, 2, 3, 1, 9, 10, 40, 34], [1, 1, 2], [50, 30, 20]], ids=["both", "rare", "frequent"]
 )
-def test_resamples_are_multinomial_however_rare_the_kinds(counts: list[int]) -> None:
+def test_resamples_of_rare_kinds_are_multinomial(counts: list[int]) -> None:
     draws = draws_of(np.array(counts), 40_000)
     rows, shares = sum(counts), np.array(counts) / sum(counts)
     expected = rows * (np.diag(shares) - np.outer(shares, shares))
     np.testing.assert_allclose(draws.mean(axis=0), rows * shares, atol=5 * np.sqrt(expected.max() / 40_000))
-    # Five standard errors of a covariance, were the draws normal.
+    # Five standard errors of a covariance of normal draws.
     error = np.sqrt((np.outer(np.diag(expected), np.diag(expected)) + expected**2) / 40_000)
     assert (np.abs(np.cov(draws.T, bias=True) - expected) < 5 * error).all()
     for kind, share in enumerate(shares):
         assert np.mean(draws[:, kind] == 0) == pytest.approx((1 - share) ** rows, abs=0.013)
 
 
-def test_the_mean_of_right_answers_is_compared_as_the_accuracy() -> None:
+def test_comparison_of_scores_equals_that_of_accuracy() -> None:
     rng = np.random.default_rng(0)
     labels, ours, theirs = rng.integers(3, size=(3, 200))
     scores = compare_scores(
@@ -175,7 +173,7 @@ def test_the_mean_of_right_answers_is_compared_as_the_accuracy() -> None:
     assert (scores.value, scores.low, scores.high) == pytest.approx((expected.value, expected.low, expected.high))
 
 
-def test_the_gain_in_a_score_that_should_be_low_is_positive_where_it_is_lower() -> None:
+def test_gain_is_positive_for_a_lower_score_that_should_be_low() -> None:
     rng = np.random.default_rng(0)
     theirs = rng.gamma(2, size=300)
     ours = theirs * rng.uniform(0.8, 1.0, size=300)

@@ -1,4 +1,4 @@
-"""What the gate's section accepts, and what it says of mistakes."""
+"""The gate's config section and its error messages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_gate_of_minimums_alone_compares_with_production_all_the_same(file: Path) -> None:
+def test_gate_with_only_minimums_compares_with_production(file: Path) -> None:
     gate = load(file).gate
     assert gate == GateConfig(minimums={"accuracy": 0.9})
     assert (gate.max_regression, gate.confidence, gate.resamples) == (0.0, 0.95, 10_000)
@@ -56,13 +56,13 @@ def test_slices_and_budgets_are_read(file: Path) -> None:
         ("resamples: 10", "plain.yaml:7: gate.resamples: should be greater than or equal to 1000"),
         ("confidence: 95", "plain.yaml:7: gate.confidence: should be less than 1"),
         ("slices: {by: [], minimum: 0.5}", "plain.yaml:7: gate.slices: by is empty"),
-        ("slices: {by: [label]}", "plain.yaml:7: gate.slices: by cuts slices, but nothing is required of them"),
+        ("slices: {by: [label]}", "plain.yaml:7: gate.slices: by is set without a limit"),
         ("slices: {by: [label], minimun: 0.5}", "gate.slices.minimun: unknown key; did you mean minimum?"),
         ("budgets: {}", "plain.yaml:7: gate.budgets: budgets is empty: give latency_ms or size_mb"),
         ("budgets: {size_mb: -1}", "gate.budgets.size_mb: should be greater than 0"),
     ],
 )
-def test_mistakes_are_named_with_their_place(file: Path, line: str, message: str) -> None:
+def test_config_errors_have_file_line_and_field(file: Path, line: str, message: str) -> None:
     file.write_text(f"{CONFIG}  {line}\n")
     with pytest.raises(BadInput) as caught:
         load(file)

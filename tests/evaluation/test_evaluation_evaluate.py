@@ -1,4 +1,4 @@
-"""The stage as a whole, with real saved models: what it writes, and what a person sees."""
+"""The score stage with saved models: its files and its page."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ def run(trained: TrainedModel, folder: Path) -> Evaluation:
 
 
 def rendered(evaluation: Evaluation, folder: Path, config: EvaluateConfig = CONFIG) -> Path:
-    """The page's folder."""
+    """Render the page and return its folder."""
     (folder / "report").mkdir()
     evaluation_report.render(evaluation, config, folder / "report")
     return folder / "report"
 
 
 @pytest.mark.parametrize(("modality", "contents", "labels"), [("image", PICTURES, LIGHTS), ("text", TEXTS, MOODS)])
-def test_every_test_row_and_no_other_is_scored_and_kept(
+def test_only_test_rows_are_scored_and_stored(
     trained: Train, tmp_path: Path, modality: str, contents: list[bytes] | list[str], labels: list[str]
 ) -> None:
     model = trained(modality, contents, labels)
@@ -105,10 +105,8 @@ def test_predictions_of_an_earlier_release_are_read(tmp_path: Path) -> None:
     assert found.objective.num_outputs == 2
 
 
-def test_the_trivial_answer_is_learned_from_the_training_rows_and_scored_on_the_test_rows(
-    trained: Train, tmp_path: Path
-) -> None:
-    # Of the two training rows the first label stands first, as often as the other: it is what is answered.
+def test_trivial_baseline_is_fitted_to_training_rows_and_scored_on_test_rows(trained: Train, tmp_path: Path) -> None:
+    # The two training rows have different labels; the trivial baseline predicts the first class.
     evaluation = run(trained("image", PICTURES, LIGHTS), tmp_path / "out")
     found = inference.read(tmp_path / "out", inference.BASELINE)
     assert found.ids == inference.read(tmp_path / "out").ids
@@ -117,14 +115,14 @@ def test_the_trivial_answer_is_learned_from_the_training_rows_and_scored_on_the_
     assert evaluation.baseline.keys() == evaluation.metrics.keys()
 
 
-def test_record_has_an_interval_for_every_metric_and_survives_json(trained: Train, tmp_path: Path) -> None:
+def test_record_has_all_intervals_and_round_trips_through_json(trained: Train, tmp_path: Path) -> None:
     evaluation = run(trained("image", PICTURES, LIGHTS), tmp_path / "out")
     assert set(evaluation.metrics) == set(classifier(2).metrics)
     assert all(found.low <= found.high and found.confidence == 0.95 for found in evaluation.metrics.values())
     assert from_json(Evaluation, to_json(evaluation, tmp_path), tmp_path) == evaluation
 
 
-def test_report_on_images_shows_the_surest_mistakes_as_pictures(trained: Train, tmp_path: Path) -> None:
+def test_report_shows_the_worst_mistakes_of_images(trained: Train, tmp_path: Path) -> None:
     folder = rendered(run(trained("image", PICTURES, LIGHTS), tmp_path / "out"), tmp_path)
     names = {"report.html", "confusion_matrix.png", "calibration.png", "per_class.csv", "worst_mistakes.png"}
     assert {path.name for path in folder.iterdir()} == names
@@ -139,7 +137,7 @@ def test_report_on_images_shows_the_surest_mistakes_as_pictures(trained: Train, 
     assert "http" not in html
 
 
-def test_report_on_texts_escapes_and_cuts_them(trained: Train, tmp_path: Path) -> None:
+def test_report_escapes_and_truncates_texts(trained: Train, tmp_path: Path) -> None:
     folder = rendered(run(trained("text", TEXTS, MOODS), tmp_path / "out"), tmp_path)
     html = (folder / "report.html").read_text(encoding="utf-8")
     assert "<script>" not in html
@@ -170,7 +168,7 @@ def write_report(folder: Path, found: inference.Predictions, contents: list[str]
     evaluation_report.write(folder, dataset, rows, found, metrics, {"accuracy": 0.25}, repeated, CONFIG)
 
 
-def test_a_long_text_is_cut_at_280_characters(tmp_path: Path) -> None:
+def test_long_text_is_truncated_to_280_characters(tmp_path: Path) -> None:
     write_report(tmp_path / "report", artificial([0, 1], [1, 1]), ["é" * 281, "fine"])
     html = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert "é" * 279 + "…" in html
@@ -179,20 +177,20 @@ def test_a_long_text_is_cut_at_280_characters(tmp_path: Path) -> None:
     assert '0.2500 to 0.7500</td>\n<td class="number">0.2500</td>' in html
 
 
-def test_near_duplicates_are_shown_with_the_metrics_without_them(tmp_path: Path) -> None:
+def test_report_shows_near_duplicates_and_metrics_without_them(tmp_path: Path) -> None:
     write_report(tmp_path / "report", artificial([0, 1], [1, 1]), ["a", "b"])
     html = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
-    assert "1 of 2 test rows nearly repeat a training row. Without them: macro F1 0.2500." in html
+    assert "1 of 2 test rows\nare near-duplicates of training rows. Without them: macro F1 0.2500." in html
     assert f"<code>{'a' * 16}</code></td><td><code>{'b' * 16}</code>" in html
 
 
-def test_a_model_without_mistakes_has_no_worst_ones(tmp_path: Path) -> None:
+def test_report_without_mistakes(tmp_path: Path) -> None:
     write_report(tmp_path / "report", artificial([0, 1], [0, 1]), ["a", "b"])
     assert not list((tmp_path / "report").glob("worst_mistakes*"))
     assert "share of right answers 1.0000" in (tmp_path / "report" / "report.html").read_text()
 
 
-def test_per_class_table_says_what_the_metrics_say(tmp_path: Path) -> None:
+def test_per_class_table_agrees_with_the_metrics(tmp_path: Path) -> None:
     write_report(tmp_path / "report", artificial([0, 0, 0, 1], [0, 0, 1, 1]), ["a"] * 4)
     with (tmp_path / "report" / "per_class.csv").open(newline="") as stream:
         rows = {row["class"]: row for row in csv.DictReader(stream)}
@@ -205,7 +203,7 @@ def test_per_class_table_says_what_the_metrics_say(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("classes", [2, 50])
-def test_confusion_matrix_is_drawn_for_few_and_many_classes_of_any_name(classes: int, tmp_path: Path) -> None:
+def test_confusion_matrix_is_drawn_for_any_number_and_names_of_classes(classes: int, tmp_path: Path) -> None:
     labels, predicted = np.random.default_rng(0).integers(classes, size=(2, 2000))
     names = ["a $very$ long _name_ that goes on and on", "猫", *(f"class {index}" for index in range(2, classes))]
     (figure,) = (
@@ -243,50 +241,53 @@ def test_every_type_of_figure_is_drawn(figure: Bars | Scatter, tmp_path: Path) -
         assert 400 <= min(image.size) <= max(image.size) <= 2400
 
 
-def test_damaged_model_is_reported_as_corrupt(trained: Train, tmp_path: Path) -> None:
+def test_damaged_model_is_corrupt(trained: Train, tmp_path: Path) -> None:
     model = trained("image", PICTURES, LIGHTS)
     path = model.model_folder / "model.safetensors"
     raw = bytearray(path.read_bytes())
     raw[-1] ^= 1
     path.write_bytes(raw)
-    with pytest.raises(Corrupt, match=re.escape("model.safetensors")):
+    with pytest.raises(Corrupt, match=re.escape("model.safetensors")) as caught:
         run(model, tmp_path / "out")
+    assert caught.value.code == "model.damaged"
 
 
-def test_damaged_predictions_are_reported_as_corrupt(tmp_path: Path) -> None:
+def test_damaged_predictions_are_corrupt(tmp_path: Path) -> None:
     inference.write(artificial([0, 1], [0, 1]), tmp_path)
     path = tmp_path / "predictions.parquet"
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(Corrupt, match=re.escape("predictions.parquet")):
+    with pytest.raises(Corrupt, match=re.escape("predictions.parquet")) as caught:
         inference.read(tmp_path)
+    assert caught.value.code == "stage.damaged"
 
 
-def test_a_diverged_model_is_refused(trained: Train, tmp_path: Path) -> None:
+def test_non_finite_predictions_are_refused(trained: Train, tmp_path: Path) -> None:
     model = trained("image", PICTURES, LIGHTS)
     loaded = serialization.load(model.model_folder)
     next(loaded.network.parameters()).data.fill_(float("nan"))
-    with pytest.raises(Refused, match="not finite on 37 of 37 test rows"):
+    with pytest.raises(Refused, match="37 of 37") as caught:
         inference.predict(loaded, inference.held_out(model.report))
+    assert caught.value.code == "model.not-finite"
 
 
-def test_opponent_answers_the_candidates_rows_and_admits_those_it_learned_from(
+def test_baseline_predicts_the_candidates_rows_and_lists_its_training_rows(
     trained: Train, save_model: Callable[..., None], tmp_path: Path
 ) -> None:
     model = trained("image", PICTURES, LIGHTS)
     evaluation = run(model, tmp_path / "out")
     ids = dataset_format.read(model.report.dataset.folder, ["id"])["id"].to_pylist()
     save_model(tmp_path / "old", "image", PICTURES, ("bright", "dark"), [*ids[:1], ids[5], ids[9]], seed=1)
-    opponent = score_baseline(3, tmp_path / "old", evaluation)
-    assert opponent.version == 3
+    baseline = score_baseline(3, tmp_path / "old", evaluation)
+    assert baseline.version == 3
     expected = serialization.load(tmp_path / "old").predict(PICTURES[2:-1])
-    np.testing.assert_array_equal(opponent.predicted["probabilities"], expected["probabilities"])
-    np.testing.assert_array_equal(opponent.predicted["predicted"], expected["predicted"])
-    assert opponent.incomparable == ""
-    assert opponent.trained_on == (ids[5], ids[9])
+    np.testing.assert_array_equal(baseline.predicted["probabilities"], expected["probabilities"])
+    np.testing.assert_array_equal(baseline.predicted["predicted"], expected["predicted"])
+    assert baseline.incomparable == ""
+    assert baseline.trained_on == (ids[5], ids[9])
 
 
 @pytest.mark.parametrize("difference", ["classes", "modality"])
-def test_opponent_of_another_task_is_not_asked(
+def test_baseline_of_another_task_is_not_scored(
     trained: Train, save_model: Callable[..., None], tmp_path: Path, difference: str
 ) -> None:
     evaluation = run(trained("image", PICTURES, LIGHTS), tmp_path / "out")
@@ -294,32 +295,32 @@ def test_opponent_of_another_task_is_not_asked(
         save_model(tmp_path / "old", "image", PICTURES, ("bright", "dark", "grey"), ())
     else:
         save_model(tmp_path / "old", "text", TEXTS, ("bright", "dark"), ())
-    opponent = score_baseline(3, tmp_path / "old", evaluation)
-    assert opponent.predicted == {}
+    baseline = score_baseline(3, tmp_path / "old", evaluation)
+    assert baseline.predicted == {}
     reasons = {"classes": "1 class is gone: grey", "modality": "the candidate reads images, version 3 texts"}
-    assert opponent.incomparable == reasons[difference]
+    assert baseline.incomparable == reasons[difference]
 
 
-def test_record_names_the_final_folder_while_the_files_are_written_aside(trained: Train, tmp_path: Path) -> None:
+def test_record_has_the_final_folder(trained: Train, tmp_path: Path) -> None:
     model = trained("image", PICTURES, LIGHTS)
-    (tmp_path / "aside").mkdir()
-    evaluation = evaluate(model, CONFIG, tmp_path / "aside", tmp_path / "final", "e")
+    (tmp_path / "temporary").mkdir()
+    evaluation = evaluate(model, CONFIG, tmp_path / "temporary", tmp_path / "final", "e")
     assert evaluation.folder == tmp_path / "final"
     assert not evaluation.folder.exists()
 
 
-def test_a_page_may_leave_mistakes_out(trained: Train, tmp_path: Path) -> None:
+def test_page_can_leave_out_mistakes(trained: Train, tmp_path: Path) -> None:
     evaluation = run(trained("image", PICTURES, LIGHTS), tmp_path / "out")
     assert not list(rendered(evaluation, tmp_path, replace(CONFIG, worst=0)).glob("worst_mistakes*"))
 
 
-def test_latency_is_that_of_single_rows(trained: Train, tmp_path: Path) -> None:
+def test_latency_is_measured_for_single_rows(trained: Train, tmp_path: Path) -> None:
     model = trained("image", PICTURES, LIGHTS)
     found = {
         finding.name: finding for finding in resource_budgets.judge(model, BudgetConfig(latency_ms=1e-6, size_mb=1e3))
     }
     assert (found["latency"].decision, found["size"].decision) == ("reject", "promote")
-    (taken, *_) = found["latency"].observed.partition(" ms a row, the median of 50")
+    (taken, *_) = found["latency"].observed.partition(" ms per row, the median of 50")
     assert 0.01 < float(taken) < 1000
     assert resource_budgets.size_mb(model.model_folder) == pytest.approx(
         sum(len(path.read_bytes()) for path in model.model_folder.rglob("*") if path.is_file()) / 1e6

@@ -1,4 +1,4 @@
-"""What a person sees of a verdict, and that it says what is true."""
+"""The gate page and verdict.json."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ GATE = GateConfig(minimums={"accuracy": 0.1}, resamples=1000)
 
 
 def given(predicted: list[int], labels: list[int]) -> inference.Predictions:
-    """Three classes."""
+    """Return predictions of three classes."""
     objective = Classification({"classes": ["a", "b", "c"]})
     ids = tuple(f"row{row}" for row in range(len(labels)))
     return predictions(np.array(labels), np.array(predicted), objective, sure=0.8, ids=ids)
 
 
-def as_opponent(found: inference.Predictions) -> Baseline:
+def as_baseline(found: inference.Predictions) -> Baseline:
     return Baseline(version=3, incomparable="", predicted=found.predicted, trained_on=())
 
 
-def test_flips_are_counted_both_ways_and_between_mistakes() -> None:
+def test_changes_count_improved_worsened_and_other_rows() -> None:
     labels = [0, 0, 0, 0, 0, 0, 0, 0]
     ours = given([0, 0, 0, 1, 1, 1, 2, 0], labels)
-    theirs = as_opponent(given([0, 1, 1, 0, 0, 2, 2, 1], labels))
+    theirs = as_baseline(given([0, 1, 1, 0, 0, 2, 2, 1], labels))
     found = changes(ours, theirs)
     assert (found.rows, found.fixed, found.broken, found.otherwise) == (8, 3, 2, 1)
     assert found.churn == 6 / 8
@@ -59,7 +59,7 @@ def test_flips_are_counted_both_ways_and_between_mistakes() -> None:
 
 
 @pytest.mark.parametrize("share", [0.5, 0.8, 1.0])
-def test_calibration_error_is_what_is_said_too_much_or_too_little(share: float) -> None:
+def test_calibration_error_of_over_and_underconfidence(share: float) -> None:
     rows = 30_000
     right = np.random.default_rng(0).random(rows) < share
     measured = reliability(np.full(rows, 0.8), right)
@@ -69,7 +69,7 @@ def test_calibration_error_is_what_is_said_too_much_or_too_little(share: float) 
     assert len(measured.rows) == BINS
 
 
-def test_fewer_rows_than_bins_leave_no_bin_empty() -> None:
+def test_fewer_rows_than_bins_give_no_empty_bins() -> None:
     measured = reliability(np.array([0.9, 0.6]), np.array([True, False]))
     assert measured.rows.tolist() == [1, 1]
     assert measured.error == pytest.approx((0.6 + 0.1) / 2)
@@ -79,7 +79,7 @@ def test_fewer_rows_than_bins_leave_no_bin_empty() -> None:
 def judgement(
     trained: Callable[..., TrainedModel], save_model: Callable[..., None], tmp_path: Path
 ) -> Callable[..., GateResult]:
-    """Two real models with fresh weights, judged on the same test rows."""
+    """Compare two models with random weights on the same test rows."""
 
     def make(modality: str, *, alone: bool = False) -> GateResult:
         generator = np.random.default_rng(0)
@@ -93,25 +93,25 @@ def judgement(
         version = ModelVersion(
             evaluation=evaluation, key="k", name="times", version=4, run_id="r", experiment_id="1", digest="d"
         )
-        opponent = None
+        baseline = None
         if not alone:
             save_model(
                 tmp_path / "old", modality, contents, model.report.dataset.targets["label"]["classes"], (), seed=6
             )
-            opponent = score_baseline(3, tmp_path / "old", evaluation)
-        return decide(version, GATE, opponent, "gate-key")
+            baseline = score_baseline(3, tmp_path / "old", evaluation)
+        return decide(version, GATE, baseline, "gate-key")
 
     return make
 
 
 @pytest.mark.parametrize("modality", ["image", "text"])
-def test_report_has_a_page_with_pictures_and_json_with_everything(
+def test_report_has_page_pictures_and_complete_json(
     judgement: Callable[..., GateResult], tmp_path: Path, modality: str
 ) -> None:
     found = judgement(modality)
     changed = found.verdict.changes
     assert changed is not None
-    assert changed.broken > 0  # of two models with random weights
+    assert changed.broken > 0  # two models with random weights
     folder = tmp_path / "verdict"
     folder.mkdir()
     gate_report.write_details(folder, found)
@@ -140,7 +140,7 @@ def test_report_has_a_page_with_pictures_and_json_with_everything(
     assert all(check.observed in html for check in found.verdict.checks)
 
 
-def test_a_first_version_has_a_page_without_a_comparison(judgement: Callable[..., GateResult], tmp_path: Path) -> None:
+def test_first_version_has_a_page_without_comparison(judgement: Callable[..., GateResult], tmp_path: Path) -> None:
     folder = tmp_path / "verdict"
     folder.mkdir()
     found = judgement("text", alone=True)
@@ -149,5 +149,5 @@ def test_a_first_version_has_a_page_without_a_comparison(judgement: Callable[...
     assert {path.name for path in folder.iterdir()} == {"verdict.html", "verdict.json"}
     html = (folder / "verdict.html").read_text()
     assert "What changes for users" not in html
-    assert "on its own" in html
+    assert "without a comparison" in html
     assert search.read(found.verdict.version.evaluation.folder).tested == 87

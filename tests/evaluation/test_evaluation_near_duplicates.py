@@ -1,4 +1,4 @@
-"""What nearly repeats a training row is found, what only looks a little like one is not."""
+"""Near-duplicates are found and merely similar rows are not."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WORDS = np.array(
 
 
 def scene(seed: int, size: tuple[int, int] = (96, 80)) -> Image.Image:
-    """Smooth shapes, as in a photograph; another seed is another picture."""
+    """Draw smooth shapes; each seed is another picture."""
     coarse = np.random.default_rng(seed).integers(0, 256, (7, 8, 3)).astype(np.uint8)
     return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
 
@@ -62,7 +62,7 @@ ALTERATIONS: dict[str, Callable[[Image.Image], bytes]] = {
 
 
 @pytest.mark.parametrize("alter", ALTERATIONS.values(), ids=ALTERATIONS.keys())
-def test_an_altered_picture_is_found_among_others(alter: Callable[[Image.Image], bytes]) -> None:
+def test_altered_image_is_found(alter: Callable[[Image.Image], bytes]) -> None:
     train = Pictures.of([encoded(scene(seed)) for seed in range(200)])
     test = Pictures.of([encoded(scene(999)), alter(scene(42)), encoded(scene(998))])
     ours, theirs, likeness = search.alike(test, train)
@@ -70,7 +70,7 @@ def test_an_altered_picture_is_found_among_others(alter: Callable[[Image.Image],
     assert likeness[0] > 0.985
 
 
-def test_pictures_of_one_shade_repeat_nothing() -> None:
+def test_images_of_one_shade_are_not_duplicates() -> None:
     blank = Pictures.of([encoded(Image.new("L", (20, 20), shade)) for shade in (0, 90, 91, 255)])
     assert len(search.alike(blank.take(np.arange(2)), blank.take(np.arange(2, 4)))[0]) == 0
 
@@ -86,7 +86,7 @@ def test_pictures_of_one_shade_repeat_nothing() -> None:
     ],
     ids=["capitals", "line breaks", "a mark more", "an accent", "a word before"],
 )
-def test_an_altered_text_is_found_among_others(alter: Callable[[str], str]) -> None:
+def test_altered_text_is_found(alter: Callable[[str], str]) -> None:
     generator = np.random.default_rng(0)
     train = [" ".join(generator.choice(WORDS, size=12)) for _ in range(500)]
     test = ["something else altogether, about nothing", alter(train[77])]
@@ -96,35 +96,35 @@ def test_an_altered_text_is_found_among_others(alter: Callable[[str], str]) -> N
     assert shared[0] >= 0.8
 
 
-def test_texts_too_short_for_a_sequence_are_compared_whole() -> None:
+def test_texts_shorter_than_a_sequence_are_compared() -> None:
     ours, theirs, _ = search.alike(Texts.of(["ok", "no"]), Texts.of(["yes", "OK ", "", "nope"]))
     assert list(zip(ours.tolist(), theirs.tolist(), strict=True)) == [(0, 1)]
 
 
-def test_minhashes_agree_as_often_as_texts_have_sequences_in_common() -> None:
+def test_minhashes_estimate_the_jaccard_index() -> None:
     generator = np.random.default_rng(0)
     for kept in (0.3, 0.6, 0.9):
         one = generator.choice(WORDS, size=4000)
         other = np.where(generator.random(4000) < kept, one, generator.choice(WORDS, size=4000))
-        # Long, disjoint words: letters as numbers.
+        # Long, disjoint words of digits as letters.
         texts = [" ".join(f"{word}{place:05d}" for place, word in enumerate(words)) for words in (one, other)]
         left, right = text_fingerprints.minhashes(texts)
         expected = text_fingerprints.similarity(*texts)
         assert (left == right).mean() == pytest.approx(expected, abs=3.5 * np.sqrt(0.25 / text_fingerprints.HASHES))
 
 
-def test_chunks_of_texts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_minhashes_do_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [" ".join(WORDS[index : index + 5]) for index in range(20)]
-    whole = text_fingerprints.minhashes(texts)
+    expected = text_fingerprints.minhashes(texts)
     monkeypatch.setattr(text_fingerprints, "AT_ONCE", 50)
-    np.testing.assert_array_equal(text_fingerprints.minhashes(texts), whole)
+    np.testing.assert_array_equal(text_fingerprints.minhashes(texts), expected)
 
 
-def test_neighbours_are_those_of_an_exhaustive_search_in_chunks_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neighbours_equal_those_of_an_exhaustive_search(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(0)
     ours, theirs = (generator.integers(0, 2, size=(count, 16)).astype(np.uint8) for count in (600, 900))
     apart = (ours[:, None] != theirs[None]).sum(axis=2)
-    bands = [np.packbits(rows, axis=1) for rows in (ours, theirs)]  # two bands: what differs in one bit shares one
+    bands = [np.packbits(rows, axis=1) for rows in (ours, theirs)]  # two bands: rows that differ in one bit share one
     expected = {(int(one), int(other)) for one, other in np.argwhere(apart <= 1)}
     monkeypatch.setattr("modelworks.evaluation.near_duplicates.lsh.AT_ONCE", 100)
     left, right = neighbours(*bands, lambda one, other: apart[one, other], limit=1, most=99)
@@ -135,7 +135,7 @@ def test_neighbours_are_those_of_an_exhaustive_search_in_chunks_of_any_size(monk
 
 
 def predictions(report: ValidationReport, wrong: int) -> inference.Predictions:
-    """Right but for the first few test rows."""
+    """Return predictions that are wrong in the first `wrong` test rows."""
     rows, objective = inference.held_out(report), Classification({"classes": ["a", "b"]})
     labels = objective.encode(rows.targets)["label"]
     predicted = labels.copy()
@@ -144,7 +144,7 @@ def predictions(report: ValidationReport, wrong: int) -> inference.Predictions:
 
 
 @pytest.mark.parametrize("modality", ["image", "text"])
-def test_test_rows_are_compared_with_training_rows(
+def test_near_duplicates_of_training_rows_are_found(
     validated: Callable[..., ValidationReport], tmp_path: Path, modality: str
 ) -> None:
     contents: list[Any]
@@ -159,28 +159,29 @@ def test_test_rows_are_compared_with_training_rows(
     ids = dataset_format.read(report.dataset.folder, ["id"])["id"].to_pylist()
     assert (found.tested, found.rows) == (27, 1)
     assert [(pair.test, pair.train) for pair in found.examples] == [(ids[10], ids[1])]
-    # The ninth test row is the one, and one of nine mistakes.
+    # The near-duplicate is the ninth test row, one of nine errors.
     assert found.metrics["accuracy"] == pytest.approx(18 / 27)
     assert found.without["accuracy"] == pytest.approx(18 / 26)
 
     search.write(found, tmp_path)
     assert search.read(tmp_path) == found
     assert search.remark(found, "accuracy") == (
-        "1 of 27 test rows nearly repeat training rows; without them accuracy is 0.6923 rather than 0.6667"
+        "1 of 27 test rows are near-duplicates of training rows; without them accuracy is 0.6923 rather than 0.6667"
     )
 
 
-def test_nothing_found_is_nothing_said(validated: Callable[..., ValidationReport], tmp_path: Path) -> None:
+def test_no_near_duplicates_give_no_remark(validated: Callable[..., ValidationReport], tmp_path: Path) -> None:
     contents = [encoded(scene(seed)) for seed in range(12)]
     report = validated("image", contents, ["a", "b"] * 6)
     found = search.find(report, predictions(report, wrong=0))
     assert (found.rows, found.examples, found.without) == (0, (), {})
     assert search.remark(found, "accuracy") == ""
-    with pytest.raises(Corrupt, match=r"near_duplicates\.json"):
+    with pytest.raises(Corrupt, match=r"near_duplicates\.json") as caught:
         search.read(tmp_path)
+    assert caught.value.code == "stage.damaged"
 
 
-def test_five_thousand_pictures_take_no_more_than_two_seconds() -> None:
+def test_five_thousand_images_take_at_most_two_seconds() -> None:
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, (5000, 28, 28), dtype=np.uint8)
     contents = [encoded(Image.fromarray(each)) for each in pixels]

@@ -1,4 +1,4 @@
-"""Evaluation, gate and pages work for every objective: nothing in them knows classes."""
+"""Evaluation, gate and pages work for every objective."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CASES: dict[str, tuple[Objective, Sequence[Any], GateConfig]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_version_of_any_objective_is_scored_compared_and_shown(
+def test_every_objective_is_scored_compared_and_reported(
     trained: Callable[..., TrainedModel], save_model: Callable[..., None], tmp_path: Path, case: str
 ) -> None:
     objective, values, gate = CASES[case]
@@ -96,7 +96,7 @@ def regressed(spread: float, seed: int) -> dict[str, np.ndarray]:
     return {"predicted": np.array(NUMBERS) + np.random.default_rng(seed).normal(0, spread, ROWS)}
 
 
-def test_an_error_that_is_smaller_is_a_gain() -> None:
+def test_smaller_error_is_a_gain() -> None:
     truth = {"number": np.array(NUMBERS)}
     ours, theirs = regressed(0.5, 1), regressed(2.0, 2)
     for metric in REGRESSION.metrics:
@@ -111,7 +111,7 @@ def test_an_error_that_is_smaller_is_a_gain() -> None:
     assert of_mae.deviation == pytest.approx(gap.std(), rel=0.1)
 
 
-def test_slices_of_numbers_are_limited_from_above(trained: Callable[..., TrainedModel], tmp_path: Path) -> None:
+def test_slices_of_a_regression_have_a_maximum(trained: Callable[..., TrainedModel], tmp_path: Path) -> None:
     model = trained("text", TEXTS, NUMBERS, REGRESSION)
     folder = tmp_path / "score"
     folder.mkdir()
@@ -129,12 +129,12 @@ def test_slices_of_numbers_are_limited_from_above(trained: Callable[..., Trained
         assert verdict.decision == decision
 
 
-def test_intervals_of_a_rank_metric_cover_the_truth() -> None:
+def test_intervals_of_a_rank_metric_have_nominal_coverage() -> None:
     covered = 0
     for seed in range(40):
         draw = np.random.default_rng(seed)
         labels = np.arange(120) % 2
-        # Normal scores a standard deviation apart: the area is the normal distribution at 1 / sqrt(2), 0.760.
+        # Normal scores with means one standard deviation apart have an AUC of Phi(1 / sqrt(2)) = 0.760.
         scores = 1 / (1 + np.exp(-(draw.normal(size=120) + labels)))
         probabilities = np.stack([1 - scores, scores], axis=1).astype(np.float32)
         predicted = {"predicted": probabilities.argmax(axis=1), "probabilities": probabilities}

@@ -1,4 +1,4 @@
-"""What the gate promises of its errors, tried on models whose truth is known."""
+"""Error rates of the gate on simulated models."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from modelworks.records import Interval
 
 DRAWS = 1000
 MARGIN = 3.0
-"""Standard deviations of a share among so many draws."""
+"""Standard deviations of a share in the simulation."""
 
 
 def at_most(share: float) -> float:
@@ -36,63 +36,63 @@ def at_most(share: float) -> float:
 
 
 @pytest.mark.parametrize("truth", EQUAL, ids=lambda truth: f"{truth.rows} rows, {truth.candidate:g} right")
-def test_of_two_equal_models_the_gate_promotes_one_at_most_alpha_of_the_time(truth: Truth) -> None:
+def test_equal_model_is_promoted_with_probability_of_at_most_alpha(truth: Truth) -> None:
     assert shares(truth, DRAWS)["promote"] <= at_most(ALPHA)
 
 
 @pytest.mark.parametrize("truth", WORSE, ids=lambda truth: f"{truth.rows} rows")
-def test_a_model_that_is_as_much_worse_as_is_forbidden_is_promoted_at_most_alpha_of_the_time(truth: Truth) -> None:
+def test_model_worse_by_the_limit_is_promoted_with_probability_of_at_most_alpha(truth: Truth) -> None:
     assert shares(truth, DRAWS)["promote"] <= at_most(ALPHA)
 
 
 @pytest.mark.parametrize("truth", BETTER, ids=lambda truth: f"{truth.candidate:g} against {truth.production:g}")
-def test_a_better_model_is_found_with_the_stated_power_on_as_many_rows_as_are_named(truth: Truth) -> None:
+def test_better_model_is_promoted_with_the_stated_power(truth: Truth) -> None:
     found = shares(truth.with_enough_rows(0.8), DRAWS)["promote"]
-    # The estimate of the rows is a normal approximation: a few points beside the draws' own spread.
+    # The number of rows is a normal approximation: allow some points beyond the simulation's spread.
     assert found == pytest.approx(0.8, abs=0.03 + MARGIN * np.sqrt(0.8 * 0.2 / DRAWS))
 
 
-def test_over_classes_of_unequal_size_equal_models_are_promoted_as_rarely() -> None:
+def test_equal_model_over_unbalanced_classes_is_promoted_with_probability_of_at_most_alpha() -> None:
     draws = 200
     found = shares_over_classes("macro_f1", (0.85, 0.85), (0.6, 0.3, 0.1), 300, draws, 1000)
     assert found["promote"] <= ALPHA + MARGIN * np.sqrt(ALPHA * (1 - ALPHA) / draws)
 
 
 @pytest.mark.parametrize(("fixed", "decision"), [(5, "inconclusive"), (6, "promote")])
-def test_wins_without_a_loss_count_as_mcnemars_test_counts_them(fixed: int, decision: str) -> None:
+def test_wins_without_losses_agree_with_mcnemars_test(fixed: int, decision: str) -> None:
     assert (mcnemar.p_value(fixed, 0) < 2 * ALPHA) == (decision == "promote")
     assert outcome(accuracy(fixed, 0, 400), 0.0) == decision
 
 
-def test_identical_answers_are_no_better_but_may_be_good_enough() -> None:
+def test_identical_predictions_pass_only_with_an_allowed_regression() -> None:
     found = accuracy(0, 0, 1000)
     assert (found.value, found.high) == (0, 0)
-    assert found.low == pytest.approx(-0.0037, abs=1e-4)  # losses that a thousand rows may have failed to show
+    assert found.low == pytest.approx(-0.0037, abs=1e-4)  # unseen losses of a thousand rows
     assert outcome(found, 0.0) == "inconclusive"
     assert outcome(found, 0.005) == "promote"
     assert outcome(found, 0.003) == "inconclusive"
 
 
 @pytest.mark.parametrize(("fixed", "broken"), [(0, 0), (1, 0), (3, 9), (9, 3), (40, 40), (700, 800), (0, 2000)])
-def test_mcnemars_exact_test_equals_scipys(fixed: int, broken: int) -> None:
+def test_mcnemars_exact_test_equals_scipy(fixed: int, broken: int) -> None:
     expected = binomtest(fixed, fixed + broken).pvalue if fixed + broken else 1.0
     assert mcnemar.p_value(fixed, broken) == pytest.approx(expected, rel=1e-9)
 
 
-def test_rows_needed_follow_the_difference_and_what_rows_disagree_in() -> None:
+def test_rows_needed_depends_on_difference_and_deviation() -> None:
     def needed(value: float, limit: float, deviation: float = 0.3) -> int | None:
         difference = Interval(value=value, low=value - 1, high=value + 1, confidence=0.95)
         return rows_needed(Comparison(difference=difference, deviation=deviation, rows=100), limit)
 
     assert needed(0.02, 0.0) == 1766  # ((1.9600 + 0.8416) * 0.3 / 0.02) ** 2
-    assert needed(-0.02, 0.0) == 1766  # to be shown worse
+    assert needed(-0.02, 0.0) == 1766  # to show a regression
     assert needed(0.0, -0.02) == 1766
     assert needed(-0.02, -0.02) is None
-    assert needed(0.0, -0.01, deviation=0.0) == 368  # with 0.99 ** 368 a loss of one in a hundred would have shown
+    assert needed(0.0, -0.01, deviation=0.0) == 368  # 0.99 ** 368: probability of no loss at a rate of 1 %
 
 
 @pytest.mark.parametrize("metric", classifier(4).metrics)
-def test_the_gain_is_the_difference_of_the_two_figures(metric: str) -> None:
+def test_gain_is_the_difference_of_the_metrics(metric: str) -> None:
     generator = np.random.default_rng(0)
     labels, *predicted = generator.integers(4, size=(3, 300))
     objective, truth = classifier(4), {"label": labels}
@@ -106,7 +106,7 @@ def test_the_gain_is_the_difference_of_the_two_figures(metric: str) -> None:
 
 
 @pytest.mark.parametrize("classes", [10, 100])
-def test_ten_thousand_resamples_of_ten_thousand_rows_take_no_more_than_a_second_or_so(classes: int) -> None:
+def test_ten_thousand_resamples_of_ten_thousand_rows_are_fast(classes: int) -> None:
     generator = np.random.default_rng(0)
     labels = generator.integers(classes, size=10_000)
     ours, theirs = (
@@ -115,5 +115,5 @@ def test_ten_thousand_resamples_of_ten_thousand_rows_take_no_more_than_a_second_
     sides = answers(ours, classes), answers(theirs, classes)
     started = time.process_time()
     compare(classifier(classes), "macro_f1", *sides, {"label": labels}, confidence=0.95, resamples=RESAMPLES)
-    # 0.3 and 0.7 s on the machine this was written on; of the processor's time, which other work lengthens less.
+    # 0.3 and 0.7 s on the development machine; CPU time depends less on other load.
     assert time.process_time() - started < 2.0

@@ -76,7 +76,7 @@ TABLE = (
     code("a message in errors.py", "", "errors.py", "run the same command again: it resumes", "run it again"),
     code("new code in errors.py", "", "errors.py"),
     code("a message that the trainer raises", "", "training/optimization/train_step.py", "raise train.accumulate, lower", "lower"),
-    code("a message of a diverged loss", "", "training/fit.py", "events.jsonl names all the rows", "see events.jsonl"),
+    code("a message of a diverged loss", "", "training/fit.py", "events.jsonl lists all rows of the batch", "see events.jsonl"),
     code("a log message of decoding", "", "preprocessing/preprocessed.py", "%s: %s: the rows are decoded again", "%s %s"),
     code("a message about full disks", "", "files/atomic_files.py", "no inodes left while writing", "no inodes while writing"),
     # Kinds that the pipeline does not use
@@ -100,7 +100,7 @@ TABLE = (
     code("the serving code of a package", "register gate gate_page", "registry/packaging/pyfunc_model.py"),
     # Code that computes
     code("an unused constant of the loop", "train", "training/loop.py"),
-    code("a helper of the loss", "train", "training/optimization/train_step.py", "training=True) / whole", "training=True) / whole / 2"),
+    code("a helper of the loss", "train", "training/optimization/train_step.py", "training=True) / weight", "training=True) / weight / 2"),
     code("the learning rate's schedule", "train", "training/optimization/lr_schedule.py"),
     code("the architecture", "train", "models/cnn.py"),
     code("the modality", "train preprocess", "modalities/image.py"),

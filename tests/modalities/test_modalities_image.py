@@ -1,4 +1,4 @@
-"""Images: every kind of file becomes the same plain array, and one size fits a whole set."""
+"""Decoding, size and normalisation of images."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def decode(content: bytes, height: int, width: int, channels: int) -> np.ndarray
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(4, 6), (5, 1)])
-def test_plain_images_are_read_as_pillow_reads_them(channels: int, size: tuple[int, int]) -> None:
+def test_pnm_images_decode_as_in_pillow(channels: int, size: tuple[int, int]) -> None:
     pixels = GENERATOR.integers(0, 256, (*size, channels), dtype=np.uint8)
     plain = b"P%d\n%d %d\n255\n" % (5 if channels == 1 else 6, size[1], size[0]) + pixels.tobytes()
     image = Image.open(io.BytesIO(plain))
     assert (decode(plain, *size, channels) == pixels).all()
     assert (decode(encoded(image), *size, channels) == pixels).all()
-    # A comment in the header is none of the fast path's business.
+    # A header with a comment is left to Pillow.
     commented = plain.replace(b"\n", b"\n# a comment\n", 1)
     assert (decode(commented, *size, channels) == pixels).all()
     assert Processor.fit([commented], {}, {}).shape == {"channels": channels, "height": size[0], "width": size[1]}
 
 
-def test_a_plain_image_of_another_size_is_resized_as_any_other() -> None:
+def test_pnm_image_of_another_size_is_resized() -> None:
     pixels = GENERATOR.integers(0, 256, (8, 8), dtype=np.uint8)
     plain = b"P5\n8 8\n255\n" + pixels.tobytes()
     assert (decode(plain, 4, 4, 1) == decode(encoded(Image.fromarray(pixels)), 4, 4, 1)).all()
@@ -57,7 +57,7 @@ COLOURS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [102, 102, 102]]],
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK"])
-def test_coloured_files_keep_their_colours(mode: str) -> None:
+def test_colour_files_keep_their_colours(mode: str) -> None:
     image = Image.fromarray(COLOURS).convert(mode)
     content = encoded(image, "TIFF" if mode == "CMYK" else "PNG")
     assert np.abs(decode(content, 2, 2, 3).astype(int) - COLOURS).max() <= 1
@@ -73,17 +73,17 @@ def test_grey_files_have_one_channel(mode: str) -> None:
     assert (decode(content, 2, 2, 1)[..., 0] == grey).all()
 
 
-def test_sixteen_bits_keep_their_middle_greys() -> None:
+def test_16_bit_images_are_scaled_to_8_bits() -> None:
     levels = np.array([[0, 1000, 32768, 65535]], dtype=np.uint16)
     content = encoded(Image.fromarray(levels))
     assert decode(content, 1, 4, 1)[0, :, 0].tolist() == [0, 3, 127, 255]
     assert decode(content, 1, 4, 3)[0, :, 2].tolist() == [0, 3, 127, 255]
 
 
-def test_an_image_that_was_taken_sideways_stands_upright() -> None:
+def test_exif_orientation_is_applied() -> None:
     upright = Image.fromarray(np.repeat(np.repeat(COLOURS, 8, 0), 16, 1))  # 16 high, 32 wide
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees to see it upright
+    exif[0x0112] = 6  # to be rotated by 90 degrees
     content = encoded(upright.transpose(Image.Transpose.ROTATE_90), exif=exif)
     assert Image.open(io.BytesIO(content)).size == (16, 32)
     fitted = Processor.fit([content], {}, {})
@@ -91,7 +91,7 @@ def test_an_image_that_was_taken_sideways_stands_upright() -> None:
     assert (fitted.decode([content])["pixels"][0] == np.asarray(upright)).all()
 
 
-def test_one_coloured_image_makes_the_whole_set_coloured() -> None:
+def test_one_colour_image_gives_three_channels() -> None:
     grey = encoded(Image.new("L", (2, 2), 90))
     processor = Processor.fit([grey, grey, encoded(Image.fromarray(COLOURS))], {}, {})
     assert processor.shape["channels"] == 3
@@ -110,7 +110,7 @@ def test_one_coloured_image_makes_the_whole_set_coloured() -> None:
         ([(1, 1)], {}, (1, 1)),
     ],
 )
-def test_the_size_is_the_commonest_unless_it_is_named_or_large(
+def test_size_is_the_most_common_unless_configured_or_large(
     sizes: list[tuple[int, int]], settings: dict[str, Any], expected: tuple[int, int]
 ) -> None:
     contents = [encoded(Image.new("L", size)) for size in sizes]
@@ -119,7 +119,7 @@ def test_the_size_is_the_commonest_unless_it_is_named_or_large(
     assert processor.decode(contents)["pixels"].shape == (len(sizes), *expected, 1)
 
 
-def test_a_batch_is_normalised_and_channels_last() -> None:
+def test_batch_is_normalised_and_channels_last() -> None:
     contents = [encoded(Image.fromarray(GENERATOR.integers(0, 256, (6, 5, 3), dtype=np.uint8))) for _ in range(50)]
     processor = Processor.fit(contents, {}, {})
     arrays = processor.arrange(processor.decode(contents))
@@ -133,14 +133,14 @@ def test_a_batch_is_normalised_and_channels_last() -> None:
     assert processor.lengths(arrays) is None
 
 
-def test_images_of_one_grey_divide_by_no_zero() -> None:
+def test_images_of_one_grey_level_are_normalised_without_division_by_zero() -> None:
     content = encoded(Image.new("L", (3, 3), 80))
     processor = Processor.fit([content], {}, {})
     batch = processor.collate(processor.arrange(processor.decode([content])), torch.tensor([0]))["pixels"]
     assert batch.abs().max() == 0
 
 
-def test_request_gives_an_image_as_bytes_or_base64() -> None:
+def test_request_accepts_image_as_bytes_or_base64() -> None:
     processor, content = Processor(spec(2, 2, 1)), b"P5\n2 2\n255\n0123"
     assert processor.from_json(content) == processor.from_json(base64.b64encode(content).decode()) == content
     for wrong in ("no image!", 3):

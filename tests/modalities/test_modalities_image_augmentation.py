@@ -1,4 +1,4 @@
-"""Every way of varying images does what its name says, and nothing else."""
+"""Effects of the image augmentations."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def varied(count: int = 200, **settings: Any) -> torch.Tensor:
     return augment(pixels, AugmentConfig(**settings), BLANK)
 
 
-def test_shifts_are_all_there_are_and_what_comes_in_is_blank() -> None:
+def test_all_shifts_occur_and_shifted_in_pixels_are_blank() -> None:
     found = {tuple(each.flatten().tolist()) for each in varied(shift=1)}
     padded = nn.functional.pad(PICTURE, (1, 1, 1, 1), value=float(BLANK))[0, 0]
     windows = [padded[top : top + 5, left : left + 5] for top in range(3) for left in range(3)]
     assert found == {tuple(window.flatten().tolist()) for window in windows}
 
 
-def test_flips_mirror_about_every_other_image() -> None:
+def test_flip_mirrors_about_half_of_the_images() -> None:
     mirrored = (varied(flip=True) == PICTURE.flip(-1)).all(dim=(1, 2, 3))
     assert 60 < int(mirrored.sum()) < 140
     assert ((varied(flip=True) == PICTURE).all(dim=(1, 2, 3)) | mirrored).all()
 
 
-def test_crops_show_a_part_at_full_size() -> None:
+def test_crop_keeps_the_size() -> None:
     cropped = varied(crop=0.5)
     assert cropped.shape == (200, 1, 5, 5)
     spread = cropped.amax(dim=(1, 2, 3)) - cropped.amin(dim=(1, 2, 3))
@@ -43,7 +43,7 @@ def test_crops_show_a_part_at_full_size() -> None:
     assert len({tuple(each.flatten().tolist()) for each in cropped}) == 200
 
 
-def test_cut_outs_blank_a_square_that_may_hang_over_the_edge() -> None:
+def test_cutout_blanks_a_square_that_may_cross_the_edge() -> None:
     hidden = varied(cutout=2) == float(BLANK)
     assert ((varied(cutout=2) == PICTURE) | hidden).all()
     assert set(hidden.sum(dim=(1, 2, 3)).tolist()) == {1, 2, 4}
@@ -53,7 +53,7 @@ def test_augmentation_keeps_the_memory_format() -> None:
     assert varied(shift=1, flip=True, cutout=2).is_contiguous(memory_format=torch.channels_last)
 
 
-def test_the_processor_varies_its_pixels_with_black_as_blank() -> None:
+def test_processor_augments_with_black_as_blank() -> None:
     processor = Processor({"height": 5, "width": 5, "channels": 1, "mean": [14.0], "std": [2.0]})
     inputs = {"pixels": PICTURE.expand(200, 1, 5, 5).contiguous(memory_format=torch.channels_last)}
     torch.manual_seed(0)

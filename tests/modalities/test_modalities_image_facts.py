@@ -25,7 +25,7 @@ def encoded(image: Image.Image, form: str) -> bytes:
     return stream.getvalue()
 
 
-def test_a_packed_image_has_the_facts_of_its_pixels() -> None:
+def test_facts_of_a_pnm_image() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, size=(5, 7), dtype=np.uint8)
     (fact,) = facts_of(b"P5\n7 5\n255\n" + pixels.tobytes())
     assert (fact["decodes"], fact["width"], fact["height"], fact["channels"], fact["bytes"]) == (True, 7, 5, 1, 46)
@@ -34,7 +34,7 @@ def test_a_packed_image_has_the_facts_of_its_pixels() -> None:
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (4, 3, 3)])
-def test_packed_and_png_of_the_same_pixels_have_the_same_facts(shape: tuple[int, ...]) -> None:
+def test_pnm_and_png_of_the_same_pixels_have_the_same_facts(shape: tuple[int, ...]) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, size=shape, dtype=np.uint8)
     magic = b"P5" if len(shape) == 2 else b"P6"
     first, second = facts_of(magic + b"\n3 4\n255\n" + pixels.tobytes(), encoded(Image.fromarray(pixels), "png"))
@@ -48,11 +48,11 @@ def test_every_common_mode_is_measured(mode: str, channels: int) -> None:
     assert (fact["decodes"], fact["channels"], fact["contrast"]) == (True, channels, 0.0)
 
 
-def test_a_truncated_png_does_not_decode_although_it_opens() -> None:
+def test_truncated_png_does_not_decode() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, size=(64, 64), dtype=np.uint8)
-    whole = encoded(Image.fromarray(pixels), "png")
-    Image.open(io.BytesIO(whole[: len(whole) * 6 // 10])).close()
-    (fact,) = facts_of(whole[: len(whole) * 6 // 10])
+    content = encoded(Image.fromarray(pixels), "png")
+    Image.open(io.BytesIO(content[: len(content) * 6 // 10])).close()
+    (fact,) = facts_of(content[: len(content) * 6 // 10])
     assert fact["decodes"] is False
     assert str(fact["fault"]).startswith("does not decode: ")
     assert fact["width"] is None
@@ -69,12 +69,12 @@ def test_a_truncated_png_does_not_decode_although_it_opens() -> None:
         (b"P5\n0 4\n255\n", "0 bytes of pixels for 0x4x1"),
     ],
 )
-def test_what_is_no_image_says_why(content: bytes | None, reason: str) -> None:
+def test_undecodable_content_has_the_reason_as_fault(content: bytes | None, reason: str) -> None:
     (fact,) = facts_of(content)
     assert (fact["decodes"], fact["fault"]) == (False, f"does not decode: {reason}")
 
 
-def test_a_decompression_bomb_is_not_decoded() -> None:
+def test_decompression_bomb_is_not_decoded() -> None:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -89,13 +89,13 @@ def test_a_decompression_bomb_is_not_decoded() -> None:
         assert "pixels" in str(fact["fault"])
 
 
-def test_chunks_make_no_difference() -> None:
+def test_facts_do_not_depend_on_arrow_chunks() -> None:
     images = [b"P5\n1 1\n255\n" + bytes([level]) for level in range(4)]
     parts = pa.chunked_array([pa.array(images[:1]), pa.array(images[1:])])
     assert facts(parts)["mean"].to_pylist() == [0.0, 1.0, 2.0, 3.0]
 
 
-def test_a_signal_while_an_image_is_decoded_is_no_fact_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signal_during_decoding_is_not_a_fault_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(_: Image.Image) -> None:
         raise Interrupted(signal.SIGTERM)
 

@@ -1,4 +1,4 @@
-"""Texts: any string has tokens, the same texts give the same tokenizer, and padding never counts."""
+"""Tokenization and batches of texts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ ODD = [
 
 @pytest.mark.parametrize("content", ODD, ids=range(len(ODD)))
 @pytest.mark.parametrize("kind", ["learned", "minilm"])
-def test_any_text_becomes_a_few_known_tokens(kind: str, content: str, request: pytest.FixtureRequest) -> None:
+def test_any_text_is_tokenized_without_unknown_tokens(kind: str, content: str, request: pytest.FixtureRequest) -> None:
     processor: Processor = request.getfixturevalue(kind)
     arrays = processor.arrange(processor.decode([content]))
     assert 2 <= len(arrays["tokens"]) <= 12
@@ -58,18 +58,18 @@ def test_any_text_becomes_a_few_known_tokens(kind: str, content: str, request: p
     assert batch["mask"].all()
 
 
-def test_no_character_is_unknown_to_a_learned_tokenizer() -> None:
+def test_learned_tokenizer_has_no_unknown_characters() -> None:
     tokenizer = Processor.fit(TEXTS, {"vocabulary": 400, "max_tokens": 40}, {}).tokenizer
     assert tokenizer.decode(tokenizer.encode("日本😀").ids, skip_special_tokens=True).split() == ["日", "本", "😀"]
 
 
-def test_case_does_not_count_and_known_words_are_few_tokens(learned: Processor) -> None:
+def test_case_is_ignored_and_known_words_are_few_tokens(learned: Processor) -> None:
     upper, lower = learned.decode(["THE CAT"])["tokens"], learned.decode(["the cat"])["tokens"]
     assert upper.tolist() == lower.tolist()
-    assert len(lower) == 4  # a beginning, two words, an end
+    assert len(lower) == 4  # [CLS], two words, [SEP]
 
 
-def test_the_same_texts_give_the_same_tokenizer_in_every_process(tmp_path: Path) -> None:
+def test_tokenizer_training_is_reproducible_across_processes(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from modelworks.modalities.text import Processor\n"
         "texts = [f'word{n} and {chr(0x4e00 + n % 97)} {chr(97 + n % 26) * (n % 5)}' for n in range(3000)]\n"
@@ -82,7 +82,7 @@ def test_the_same_texts_give_the_same_tokenizer_in_every_process(tmp_path: Path)
     assert len(digests) == 1
 
 
-def test_a_saved_tokenizer_gives_the_same_tokens(learned: Processor, tmp_path: Path) -> None:
+def test_saved_tokenizer_gives_the_same_tokens(learned: Processor, tmp_path: Path) -> None:
     learned.save(tmp_path)
     loaded = Processor(learned.spec, tmp_path)
     assert loaded.shape == learned.shape
@@ -91,7 +91,7 @@ def test_a_saved_tokenizer_gives_the_same_tokens(learned: Processor, tmp_path: P
 
 
 @pytest.mark.parametrize("kind", ["learned", "minilm"])
-def test_a_batch_is_padded_to_its_longest_and_masked(kind: str, request: pytest.FixtureRequest) -> None:
+def test_batch_is_padded_to_its_longest_text_and_masked(kind: str, request: pytest.FixtureRequest) -> None:
     processor: Processor = request.getfixturevalue(kind)
     arrays = processor.arrange(processor.decode(["the", "the cat is fine", "", "the dog"]))
     lengths = processor.lengths(arrays)
@@ -101,13 +101,13 @@ def test_a_batch_is_padded_to_its_longest_and_masked(kind: str, request: pytest.
     assert batch["tokens"].dtype == torch.int64
     assert batch["mask"].sum(1).tolist() == [lengths[2], lengths[3]]
     assert (batch["tokens"][~batch["mask"]] == processor.shape["padding"]).all()
-    whole = processor.collate(arrays, torch.arange(4))
-    assert torch.equal(whole["tokens"][3, : lengths[3]], batch["tokens"][1])
+    full = processor.collate(arrays, torch.arange(4))
+    assert torch.equal(full["tokens"][3, : lengths[3]], batch["tokens"][1])
 
 
-def test_request_gives_a_text_as_a_string_or_utf8(learned: Processor) -> None:
+def test_request_accepts_text_as_string_or_utf8(learned: Processor) -> None:
     assert learned.from_json("caf\u00e9") == learned.from_json("caf\u00e9".encode()) == "caf\u00e9"
-    with pytest.raises(ValueError, match="is int: give a text"):
+    with pytest.raises(ValueError, match="is int"):
         learned.from_json(3)
     with pytest.raises(ValueError, match="is not UTF-8"):
         learned.from_json(b"\xff")

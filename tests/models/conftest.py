@@ -1,4 +1,4 @@
-"""One thread: on a machine that runs other tests as well, a second one mostly waits for the first."""
+"""Use one thread: with other tests on the machine, more threads mostly wait for each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every model, on its modality, learns with every objective that it may be combined with."""
+"""Every compatible combination of model and objective trains."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ OBJECTIVES: list[ObjectiveConfig] = [
 PAIRS = [(model, objective) for model in MODELS for objective in OBJECTIVES if objective.output in model.outputs]
 
 
-def test_every_kind_of_model_and_objective_is_combined() -> None:
+def test_every_model_and_objective_is_combined() -> None:
     assert {model.kind for model in MODELS} == {
         path.stem for path in PACKAGE.glob("models/*.py") if _is_architecture(path)
     }

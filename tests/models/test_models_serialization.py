@@ -1,4 +1,4 @@
-"""A saved model is taken whole or not at all, and brings its own code."""
+"""Saved models: verification of all files, and code that is loaded with the model."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def test_a_model_is_files_that_anyone_can_read(folder: Path) -> None:
+def test_saved_model_files(folder: Path) -> None:
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
         *("manifest.json", "model.json", "model.safetensors", "saved.py", "training_ids.npy"),
         *("code/__init__.py", "code/models/__init__.py", "code/models/cnn.py"),
@@ -75,7 +75,7 @@ def test_a_model_is_files_that_anyone_can_read(folder: Path) -> None:
     assert (folder / "code" / "models" / "__init__.py").read_bytes() == serialization.PACKAGE
 
 
-def test_the_digest_is_of_the_content_and_not_of_the_place(folder: Path, tmp_path: Path) -> None:
+def test_digest_depends_on_content_and_not_on_path(folder: Path, tmp_path: Path) -> None:
     digest = serialization.verify(folder)
     assert len(digest) == 64
     assert save(tmp_path / "again", Path(cnn.__file__)) == digest
@@ -86,7 +86,7 @@ FILES = [CNN, "code/objectives/base.py", "model.json", "model.safetensors", "sav
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_flipped_byte_is_damage(folder: Path, name: str) -> None:
+def test_flipped_byte_is_detected(folder: Path, name: str) -> None:
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
@@ -95,7 +95,7 @@ def test_a_flipped_byte_is_damage(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])
-def test_a_missing_file_is_damage(folder: Path, name: str) -> None:
+def test_missing_file_is_detected(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(DamagedModel, match=name):
         serialization.load(folder)
@@ -118,20 +118,20 @@ def add_dangling_link(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("add", [add_bytecode, add_file, add_empty_folder, add_dangling_link])
-def test_anything_more_is_damage(folder: Path, add: Callable[[Path], None]) -> None:
+def test_additional_file_is_detected(folder: Path, add: Callable[[Path], None]) -> None:
     add(folder)
     with pytest.raises(DamagedModel):
         serialization.load(folder)
 
 
 @pytest.mark.parametrize("manifest", ["", "[]", "3", '{"model.json": 3}', "{}"])
-def test_a_manifest_that_says_nothing_is_damage(folder: Path, manifest: str) -> None:
+def test_invalid_manifest_is_detected(folder: Path, manifest: str) -> None:
     (folder / "manifest.json").write_text(manifest)
     with pytest.raises(DamagedModel):
         serialization.load(folder)
 
 
-def test_old_code_lives_beside_new(folder: Path, tmp_path: Path) -> None:
+def test_models_with_different_code_load_in_one_process(folder: Path, tmp_path: Path) -> None:
     changed = tmp_path / "changed.py"
     source = Path(cnn.__file__).read_text()
     changed.write_text(source.replace("return self.classifier(", "return -self.classifier("))
@@ -143,7 +143,7 @@ def test_old_code_lives_beside_new(folder: Path, tmp_path: Path) -> None:
     assert (again == before).all()
 
 
-def test_planted_bytecode_is_never_run(tmp_path: Path) -> None:
+def test_planted_bytecode_is_not_run(tmp_path: Path) -> None:
     source = tmp_path / "module.py"
     source.write_text("VALUE = 'good'")
     other = tmp_path / "planted.py"
@@ -156,7 +156,7 @@ def test_planted_bytecode_is_never_run(tmp_path: Path) -> None:
     assert saved_model.run_source(source).VALUE == "good"
 
 
-def test_a_source_that_fails_leaves_no_half_module(tmp_path: Path) -> None:
+def test_failing_source_leaves_no_module(tmp_path: Path) -> None:
     source = tmp_path / "broken.py"
     source.write_text("VALUE = 1\n1 / 0")
     for _ in range(2):
@@ -164,7 +164,7 @@ def test_a_source_that_fails_leaves_no_half_module(tmp_path: Path) -> None:
             saved_model.run_source(source)
 
 
-def test_loading_takes_no_random_numbers(folder: Path) -> None:
+def test_loading_does_not_change_the_random_state(folder: Path) -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
@@ -172,7 +172,7 @@ def test_loading_takes_no_random_numbers(folder: Path) -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_planted_bytecode_in_a_package_is_never_run(tmp_path: Path) -> None:
+def test_planted_bytecode_in_a_package_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "code" / "models").mkdir(parents=True)
     for name in ("__init__.py", "models/__init__.py"):
         (tmp_path / "code" / name).write_text("")
@@ -188,7 +188,7 @@ def test_planted_bytecode_in_a_package_is_never_run(tmp_path: Path) -> None:
     assert importlib.import_module(f"{package}.models.module").VALUE == "good"
 
 
-def test_a_module_that_fails_in_a_package_fails_again(tmp_path: Path) -> None:
+def test_failing_module_of_a_package_fails_again(tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "__init__.py").write_text("")
     (tmp_path / "code" / "broken.py").write_text("VALUE = 1\n1 / 0")
@@ -199,10 +199,10 @@ def test_a_module_that_fails_in_a_package_fails_again(tmp_path: Path) -> None:
 
 
 FORMAT_1 = Path(__file__).with_name("format_1.zip")
-"""A model, and its answers, saved by the program of a commit from before there were objectives."""
+"""A model of format 1 with its predictions, saved by the code of that time."""
 
 
-def test_a_model_of_format_1_answers_as_it_did(tmp_path: Path) -> None:
+def test_model_of_format_1_gives_the_same_predictions(tmp_path: Path) -> None:
     with zipfile.ZipFile(FORMAT_1) as archive:
         archive.extractall(tmp_path)
     model = serialization.load(tmp_path / "model")
@@ -229,7 +229,7 @@ CARRIED = [
 
 
 @pytest.mark.parametrize("file", CARRIED)
-def test_what_a_package_carries_imports_this_project_relatively_alone(file: str) -> None:
+def test_packaged_sources_use_only_relative_imports(file: str) -> None:
     source = (PACKAGE / file).read_text()
     assert "import modelworks" not in source
     assert "from modelworks" not in source
@@ -256,7 +256,7 @@ network = torch.nn.Sequential(*layers)
 size = sum(each.numel() * each.element_size() for each in network.parameters())
 processor = image.Processor.fit([b"P5\\n4 4\\n255\\n" + bytes(16)], {}, {})
 serialization.save(
-    Path(sys.argv[1]) / "warm",  # imports what it needs
+    Path(sys.argv[1]) / "warm",  # warm up: import the libraries
     description={},
     network=torch.nn.Linear(2, 2),
     processor=processor,
@@ -278,7 +278,7 @@ print(size, highest() - before)
 """
 
 
-def test_saving_takes_little_memory_beside_the_model_itself(tmp_path: Path) -> None:
+def test_saving_needs_little_additional_memory(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-c", STREAMED, str(tmp_path)], capture_output=True, text=True, check=True, timeout=300
     )
@@ -290,7 +290,7 @@ def test_saving_takes_little_memory_beside_the_model_itself(tmp_path: Path) -> N
     assert json.loads((tmp_path / "large" / "model.json").read_text())["dtypes"] == {"bfloat16": 150}
 
 
-def test_a_model_answers_in_the_type_that_it_was_saved_in(tmp_path: Path) -> None:
+def test_model_predicts_in_its_saved_dtype(tmp_path: Path) -> None:
     save(tmp_path / "model", Path(cnn.__file__), dtype=torch.bfloat16)
     loaded = serialization.load(tmp_path / "model")
     assert {each.dtype for each in loaded.network.parameters()} == {torch.bfloat16}
@@ -301,7 +301,7 @@ def test_a_model_answers_in_the_type_that_it_was_saved_in(tmp_path: Path) -> Non
     np.testing.assert_array_equal(loaded.predict([IMAGE])["probabilities"], expected.numpy())
 
 
-def test_a_full_disk_is_an_error_of_the_system_with_the_file(tmp_path: Path) -> None:
+def test_write_error_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"model\.safetensors") as caught:
         write_weights(tmp_path / "none" / "model.safetensors", {"weight": torch.zeros(2)})
     assert caught.value.errno == errno.ENOENT

@@ -1,4 +1,4 @@
-"""The figures are scikit-learn's."""
+"""Metrics from class counts equal those of scikit-learn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REFERENCE = {
     ),
 }
 
-# Many rows; few rows of many classes, some of which never occur or are never predicted; one class only.
+# Many rows; few rows of many classes, some never occurring or never predicted; one class only.
 CASES = {"many": (500, 5, 0.7), "sparse": (12, 9, 0.4), "perfect": (30, 3, 1.0), "hopeless": (30, 3, 0.0)}
 
 
@@ -47,9 +47,7 @@ def test_metric_equals_scikit_learn(metric: str, case: str) -> None:
 @pytest.mark.parametrize("dense", [0, 10**6], ids=["sparse", "dense"])
 @pytest.mark.parametrize("metric", REFERENCE)
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")  # scikit-learn's remark on sparse rows
-def test_metric_of_counted_rows_is_that_of_rows_written_out(
-    metric: str, dense: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weighted_counts_equal_repeated_rows(metric: str, dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(class_metrics, "DENSE", dense)
     labels, predicted, classes = draw("sparse")
     objective = classifier(classes)
@@ -80,14 +78,14 @@ def test_per_class_figures_and_confusion_matrix_equal_scikit_learn(case: str) ->
 
 
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
-def test_log_loss_equals_scikit_learn_even_for_impossible_answers(kind: type) -> None:
+def test_log_loss_equals_scikit_learn_for_zero_probabilities(kind: type) -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(3, size=200)
     probabilities = rng.dirichlet((0.3, 0.3, 0.3), size=200).astype(kind)
     probabilities[0] = 0
     probabilities[0, (labels[0] + 1) % 3] = 1
     expected = reference.log_loss(labels, probabilities, labels=range(3))
-    tolerance = 1e-12 if kind is np.float64 else 1e-6  # scikit-learn adds up in the type it is given
+    tolerance = 1e-12 if kind is np.float64 else 1e-6  # scikit-learn sums in the input's dtype
     predicted = {"predicted": probabilities.argmax(axis=1), "probabilities": probabilities}
     found = classifier(3).point_estimates(predicted, {"label": labels})["log_loss"]
     assert found == pytest.approx(expected, rel=tolerance)

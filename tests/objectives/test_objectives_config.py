@@ -1,4 +1,4 @@
-"""A section declares what its objective is, so that a config is checked without NumPy: both must agree."""
+"""Objective sections declare the same targets and metrics as the objective classes."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def predicted(objective: Multilabel) -> dict[str, np.ndarray]:
     return objective.predict(torch.logit(torch.tensor(PROBABILITIES), eps=1e-6))
 
 
-def test_labels_become_columns() -> None:
+def test_labels_are_encoded_as_columns() -> None:
     assert fitted().encode({"labels": [["b"], ["c", "a"], []]})["labels"].tolist() == [[0, 1, 0], [1, 0, 1], [0, 0, 0]]
 
 
@@ -33,7 +33,7 @@ def test_metrics_equal_scikit_learn() -> None:
     assert found["subset_accuracy"] == pytest.approx(reference.accuracy_score(WANTED, answers["predicted"]))
 
 
-def test_thresholds_of_validation_rows_have_the_best_f1() -> None:
+def test_tuned_thresholds_have_the_best_f1() -> None:
     objective = fitted()
     objective.tune({"probabilities": PROBABILITIES}, {"labels": WANTED})
     tried = np.linspace(0.01, 0.99, 197)
@@ -43,13 +43,13 @@ def test_thresholds_of_validation_rows_have_the_best_f1() -> None:
         assert reference.f1_score(wanted, probabilities >= threshold) >= best - 1e-9
 
 
-def test_a_label_that_no_validation_row_has_keeps_its_threshold() -> None:
+def test_label_without_validation_rows_keeps_its_threshold() -> None:
     objective = fitted()
     objective.tune({"probabilities": PROBABILITIES}, {"labels": np.zeros_like(WANTED)})
     assert objective.spec["thresholds"] == [0.5, 0.5, 0.5]
 
 
-def test_the_trivial_answer_is_never_empty() -> None:
+def test_trivial_baseline_is_never_empty() -> None:
     answer = fitted().baseline({"labels": WANTED}, 2)["predicted"]
     assert answer.tolist() == [answer[0].tolist()] * 2
     assert answer[0].sum() >= 1
@@ -61,7 +61,7 @@ def test_other_labels_cannot_be_compared() -> None:
     assert fitted().comparable(fitted()) == ""
 
 
-def test_answers_name_labels_and_probabilities() -> None:
+def test_answers_have_labels_and_probabilities() -> None:
     objective = fitted()
     (answer,) = objective.answers({name: values[:1] for name, values in predicted(objective).items()})
     assert answer["labels"] == [name for name, each in zip("abc", PROBABILITIES[0], strict=True) if each >= 0.5]

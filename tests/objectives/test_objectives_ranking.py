@@ -25,7 +25,7 @@ def test_resamples_with_ties_equal_scikit_learn(ours: Callable[..., np.ndarray],
 
 
 @pytest.mark.parametrize("ours", [roc_auc, average_precision])
-def test_a_resample_without_positive_rows_has_no_value(ours: Callable[..., np.ndarray]) -> None:
+def test_resample_without_positive_rows_is_nan(ours: Callable[..., np.ndarray]) -> None:
     found = ours(np.array([0.1, 0.9]), np.array([False, True]), np.array([[2, 0], [1, 1]]))
     assert np.isnan(found[0])
     assert found[1] == 1
@@ -38,14 +38,14 @@ def rows(classes: int, seed: int = 0) -> tuple[dict[str, np.ndarray], dict[str, 
     return {"predicted": probabilities.argmax(axis=1), "probabilities": probabilities}, {"label": labels}
 
 
-def test_several_classes_are_averaged_one_against_the_rest() -> None:
+def test_several_classes_are_averaged_one_vs_rest() -> None:
     predicted, truth = rows(4)
     found = classifier(4).point_estimates(predicted, truth)
     expected = reference.roc_auc_score(truth["label"], predicted["probabilities"], multi_class="ovr")
     assert found["roc_auc"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_calibration_error_is_that_of_the_diagram() -> None:
+def test_calibration_error_equals_that_of_the_diagram() -> None:
     predicted, truth = rows(3)
     sure = predicted["probabilities"].max(axis=1).astype(np.float64)
     drawn = reliability(sure, predicted["predicted"] == truth["label"])

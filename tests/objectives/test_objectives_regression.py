@@ -18,7 +18,7 @@ def fitted(loss: str = "gaussian", delta: float = 1.0) -> Regression:
     return Regression.fit({"loss": loss, "delta": delta}, {"number": {"kind": "number"}}, parts)
 
 
-def test_mean_and_deviation_of_parts_are_those_of_all_rows() -> None:
+def test_mean_and_deviation_of_chunks_equal_those_of_all_rows() -> None:
     spec = fitted().spec
     assert (spec["mean"], spec["std"]) == (pytest.approx(TRUTH.mean()), pytest.approx(TRUTH.std()))
 
@@ -38,18 +38,18 @@ def test_metrics_equal_scikit_learn() -> None:
 
 
 @pytest.mark.parametrize("loss", ["gaussian", "huber"])
-def test_the_loss_of_parts_adds_up_and_falls_towards_the_truth(loss: str) -> None:
+def test_loss_is_additive_and_decreases_towards_the_truth(loss: str) -> None:
     objective = fitted(loss)
     targets = {"number": torch.tensor(TRUTH[:8])}
     exact = torch.tensor((TRUTH[:8] - objective.spec["mean"]) / objective.spec["std"])[:, None].float()
-    whole = objective.loss(exact + 3, targets, training=True)
+    total = objective.loss(exact + 3, targets, training=True)
     parts = [
         objective.loss(exact[each] + 3, {"number": targets["number"][each]}, training=True)
         for each in (slice(0, 3), slice(3, 8))
     ]
-    assert whole.item() == pytest.approx(sum(part.item() for part in parts), rel=1e-5)
+    assert total.item() == pytest.approx(sum(part.item() for part in parts), rel=1e-5)
     assert objective.loss(exact, targets, training=True).item() == pytest.approx(0, abs=1e-4)
-    assert whole.item() == pytest.approx(8 * (4.5 if loss == "gaussian" else 2.5), rel=1e-3)
+    assert total.item() == pytest.approx(8 * (4.5 if loss == "gaussian" else 2.5), rel=1e-3)
 
 
 def test_predictions_are_in_the_units_of_the_data() -> None:
@@ -59,7 +59,7 @@ def test_predictions_are_in_the_units_of_the_data() -> None:
     assert objective.answers({"predicted": found})[0] == {"value": pytest.approx(TRUTH.mean())}
 
 
-def test_the_trivial_answer_explains_nothing() -> None:
+def test_trivial_baseline_has_r2_of_zero() -> None:
     objective = fitted()
     answer = objective.baseline({"number": TRUTH}, 5)
     assert answer["predicted"] == pytest.approx(np.full(5, TRUTH.mean()))
@@ -67,14 +67,14 @@ def test_the_trivial_answer_explains_nothing() -> None:
     assert objective.point_estimates(of_all, {"number": TRUTH})["r2"] == pytest.approx(0)
 
 
-def test_the_report_has_residuals() -> None:
+def test_report_has_residuals() -> None:
     scatter, bars = fitted().report({"predicted": FOUND}, {"number": TRUTH}, 0.95)
     assert isinstance(scatter, Scatter)
     assert scatter.y == pytest.approx(TRUTH - FOUND)
     assert bars.counts.sum() == len(TRUTH)
 
 
-def test_disagreement_is_in_deviations_of_the_data() -> None:
+def test_disagreement_is_in_standard_deviations() -> None:
     objective = fitted()
     other = FOUND.copy()
     other[3] += objective.spec["std"]

@@ -1,4 +1,4 @@
-"""Batches: everything once an epoch, an order that seed and epoch fix, and little padding."""
+"""Batches: coverage, order and padding."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LENGTHS = np.random.default_rng(0).integers(1, 100, size=1008)
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["images", "texts"])
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 5000])
-def test_every_index_comes_exactly_once_an_epoch(lengths: np.ndarray | None, batch_size: int) -> None:
+def test_every_index_occurs_once_per_epoch(lengths: np.ndarray | None, batch_size: int) -> None:
     batches = epoch_batches(INDICES, lengths, batch_size, seed=0, epoch=0)
     assert sorted(np.concatenate(batches)) == INDICES.tolist()
     assert len(batches) == -(-len(INDICES) // batch_size)
@@ -29,7 +29,7 @@ def test_every_index_comes_exactly_once_an_epoch(lengths: np.ndarray | None, bat
 
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["images", "texts"])
-def test_seed_and_epoch_fix_the_order(lengths: np.ndarray | None) -> None:
+def test_order_depends_on_seed_and_epoch(lengths: np.ndarray | None) -> None:
     def order(seed: int, epoch: int) -> list[int]:
         return [int(index) for index in np.concatenate(epoch_batches(INDICES, lengths, 32, seed, epoch))]
 
@@ -38,12 +38,12 @@ def test_seed_and_epoch_fix_the_order(lengths: np.ndarray | None) -> None:
 
 
 def padding(batches: list[np.ndarray]) -> float:
-    """Share of a padded batch that is padding."""
+    """Return the share of padding in padded batches."""
     real = sum(LENGTHS[batch].sum() for batch in batches)
     return float(1 - real / sum(len(batch) * LENGTHS[batch].max() for batch in batches))
 
 
-def test_texts_of_like_length_share_a_batch() -> None:
+def test_texts_of_similar_length_share_a_batch() -> None:
     plain = epoch_batches(INDICES, None, 16, seed=0, epoch=0)
     bucketed = epoch_batches(INDICES, LENGTHS, 16, seed=0, epoch=0)
     assert padding(bucketed) < padding(plain) / 5
@@ -51,7 +51,7 @@ def test_texts_of_like_length_share_a_batch() -> None:
 
 
 @pytest.mark.parametrize("tokens", [50, 400, 10**6])
-def test_a_budget_of_tokens_is_kept_and_used(tokens: int) -> None:
+def test_batch_tokens_is_respected_and_used(tokens: int) -> None:
     batches = epoch_batches(INDICES, LENGTHS, 1, seed=0, epoch=0, tokens=tokens)
     assert sorted(np.concatenate(batches)) == INDICES.tolist()
     padded = [len(batch) * int(LENGTHS[batch].max()) for batch in batches]
@@ -60,7 +60,7 @@ def test_a_budget_of_tokens_is_kept_and_used(tokens: int) -> None:
 
 
 @pytest.mark.parametrize("tokens", [0, 300])
-def test_steps_are_counted_through_all_epochs(tokens: int) -> None:
+def test_steps_are_counted_over_all_epochs(tokens: int) -> None:
     schedule = BatchSampler(INDICES, LENGTHS, epochs=3, batch_size=64, batch_tokens=tokens, seed=0)
     counts = [len(schedule.batches(epoch)) for epoch in range(3)]
     assert schedule.num_steps == sum(counts)
@@ -68,12 +68,12 @@ def test_steps_are_counted_through_all_epochs(tokens: int) -> None:
     assert [schedule.epoch_of(step) for step in (0, counts[0] - 1, counts[0], sum(counts) - 1)] == [0, 0, 1, 2]
 
 
-def test_bucketed_batches_do_not_come_in_order_of_length() -> None:
+def test_bucketed_batches_are_shuffled() -> None:
     means = [LENGTHS[batch].mean() for batch in epoch_batches(INDICES, LENGTHS, 16, seed=0, epoch=0)]
     assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.5
 
 
-def test_evaluation_goes_through_everything_once() -> None:
+def test_in_order_batches_contain_every_index_once() -> None:
     assert np.concatenate(in_order(INDICES, None, 10)).tolist() == INDICES.tolist()
     assert sorted(np.concatenate(in_order(INDICES, LENGTHS, 10))) == INDICES.tolist()
     assert in_order(INDICES[:0], LENGTHS, 10) == []
@@ -81,7 +81,7 @@ def test_evaluation_goes_through_everything_once() -> None:
 
 @pytest.mark.parametrize("batch_tokens", [0, 40])
 @pytest.mark.parametrize("max_steps", [1, 9, 10, 11, 1000])
-def test_max_steps_cut_the_same_batches_short(batch_tokens: int, max_steps: int) -> None:
+def test_max_steps_truncates_the_same_batches(batch_tokens: int, max_steps: int) -> None:
     lengths = np.arange(100) % 7 + 1
 
     def steps(limit: int) -> list[list[int]]:

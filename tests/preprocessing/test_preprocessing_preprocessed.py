@@ -1,4 +1,4 @@
-"""Decoded rows are made once under a key, kept apart from test rows, and made again when damaged."""
+"""Cached decoded rows: content, reuse and repair."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from modelworks.preprocessing.preprocessed import PreprocessedDataset, preproces
 
 
 class Counted:
-    """Fits a processor, and remembers from which contents."""
+    """Fit a processor and record the contents."""
 
     def __init__(self, kind: Any, settings: dict[str, Any]) -> None:
         self.kind, self.settings, self.seen = kind, settings, list[list[Any]]()
@@ -66,7 +66,7 @@ def make(tmp_path: Path, fit: Counted, key: str = "key", digest: str = "") -> Pr
     )
 
 
-def test_training_and_validation_rows_are_decoded_and_learned_from_training_alone(tmp_path: Path, fit: Counted) -> None:
+def test_processor_and_objective_are_fitted_to_training_rows_only(tmp_path: Path, fit: Counted) -> None:
     data = make(tmp_path, fit)
     assert fit.seen == [[IMAGES[0], IMAGES[4], IMAGES[5]]]
     assert data.inputs["pixels"][:, 0, 0, 0].tolist() == [0, 2, 4, 5]
@@ -74,13 +74,13 @@ def test_training_and_validation_rows_are_decoded_and_learned_from_training_alon
     assert data.splits.tolist() == [TRAIN, VALIDATION, TRAIN, TRAIN]
     assert data.targets["label"].tolist() == [0, 0, 0, 1]
     assert data.objective.spec["classes"] == ["a", "b"]
-    assert data.objective.spec["class_weights"] == [0.75, 1.5], "of the three training rows alone"
+    assert data.objective.spec["class_weights"] == [0.75, 1.5], "from the three training rows"
     ids = dataset_format.read(tmp_path / "set")["id"].to_pylist()
     assert [f"{each:016x}" for each in data.ids] == [ids[row][:16] for row in (0, 2, 4, 5)]
     assert data.processor.shape == {"channels": 1, "height": 2, "width": 2}
 
 
-def test_the_same_key_is_made_once_and_a_damaged_set_again(tmp_path: Path, fit: Counted) -> None:
+def test_set_is_decoded_once_and_again_after_damage(tmp_path: Path, fit: Counted) -> None:
     make(tmp_path, fit)
     make(tmp_path, fit)
     assert len(fit.seen) == 1
@@ -102,11 +102,12 @@ def test_rows_of_a_large_set_are_read_from_its_file(
     data = make(tmp_path, fit)
     rows = np.array([3, 0, 3])
     assert data.files["pixels"].read(rows).tolist() == data.inputs["pixels"][rows].tolist()
-    with pytest.raises(Corrupt, match="ends before row 4"):
+    with pytest.raises(Corrupt, match="row 4") as caught:
         data.files["pixels"].read(np.array([4]))
+    assert caught.value.code == "data.truncated"
 
 
-def test_two_that_want_the_same_rows_at_once_make_them_once(tmp_path: Path, fit: Counted) -> None:
+def test_concurrent_pipelines_decode_once(tmp_path: Path, fit: Counted) -> None:
     threads = [threading.Thread(target=make, args=(tmp_path, fit)) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -115,17 +116,18 @@ def test_two_that_want_the_same_rows_at_once_make_them_once(tmp_path: Path, fit:
     assert len(fit.seen) == 1
 
 
-def test_rows_of_another_version_are_not_kept_under_the_key_of_this_one(tmp_path: Path, fit: Counted) -> None:
+def test_changed_data_is_not_cached(tmp_path: Path, fit: Counted) -> None:
     digest = object_cache.listing_digest(object_cache.subtree(tmp_path / "set"))
     pack(tmp_path / "set", "image", IMAGES[::-1])
-    with pytest.raises(Unavailable, match="no longer the version that this run began with"):
+    with pytest.raises(Unavailable) as caught:
         make(tmp_path, fit, digest=digest)
+    assert caught.value.code == "data.changed"
     pack(tmp_path / "set", "image", IMAGES)
     data = make(tmp_path, fit, digest=digest)
     assert data.inputs["pixels"][:, 0, 0, 0].tolist() == [0, 2, 4, 5]
 
 
-def test_texts_keep_their_tokenizer_beside_them(tmp_path: Path) -> None:
+def test_tokenizer_is_cached_with_the_texts(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     contents = [f"number {number} of many" for number in range(6)]
     pack(tmp_path / "set", "text", contents)

@@ -150,7 +150,7 @@ def test_a_file_that_is_not_what_the_hub_has_is_named(given: Path, tmp_path: Pat
     raw = bytearray((snapshot / name).read_bytes())
     raw[-3] ^= 1
     (snapshot / name).write_bytes(raw)
-    with pytest.raises(Corrupt, match=f"{name} is not what the hub"):
+    with pytest.raises(Corrupt, match=f"{name} differs from the file in the hub"):
         locate(section, tmp_path)
 
 
@@ -174,5 +174,5 @@ def test_a_file_that_is_not_what_the_package_brought_is_named(
         first = stream.read(1)
         stream.seek(0)
         stream.write(bytes([first[0] ^ 1]))
-    with pytest.raises(Corrupt, match=f"{name} is not what the package"):
+    with pytest.raises(Corrupt, match=f"{name} differs from the file that the package"):
         locate(section, tmp_path)

@@ -1,4 +1,4 @@
-"""Small real trainings: pictures for the loop alone, and jobs over the digits for the whole program."""
+"""Fixtures for small trainings: images for the loop, and jobs with the digits for the trainer program."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from modelworks.training.monitoring.events import EventLog
 
 @pytest.fixture
 def pictures() -> PreprocessedDataset:
-    """Bright and dark pictures of 6x6, a few of them for validation."""
+    """Return bright and dark images of 6x6, some of them for validation."""
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 2, 200)
     pixels = (generator.integers(0, 100, (200, 6, 6, 1)) + 100 * labels[:, None, None, None]).astype(np.uint8)
@@ -53,7 +53,7 @@ def pictures() -> PreprocessedDataset:
 
 @pytest.fixture
 def fit(pictures: PreprocessedDataset, tmp_path: Path) -> Iterator[Callable[..., tuple[nn.Module, Trained]]]:
-    """`fit(folder, **settings)` trains a fresh network; its events are in `tmp_path/folder/events.jsonl`."""
+    """`fit(folder, **settings)` trains a new network; its events are in `tmp_path/folder/events.jsonl`."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
 
@@ -76,12 +76,12 @@ def fit(pictures: PreprocessedDataset, tmp_path: Path) -> Iterator[Callable[...,
         work.mkdir(exist_ok=True)
         torch.manual_seed(config.seed)
         model = network() if network else cnn.build({"hidden": 8, "dropout": 0.2}, data.processor.shape, 2)
-        told = EventLog(work / "events.jsonl")
-        checkpoints = Checkpoints(work / "checkpoints", "key", lambda step: told.write("damaged", step=step))
+        log = EventLog(work / "events.jsonl")
+        checkpoints = Checkpoints(work / "checkpoints", "key", lambda step: log.write("damaged", step=step))
         try:
-            trained = train(model, data, config, hardware, checkpoints, told, stop or Stop())
+            trained = train(model, data, config, hardware, checkpoints, log, stop or Stop())
         finally:
-            told.close()
+            log.close()
         return model, trained
 
     yield run
@@ -90,7 +90,7 @@ def fit(pictures: PreprocessedDataset, tmp_path: Path) -> Iterator[Callable[...,
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the digits, packed, and their splits.npy."""
+    """Return a data set folder of the digits with splits.npy."""
     folder = tmp_path_factory.mktemp("digits")
     dataset_format.write(folder, "digits", {"kind": "digits"}, Digits(kind="digits").read(folder))
     ids = dataset_format.read(folder, ["id"])["id"].to_pylist()
@@ -105,7 +105,7 @@ def decodings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def make_job(digits: Path, decodings: Path) -> Callable[..., Job]:
-    """`make_job(work, **train settings)`: a training of a small network on the digits, in a folder of its own."""
+    """`make_job(work, **train settings)` returns a job that trains a small network on the digits."""
 
     def make(work: Path, **train: Any) -> Job:
         settings = {"epochs": 6, "batch_size": 32, "learning_rate": 0.004, "checkpoint_seconds": 1000, **train}

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, the newest intact one taken, and nothing in them that a resume can do without."""
+"""Checkpoints: atomic, the newest intact one is loaded, and every part is needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from modelworks.training.loop import Stopped, Trained
 
 
 class Dice(nn.Module):
-    """A network whose steps depend on every generator of random numbers there is."""
+    """A network whose steps depend on every random number generator."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,13 +26,13 @@ class Dice(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         if self.training:
-            pixels = pixels * (1 + random.random()) + np.random.rand()  # the global one is the point
+            pixels = pixels * (1 + random.random()) + np.random.rand()  # uses the global generator on purpose
         return self.layers(pixels)  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
 
 @pytest.fixture
 def roll(fit: Callable[..., tuple[nn.Module, Trained]]) -> Callable[..., nn.Module]:
-    """Train dice from seeded generators; a resume begins with generators in another state, as a new process would."""
+    """Train Dice with seeded generators; a resume starts with another seed, like a new process."""
 
     def run(folder: str, *, seed: int = 0, **settings: Any) -> nn.Module:
         random.seed(seed)
@@ -43,22 +43,20 @@ def roll(fit: Callable[..., tuple[nn.Module, Trained]]) -> Callable[..., nn.Modu
 
 
 @pytest.mark.parametrize("step", [1, 9, 10, 11, 33, 59])
-def test_a_resume_ends_in_the_same_bits_whatever_the_model_draws_from(
-    roll: Callable[..., nn.Module], step: int
-) -> None:
-    whole = roll("whole")
+def test_resume_restores_every_random_generator(roll: Callable[..., nn.Module], step: int) -> None:
+    expected = roll("expected")
     with pytest.raises(Stopped):
         roll("work", stop=StopAt(step))
-    assert equal(whole, roll("work", seed=99))
+    assert equal(expected, roll("work", seed=99))
 
 
 @pytest.mark.parametrize(
     "part", ["model", "optimizer", "average", "meter", "random_python", "random_numpy", "random_torch"]
 )
-def test_a_resume_without_any_one_part_ends_elsewhere(
+def test_every_part_of_a_checkpoint_is_needed(
     roll: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
-    whole = roll("whole")
+    expected = roll("expected")
     with pytest.raises(Stopped):
         roll("work", stop=StopAt(33))
     restore = Checkpoints.restore
@@ -68,13 +66,13 @@ def test_a_resume_without_any_one_part_ends_elsewhere(
 
     monkeypatch.setattr(Checkpoints, "restore", forgetful)
     torch.manual_seed(99)
-    assert not equal(whole, roll("work", seed=99))
+    assert not equal(expected, roll("work", seed=99))
 
 
-def test_a_damaged_checkpoint_is_skipped_and_the_older_one_used(
+def test_damaged_checkpoint_is_skipped_for_an_older_one(
     fit: Callable[..., tuple[nn.Module, Trained]], tmp_path: Path
 ) -> None:
-    whole, _ = fit("whole")
+    expected, _ = fit("expected")
     with pytest.raises(Stopped):
         fit(stop=StopAt(13), checkpoint_steps=1)
     folder = tmp_path / "work" / "checkpoints"
@@ -85,33 +83,33 @@ def test_a_damaged_checkpoint_is_skipped_and_the_older_one_used(
     state.write_bytes(content)
     (folder / ".step-14-torn").mkdir()
     resumed, _ = fit()
-    assert equal(whole, resumed)
+    assert equal(expected, resumed)
     assert [event["resumed_from"] for event in events(tmp_path / "work") if event["type"] == "start"] == [0, 12]
     assert [event["step"] for event in events(tmp_path / "work") if event["type"] == "damaged"] == [13]
 
 
-def test_a_checkpoint_of_another_training_is_not_taken(tmp_path: Path) -> None:
+def test_checkpoint_of_another_training_is_not_loaded(tmp_path: Path) -> None:
     parts = {"model": nn.Linear(2, 2)}
     Checkpoints(tmp_path / "checkpoints", "one").save(5, parts)
     assert Checkpoints(tmp_path / "checkpoints", "one").restore(parts) == 5
     assert Checkpoints(tmp_path / "checkpoints", "two").restore(parts) == 0
 
 
-def test_a_full_disk_is_told_in_the_disks_words() -> None:
+def test_full_disk_raises_the_original_error() -> None:
     with Path("/dev/full").open("wb", buffering=0) as stream, pytest.raises(OSError, match="No space left"):
         _save({"tensor": torch.zeros(10_000)}, stream)
 
 
-def test_checkpoints_come_by_steps_too_and_the_last_two_are_kept(
+def test_checkpoint_steps_and_the_last_two_are_kept(
     fit: Callable[..., tuple[nn.Module, Trained]], tmp_path: Path
 ) -> None:
     fit(checkpoint_steps=7)
-    told = [event["step"] for event in events(tmp_path / "work") if event["type"] == "checkpoint"]
-    assert told == [7, 14, 21, 28]
+    recorded = [event["step"] for event in events(tmp_path / "work") if event["type"] == "checkpoint"]
+    assert recorded == [7, 14, 21, 28]
     assert sorted(each.name for each in (tmp_path / "work" / "checkpoints").iterdir()) == ["step-21", "step-28"]
 
 
-def test_on_a_slow_disk_checkpoints_come_seldom(
+def test_checkpoints_are_less_frequent_on_a_slow_disk(
     fit: Callable[..., tuple[nn.Module, Trained]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
@@ -128,6 +126,6 @@ def test_on_a_slow_disk_checkpoints_come_seldom(
     monkeypatch.setattr(Checkpoints, "save", slow)
     monkeypatch.setattr("modelworks.training.loop.time.perf_counter", now)
     fit(epochs=30, checkpoint_seconds=1e-9)
-    told = [event for event in events(tmp_path / "work") if event["type"] == "checkpoint"]
-    assert sum(event["seconds"] for event in told) < 0.025 * clock[0]
-    assert len(told) > 1
+    recorded = [event for event in events(tmp_path / "work") if event["type"] == "checkpoint"]
+    assert sum(event["seconds"] for event in recorded) < 0.025 * clock[0]
+    assert len(recorded) > 1

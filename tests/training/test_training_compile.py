@@ -1,4 +1,4 @@
-"""A compiled training repeats its bits, resumes to them, and finds what an uncompiled one finds."""
+"""Compiled trainings: reproducible, resumable and equal to uncompiled ones up to rounding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Fit = Callable[..., tuple[nn.Module, Trained]]
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU"),
-    # Torch's compiler uses parts of torch and of Python that are on their way out; torch is pinned.
+    # torch's compiler uses deprecated parts of torch and Python; torch is pinned.
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
 ]
 
@@ -32,19 +32,19 @@ def _fresh(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     torch._dynamo.reset()
 
 
-def test_it_repeats_resumes_and_agrees_with_the_uncompiled(fit: Fit) -> None:
+def test_compiled_training_is_reproducible_and_resumes(fit: Fit) -> None:
     options = {"compile": True, "epochs": 1}
-    compiled, _ = fit("undisturbed", **options)
+    compiled, _ = fit("uninterrupted", **options)
     again, _ = fit("again", **options)
     assert equal(compiled, again)
     with pytest.raises(Stopped):
         fit("stopped", stop=StopAt(4), **options)
-    torch._dynamo.reset()  # as another process would
+    torch._dynamo.reset()  # like a new process
     resumed, _ = fit("stopped", **options)
     assert equal(compiled, resumed)
 
 
-def test_texts_have_few_shapes_and_the_same_answers() -> None:
+def test_texts_have_few_shapes_and_the_same_outputs() -> None:
     torch.manual_seed(0)
     shape = {"vocabulary": 50, "padding": 0, "max_tokens": 40}
     model = transformer.build({"width": 8, "layers": 1, "heads": 2, "dropout": 0.0}, shape, 3)
@@ -58,22 +58,23 @@ def test_texts_have_few_shapes_and_the_same_answers() -> None:
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2  # 16 and 40 tokens
 
 
-def test_a_model_that_cannot_be_compiled_is_said(fit: Fit, pictures: PreprocessedDataset) -> None:
+def test_model_that_cannot_be_compiled_is_bad_input(fit: Fit, pictures: PreprocessedDataset) -> None:
     class Reading(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.layer = nn.Linear(36, 2)
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            if float(pixels.sum()) > 0:  # a number that a graph does not have
+            if float(pixels.sum()) > 0:  # a value that breaks the graph
                 pixels = -pixels
             return self.layer(pixels.flatten(1))  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
-    with pytest.raises(BadInput, match=r"train\.compile: torch cannot compile this model here"):
+    with pytest.raises(BadInput) as caught:
         fit(network=Reading, compile=True)
+    assert caught.value.code == "train.compile"
 
 
-def test_the_uncompiled_training_differs_by_rounding_alone(fit: Fit, pictures: PreprocessedDataset) -> None:
+def test_compiled_training_differs_only_by_rounding(fit: Fit, pictures: PreprocessedDataset) -> None:
     def network() -> nn.Module:
         return Plain()
 
@@ -84,7 +85,7 @@ def test_the_uncompiled_training_differs_by_rounding_alone(fit: Fit, pictures: P
 
 
 class Plain(nn.Module):
-    """Without dropout, whose draws the compiler makes in another way."""
+    """A network without dropout, which the compiler draws differently."""
 
     def __init__(self) -> None:
         super().__init__()

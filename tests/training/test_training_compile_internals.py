@@ -1,4 +1,4 @@
-"""What is used of torch 2.13's undocumented compiler modules is still there and does what it is used for."""
+"""The undocumented compiler modules of torch 2.13 that are used have the expected behaviour."""
 
 from __future__ import annotations
 

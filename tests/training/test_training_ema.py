@@ -1,4 +1,4 @@
-"""The average over the steps: of what has one, and in the bits of torch's own."""
+"""The average over the steps: what it includes, and equal to torch's to the last bit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def train_a_little(model: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("decay", [0.9, 0.95, 0.9995, 0.9999])
-def test_the_places_of_tokens_are_not_averaged(decay: float) -> None:
+def test_integer_buffers_are_not_averaged(decay: float) -> None:
     model = pretrained.build({**TINY, "intermediate_size": 8, "vocab_size": 50}, SHAPE, 2)
     average = make_average(model, decay)
     for _ in range(10):
@@ -33,7 +33,7 @@ def test_the_places_of_tokens_are_not_averaged(decay: float) -> None:
         assert torch.equal(each, torch.arange(each.shape[-1]).expand_as(each))
 
 
-def test_weights_and_statistics_are_averaged_as_torch_does_and_counts_are_the_models() -> None:
+def test_weights_and_float_buffers_are_averaged_as_in_torch() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
     average = make_average(model, 0.9)

@@ -1,4 +1,4 @@
-"""Events: whole lines for the reader, whatever a killed writer left."""
+"""Events are read in complete lines, also after a killed writer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from modelworks.training.monitoring.events import EventLog, EventTail, all_events
 
 
-def test_a_reader_sees_events_as_they_are_written(tmp_path: Path) -> None:
+def test_reader_gets_events_as_they_are_written(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     tail = EventTail(path)
     assert list(tail.new()) == []
@@ -22,7 +22,7 @@ def test_a_reader_sees_events_as_they_are_written(tmp_path: Path) -> None:
     log.close()
 
 
-def test_a_half_written_line_waits_for_its_end(tmp_path: Path) -> None:
+def test_incomplete_line_is_read_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(b"")
     tail = EventTail(path)
@@ -33,7 +33,7 @@ def test_a_half_written_line_waits_for_its_end(tmp_path: Path) -> None:
         assert list(tail.new()) == [{"type": "step"}]
 
 
-def test_events_of_an_earlier_attempt_are_not_told_again(tmp_path: Path) -> None:
+def test_events_of_an_earlier_attempt_are_not_read_again(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text('{"type": "start"}\n{"type": "st')
     tail = EventTail(path)
@@ -45,7 +45,7 @@ def test_events_of_an_earlier_attempt_are_not_told_again(tmp_path: Path) -> None
     assert path.read_text().startswith('{"type": "start"}\n{"type": "start"')
 
 
-def test_all_that_a_training_told_is_read_when_it_is_over(tmp_path: Path) -> None:
+def test_all_events_reads_a_finished_training(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.jsonl")
     log.write("start", steps=2)
     log.write("done", step=2)

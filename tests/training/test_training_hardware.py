@@ -1,4 +1,4 @@
-"""Hardware is found without torch, and what is asked for wins."""
+"""Hardware detection without torch, and precedence of the config."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from modelworks.training.job import Job
 from modelworks.training.machine.detect import detect
 
 
-def test_auto_finds_what_torch_finds() -> None:
+def test_auto_detects_the_same_device_as_torch() -> None:
     found = detect(ComputeConfig())
     assert found.device == ("cuda" if torch.cuda.is_available() else "cpu")
     assert found.threads == len(os.sched_getaffinity(0))
 
 
-def test_what_is_asked_for_wins() -> None:
+def test_configured_hardware_takes_precedence() -> None:
     assert detect(ComputeConfig(device="cpu", precision="fp32", threads=3)) == Hardware(
         device="cpu", precision="fp32", threads=3
     )
@@ -35,12 +35,13 @@ def test_what_is_asked_for_wins() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_gpu_that_is_not_there_is_a_clear_error() -> None:
-    with pytest.raises(BadInput, match=r"compute\.device: cuda is asked for"):
+def test_missing_gpu_is_bad_input() -> None:
+    with pytest.raises(BadInput, match=r"compute\.device") as caught:
         detect(ComputeConfig(device="cuda"))
+    assert caught.value.code == "compute.no-gpu"
 
 
-def test_looking_does_not_import_torch() -> None:
+def test_detection_does_not_import_torch() -> None:
     program = (
         "import sys\nfrom modelworks.training.machine.detect import detect\n"
         "from modelworks.training.config import ComputeConfig\n"
@@ -54,7 +55,7 @@ def test_looking_does_not_import_torch() -> None:
     [Cnn(kind="cnn", hidden=3), Transformer(kind="transformer"), Pretrained(kind="pretrained", checkpoint="minilm")],
     ids=lambda model: model.kind,
 )
-def test_a_job_is_read_as_it_was_written(
+def test_job_round_trips_through_json(
     make_job: Callable[..., Job], tmp_path: Path, model: Cnn | Transformer | Pretrained
 ) -> None:
     job = dataclasses.replace(make_job(tmp_path, seed=3), model=model, checkpoint=locate(model, tmp_path))

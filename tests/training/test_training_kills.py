@@ -1,4 +1,4 @@
-"""Killed at any moment, each kind of model ends in the bits of a training that nobody disturbed."""
+"""A training killed at any point and resumed gives the same bits as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ POINTS = [
     ("rename", 5),
     ("prune", 2),
 ]
-"""Where a training is killed: at the n-th step, half-way through the n-th checkpoint's file, before its manifest, before
-it gets its name, and before the oldest one is deleted."""
+"""Where a training is killed: at the n-th step, and for the n-th checkpoint halfway through its file, before its
+manifest, before its rename and before the oldest one is deleted."""
 
-UNDISTURBED = ("undisturbed", "again", "other precision", "other precision again")
+UNINTERRUPTED = ("uninterrupted", "again", "other precision", "other precision again")
 
 PROGRAM = """
 import json, os, shutil, signal, sys
@@ -45,7 +45,7 @@ from pathlib import Path
 
 from modelworks.pipeline import stage_store
 from modelworks.training import checkpoint, fit
-from modelworks.training.optimization import train_step  # before the forks, which then cost little
+from modelworks.training.optimization import train_step  # imported once, before the forks
 from modelworks.training.monitoring.events import EventLog
 from modelworks.training.job import Job
 
@@ -66,21 +66,21 @@ def kill_at(what, number):
         "prune": (checkpoint.shutil, "rmtree"),
     }
     owner, name = places[what]
-    honest = getattr(owner, name)
+    original = getattr(owner, name)
 
     def counted(*arguments, **named):
         nonlocal seen
         if what == "rename" and not str(arguments[1]).rpartition("/")[2].startswith("step-"):
-            return honest(*arguments, **named)
+            return original(*arguments, **named)
         if what == "prune" and not arguments[0].name.startswith("step-"):
-            return honest(*arguments, **named)
+            return original(*arguments, **named)
         seen += 1
         if seen == number:
             if what == "write":
-                honest(*arguments)
+                original(*arguments)
                 arguments[1].truncate(arguments[1].tell() // 2)
             die()
-        return honest(*arguments, **named)
+        return original(*arguments, **named)
 
     setattr(owner, name, counted)
 
@@ -102,7 +102,7 @@ print(json.dumps(ends))
 
 
 def sentences(folder: Path) -> Path:
-    """A small packed set of texts of many lengths."""
+    """Write a small data set of texts of many lengths."""
     draw = np.random.default_rng(0)
     words = ("the", "cat", "sat", "on", "a", "mat", "and", "so", "did", "dog")
     texts = [f"{' '.join(draw.choice(words, draw.integers(1, 12)))} {number}" for number in range(120)]
@@ -116,7 +116,7 @@ def sentences(folder: Path) -> Path:
 
 
 def tiny_bert(folder: Path) -> Path:
-    """A checkpoint as the hub has them: config.json, model.safetensors, tokenizer.json."""
+    """Write a checkpoint as on the hub: config.json, model.safetensors, tokenizer.json."""
     from transformers import BertConfig, BertModel
 
     from modelworks.modalities.text import Processor
@@ -132,10 +132,10 @@ def tiny_bert(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module", params=["cnn", "transformer", "pretrained"])
-def swept(
+def outcomes(
     request: pytest.FixtureRequest, make_job: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, Any], Path]:
-    """How the trainings of a kind ended, by point; and the folder with their work."""
+    """Return the exit codes of a model's trainings by point, and the folder with their work folders."""
     root = tmp_path_factory.mktemp(request.param)
     kinds: dict[str, ModelConfig] = {
         "cnn": Cnn(kind="cnn", hidden=4, dropout=0.2),
@@ -156,7 +156,7 @@ def swept(
         "clip_norm": 1.0,
         "augment": AugmentConfig(shift=1) if images else AugmentConfig(),
     }
-    points = {**dict.fromkeys(UNDISTURBED), **{f"{what} {number}": (what, number) for what, number in POINTS}}
+    points = {**dict.fromkeys(UNINTERRUPTED), **{f"{what} {number}": (what, number) for what, number in POINTS}}
     for name in points:
         work = root / name
         work.mkdir()
@@ -170,7 +170,7 @@ def swept(
                 "checkpoint": tiny_bert(root / "checkpoint") if request.param == "pretrained" else None,
                 "model": kinds[request.param],
                 "train": TrainConfig(**settings),  # type: ignore[arg-type]  # of many types
-                # Killed are convolutions in fp32 and attention in bf16; what the other rounding gives is repeated.
+                # Kill convolutions in fp32 and attention in bf16; only repeat the other precision.
                 "hardware": Hardware(
                     device="cpu", precision="fp32" if images != name.startswith("other") else "bf16", threads=1
                 ),
@@ -178,9 +178,13 @@ def swept(
             }
         )
         job.write(work / "job.json")
-    told = json.dumps([[str(root / name), point] for name, point in points.items()])
+    attempts = json.dumps([[str(root / name), point] for name, point in points.items()])
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, request.param, told], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", PROGRAM, request.param, attempts],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return dict(zip(points, json.loads(done.stdout), strict=True)), root
@@ -190,22 +194,22 @@ def weights(work: Path) -> str:
     return hashlib.sha256((work / "model" / "model.safetensors").read_bytes()).hexdigest()
 
 
-def test_a_training_killed_anywhere_ends_in_the_same_bits(swept: tuple[dict[str, Any], Path]) -> None:
-    ends, root = swept
-    expected = {name: [None if name in UNDISTURBED else -signal.SIGKILL, 0] for name in ends}
-    assert ends == expected, "a kill did not come, or a resume failed"
+def test_training_killed_at_any_point_gives_the_same_bits(outcomes: tuple[dict[str, Any], Path]) -> None:
+    ends, root = outcomes
+    expected = {name: [None if name in UNINTERRUPTED else -signal.SIGKILL, 0] for name in ends}
+    assert ends == expected, "a kill did not happen, or a resume failed"
     found = {name: weights(root / name) for name in ends if not name.startswith("other")}
-    assert found == dict.fromkeys(found, found["undisturbed"])
+    assert found == dict.fromkeys(found, found["uninterrupted"])
 
 
-def test_either_precision_repeats_its_bits(swept: tuple[dict[str, Any], Path]) -> None:
-    _, root = swept
+def test_each_precision_is_reproducible(outcomes: tuple[dict[str, Any], Path]) -> None:
+    _, root = outcomes
     assert weights(root / "other precision") == weights(root / "other precision again")
-    assert weights(root / "other precision") != weights(root / "undisturbed")
+    assert weights(root / "other precision") != weights(root / "uninterrupted")
 
 
-def test_a_resume_does_not_begin_anew(swept: tuple[dict[str, Any], Path]) -> None:
-    _, root = swept
+def test_resume_starts_from_the_checkpoint(outcomes: tuple[dict[str, Any], Path]) -> None:
+    _, root = outcomes
     late = [json.loads(line) for line in (root / "step 23" / "events.jsonl").read_text().splitlines()]
     starts = [event for event in late if event["type"] == "start"]
     assert [event["steps"] for event in starts] == [STEPS, STEPS]

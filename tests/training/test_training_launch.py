@@ -1,4 +1,4 @@
-"""The trainer program: repeatable to the bit, killed and resumed, stopped and diverged."""
+"""The trainer program: reproducible, killed and resumed, stopped and diverged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from datasets import labelled
 import modelworks
 from modelworks.data import dataset_format
 from modelworks.data.splits import TRAIN, VALIDATION
-from modelworks.errors import BadInput, Interrupted, Refused, Unavailable
+from modelworks.errors import BadInput, Interrupted, ModelworksError, Refused, Unavailable
 from modelworks.models import serialization
 from modelworks.pipeline.stage_store import StageStore
 from modelworks.records import DatasetVersion, TrainedModel, ValidationReport
@@ -48,7 +48,7 @@ def report(job: Job) -> ValidationReport:
 def run(
     job: Job, on_event: Callable[[Event], None] = lambda event: None, trainer: Trainer | None = None
 ) -> tuple[TrainedModel, Path]:
-    """Launch a job; the record and the folder of its output."""
+    """Launch a job and return the record and the output folder."""
     folder = job.work.with_name(f"{job.work.name}-out")
     folder.mkdir(exist_ok=True)
     return launch(job, report(job), folder, folder, on_event, trainer), folder
@@ -59,12 +59,12 @@ def weights(folder: Path) -> bytes:
 
 
 def trainers() -> list[psutil.Process]:
-    """The trainers among this process's children; other tests may keep a server in the same process."""
+    """Return the trainers among this process's children; other tests may have started a server."""
     return [each for each in psutil.Process().children() if "modelworks.training" in each.cmdline()]
 
 
 def signalled(number: int, at: str) -> Callable[[Event], None]:
-    """Send the trainer a signal at its first event of a kind."""
+    """Return a callback that sends the trainer a signal at its first event of a kind."""
     sent: list[int] = []
 
     def on_event(event: Event) -> None:
@@ -77,35 +77,34 @@ def signalled(number: int, at: str) -> Callable[[Event], None]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(make_job: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output of a run that nothing interrupted."""
-    return run(make_job(tmp_path_factory.mktemp("undisturbed") / "work"))[1]
+def uninterrupted(make_job: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the output folder of an uninterrupted training."""
+    return run(make_job(tmp_path_factory.mktemp("uninterrupted") / "work"))[1]
 
 
-def test_a_model_that_finds_no_room_for_its_name_is_made_again_from_the_last_checkpoint(
-    make_job: Callable[..., Job], tmp_path: Path, undisturbed: Path
+def test_failed_publication_resumes_from_the_last_checkpoint(
+    make_job: Callable[..., Job], tmp_path: Path, uninterrupted: Path
 ) -> None:
     job, store = make_job(tmp_path / "work", checkpoint_steps=30), StageStore(tmp_path / "stages")
     events: list[Event] = []
 
     def make(manifest: Path) -> None:
-        with store.write("train", job.key, {}) as aside:
-            launch(job, report(job), aside, aside, events.append)
-            manifest.write_text("named")
+        with store.write("train", job.key, {}) as temporary:
+            launch(job, report(job), temporary, temporary, events.append)
+            manifest.write_text("published")
 
-    with pytest.raises(Unavailable, match="no space left"):
+    with pytest.raises(Unavailable) as caught:
         make(Path("/dev/full"))
+    assert caught.value.code == "disk.full"
     assert store.state("train", job.key) == "absent"
     make(tmp_path / "manifest")
     first, second = (event["resumed_from"] for event in events if event["type"] == "start")
     assert first == 0
     assert second >= 30
-    assert weights(store.folder("train", job.key)) == weights(undisturbed)
+    assert weights(store.folder("train", job.key)) == weights(uninterrupted)
 
 
-def test_the_record_tells_what_was_trained_and_the_work_folder_is_left_to_the_caller(
-    make_job: Callable[..., Job], tmp_path: Path
-) -> None:
+def test_launch_returns_the_record_and_keeps_the_work_folder(make_job: Callable[..., Job], tmp_path: Path) -> None:
     job = make_job(tmp_path / "work", epochs=2)
     events: list[Event] = []
     trained, folder = run(job, events.append)
@@ -128,68 +127,68 @@ def test_the_record_tells_what_was_trained_and_the_work_folder_is_left_to_the_ca
     assert epochs[-1]["validation_loss"] < epochs[0]["validation_loss"]
 
 
-def test_the_same_job_gives_the_same_bits(make_job: Callable[..., Job], undisturbed: Path, tmp_path: Path) -> None:
-    assert weights(run(make_job(tmp_path / "work"))[1]) == weights(undisturbed)
+def test_same_job_gives_the_same_bits(make_job: Callable[..., Job], uninterrupted: Path, tmp_path: Path) -> None:
+    assert weights(run(make_job(tmp_path / "work"))[1]) == weights(uninterrupted)
 
 
-def test_a_trainer_that_was_started_before_there_was_a_job_trains_the_same(
-    make_job: Callable[..., Job], undisturbed: Path, tmp_path: Path
+def test_trainer_started_before_the_job_gives_the_same_bits(
+    make_job: Callable[..., Job], uninterrupted: Path, tmp_path: Path
 ) -> None:
     job = make_job(tmp_path / "work")
     trainer = Trainer(job.hardware)
     (process,) = trainers()
     _, folder = run(job, trainer=trainer)
-    assert weights(folder) == weights(undisturbed)
+    assert weights(folder) == weights(uninterrupted)
     assert trainer.process.pid == process.pid
     assert trainers() == []
 
 
-def test_a_trainer_that_gets_no_job_ends_with_whom_it_waits_for(make_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_trainer_without_a_job_exits_when_stdin_closes(make_job: Callable[..., Job], tmp_path: Path) -> None:
     trainer = Trainer(make_job(tmp_path / "work").hardware)
     assert trainer.process.stdin is not None
-    trainer.process.stdin.close()  # as the kernel does when the parent dies
+    trainer.process.stdin.close()  # as when the parent dies
     assert trainer.process.wait(60) == 0
     trainer.close()
 
 
-def test_what_a_trainer_says_before_it_has_a_job_is_in_the_log(make_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_output_from_before_the_job_is_in_the_log(make_job: Callable[..., Job], tmp_path: Path) -> None:
     job = make_job(tmp_path / "work")
     trainer = Trainer(job.hardware)
-    os.write(trainer.early.fileno(), b"a warning of a library\n")
+    os.write(trainer.early_output.fileno(), b"a warning of a library\n")
     _, folder = run(job, trainer=trainer)
     assert "a warning of a library" in (folder / "log.txt").read_text()
 
 
-def test_a_trainer_that_died_before_it_got_the_job_is_started_anew_by_a_retry(
-    make_job: Callable[..., Job], tmp_path: Path
-) -> None:
+def test_retry_starts_a_new_trainer_after_one_died_without_a_job(make_job: Callable[..., Job], tmp_path: Path) -> None:
     job = make_job(tmp_path / "work")
     trainer = Trainer(job.hardware)
     trainer.process.kill()
     trainer.process.wait()
-    with pytest.raises(Unavailable, match="SIGKILL"):
+    with pytest.raises(Unavailable) as caught:
         run(job, trainer=trainer)
+    assert caught.value.code == "training.killed"
     assert run(job)[0].num_steps > 0
 
 
-def test_kill_9_and_a_resume_end_in_the_same_bits(
-    make_job: Callable[..., Job], undisturbed: Path, tmp_path: Path
+def test_resume_after_sigkill_gives_the_same_bits(
+    make_job: Callable[..., Job], uninterrupted: Path, tmp_path: Path
 ) -> None:
     job = make_job(tmp_path / "work", checkpoint_seconds=0.1)
-    with pytest.raises(Unavailable, match=r"killed by SIGKILL .*memory") as caught:
+    with pytest.raises(Unavailable, match=r"SIGKILL .*memory") as caught:
         run(job, signalled(signal.SIGKILL, at="checkpoint"))
+    assert caught.value.code == "training.killed"
     assert "resumes" in caught.value.hint
     with (job.work / "events.jsonl").open("ab") as stream:
-        stream.write(b'{"type": "step", "ti')  # what a kill in the middle of a write leaves
+        stream.write(b'{"type": "step", "ti')  # an incomplete line, as after a kill
     events: list[Event] = []
     _, folder = run(job, events.append)
     assert events[0]["type"] == "start"
     assert events[0]["resumed_from"] > 0
-    assert weights(folder) == weights(undisturbed)
+    assert weights(folder) == weights(uninterrupted)
 
 
-def test_sigterm_is_answered_with_a_checkpoint_and_a_resume_ends_in_the_same_bits(
-    make_job: Callable[..., Job], undisturbed: Path, tmp_path: Path
+def test_sigterm_writes_a_checkpoint_and_a_resume_gives_the_same_bits(
+    make_job: Callable[..., Job], uninterrupted: Path, tmp_path: Path
 ) -> None:
     job = make_job(tmp_path / "work")
     events: list[Event] = []
@@ -208,10 +207,10 @@ def test_sigterm_is_answered_with_a_checkpoint_and_a_resume_ends_in_the_same_bit
     resumed: list[Event] = []
     _, folder = run(job, resumed.append)
     assert resumed[0]["resumed_from"] == reached
-    assert weights(folder) == weights(undisturbed)
+    assert weights(folder) == weights(uninterrupted)
 
 
-def test_a_stop_of_the_parent_stops_the_trainer_at_a_checkpoint(make_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_interrupted_parent_stops_the_trainer_with_a_checkpoint(make_job: Callable[..., Job], tmp_path: Path) -> None:
     job = make_job(tmp_path / "work")
 
     def interrupt(event: Event) -> None:
@@ -224,28 +223,31 @@ def test_a_stop_of_the_parent_stops_the_trainer_at_a_checkpoint(make_job: Callab
     assert len(list((job.work / "checkpoints").glob("step-*"))) == 1
 
 
-def test_divergence_is_refused_and_leaves_no_model(make_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_diverged_training_is_refused_without_a_model(make_job: Callable[..., Job], tmp_path: Path) -> None:
     job = make_job(tmp_path / "work", learning_rate=1e30, optimizer="sgd", schedule="constant")
-    with pytest.raises(Refused, match=r"the loss is (nan|inf) at step") as caught:
+    with pytest.raises(Refused, match=r"(nan|inf) at step \d") as caught:
         run(job)
+    assert caught.value.code == "training.diverged"
     assert "learning_rate" in caught.value.hint
     assert not (job.work / "model").exists()
     assert list((job.work / "checkpoints").glob("step-*")) == []
 
 
-def test_a_disk_that_is_in_the_way_is_a_clear_error(make_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_file_in_place_of_the_checkpoint_folder_is_bad_input(make_job: Callable[..., Job], tmp_path: Path) -> None:
     job = make_job(tmp_path / "work", checkpoint_seconds=1e-3)
     job.work.mkdir()
-    (job.work / "checkpoints").write_text("in the way")
-    with pytest.raises(BadInput, match="in its way"):
+    (job.work / "checkpoints").write_text("a file")
+    with pytest.raises(BadInput) as caught:
         run(job)
+    assert caught.value.code == "disk.path-taken"
 
 
-def test_a_bug_of_the_trainer_points_at_its_log(make_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_bug_in_the_trainer_names_its_log(make_job: Callable[..., Job], tmp_path: Path) -> None:
     job = make_job(tmp_path / "work")
     missing = Job(**{**vars(job), "splits": tmp_path / "nowhere.npy"})
-    with pytest.raises(Exception, match="exit code 1") as caught:
+    with pytest.raises(ModelworksError, match="exit code 1") as caught:
         run(missing)
+    assert caught.value.code == "training.failed"
     assert str(job.work / "log.txt") in str(caught.value)
     assert "nowhere.npy" in (job.work / "log.txt").read_text()
 
@@ -267,7 +269,7 @@ launch(job, None, Path(sys.argv[2]), Path(sys.argv[2]), on_event)
 """
 
 
-def test_a_trainer_ends_with_its_parent(make_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_trainer_exits_with_its_parent(make_job: Callable[..., Job], tmp_path: Path) -> None:
     job = make_job(tmp_path / "work", epochs=1000)
     job.work.mkdir()
     job.write(tmp_path / "job.json")
@@ -278,30 +280,28 @@ def test_a_trainer_ends_with_its_parent(make_job: Callable[..., Job], tmp_path: 
         parent.kill()
         poll = select.poll()
         poll.register(child, select.POLLIN)
-        assert poll.poll(30_000), "the trainer lives on"
+        assert poll.poll(30_000), "the trainer is still running"
         os.close(child)
-    assert len(list((job.work / "checkpoints").glob("step-*"))) == 1, "it left without a checkpoint"
+    assert len(list((job.work / "checkpoints").glob("step-*"))) == 1, "it wrote no checkpoint"
 
 
-def test_a_trainer_waits_for_one_that_a_killed_run_left_in_its_work_folder_and_then_has_it_alone(
-    make_job: Callable[..., Job], tmp_path: Path
-) -> None:
+def test_trainer_waits_for_the_lock_of_an_earlier_trainer(make_job: Callable[..., Job], tmp_path: Path) -> None:
     job = make_job(tmp_path / "work", epochs=1)
     job.work.mkdir()
-    left, alone = os.open(job.work, os.O_RDONLY), os.open(job.work, os.O_RDONLY)
-    fcntl.flock(left, fcntl.LOCK_EX)
-    told: list[tuple[str, bool]] = []
-    waiting = threading.Thread(target=run, args=(job, lambda event: told.append((event["type"], is_locked(alone)))))
+    earlier, check = os.open(job.work, os.O_RDONLY), os.open(job.work, os.O_RDONLY)
+    fcntl.flock(earlier, fcntl.LOCK_EX)
+    recorded: list[tuple[str, bool]] = []
+    waiting = threading.Thread(target=run, args=(job, lambda event: recorded.append((event["type"], is_locked(check)))))
     waiting.start()
-    while not told and not any(has_open(child, job.work) for child in trainers()):
+    while not recorded and not any(has_open(child, job.work) for child in trainers()):
         waiting.join(0.02)
         assert waiting.is_alive()
-    assert told == []
-    os.close(left)
+    assert recorded == []
+    os.close(earlier)
     waiting.join()
-    assert told[0] == ("start", True)
-    assert told[-1][0] == "done"
-    os.close(alone)
+    assert recorded[0] == ("start", True)
+    assert recorded[-1][0] == "done"
+    os.close(check)
 
 
 def is_locked(descriptor: int) -> bool:
@@ -314,14 +314,14 @@ def is_locked(descriptor: int) -> bool:
 
 
 def has_open(process: psutil.Process, path: Path) -> bool:
-    """Whether a process has a folder open."""
+    """Return whether a process has a folder open."""
     try:
         return any(each.resolve() == path for each in Path(f"/proc/{process.pid}/fd").iterdir())
-    except FileNotFoundError:  # it has ended, or closed one of them
+    except FileNotFoundError:  # it exited, or closed one of them
         return False
 
 
-def test_the_code_that_is_saved_is_what_was_trained_whatever_happens_to_its_files_meanwhile(
+def test_saved_code_is_that_of_the_start_of_the_training(
     make_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = Path(modelworks.__file__).parent
@@ -344,10 +344,10 @@ def test_the_code_that_is_saved_is_what_was_trained_whatever_happens_to_its_file
         assert (folder / "model" / name).read_bytes() == (package / source).read_bytes()
 
 
-def test_the_saved_model_scores_what_the_trainer_saw(undisturbed: Path, digits: Path) -> None:
+def test_saved_model_has_the_trainers_validation_accuracy(uninterrupted: Path, digits: Path) -> None:
     table = dataset_format.read(digits)
     rows = np.flatnonzero(np.load(digits / "splits.npy") == VALIDATION)
-    model = serialization.load(undisturbed / "model")
+    model = serialization.load(uninterrupted / "model")
     contents = table["image"].take(rows).to_pylist()
     truth = model.objective.encode({"label": table["label"].take(rows).to_pylist()})
     found = model.predict(contents)
@@ -355,8 +355,8 @@ def test_the_saved_model_scores_what_the_trainer_saw(undisturbed: Path, digits: 
     assert found["probabilities"].sum(1) == pytest.approx(1, abs=1e-5)
 
 
-def test_the_model_remembers_which_rows_it_was_trained_on(undisturbed: Path, digits: Path) -> None:
+def test_saved_model_has_the_training_row_ids(uninterrupted: Path, digits: Path) -> None:
     ids = dataset_format.read(digits, ["id"])["id"].to_pylist()
     train = np.load(digits / "splits.npy") == TRAIN
     expected = sorted(int(each[:16], 16) for each, kept in zip(ids, train, strict=True) if kept)
-    assert np.load(undisturbed / "model" / "training_ids.npy").tolist() == expected
+    assert np.load(uninterrupted / "model" / "training_ids.npy").tolist() == expected

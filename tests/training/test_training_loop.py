@@ -1,4 +1,4 @@
-"""The loop itself: what fixes it, what it tells, and when it gives up."""
+"""The training loop: reproducibility, events, resumes and divergence."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from modelworks.training.loop import Stopped, Trained
 from modelworks.training.monitoring.progress import Diverged
 
 
-def test_it_learns(fit: Callable[..., tuple[nn.Module, Trained]], tmp_path: Path) -> None:
+def test_training_lowers_the_loss(fit: Callable[..., tuple[nn.Module, Trained]], tmp_path: Path) -> None:
     fit()
     last = [event for event in events(tmp_path / "work") if event["type"] == "epoch"][-1]
     assert last["validation_accuracy"] == 1.0
     assert last["validation_loss"] < 0.2
 
 
-def test_events_tell_the_whole_story(fit: Callable[..., tuple[nn.Module, Trained]], tmp_path: Path) -> None:
+def test_events_of_a_training(fit: Callable[..., tuple[nn.Module, Trained]], tmp_path: Path) -> None:
     fit(checkpoint_steps=1, epochs=1)
-    told = events(tmp_path / "work")
-    assert [event["type"] for event in told] == ["start", *["step", "checkpoint"] * 10, "epoch"]
-    assert told[0] | {"time": 0} == {
+    recorded = events(tmp_path / "work")
+    assert [event["type"] for event in recorded] == ["start", *["step", "checkpoint"] * 10, "epoch"]
+    assert recorded[0] | {"time": 0} == {
         "type": "start",
         "time": 0,
         "steps": 10,
         "epochs": 1,
-        "parameters": told[0]["parameters"],
+        "parameters": recorded[0]["parameters"],
         "resumed_from": 0,
         "precision": "fp32",
         "precision_source": "config",
         "product_rates": {},
     }
-    step = told[-3]
+    step = recorded[-3]
     assert (step["step"], step["epoch"], step["seconds_left"]) == (10, 1, 0)
     assert step.keys() == {
         "type",
@@ -70,7 +70,7 @@ def test_rows_read_from_a_file_give_the_same_weights(
     assert equal(mapped, read)
 
 
-def test_without_validation_rows_an_epoch_has_no_figures(
+def test_epoch_event_without_validation_rows_has_no_metrics(
     fit: Callable[..., tuple[nn.Module, Trained]], pictures: PreprocessedDataset, tmp_path: Path
 ) -> None:
     fit(data=dataclasses.replace(pictures, splits=np.full(200, TRAIN, np.int8)), epochs=1)
@@ -79,24 +79,24 @@ def test_without_validation_rows_an_epoch_has_no_figures(
 
 @pytest.mark.parametrize("step", [1, 7, 10, 11, 20, 29, 30])
 @pytest.mark.parametrize("settings", [{}, {"optimizer": "sgd", "clip_norm": 0.5}], ids=["adamw", "sgd"])
-def test_a_stop_at_any_step_and_a_resume_end_in_the_same_bits(
+def test_stop_at_any_step_and_resume_give_the_same_bits(
     fit: Callable[..., tuple[nn.Module, Trained]], tmp_path: Path, step: int, settings: dict[str, Any]
 ) -> None:
-    whole, _ = fit("whole", **settings)
+    expected, _ = fit("expected", **settings)
     with pytest.raises(Stopped):
         fit(stop=StopAt(step), **settings)
     resumed, trained = fit(**settings)
-    assert equal(whole, resumed)
+    assert equal(expected, resumed)
     assert trained.steps == 30
-    told = events(tmp_path / "work")
-    assert [event["resumed_from"] for event in told if event["type"] == "start"] == [0, step]
-    assert {event["epoch"] for event in told if event["type"] == "epoch"} == {1, 2, 3}
+    recorded = events(tmp_path / "work")
+    assert [event["resumed_from"] for event in recorded if event["type"] == "start"] == [0, step]
+    assert {event["epoch"] for event in recorded if event["type"] == "epoch"} == {1, 2, 3}
 
 
-def test_no_number_is_noticed_at_its_step_with_its_batch_and_never_kept(
+def test_nan_loss_is_detected_at_its_step_and_not_saved(
     fit: Callable[..., tuple[nn.Module, Trained]], pictures: PreprocessedDataset, tmp_path: Path
 ) -> None:
-    with pytest.raises(Diverged, match=r"the loss is (nan|inf) at step") as caught:
+    with pytest.raises(Diverged, match=r"(nan|inf) at step \d") as caught:
         fit(learning_rate=1e30, optimizer="sgd", schedule="constant", checkpoint_steps=3)
     assert len(caught.value.batch) == 16
     assert caught.value.rate > 1e20
@@ -107,11 +107,11 @@ def test_no_number_is_noticed_at_its_step_with_its_batch_and_never_kept(
     assert all(step < caught.value.step for step in kept)
 
 
-def test_a_checkpoint_of_weights_that_are_no_numbers_is_not_written(
+def test_checkpoint_with_nan_weights_is_not_written(
     fit: Callable[..., tuple[nn.Module, Trained]], tmp_path: Path
 ) -> None:
     class Poisoned(nn.Linear):
-        """Its loss is a number at every step; a weight that no output depends on is none from the first on."""
+        """Has a finite loss and a NaN weight that no output depends on."""
 
         def __init__(self) -> None:
             super().__init__(36, 2)
@@ -121,12 +121,12 @@ def test_a_checkpoint_of_weights_that_are_no_numbers_is_not_written(
             self.unused.data.fill_(float("nan"))
             return super().forward(pixels.flatten(1))
 
-    with pytest.raises(Diverged, match="a weight is infinite or no number at step 3"):
+    with pytest.raises(Diverged, match=r"weight .* at step 3"):
         fit(network=Poisoned, checkpoint_steps=3)
     assert not list((tmp_path / "work").rglob("step-*"))
 
 
-def test_the_last_batch_may_be_of_one_example(
+def test_last_batch_may_have_one_example(
     fit: Callable[..., tuple[nn.Module, Trained]], pictures: PreprocessedDataset
 ) -> None:
     odd = np.where(np.arange(200) < 33, TRAIN, VALIDATION).astype(np.int8)

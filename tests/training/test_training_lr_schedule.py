@@ -1,4 +1,4 @@
-"""Every schedule has the shape that its name promises."""
+"""Shapes of the learning rate schedules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def rates(num_steps: int = 100, **settings: object) -> list[float]:
     return [rate(step) for step in range(num_steps)]
 
 
-def test_constant_stays_after_its_warm_up() -> None:
+def test_constant_schedule_after_the_warm_up() -> None:
     assert rates(schedule="constant", warmup=0) == [0.1] * 100
     warmed = rates(schedule="constant", warmup=0.2)
     assert warmed[0] > 0
@@ -22,7 +22,7 @@ def test_constant_stays_after_its_warm_up() -> None:
     assert warmed[20:] == [0.1] * 80
 
 
-def test_cosine_falls_from_its_highest_to_zero() -> None:
+def test_cosine_schedule_decays_to_zero() -> None:
     plain = rates(schedule="cosine", warmup=0)
     assert plain == sorted(plain, reverse=True)
     assert plain[0] == 0.1
@@ -30,7 +30,7 @@ def test_cosine_falls_from_its_highest_to_zero() -> None:
     assert 0 < plain[-1] < 1e-4
 
 
-def test_one_cycle_rises_from_a_twenty_fifth_and_falls() -> None:
+def test_one_cycle_schedule_rises_and_falls() -> None:
     cycle = rates(schedule="one_cycle", warmup=0.3)
     assert cycle[0] == pytest.approx(0.1 / 25)
     assert cycle[:31] == sorted(cycle[:31])
@@ -42,6 +42,6 @@ def test_one_cycle_rises_from_a_twenty_fifth_and_falls() -> None:
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
 @pytest.mark.parametrize("num_steps", [1, 2, 3])
 @pytest.mark.parametrize("warmup", [0, 0.1, 0.99])
-def test_short_trainings_have_rates_too(schedule: str, num_steps: int, warmup: float) -> None:
+def test_schedules_of_short_trainings(schedule: str, num_steps: int, warmup: float) -> None:
     found = rates(num_steps, schedule=schedule, warmup=warmup)
     assert all(0 < rate <= 0.1 for rate in found)

@@ -1,4 +1,4 @@
-"""The optimizers have the config's settings."""
+"""Optimizers use the config's settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modelworks.training.optimization.optimizers import make_optimizer
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])
-def test_norms_and_biases_are_not_decayed(name: str, kind: type[torch.optim.Optimizer]) -> None:
+def test_norms_and_biases_have_no_weight_decay(name: str, kind: type[torch.optim.Optimizer]) -> None:
     model = nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3))
     config = TrainConfig(epochs=1, optimizer=name, weight_decay=0.5)  # type: ignore[arg-type]  # one of its names
     optimizer = make_optimizer(model, config)

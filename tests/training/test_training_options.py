@@ -1,4 +1,4 @@
-"""Every field of the `train:` section that changes how weights are found changes the weights, and as it says."""
+"""Effects of the fields of the `train:` section."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 class Linear(nn.Module):
-    """Weights and nothing else, with room for any number of examples."""
+    """A linear network without a memory limit."""
 
     most = 1000
 
@@ -58,7 +58,7 @@ class Linear(nn.Module):
 
 
 class Narrow(Linear):
-    """Runs out of memory on more than a few examples at once, as a GPU would."""
+    """Runs out of memory on more than a few examples, like a GPU."""
 
     most = 5
 
@@ -69,7 +69,7 @@ def distance(one: nn.Module, two: nn.Module) -> float:
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_a_field_changes_the_weights_and_a_resume_keeps_its_bits(fit: Fit, change: dict[str, Any]) -> None:
+def test_field_changes_the_weights_and_survives_a_resume(fit: Fit, change: dict[str, Any]) -> None:
     changed, _ = fit("changed", **change)
     assert not equal(fit("plain")[0], changed)
     with pytest.raises(Stopped):
@@ -81,15 +81,15 @@ def test_a_field_changes_the_weights_and_a_resume_keeps_its_bits(fit: Fit, chang
 @pytest.mark.parametrize(
     "change", [{}, {"objective": {"class_weights": "balanced", "label_smoothing": 0.1}}], ids=["plain", "weighted"]
 )
-def test_a_batch_in_parts_has_the_gradient_of_the_whole(fit: Fit, accumulate: int, change: dict[str, Any]) -> None:
+def test_accumulated_gradient_equals_that_of_the_batch(fit: Fit, accumulate: int, change: dict[str, Any]) -> None:
     settings = {"network": Linear, "optimizer": "sgd", **change}
-    whole, _ = fit("whole", **settings)
+    expected, _ = fit("expected", **settings)
     parts, trained = fit("parts", accumulate=accumulate, **settings)
     assert trained.steps == 30
-    assert distance(whole, parts) < 1e-5
+    assert distance(expected, parts) < 1e-5
 
 
-def test_rare_classes_weigh_more(fit: Fit, pictures: PreprocessedDataset) -> None:
+def test_balanced_class_weights_favour_rare_classes(fit: Fit, pictures: PreprocessedDataset) -> None:
     rows = np.flatnonzero((pictures.targets["label"] == 1) & (pictures.splits == TRAIN))[5:]
     splits = pictures.splits.copy()
     splits[rows] = VALIDATION
@@ -105,13 +105,13 @@ def test_rare_classes_weigh_more(fit: Fit, pictures: PreprocessedDataset) -> Non
     )
 
 
-def test_the_average_lies_between_the_weights_it_was_taken_over(fit: Fit) -> None:
+def test_average_is_between_the_averaged_weights(fit: Fit) -> None:
     last, _ = fit("last")
     assert distance(fit("slow", ema=0.99)[0], last) > distance(fit("fast", ema=0.5)[0], last) > 0
 
 
 class Grokking(nn.Module):
-    """Learns and then is made to forget: the best epoch is known beforehand."""
+    """Gets worse after some epochs, so that the best epoch is known."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,11 +128,11 @@ class Grokking(nn.Module):
 @pytest.mark.parametrize(
     "monitor", ["validation_loss", "validation_accuracy", "validation_log_loss", "validation_macro_f1"]
 )
-def test_the_best_epoch_is_kept_and_patience_ends_the_training(fit: Fit, tmp_path: Path, monitor: str) -> None:
+def test_best_epoch_is_kept_and_patience_stops_the_training(fit: Fit, tmp_path: Path, monitor: str) -> None:
     settings = {"network": Grokking, "epochs": 9, "monitor": monitor, "keep": "best"}
     model, trained = fit(patience=3, **settings)
-    told = events(tmp_path / "work")
-    best = next(event for event in told if event["type"] == "early_stop")["best_step"]
+    recorded = events(tmp_path / "work")
+    best = next(event for event in recorded if event["type"] == "early_stop")["best_step"]
     assert best in (10, 20)
     assert trained.steps == best + 30
     assert model.taken == best
@@ -142,29 +142,29 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_training(fit: Fit, tmp_pat
 
 
 @pytest.mark.parametrize("step", [20, 21, 35, 49])
-def test_the_best_epoch_survives_a_stop(fit: Fit, step: int) -> None:
+def test_best_epoch_survives_a_resume(fit: Fit, step: int) -> None:
     settings = {"network": Grokking, "epochs": 9, "keep": "best", "patience": 3, "ema": 0.5}
-    whole, _ = fit("whole", **settings)
+    expected, _ = fit("expected", **settings)
     with pytest.raises(Stopped):
         fit(stop=StopAt(step), **settings)
-    assert equal(whole, fit(**settings)[0])
+    assert equal(expected, fit(**settings)[0])
 
 
 @pytest.mark.parametrize(("max_steps", "epochs"), [(5, 1), (10, 1), (14, 2), (1000, 3)])
-def test_max_steps_end_the_training_and_its_schedule(fit: Fit, tmp_path: Path, max_steps: int, epochs: int) -> None:
-    whole, trained = fit("whole", max_steps=max_steps)
+def test_max_steps_ends_training_and_schedule(fit: Fit, tmp_path: Path, max_steps: int, epochs: int) -> None:
+    expected, trained = fit("expected", max_steps=max_steps)
     assert trained.steps == min(max_steps, 30)
-    told = events(tmp_path / "whole")
-    assert (told[0]["steps"], told[0]["epochs"]) == (trained.steps, epochs)
-    assert [event["step"] for event in told if event["type"] == "epoch"][-1] == trained.steps
-    rates = [event["learning_rate"] for event in told if event["type"] == "step"]
+    recorded = events(tmp_path / "expected")
+    assert (recorded[0]["steps"], recorded[0]["epochs"]) == (trained.steps, epochs)
+    assert [event["step"] for event in recorded if event["type"] == "epoch"][-1] == trained.steps
+    rates = [event["learning_rate"] for event in recorded if event["type"] == "step"]
     assert rates[-1] < 0.01 / 2
     with pytest.raises(Stopped):
         fit(max_steps=max_steps, stop=StopAt(3))
-    assert equal(whole, fit(max_steps=max_steps)[0])
+    assert equal(expected, fit(max_steps=max_steps)[0])
 
 
-def test_max_steps_and_patience_end_a_training_at_the_first_of_them(fit: Fit) -> None:
+def test_training_ends_at_max_steps_or_patience(fit: Fit) -> None:
     settings = {"network": Grokking, "epochs": 9, "keep": "best", "patience": 3}
     _, unlimited = fit("unlimited", **settings)
     _, same = fit("same", max_steps=unlimited.steps + 10, **settings)
@@ -174,34 +174,40 @@ def test_max_steps_and_patience_end_a_training_at_the_first_of_them(fit: Fit) ->
     assert limited.taken == 20
 
 
-def test_when_memory_does_not_suffice_a_batch_is_computed_in_parts(fit: Fit, tmp_path: Path) -> None:
+def test_out_of_memory_splits_the_batch(fit: Fit, tmp_path: Path) -> None:
     settings = {"optimizer": "sgd"}
-    whole, _ = fit("whole", network=Linear, **settings)
+    expected, _ = fit("expected", network=Linear, **settings)
     with pytest.raises(Stopped):
         fit(network=Narrow, stop=StopAt(7), **settings)
     parts, trained = fit(network=Narrow, **settings)
     assert trained.steps == 30
-    assert distance(whole, parts) < 1e-5
-    told = [event for event in events(tmp_path / "work") if event["type"] == "memory"]
-    assert [(event["parts"], event["examples"]) for event in told] == [(2, 8), (4, 4)]  # and not again after the resume
+    assert distance(expected, parts) < 1e-5
+    recorded = [event for event in events(tmp_path / "work") if event["type"] == "memory"]
+    assert [(event["parts"], event["examples"]) for event in recorded] == [
+        (2, 8),
+        (4, 4),
+    ]  # and not again after the resume
 
 
 @pytest.mark.parametrize(
-    ("network", "said"),
+    ("network", "hint"),
     [
         (lambda: Narrow(nn.BatchNorm1d(2)), "batch norms"),
-        (type("Nothing", (Narrow,), {"most": 0}), "even one example"),
+        (type("Nothing", (Narrow,), {"most": 0}), "one example"),
     ],
     ids=["batch norm", "one example"],
 )
-def test_what_cannot_be_computed_in_parts_is_said(fit: Fit, network: Callable[[], nn.Module], said: str) -> None:
-    with pytest.raises(BadInput, match="memory does not suffice: no room for") as caught:
+def test_out_of_memory_without_a_smaller_batch_is_bad_input(
+    fit: Fit, network: Callable[[], nn.Module], hint: str
+) -> None:
+    with pytest.raises(BadInput, match="no room for") as caught:
         fit(network=network)
-    assert said in caught.value.hint
+    assert caught.value.code == "training.memory"
+    assert hint in caught.value.hint
 
 
 class Cramped(Linear):
-    """Runs out of memory where there is none to spare for gradients."""
+    """Runs out of memory in validation."""
 
     room = 7
 
@@ -211,36 +217,36 @@ class Cramped(Linear):
         return super().forward(pixels)
 
 
-def test_when_memory_does_not_suffice_the_validation_is_computed_in_parts(fit: Fit, tmp_path: Path) -> None:
-    fit("whole", network=Linear)
+def test_out_of_memory_splits_the_validation(fit: Fit, tmp_path: Path) -> None:
+    fit("expected", network=Linear)
     fit(network=Cramped)
     figures, expected = (
         [event["validation_loss"] for event in events(tmp_path / folder) if event["type"] == "epoch"]
-        for folder in ("work", "whole")
+        for folder in ("work", "expected")
     )
     assert figures == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_validation_for_which_no_memory_suffices_is_said(fit: Fit) -> None:
-    with pytest.raises(BadInput, match="memory does not suffice for validation: no room for 1") as caught:
+def test_out_of_memory_on_one_validation_row_is_bad_input(fit: Fit) -> None:
+    with pytest.raises(BadInput, match="validation: no room for 1") as caught:
         fit(network=type("Nothing", (Cramped,), {"room": 0}))
-    assert "smaller inputs" in caught.value.hint
+    assert caught.value.code == "training.memory"
 
 
-def test_a_compiled_training_out_of_memory_is_told_to_take_smaller_batches(tmp_path: Path) -> None:
+def test_out_of_memory_of_a_compiled_training_is_bad_input(tmp_path: Path) -> None:
     model, config = Narrow(), TrainConfig(epochs=1, compile=True)
-    told = EventLog(tmp_path / "events.jsonl")
+    log = EventLog(tmp_path / "events.jsonl")
     processor, objective = Processor({}), Classification({"classes": ["a", "b"]})
-    stepper = Stepper(model, make_optimizer(model, config), processor, objective, config, CPU, World(), told)
+    stepper = Stepper(model, make_optimizer(model, config), processor, objective, config, CPU, World(), log)
     batch = Batch(np.arange(8), {"pixels": torch.zeros(8, 1, 6, 6)}, {"label": torch.zeros(8, dtype=torch.int64)})
     with pytest.raises(BadInput, match="no room for 8") as caught:
         stepper.step(batch, rate=0.1)
-    told.close()
+    log.close()
     assert caught.value.hint.startswith("lower train.batch_size")
     assert "train.compile" in caught.value.hint
 
 
 @pytest.mark.parametrize("other", [{"accumulate": 2}, {"batch_tokens": 1000}], ids=lambda other: next(iter(other)))
-def test_compile_is_refused_beside_what_it_cannot_do(other: dict[str, Any]) -> None:
+def test_compile_rejects_unsupported_fields(other: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"compile .*{next(iter(other))}"):
         TrainConfig(epochs=1, compile=True, **other)

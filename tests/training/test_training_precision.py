@@ -1,4 +1,4 @@
-"""`compute.precision: auto` on a CPU goes by measured rates, which are measured once and cached."""
+"""`compute.precision: auto` on a CPU uses measured and cached rates."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OPERATIONS = {"cnn": Cnn.operations, "transformer": Transformer.operations}
 
 
 class Measured:
-    """Returns given rates and counts how often it was asked."""
+    """Return given rates and count the calls."""
 
     def __init__(self, rates: Mapping[str, float]) -> None:
         self.rates, self.calls = rates, 0
@@ -57,9 +57,9 @@ def chosen(
         (ONLY_PRODUCTS, "transformer", "bf16"),
         ({**FAST, "products_bf16": 160 * 1.2}, "transformer", "bf16"),
     ],
-    ids=["slow", "slow", "fast", "fast", "slow convolutions", "slow convolutions", "exactly the least gain"],
+    ids=["slow", "slow", "fast", "fast", "slow convolutions", "slow convolutions", "exactly the minimum gain"],
 )
-def test_bf16_is_chosen_where_it_is_fast_for_the_kind_of_model(
+def test_bf16_is_chosen_if_the_relevant_operations_are_faster(
     tmp_path: Path, rates: dict[str, float], kind: str, precision: str
 ) -> None:
     found = chosen(tmp_path / "rates", Measured(rates), kind)
@@ -81,7 +81,7 @@ def test_cached_rates_are_not_measured_again(tmp_path: Path) -> None:
     ],
     ids=["processor", "flags", "threads"],
 )
-def test_another_machine_is_measured_and_the_first_one_stays_cached(tmp_path: Path, changes: dict[str, object]) -> None:
+def test_each_identity_has_its_own_cache_file(tmp_path: Path, changes: dict[str, object]) -> None:
     assert chosen(tmp_path, Measured(SLOW)).precision == "fp32"
     other = Measured(FAST)
     assert chosen(tmp_path, other, **changes).precision == "bf16"
@@ -91,7 +91,7 @@ def test_another_machine_is_measured_and_the_first_one_stays_cached(tmp_path: Pa
     assert back.calls == 0
 
 
-def test_a_setting_that_limits_instructions_is_measured_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_instruction_limits_are_part_of_the_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen(tmp_path, Measured(FAST)).precision == "bf16"
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     assert chosen(tmp_path, Measured(SLOW)).precision == "fp32"
@@ -109,7 +109,7 @@ def test_a_setting_that_limits_instructions_is_measured_apart(tmp_path: Path, mo
         b'{"identity": IDENTITY, "rates": UNUSABLE}',
     ],
 )
-def test_a_damaged_cache_is_measured_again_and_repaired(tmp_path: Path, damaged: bytes) -> None:
+def test_damaged_cache_is_measured_again_and_repaired(tmp_path: Path, damaged: bytes) -> None:
     chosen(tmp_path, Measured(SLOW))
     (path,) = tmp_path.iterdir()
     parts = {b"IDENTITY": identity(UNDECIDED, XEON), b"UNUSABLE": {**FAST, "products_fp32": 0}, b"USABLE": FAST}
@@ -123,12 +123,12 @@ def test_a_damaged_cache_is_measured_again_and_repaired(tmp_path: Path, damaged:
     assert cached(tmp_path, identity(UNDECIDED, XEON)) == FAST
 
 
-def test_a_cache_that_cannot_be_written_does_not_stop_the_choice(tmp_path: Path) -> None:
+def test_unwritable_cache_does_not_fail(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file in place of the state folder")
     assert chosen(tmp_path / "state" / "rates", Measured(FAST)).precision == "bf16"
 
 
-def test_what_is_decided_is_not_measured(tmp_path: Path) -> None:
+def test_decided_precision_is_not_measured(tmp_path: Path) -> None:
     never = Measured(FAST)
     for source in ("config", "cpu_flags", "compute_capability"):
         assert chosen(tmp_path, never, precision_source=source).precision == "fp32"
@@ -136,14 +136,14 @@ def test_what_is_decided_is_not_measured(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_processor_without_bf16_instructions_takes_fp32(tmp_path: Path) -> None:
+def test_processor_without_bf16_instructions_uses_fp32(tmp_path: Path) -> None:
     found = detect(ComputeConfig(device="cpu"))
     assert found.precision_source == ("undecided" if find().has_bf16 else "cpu_flags")
     assert found.precision == "fp32"
     assert explained("cpu_flags", {}) == "the CPU has no bf16 instructions"
 
 
-def test_the_processor_is_read_as_linux_describes_it(tmp_path: Path) -> None:
+def test_processor_is_read_from_cpuinfo(tmp_path: Path) -> None:
     information = tmp_path / "cpuinfo"
     flags = "fpu sse2 fma avx2 avx512f avx512_bf16 amx_bf16 amx_tile"
     one = (
@@ -157,7 +157,7 @@ def test_the_processor_is_read_as_linux_describes_it(tmp_path: Path) -> None:
     assert find(tmp_path / "absent").flags == ()
 
 
-def test_the_measurement_is_made_without_torch_in_this_process(tmp_path: Path) -> None:
+def test_measurement_does_not_import_torch_in_this_process(tmp_path: Path) -> None:
     program = (
         "import json, sys\nfrom pathlib import Path\n"
         "from modelworks.training.hardware import Hardware\n"
@@ -178,8 +178,9 @@ def test_the_measurement_is_made_without_torch_in_this_process(tmp_path: Path) -
     assert done.stdout.strip() == f"{sorted(RATES)} True"
 
 
-def test_a_measurement_that_fails_names_the_field_to_set(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"compute\.precision: auto could not measure bf16") as raised:
+def test_failed_measurement_names_the_field_to_set(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"compute\.precision") as caught:
         choose(replace(UNDECIDED, threads=-1), ("products",), tmp_path)
-    assert raised.value.hint == "set compute.precision to fp32 or bf16"
+    assert caught.value.code == "compute.precision"
+    assert "compute.precision" in caught.value.hint
     assert not list(tmp_path.iterdir())

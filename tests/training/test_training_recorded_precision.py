@@ -1,4 +1,4 @@
-"""A training keeps the precision that was chosen for it, whatever a new measurement would find."""
+"""A training keeps its chosen precision, independent of a new measurement."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def report(digits: Path) -> ValidationReport:
 
 
 def train_plan(project: Project, config: RunConfig, report: ValidationReport) -> Plan:
-    """A plan whose key of `train` is known."""
+    """Return a plan with the key of `train`."""
     plan = Plan(project, config, report.dataset)
     store_output(plan, "validate")
     plan.stage("train")
@@ -63,13 +63,13 @@ def train_plan(project: Project, config: RunConfig, report: ValidationReport) ->
 
 
 def planned(project: Project, report: ValidationReport, **choice: Any) -> Plan:
-    """A plan with bf16 in its key, as `auto` makes it where bf16 was measured to be fast."""
+    """Return a plan with bf16 in its key, as for `auto` with fast bf16."""
     plan = train_plan(project, load("compute.precision=bf16"), report)
     plan.hardware = dataclasses.replace(plan.hardware, **choice)
     return plan
 
 
-def test_a_resume_takes_the_checkpoints_precision_without_a_cached_measurement(
+def test_resume_uses_the_checkpoints_precision_without_a_measurement(
     project: Project, report: ValidationReport, tmp_path: Path
 ) -> None:
     project.make_private_folders()
@@ -99,7 +99,7 @@ def test_a_resume_takes_the_checkpoints_precision_without_a_cached_measurement(
     assert not project.product_rates.exists()
 
 
-def test_a_finished_training_keeps_its_precision(project: Project, report: ValidationReport) -> None:
+def test_finished_training_keeps_its_precision(project: Project, report: ValidationReport) -> None:
     first = planned(project, report)
     trained = TrainedModel(
         report=report,
@@ -126,7 +126,7 @@ def test_a_finished_training_keeps_its_precision(project: Project, report: Valid
 
 
 @pytest.mark.parametrize("damaged", [None, "", "[]", '{"hardware": {"precision": "bf16"'])
-def test_a_precision_that_a_config_named_or_a_damaged_file_is_no_choice_of_auto(
+def test_configured_precision_and_damaged_file_are_not_recorded_choices(
     project: Project, report: ValidationReport, damaged: str | None
 ) -> None:
     project.make_private_folders()
@@ -141,7 +141,7 @@ def test_a_precision_that_a_config_named_or_a_damaged_file_is_no_choice_of_auto(
     assert before.hardware.product_rates != RATES
 
 
-def test_the_key_has_the_choice_and_not_its_figures(project: Project, report: ValidationReport) -> None:
+def test_key_has_the_precision_and_not_the_rates(project: Project, report: ValidationReport) -> None:
     keys = {
         train_plan(project, load(f"compute.precision={name}"), report).stage("train").key for name in ("fp32", "bf16")
     }
@@ -153,7 +153,7 @@ def test_the_key_has_the_choice_and_not_its_figures(project: Project, report: Va
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_rebuild_names_the_recorded_precision(
+def test_rebuild_uses_the_recorded_precision(
     project: Project, report: ValidationReport, tmp_path: Path, precision: str
 ) -> None:
     config = load("compute.precision=auto")
@@ -169,7 +169,7 @@ def test_a_rebuild_names_the_recorded_precision(
     assert not work_folder(plan).exists()
 
 
-def test_the_figures_are_shown_as_a_share_of_fp32() -> None:
+def test_rates_are_shown_relative_to_fp32() -> None:
     assert explained("measurement", RATES) == (
         "bf16 measured: products 480 GFLOP/s (3.00 of fp32), convolutions 260 GFLOP/s (2.60 of fp32)"
     )

@@ -1,1 +1,1 @@
-"""A model's worth, with its uncertainty: predictions, metrics, comparison, the gate and the report."""
+"""Score a model, compare it with production, decide the gate and write reports."""

@@ -13,49 +13,49 @@ __all__ = ["BudgetConfig", "EvaluateConfig", "GateConfig", "SliceConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """How the test rows are scored."""
+    """How to score the test rows."""
 
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    """Of every interval."""
+    """Confidence level of the intervals."""
     resamples: Annotated[int, Field(ge=100)] = 2000
-    """Bootstrap resamples behind each interval."""
+    """Number of bootstrap resamples per interval."""
     worst: Annotated[int, Field(ge=0)] = 24
-    """How many of the worst mistakes are shown."""
+    """Number of worst mistakes to show."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SliceConfig:
-    """What is required within parts of the test rows as well, of the mean of the objective's score of a row.
+    """Limits on slices of the test rows, for the mean of the objective's row scores.
 
-    In classification that mean is the share of rows that are answered right.
+    In classification that mean is the accuracy.
     """
 
     by: tuple[str, ...]
-    """What cuts the rows: `label` for the classes, or any column of the data set's examples.parquet."""
+    """Columns that define the slices: `label` for the classes, or any column of examples.parquet."""
     min_rows: Annotated[int, Field(ge=1)] = 50
-    """Smaller slices are named, not judged."""
+    """Smaller slices are listed but not judged."""
     minimum: float | None = None
-    """Lowest value in every slice, of an objective whose high scores are the good ones."""
+    """Minimum in every slice, for an objective with high scores being better."""
     maximum: float | None = None
-    """Highest value in every slice, of an objective whose low scores are the good ones."""
+    """Maximum in every slice, for an objective with low scores being better."""
     max_regression: Annotated[float, Field(ge=0)] | None = None
-    """How much worse than production a slice may be."""
+    """Maximum regression of a slice against production."""
 
     def __post_init__(self) -> None:
         if not self.by:
             raise ValueError("by is empty: name label or a column, e.g. [label]")
         if self.minimum is None and self.maximum is None and self.max_regression is None:
-            raise ValueError("by cuts slices, but nothing is required of them: give minimum, maximum or max_regression")
+            raise ValueError("by is set without a limit: give minimum, maximum or max_regression")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetConfig:
-    """What answering may cost."""
+    """Limits on latency and size."""
 
     latency_ms: Annotated[float, Field(gt=0)] | None = None
-    """Milliseconds for one row at a time on the CPU: the median of 50, decoding included."""
+    """Milliseconds for a single row on the CPU, decoding included: the median of 50."""
     size_mb: Annotated[float, Field(gt=0)] | None = None
-    """Megabytes (10^6 bytes) of the saved model's folder."""
+    """Size of the saved model's folder in megabytes (10^6 bytes)."""
 
     def __post_init__(self) -> None:
         if self.latency_ms is None and self.size_mb is None:
@@ -64,26 +64,26 @@ class BudgetConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GateConfig:
-    """What a version must reach to become production; the objective says which metrics there are."""
+    """Requirements on a version to become production; the metrics are those of the objective."""
 
     minimums: Mapping[str, float] = field(default_factory=dict)
-    """Lowest value of each metric on the test rows, of metrics that should be high."""
+    """Minimum of each metric on the test rows, for metrics that should be high."""
     maximums: Mapping[str, float] = field(default_factory=dict)
-    """Highest value of each metric on the test rows, of metrics that should be low."""
+    """Maximum of each metric on the test rows, for metrics that should be low."""
     compare: str = ""
-    """The metric of the comparisons with production and with the trivial answer, on the same rows; the objective's
-    first metric if left out."""
+    """The metric for the comparisons with production and with the trivial baseline; the objective's first metric if
+    left out."""
     max_regression: Annotated[float, Field(ge=0)] = 0.0
-    """How much worse than production a version may be, in the metric's unit; at 0 it must be shown to be better."""
+    """Maximum regression against production, in the metric's unit; for 0 the version must be significantly better."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    """Of the comparison's interval. A version that is just as much worse as is forbidden passes with a chance of at
-    most (1 - confidence) / 2."""
+    """Confidence level of the comparison's interval. A version worse by exactly `max_regression` passes with a
+    probability of at most (1 - confidence) / 2."""
     resamples: Annotated[int, Field(ge=1000)] = 10_000
-    """Bootstrap resamples behind that interval."""
+    """Number of bootstrap resamples for that interval."""
     slices: SliceConfig | None = None
-    """Leave out to judge all test rows together alone."""
+    """Limits on slices; leave out for none."""
     budgets: BudgetConfig | None = None
-    """Leave out for no limit on latency and size."""
+    """Limits on latency and size; leave out for none."""
 
     def __post_init__(self) -> None:
         if not self.minimums and not self.maximums:

@@ -1,4 +1,4 @@
-"""The score stage: a trained model in, predictions and metrics with their uncertainty out."""
+"""The score stage: predictions and metrics with confidence intervals of a trained model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["evaluate", "preload"]
 
 
 def preload() -> None:
-    """Import what an evaluation needs, which takes seconds, for a caller who would only wait meanwhile."""
+    """Import the libraries of an evaluation ahead of time, which takes seconds."""
     for name in (
         "torch",
         "matplotlib.figure",
@@ -31,13 +31,13 @@ def preload() -> None:
 
 
 def evaluate(trained: TrainedModel, config: EvaluateConfig, folder: Path, final: Path, key: str) -> Evaluation:
-    """Score the test rows once and measure.
+    """Predict the test rows once and compute the metrics.
 
     Args:
         trained: the model and the validated data it was trained on.
         config: confidence and resamples.
-        folder: to write into: `predictions.parquet`, `baseline.parquet` and `near_duplicates.json`.
-        final: the name the folder will have, which the record holds.
+        folder: for `predictions.parquet`, `baseline.parquet` and `near_duplicates.json`.
+        final: the folder's later path, stored in the record.
         key: of the score stage.
 
     Raises:
@@ -49,7 +49,7 @@ def evaluate(trained: TrainedModel, config: EvaluateConfig, folder: Path, final:
     from modelworks.evaluation.statistics.intervals import intervals
 
     rows = inference.held_out(trained.report)
-    # Its files were read when they were stored: those that have not changed since are not read again for that.
+    # The model's files were hashed when they were stored; unchanged files are not read again.
     memo = DigestMemo(trained.folder.parents[1])
     predictions = inference.score(trained.model_folder, rows, memo.digest)
     inference.write(predictions, folder)
@@ -67,7 +67,7 @@ def evaluate(trained: TrainedModel, config: EvaluateConfig, folder: Path, final:
 
 
 def _trivial(report: ValidationReport, predictions: Predictions) -> Predictions:
-    """What the objective's trivial answer, learned from the training targets, predicts for the test rows."""
+    """Return predictions of the trivial baseline, fitted to the training targets."""
     import numpy as np
 
     from modelworks.data import dataset_format

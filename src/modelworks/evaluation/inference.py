@@ -1,4 +1,4 @@
-"""Score the test rows, per example, with any saved model: the candidate's or production's."""
+"""Predict the test rows with a saved model, and store the predictions."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ __all__ = ["BASELINE", "Predictions", "TestSet", "held_out", "load", "predict", 
 
 FILE = "predictions.parquet"
 BASELINE = "baseline.parquet"
-"""What the objective's trivial answer predicts for the same rows."""
+"""File with the trivial baseline's predictions for the same rows."""
 METADATA = b"modelworks"
-"""Key of the file's metadata that holds the objective and the names of the truth columns, as JSON."""
+"""Key of the file's metadata with the objective and the names of the truth columns, as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TestSet:
-    """The rows that no model was trained on, in the order of the data set."""
+    """The test rows, in the order of the data set."""
 
     rows: npt.NDArray[np.int64]
-    """Place of each in examples.parquet."""
+    """Row indices in examples.parquet."""
     ids: tuple[str, ...]
     targets: Mapping[str, Sequence[Any]]
-    """The target columns as the data set has them."""
+    """The unencoded target columns."""
     contents: Sequence[Any]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions:
-    """What a model predicts for the test rows; the first axis of every array is the row."""
+    """A model's predictions for the test rows; the first axis of every array is the row."""
 
     rows: npt.NDArray[np.int64]
     ids: tuple[str, ...]
@@ -58,7 +58,7 @@ class Predictions:
     objective: Objective
 
     def take(self, places: npt.NDArray[np.int64]) -> Predictions:
-        """Some of the rows."""
+        """Return the predictions of some rows."""
         return replace(
             self,
             rows=self.rows[places],
@@ -69,7 +69,7 @@ class Predictions:
 
 
 def held_out(report: ValidationReport) -> TestSet:
-    """The usable test rows of a validated data set, with their contents."""
+    """Return the usable test rows of a validated data set, with their contents."""
     dataset = report.dataset
     chosen = np.flatnonzero(np.load(report.folder / "splits.npy", allow_pickle=False) == TEST)
     table = dataset_format.read(dataset.folder, ["id", *dataset.targets, dataset.input]).take(chosen)
@@ -82,70 +82,70 @@ def held_out(report: ValidationReport) -> TestSet:
 
 
 def load(model_folder: Path, digest: Callable[[Path], str] | None = None) -> serialization.InferenceModel:
-    """A saved model, every file verified.
+    """Verify and load a saved model.
 
     Args:
-        model_folder: where it lies.
-        digest: gives a file's SHA-256; None to read every byte.
+        model_folder: of the saved model.
+        digest: returns a file's SHA-256; None to read every byte.
 
     Raises:
-        Corrupt: the folder is not what was saved.
+        Corrupt: a file differs from the manifest.
     """
     try:
         return serialization.load(model_folder, digest)
     except serialization.DamagedModel as error:
         raise Corrupt(
-            f"the saved model is damaged: {error}", "run again: a damaged stage is made again", code="model.damaged"
+            f"the saved model is damaged: {error}", "run again: damaged outputs are rebuilt", code="model.damaged"
         ) from error
 
 
 def predict(model: serialization.InferenceModel, rows: TestSet) -> Columns:
-    """The predicted columns of the model's objective.
+    """Return the predicted columns of the model's objective.
 
     Raises:
         Refused: a prediction is not a finite number.
     """
-    found = model.predict(rows.contents)
+    predicted = model.predict(rows.contents)
     finite = np.ones(len(rows.ids), dtype=bool)
-    for values in found.values():
+    for values in predicted.values():
         if np.issubdtype(values.dtype, np.floating):
             finite &= np.isfinite(values).reshape(len(values), -1).all(axis=1)
-    if broken := int((~finite).sum()):
+    if num_broken := int((~finite).sum()):
         raise Refused(
-            f"the model's predictions are not finite on {broken:,} of {len(finite):,} test rows",
+            f"the model's predictions are not finite on {num_broken:,} of {len(finite):,} test rows",
             "the training has diverged: lower train.learning_rate or set train.clip_norm",
             code="model.not-finite",
         )
-    return found
+    return predicted
 
 
 def score(model_folder: Path, rows: TestSet, digest: Callable[[Path], str] | None = None) -> Predictions:
-    """What a saved model predicts for the test rows.
+    """Return a saved model's predictions for the test rows.
 
     Args:
-        model_folder: where the model lies.
+        model_folder: of the saved model.
         rows: the test rows.
         digest: as for `load`.
 
     Raises:
         Corrupt: the model is damaged.
-        Refused: its predictions are not finite.
+        Refused: a prediction is not a finite number.
     """
     model = load(model_folder, digest)
     predicted = predict(model, rows)
-    objective = serialization.read_objective(model_folder)  # not of the code in the package: metrics are today's
+    objective = serialization.read_objective(model_folder)  # metrics use this project's code, not the saved model's
     return Predictions(
         rows=rows.rows, ids=rows.ids, truth=objective.encode(rows.targets), predicted=predicted, objective=objective
     )
 
 
 def write(predictions: Predictions, folder: Path, name: str = FILE) -> None:
-    """Keep the predictions as Parquet: row, id, the encoded targets, the predicted columns."""
+    """Write the predictions as Parquet: row, id, the encoded targets, the predicted columns."""
     table = pa.table(
         {
             "row": predictions.rows,
             "id": list(predictions.ids),
-            **{name: _stored(values) for name, values in {**predictions.truth, **predictions.predicted}.items()},
+            **{name: _to_arrow(values) for name, values in {**predictions.truth, **predictions.predicted}.items()},
         }
     )
     objective = predictions.objective
@@ -155,7 +155,7 @@ def write(predictions: Predictions, folder: Path, name: str = FILE) -> None:
 
 
 def read(folder: Path, name: str = FILE) -> Predictions:
-    """The predictions that `write` kept.
+    """Read predictions that `write` stored.
 
     Raises:
         Corrupt: the file is missing or damaged.
@@ -164,11 +164,11 @@ def read(folder: Path, name: str = FILE) -> Predictions:
         table = pq.read_table(folder / name, page_checksum_verification=True)
     except (OSError, pa.ArrowInvalid) as error:
         raise Corrupt(
-            f"{folder / name}: {error}", "run again: a damaged stage is made again", code="stage.damaged"
+            f"{folder / name}: {error}", "run again: damaged outputs are rebuilt", code="stage.damaged"
         ) from error
-    columns = {each: _array(table[each]) for each in table.column_names if each not in ("row", "id")}
+    columns = {each: _to_numpy(table[each]) for each in table.column_names if each not in ("row", "id")}
     described = (table.schema.metadata or {}).get(METADATA)
-    if described is None:  # of an earlier release: classification, whose classes stand elsewhere
+    if described is None:  # earlier releases had only classification and stored no class names
         width = columns["probabilities"].shape[1]
         kind, spec, truth = "classification", {"classes": [str(place) for place in range(width)]}, ["label"]
     else:
@@ -183,15 +183,15 @@ def read(folder: Path, name: str = FILE) -> Predictions:
     )
 
 
-def _stored(values: npt.NDArray[Any]) -> pa.Array:
-    """One value per row, or a list of equally many per row."""
+def _to_arrow(values: npt.NDArray[Any]) -> pa.Array:
+    """Convert (rows,) to values and (rows, n) to lists of equal length."""
     if values.ndim == 1:
         return pa.array(values)
     rows, width = values.shape
     return pa.ListArray.from_arrays(np.arange(0, (rows + 1) * width, width, dtype=np.int32), values.ravel())
 
 
-def _array(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+def _to_numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     if not pa.types.is_list(column.type):
         return np.asarray(column.to_numpy())
     flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)

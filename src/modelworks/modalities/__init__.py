@@ -1,1 +1,1 @@
-"""The kinds of content, one file each: how it is decoded, learned from and cut into a model's input."""
+"""Modalities: decode and describe one kind of content and make a model's input from it."""

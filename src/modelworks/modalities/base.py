@@ -1,8 +1,8 @@
-"""The interfaces of a modality: how one kind of input becomes tensors, facts, fingerprints and previews.
+"""Interfaces of a modality: tensors, facts, fingerprints and previews of one kind of input.
 
-`image.py` has the processor, which travels with every model. `image_facts.py`, `image_fingerprints.py` and
-`image_preview.py` have what validation, evaluation and reports need of images, so that a change there leaves models
-alone. Other modalities likewise.
+`image.py` has the processor, which is saved with every model. `image_facts.py`, `image_fingerprints.py` and
+`image_preview.py` serve validation, evaluation and reports, so a change there does not affect models. Other modalities
+are organised the same way.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 
 
 class Processor(Protocol):
-    """What the `Processor` of every modality can do. One instance belongs to one model."""
+    """Interface of every modality's `Processor`. One instance belongs to one model."""
 
     kind: ClassVar[str]
     settings: ClassVar[tuple[str, ...]]
@@ -41,145 +41,147 @@ class Processor(Protocol):
     libraries: ClassVar[tuple[str, ...]]
     """Distributions that `decode` depends on."""
     fact_libraries: ClassVar[tuple[str, ...]]
-    """Distributions that the facts which validation takes from a content depend on."""
+    """Distributions that the facts of validation depend on."""
     resident: ClassVar[tuple[str, ...]]
-    """Names of the arrays that may live on the device."""
+    """Names of the arrays that may be kept on the device."""
     augmentations: ClassVar[tuple[str, ...]]
-    """Fields of `train.augment` that it knows."""
+    """Fields of `train.augment` that it supports."""
     has_tokens: ClassVar[bool]
-    """Whether rows have lengths in tokens, so that `train.batch_tokens` can count them."""
+    """Whether rows have lengths in tokens, which `train.batch_tokens` needs."""
     content_name: ClassVar[str]
-    """One content in words, with its article."""
+    """A noun for one content, with its article."""
     request_example: ClassVar[str]
-    """A content inside a JSON string, in a shell command that asks a server."""
+    """A content as it appears in a JSON string of a shell command for the scoring server."""
     spec: dict[str, Any]
-    """JSON that is kept with the model."""
+    """JSON values that are saved with the model."""
 
     def __init__(self, spec: Mapping[str, Any], folder: Path | None = None) -> None:
-        """Make it again from what a model keeps: the spec, and the files that `save` wrote."""
+        """Restore a processor from its spec and the files that `save` wrote."""
 
     @classmethod
     def fit(cls, contents: Collection[Any], settings: Mapping[str, Any], assets: Mapping[str, bytes]) -> Processor:
-        """Learn it from the contents of the training rows alone.
+        """Fit a processor to the contents of the training rows only.
 
         Args:
-            contents: gone through any number of times.
+            contents: may be iterated several times.
             settings: the `model:` section of the config.
-            assets: files that come with the architecture, by name.
+            assets: the architecture's files, by name.
         """
         ...
 
     @property
     def shape(self) -> dict[str, int]:
-        """What an architecture must know of its input."""
+        """Sizes of the input that an architecture needs."""
         ...
 
     def save(self, folder: Path) -> None:
-        """Write what `spec` cannot hold."""
+        """Write the state that `spec` cannot hold."""
 
     def from_json(self, value: Any) -> Any:
-        """The content that a request gives.
+        """Return the content of a request.
 
         Raises:
-            ValueError: it gives none. The message follows "row 3".
+            ValueError: the value is no valid content. The message follows "row 3".
         """
         ...
 
     def decode(self, contents: Any) -> dict[str, np.ndarray]:
-        """Contents of some rows to arrays, which rows of other calls can be appended to."""
+        """Decode contents to arrays that can be concatenated over calls."""
         ...
 
     def arrange(self, arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
-        """Decoded arrays to tensors that `collate` slices."""
+        """Convert decoded arrays to the tensors that `collate` indexes."""
         ...
 
     def lengths(self, arrays: Mapping[str, torch.Tensor]) -> np.ndarray | None:
-        """Tokens of each row; None where all rows cost the same."""
+        """Return the tokens of each row; None if all rows cost the same."""
         ...
 
     def collate(
         self, arrays: Mapping[str, torch.Tensor], indices: torch.Tensor, device: str = "cpu"
     ) -> dict[str, torch.Tensor]:
-        """The model's input for some rows, by the names of the network's arguments."""
+        """Return the model's input for some rows, by argument name of the network."""
         ...
 
     def augment(self, inputs: Mapping[str, torch.Tensor], config: Any) -> dict[str, torch.Tensor]:
-        """The input of a training batch, varied as `train.augment` says, on its device."""
+        """Augment the input of a training batch on its device, as `train.augment` configures."""
         ...
 
 
 def processor_class(kind: str) -> type[Processor]:
-    """The processor of a modality; imports no library."""
-    found: type[Processor] = importlib.import_module(f"{__package__}.{kind}").Processor
-    return found
+    """Return the processor class of a modality; imports no library."""
+    result: type[Processor] = importlib.import_module(f"{__package__}.{kind}").Processor
+    return result
 
 
 class Facts(Protocol):
-    """What a module such as `image_facts.py` has: what validation knows of each content."""
+    """Interface of a module such as `image_facts.py`, which computes facts for validation."""
 
     SIZE: str
-    """The fact that is null where there is no content."""
+    """The fact that is null if there is no content."""
     MEASURES: tuple[str, ...]
-    """Numbers among the facts: features that might alone give a target away."""
+    """Numeric facts: possible leaking features."""
     WORDS: bool
-    """Whether contents are texts, whose words are such features too."""
+    """Whether contents are texts, whose words are possible leaking features too."""
 
     def facts(self, contents: pa.ChunkedArray) -> pa.Table:
-        """One row per content; among the columns `decodes` (bool) and `fault` (string, null for a usable content)."""
+        """Return one row per content, with `decodes` (bool) and `fault` (string, null if usable)."""
         ...
 
     def remarks(self, usable: pd.DataFrame) -> Iterator[str]:
-        """What is worth knowing about the usable contents and stops nothing, one sentence each."""
+        """Yield remarks about the usable contents that stop nothing, one sentence each."""
         ...
 
 
 class Fingerprints(Protocol):
-    """Signatures of some contents, to find those that are nearly the same without comparing each with each."""
+    """Signatures of contents, to find near-duplicates without comparing every pair."""
 
-    largest_distance: ClassVar[int]
-    """Of two signatures whose contents are worth comparing."""
-    least_likeness: ClassVar[float]
-    """From here on two contents are nearly the same."""
+    max_distance: ClassVar[int]
+    """Maximum distance of two signatures whose contents are compared."""
+    min_similarity: ClassVar[float]
+    """Similarity from which two contents are near-duplicates."""
     bands: np.ndarray
-    """(rows, bands): contents that are nearly the same agree in a band."""
+    """(rows, bands): near-duplicates agree in at least one band."""
 
     @classmethod
-    def of(cls, contents: Iterable[Any]) -> Self: ...
+    def of(cls, contents: Iterable[Any]) -> Self:
+        """Compute the signatures of contents."""
+        ...
 
     def take(self, rows: np.ndarray) -> Self:
-        """Those of some rows."""
+        """Return the signatures of some rows."""
         ...
 
     def distance(self, other: Self, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """Integers (pairs,): how far the signatures of pairs of rows lie apart."""
+        """Return the distances of the signatures of pairs of rows: integers (pairs,)."""
         ...
 
-    def likeness(self, other: Self, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """float32 (pairs,): how alike the contents of pairs of rows are; 1 for the same."""
+    def similarity(self, other: Self, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """Return the similarities of pairs of contents: float32 (pairs,); 1 for equal ones."""
         ...
 
 
 class Preview(Protocol):
-    """What a module such as `image_preview.py` has."""
+    """Interface of a module such as `image_preview.py`."""
 
     def preview(self, content: Any) -> np.ndarray | str:
-        """What a report shows of a content: pixels, uint8 (height, width, 3), or a short text."""
+        """Return a preview for reports: pixels, uint8 (height, width, 3), or a short text."""
         ...
 
 
 def facts_module(kind: str) -> Facts:
-    """What validation knows of a modality."""
+    """Return the module that computes a modality's facts."""
     found: Any = importlib.import_module(f"{__package__}.{kind}_facts")
     return cast("Facts", found)
 
 
 def fingerprints_class(kind: str) -> type[Fingerprints]:
-    """How near-duplicates are found in a modality."""
+    """Return the class that finds near-duplicates of a modality."""
     found: type[Fingerprints] = importlib.import_module(f"{__package__}.{kind}_fingerprints").Fingerprints
     return found
 
 
 def preview_module(kind: str) -> Preview:
-    """How reports show a modality."""
+    """Return the module that makes a modality's previews."""
     found: Any = importlib.import_module(f"{__package__}.{kind}_preview")
     return cast("Preview", found)

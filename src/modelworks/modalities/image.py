@@ -1,6 +1,6 @@
-"""Images: encoded bytes to decoded arrays to a model's input.
+"""Decode images and turn them into a model's input.
 
-This file is part of every image model's package: it imports nothing of this project but by relative imports.
+This file is copied into saved image models: it imports from this project by relative imports only.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ if TYPE_CHECKING:
 __all__ = ["Processor"]
 
 SAMPLE = 10_000
-"""Images, at least, that mean and deviation are taken from, when there are so many."""
+"""Minimum number of images, if available, from which mean and standard deviation are computed."""
 LARGEST_SIDE = 128
-"""Images whose size the config leaves open are scaled down to this many pixels a side."""
+"""Maximum side in pixels of images if the config names no size."""
 
 
 class Processor:
-    """How the images of one model are decoded, sized and normalised.
+    """Decodes, resizes and normalises the images of one model.
 
-    `spec` is JSON: height, width, channels, and mean and std per channel, in grey levels of 0 to 255.
+    `spec` has height, width, channels, and mean and std per channel in grey levels of 0 to 255.
     """
 
     kind = "image"
     settings = ("size",)
     """Fields of the `model:` section that `fit` reads."""
     libraries = ("pillow",)
-    """Distributions that decode."""
+    """Distributions that `decode` depends on."""
     fact_libraries = ("pillow",)
-    """Distributions that the validated facts depend on."""
+    """Distributions that the facts of validation depend on."""
     resident = ("pixels",)
-    """What may live on the device."""
+    """Names of the arrays that may be kept on the device."""
     augmentations = ("shift", "flip", "crop", "cutout")
-    """Fields of `train.augment` that vary it."""
+    """Fields of `train.augment` that it supports."""
     has_tokens = False
     """Whether rows have lengths in tokens."""
     content_name = "an image"
-    """One content in words."""
+    """A noun for one content, with its article."""
     request_example = "$(base64 -w0 IMAGE.png)"
-    """A content inside a JSON string, in a shell command that asks a server."""
+    """A content as it appears in a JSON string of a shell command for the scoring server."""
 
     def __init__(self, spec: Mapping[str, Any], _folder: Path | None = None) -> None:
         self.spec = dict(spec)
@@ -58,11 +58,11 @@ class Processor:
 
     @classmethod
     def fit(cls, contents: Collection[bytes], settings: Mapping[str, Any], _assets: Mapping[str, bytes]) -> Processor:
-        """Learn size, channels and statistics from the training images alone, gone through once."""
+        """Find size, channels and statistics of the training images in one pass."""
         import numpy as np
 
         sizes: dict[tuple[int, int], int] = {}
-        coloured = False
+        is_colour = False
         sampled = []
         stride = max(1, len(contents) // SAMPLE)
         for index, content in enumerate(contents):
@@ -70,7 +70,7 @@ class Processor:
                 sampled.append(content)
             width, height, channels = _header(content)
             sizes[height, width] = sizes.get((height, width), 0) + 1
-            coloured = coloured or channels > 1
+            is_colour = is_colour or channels > 1
         height, width = max(sizes, key=lambda size: (sizes[size], size))
         side = int(settings.get("size", 0))
         if side:
@@ -78,32 +78,32 @@ class Processor:
         elif max(height, width) > LARGEST_SIDE:
             scale = LARGEST_SIDE / max(height, width)
             height, width = max(1, round(height * scale)), max(1, round(width * scale))
-        inputs = cls({"height": height, "width": width, "channels": 3 if coloured else 1})
-        sample = inputs.decode(sampled)["pixels"]
+        processor = cls({"height": height, "width": width, "channels": 3 if is_colour else 1})
+        sample = processor.decode(sampled)["pixels"]
         mean = sample.mean(axis=(0, 1, 2), dtype=np.float64)
         std = sample.std(axis=(0, 1, 2), dtype=np.float64)
-        inputs.spec |= {"mean": mean.round(4).tolist(), "std": np.maximum(std, 1.0).round(4).tolist()}
-        return inputs
+        processor.spec |= {"mean": mean.round(4).tolist(), "std": np.maximum(std, 1.0).round(4).tolist()}
+        return processor
 
     def save(self, folder: Path) -> None:
-        """Nothing beyond `spec` needs keeping."""
+        """Write nothing: `spec` is the complete state."""
 
     @property
     def shape(self) -> dict[str, int]:
-        """What an architecture must know: channels, height, width."""
+        """Sizes that an architecture needs: channels, height, width."""
         return {name: self.spec[name] for name in ("channels", "height", "width")}
 
     def from_json(self, value: Any) -> bytes:
-        """The encoded image: bytes as they are, or base64 in a string."""
+        """Return the encoded image, given as bytes or as a base64 string."""
         if isinstance(value, bytes | bytearray):
             return bytes(value)
         try:
             return base64.b64decode(value, validate=True)
         except (binascii.Error, ValueError, TypeError):
-            raise ValueError("is not an image: give its file's bytes, or them in base64") from None
+            raise ValueError("is not an image: send the file's bytes, base64-encoded in JSON") from None
 
     def decode(self, contents: Sequence[bytes]) -> dict[str, np.ndarray]:
-        """`pixels`: uint8 (n, height, width, channels)."""
+        """Return `pixels`: uint8 (n, height, width, channels)."""
         import numpy as np
 
         height, width, channels = self.spec["height"], self.spec["width"], self.spec["channels"]
@@ -117,17 +117,17 @@ class Processor:
         return {"pixels": pixels}
 
     def arrange(self, arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
-        """What `collate` slices: tensors over the decoded arrays."""
+        """Return tensors that share memory with the decoded arrays."""
         import torch
 
         return {"pixels": torch.from_numpy(arrays["pixels"])}
 
     def lengths(self, _arrays: Mapping[str, torch.Tensor]) -> np.ndarray | None:
-        """None: every image costs the same."""
+        """Return None: all images cost the same."""
         return None
 
     def augment(self, inputs: Mapping[str, torch.Tensor], config: Settings) -> dict[str, torch.Tensor]:
-        """Inputs of a training batch, each varied in its own way on its device; blank places are black."""
+        """Augment each image of a training batch on its device; blank areas are black."""
         from .image_augmentation import augment
 
         pixels = inputs["pixels"]
@@ -137,10 +137,10 @@ class Processor:
     def collate(
         self, arrays: Mapping[str, torch.Tensor], indices: torch.Tensor, device: str = "cpu"
     ) -> dict[str, torch.Tensor]:
-        """`pixels`: float32 (len(indices), channels, height, width), normalised, channels last in memory.
+        """Return normalised `pixels`: float32 (len(indices), channels, height, width), channels last.
 
         Args:
-            arrays: of `arrange`, on the CPU or on the device.
+            arrays: from `arrange`, on the CPU or on the device.
             indices: int64, on the CPU.
             device: of the result.
         """
@@ -161,10 +161,10 @@ class Processor:
 
 
 def _header(content: bytes) -> tuple[int, int, int]:
-    """(width, height, channels); decodes nothing."""
-    plain = re.match(rb"P([56])\n(\d+) (\d+)\n255\n", content)
-    if plain:
-        return int(plain[2]), int(plain[3]), 1 if plain[1] == b"5" else 3
+    """Return (width, height, channels) without decoding the image."""
+    pnm = re.match(rb"P([56])\n(\d+) (\d+)\n255\n", content)
+    if pnm:
+        return int(pnm[2]), int(pnm[3]), 1 if pnm[1] == b"5" else 3
     from PIL import ExifTags, Image
 
     with Image.open(io.BytesIO(content)) as image:
@@ -180,7 +180,7 @@ def _decode(content: bytes, height: int, width: int, channels: int) -> np.ndarra
     with Image.open(io.BytesIO(content)) as image:
         upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I"):
-        # Sixteen bits to eight: Pillow alone would cut off all above 255.
+        # Scale 16 bits to 8: Pillow's own conversion clips values at 255.
         upright = Image.fromarray((np.asarray(upright).clip(0, 65535) // 257).astype(np.uint8))
     upright = upright.convert("L" if channels == 1 else "RGB")
     if upright.size != (width, height):

@@ -1,4 +1,4 @@
-"""Images varied on the device, a whole batch at a time: shift, flip, crop, cutout."""
+"""Augment a batch of images on its device: shift, flip, crop, cutout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Settings", "augment"]
 
 
 class Settings(Protocol):
-    """How images are varied; 0 and False leave them as they are."""
+    """Settings of the augmentation; 0 and False disable one."""
 
     @property
     def shift(self) -> int: ...
@@ -24,12 +24,12 @@ class Settings(Protocol):
 
 
 def augment(pixels: torch.Tensor, config: Settings, blank: torch.Tensor) -> torch.Tensor:
-    """Vary each image of a batch in its own way, drawn from torch's generator.
+    """Augment each image of a batch with random numbers from torch's generator.
 
     Args:
-        pixels: float (n, channels, height, width), any memory format, which the result keeps.
-        config: what to do, as in `train.augment`.
-        blank: value per channel (channels,) of what comes in at the edges and of cut-out squares.
+        pixels: float (n, channels, height, width); the result has the same memory format.
+        config: as in `train.augment`.
+        blank: value per channel (channels,) of shifted-in edges and cut-out squares.
     """
     if config.flip:
         mirrored = torch.rand(len(pixels), device=pixels.device) < 0.5
@@ -49,7 +49,7 @@ def _shift(pixels: torch.Tensor, most: int, blank: torch.Tensor) -> torch.Tensor
     padded = blank.view(1, 1, 1, -1).expand(n, height + 2 * most, width + 2 * most, channels).contiguous()
     padded[:, most : most + height, most : most + width] = pixels.permute(0, 2, 3, 1)
     down, right = torch.randint(0, 2 * most + 1, (2, n), device=device)
-    # One gather of whole pixels, which lie together in memory: (n, height, 1) and (n, 1, width) places.
+    # One gather of contiguous pixels, with indices (n, height, 1) and (n, 1, width).
     rows = (down[:, None] + torch.arange(height, device=device))[:, :, None]
     columns = (right[:, None] + torch.arange(width, device=device))[:, None, :]
     moved = padded[torch.arange(n, device=device)[:, None, None], rows, columns]
@@ -57,7 +57,7 @@ def _shift(pixels: torch.Tensor, most: int, blank: torch.Tensor) -> torch.Tensor
 
 
 def _crop(pixels: torch.Tensor, most: float) -> torch.Tensor:
-    """A window of each image, brought to the full size by bilinear sampling."""
+    """Crop a random window of each image and resize it to the full size by bilinear sampling."""
     n = len(pixels)
     scale = 1 - most * torch.rand(n, device=pixels.device)
     centre = (torch.rand(2, n, device=pixels.device) * 2 - 1) * (1 - scale)

@@ -1,4 +1,4 @@
-"""What validation knows of an image: whether it decodes, its size, and how bright and varied it is."""
+"""Facts of an image for validation: whether it decodes, its size, brightness and contrast."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ MEASURES = ("width", "height", "channels", "bytes", "mean", "contrast")
 WORDS = False
 
 MOST_PIXELS = 1 << 26
-"""A larger image is not decoded: a small file can claim any size and fill the memory (a decompression bomb)."""
+"""A larger image is not decoded: a small file can declare any size (decompression bomb)."""
 
 _PACKED = re.compile(rb"P([56])\n(\d+) (\d+)\n255\n")
-"""The header of a binary PGM or PPM as the packaged sources write it: its pixels need no codec."""
+"""The header of a binary PGM or PPM file, whose pixels need no codec."""
 
 _GREY = ("1", "L", "I", "I;16", "I;16B", "F")
-"""Pillow's modes of one grey channel; all others are looked at as RGB, as the models see them."""
+"""Pillow's modes with one grey channel; all others are converted to RGB, as for the models."""
 
 
 class _Image(NamedTuple):
@@ -43,19 +43,19 @@ class _Image(NamedTuple):
 
 
 def facts(images: pa.ChunkedArray) -> pa.Table:
-    """One row per image: `decodes`, `width`, `height`, `channels`, `mean`, `contrast`, `bytes`, `fault`.
+    """Return decodes, width, height, channels, mean, contrast, bytes and fault of each image.
 
-    `mean` and `contrast` (standard deviation) are over all pixels, in grey levels of 0 to 255. `fault` says why an
-    image cannot be used; then what could not be known is null.
+    `mean` and `contrast` (standard deviation) are over all pixels, in grey levels of 0 to 255. `fault` is the
+    reason why an image cannot be used; facts that are then unknown are null.
     """
     import pyarrow as pa
     from PIL import Image
 
     with warnings.catch_warnings():
-        # Ours is the lower limit, and it is an error.
+        # MOST_PIXELS is lower than Pillow's limit and is an error.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         rows = [
-            {**_look(content)._asdict(), "bytes": None if content is None else len(content)}
+            {**_inspect(content)._asdict(), "bytes": None if content is None else len(content)}
             for chunk in images.chunks
             for content in chunk.to_pylist()
         ]
@@ -67,13 +67,13 @@ def facts(images: pa.ChunkedArray) -> pa.Table:
 
 
 def remarks(usable: pd.DataFrame) -> Iterator[str]:
-    """Say which images have one colour throughout."""
+    """Report images of one colour."""
     plain = usable[usable["contrast"] == 0]
     if len(plain):
-        yield f"images of one colour throughout: {len(plain)}, e.g. row {plain['row'].iloc[0]}"
+        yield f"images of a single colour: {len(plain)}, e.g. row {plain['row'].iloc[0]}"
 
 
-def _look(content: bytes | None) -> _Image:
+def _inspect(content: bytes | None) -> _Image:
     if not content:
         return _unusable("it is empty")
     packed = _PACKED.match(content)
@@ -94,7 +94,7 @@ def _decode(content: bytes) -> _Image:
     from PIL import Image
 
     try:
-        # Opening reads the header alone; a truncated file fails only when its pixels are loaded.
+        # Image.open reads only the header; a truncated file fails when its pixels are loaded.
         with Image.open(io.BytesIO(content)) as image:
             if image.width * image.height > MOST_PIXELS:
                 return _unusable(f"{image.width}x{image.height} is more than {MOST_PIXELS} pixels")
@@ -104,13 +104,13 @@ def _decode(content: bytes) -> _Image:
             width, height = image.size
     except Interrupted:
         raise
-    except Exception as error:  # Pillow's decoders raise whatever broken bytes lead them to: it is a fact of the row
+    except Exception as error:  # Pillow's decoders raise any type on broken bytes; it becomes the row's fault
         return _unusable(_reason(error))
     return _Image(True, width, height, channels, *_moments(np.array(histogram).reshape(-1, 256).sum(axis=0)), None)
 
 
 def _moments(histogram: np.ndarray[Any, Any]) -> tuple[float, float]:
-    """Mean and standard deviation of the grey levels that a histogram of 256 counts; the sums are exact."""
+    """Return mean and standard deviation from a histogram of 256 grey levels, with exact sums."""
     import numpy as np
 
     levels = np.arange(256)
@@ -126,6 +126,6 @@ def _unusable(reason: str) -> _Image:
 def _reason(error: Exception) -> str:
     from PIL import UnidentifiedImageError
 
-    if isinstance(error, UnidentifiedImageError):  # its message is the address of a buffer
+    if isinstance(error, UnidentifiedImageError):  # its message is a buffer's address
         return "not an image file"
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What a report shows of an image: its pixels, small."""
+"""Preview of an image for reports."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 __all__ = ["preview"]
 
 PIXELS = 192
-"""Of the longer side."""
+"""Maximum length of the longer side."""
 
 
 def preview(content: bytes) -> np.ndarray[Any, Any]:
-    """RGB of an encoded image, uint8 (height, width, 3); small ones keep sharp pixels."""
+    """Return an encoded image as RGB, uint8 (height, width, 3); small images keep sharp pixels."""
     import numpy as np
     from PIL import Image, ImageOps
 

@@ -1,6 +1,6 @@
-"""Texts: strings to token ids to a model's input, padded no more than their batch needs.
+"""Tokenize texts and turn them into a model's input, padded to the batch's longest text.
 
-This file is part of every text model's package: it imports nothing of this project but by relative imports.
+This file is copied into saved text models: it imports from this project by relative imports only.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ TOKENIZER = "tokenizer.json"
 
 
 class Processor:
-    """How the texts of one model become tokens. `spec` is JSON: max_tokens, vocabulary, padding."""
+    """Tokenizes the texts of one model. `spec` has max_tokens, vocabulary, padding."""
 
     kind = "text"
     settings = ("vocabulary", "max_tokens")
     """Fields of the `model:` section that `fit` reads."""
     libraries = ("tokenizers",)
-    """Distributions that decode."""
+    """Distributions that `decode` depends on."""
     fact_libraries = ("ftfy",)
-    """Distributions that the validated facts depend on."""
+    """Distributions that the facts of validation depend on."""
     resident = ("tokens",)
-    """What may live on the device."""
+    """Names of the arrays that may be kept on the device."""
     augmentations: tuple[str, ...] = ()
-    """Fields of `train.augment` that vary it."""
+    """Fields of `train.augment` that it supports."""
     has_tokens = True
     """Whether rows have lengths in tokens."""
     content_name = "a text"
-    """One content in words."""
+    """A noun for one content, with its article."""
     request_example = "a text"
-    """A content inside a JSON string, in a shell command that asks a server."""
+    """A content as it appears in a JSON string of a shell command for the scoring server."""
 
     def __init__(self, spec: Mapping[str, Any], folder: Path | None = None, tokenizer: Tokenizer | None = None) -> None:
         from tokenizers import Tokenizer as Loader
@@ -52,7 +52,7 @@ class Processor:
 
     @classmethod
     def fit(cls, contents: Collection[str], settings: Mapping[str, Any], assets: Mapping[str, bytes]) -> Processor:
-        """Take the tokenizer that comes with the architecture, or learn one from the training texts alone."""
+        """Use the architecture's tokenizer, or learn one from the training texts."""
         from tokenizers import Tokenizer
 
         if TOKENIZER in assets:
@@ -71,22 +71,22 @@ class Processor:
 
     @property
     def shape(self) -> dict[str, int]:
-        """What an architecture must know: vocabulary, padding, max_tokens."""
+        """Sizes that an architecture needs: vocabulary, padding, max_tokens."""
         return {name: self.spec[name] for name in ("vocabulary", "padding", "max_tokens")}
 
     def from_json(self, value: Any) -> str:
-        """The text, which may be given as UTF-8 bytes."""
+        """Return the text, given as a string or as UTF-8 bytes."""
         if isinstance(value, bytes | bytearray):
             try:
                 return bytes(value).decode()
             except UnicodeDecodeError:
-                raise ValueError("is not UTF-8: give a text") from None
+                raise ValueError("is not UTF-8: send a text") from None
         if not isinstance(value, str):
-            raise ValueError(f"is {type(value).__name__}: give a text")
+            raise ValueError(f"is {type(value).__name__}: send a text")
         return value
 
     def decode(self, contents: Sequence[str]) -> dict[str, np.ndarray]:
-        """`tokens`: int32, all texts end to end; `lengths`: int32 (n,), tokens of each."""
+        """Return `tokens`: int32, all texts concatenated; `lengths`: int32 (n,), tokens of each."""
         import numpy as np
 
         encoded = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(contents))]
@@ -95,7 +95,7 @@ class Processor:
         return {"tokens": tokens, "lengths": lengths}
 
     def arrange(self, arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
-        """What `collate` slices: the tokens, and `offsets`, int64 (n + 1), where each text begins."""
+        """Return the tokens and `offsets`, int64 (n + 1), the start of each text."""
         import torch
 
         offsets = torch.zeros(len(arrays["lengths"]) + 1, dtype=torch.int64)
@@ -103,20 +103,20 @@ class Processor:
         return {"tokens": torch.from_numpy(arrays["tokens"]), "offsets": offsets}
 
     def lengths(self, arrays: Mapping[str, torch.Tensor]) -> np.ndarray | None:
-        """Tokens of each text: what batches are bucketed by."""
+        """Return the tokens of each text, by which batches are bucketed."""
         return arrays["offsets"].diff().numpy()
 
     def augment(self, inputs: Mapping[str, torch.Tensor], _config: object) -> dict[str, torch.Tensor]:
-        """The inputs: texts are not varied."""
+        """Return the inputs unchanged: there is no augmentation of texts."""
         return dict(inputs)
 
     def collate(
         self, arrays: Mapping[str, torch.Tensor], indices: torch.Tensor, device: str = "cpu"
     ) -> dict[str, torch.Tensor]:
-        """`tokens` int64 and `mask` bool (True on real tokens), both (len(indices), longest of them).
+        """Return `tokens` int64 and `mask` bool (False for padding), both (len(indices), longest).
 
         Args:
-            arrays: of `arrange`; the tokens on the CPU or on the device, the offsets on the CPU.
+            arrays: from `arrange`; the tokens on the CPU or on the device, the offsets on the CPU.
             indices: int64, on the CPU.
             device: of the result.
         """
@@ -138,10 +138,12 @@ class Processor:
 
 
 def _learn(contents: Collection[str], vocabulary: int) -> Tokenizer:
-    """A lower-casing byte-level BPE tokenizer (Sennrich et al. 2016, arXiv:1508.07909; Radford et al. 2019).
+    """Train a lower-casing byte-level BPE tokenizer.
 
-    Bytes are its alphabet, so no character is unknown to it. And the same texts give the same tokenizer: the order in
-    which a learned alphabet, or WordPiece's continuations, are met changes from process to process.
+    Method: Sennrich et al. 2016, arXiv:1508.07909; Radford et al. 2019.
+
+    Its alphabet is the 256 bytes, so no character is unknown and the same texts give the same tokenizer. With a learned
+    alphabet, or WordPiece, the order of the alphabet changes from process to process.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 

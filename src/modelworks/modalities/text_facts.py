@@ -1,4 +1,4 @@
-"""What validation knows of a text: how long it is, whether anything stands in it, and whether it was misread."""
+"""Facts of a text for validation: length, blankness and signs of a wrong encoding."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MEASURES = ("characters", "tokens")
 WORDS = True
 
 _VISIBLE = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
-"""Anything but white space, control characters and characters of no width."""
+"""Any character except white space, control characters and zero-width characters."""
 
 
 class _Text(NamedTuple):
@@ -32,16 +32,18 @@ class _Text(NamedTuple):
 
 
 def facts(texts: pa.ChunkedArray) -> pa.Table:
-    """One row per text: `decodes`, `characters`, `tokens`, `replacement_share`, `mojibake`, `blank`, `fault`.
+    """Return decodes, characters, tokens, replacement_share, mojibake, blank, fault of each text.
 
-    `tokens` are words between white space. `replacement_share` is of U+FFFD, which stands where bytes could not be
-    decoded. `mojibake` is ftfy's judgement that the text was decoded with the wrong encoding. `fault` says why a
-    text cannot be used. All texts decode: one that does not is refused when the source is read.
+    `tokens` is the number of words separated by white space. `replacement_share` is the share of U+FFFD, which replaces
+    undecodable bytes. `mojibake` is ftfy's result that the text was decoded with the wrong encoding. `fault` is the
+    reason why a text cannot be used. `decodes` is always true: undecodable texts are refused when the source is read.
     """
     import pyarrow as pa
     from ftfy.badness import is_bad
 
-    rows = [{"decodes": True, **_look(text, is_bad)._asdict()} for chunk in texts.chunks for text in chunk.to_pylist()]
+    rows = [
+        {"decodes": True, **_inspect(text, is_bad)._asdict()} for chunk in texts.chunks for text in chunk.to_pylist()
+    ]
     schema = {
         "decodes": pa.bool_(),
         "characters": pa.int64(),
@@ -55,17 +57,17 @@ def facts(texts: pa.ChunkedArray) -> pa.Table:
 
 
 def remarks(usable: pd.DataFrame) -> Iterator[str]:
-    """Say which texts may have been decoded wrongly."""
+    """Report texts that may have been decoded wrongly."""
     garbled = usable[usable["mojibake"]]
     if len(garbled):
         example = garbled["row"].iloc[0]
-        yield f"texts decoded with the wrong encoding (mojibake): {len(garbled)}, e.g. row {example}; used as they are"
+        yield f"texts decoded with the wrong encoding (mojibake): {len(garbled)}, e.g. row {example}; used unchanged"
     replaced = usable[usable["replacement_share"] > 0]
     if len(replaced):
         yield f"texts with replacement characters (U+FFFD): {len(replaced)}, e.g. row {replaced['row'].iloc[0]}"
 
 
-def _look(text: str | None, is_bad: Callable[[str], bool]) -> _Text:
+def _inspect(text: str | None, is_bad: Callable[[str], bool]) -> _Text:
     if text is None:
         return _Text(None, None, None, False, True, "blank")
     blank = _VISIBLE.search(text) is None

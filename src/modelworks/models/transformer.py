@@ -1,6 +1,6 @@
-"""A self-attention encoder over subwords (Vaswani et al. 2017, arXiv:1706.03762), pre-norm, learned positions.
+"""A pre-norm self-attention encoder over subwords (Vaswani et al. 2017, arXiv:1706.03762).
 
-This file is part of every package of such a model: it imports nothing of this project but by relative imports.
+This file is copied into saved models: it imports from this project by relative imports only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["assets", "build", "configure", "initialise"]
 
 
 class Layer(nn.Module):
-    """Multi-head self-attention, then a feed-forward network; each behind a norm and around a residual."""
+    """Self-attention and a feed-forward network, each with pre-norm and residual connection."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Layer(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(n, tokens, width) to the same; mask (n, tokens), True where attention may look."""
+        """Map (n, tokens, width) to the same shape; mask (n, tokens), True for tokens to attend to."""
         n, tokens, width = x.shape
         heads = self.project_in(self.norm_attention(x)).view(n, tokens, 3, self.heads, width // self.heads)
         query, key, value = heads.permute(2, 0, 3, 1, 4)
@@ -42,7 +42,7 @@ class Layer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Token and position embeddings, layers of attention, the mean over real tokens, one linear layer."""
+    """Token and learned position embeddings, attention layers, masked mean, a linear layer."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Transformer(nn.Module):
         self.classifier = nn.Linear(width, num_outputs)
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Token ids and mask (n, tokens) to outputs (n, num_outputs)."""
+        """Map token ids and mask (n, tokens) to outputs (n, num_outputs)."""
         x = self.drop(self.tokens(tokens) + self.positions.weight[: tokens.shape[1]])
         for layer in self.layers:
             x = layer(x, mask)
@@ -77,20 +77,20 @@ class Transformer(nn.Module):
 
 
 def configure(section: Mapping[str, Any], _checkpoint: Path | None) -> dict[str, Any]:
-    """The part of the config that the architecture needs for good."""
+    """Return the fields of the config that are saved with the model."""
     return {name: section[name] for name in ("width", "layers", "heads", "dropout")}
 
 
 def assets(_checkpoint: Path | None) -> dict[str, bytes]:
-    """Nothing comes with it: the tokenizer is learned from the training texts."""
+    """Return no files: the tokenizer is learned from the training texts."""
     return {}
 
 
 def build(config: Mapping[str, Any], shape: Mapping[str, int], num_outputs: int, output: str = "example") -> nn.Module:
-    """The network with fresh weights."""
+    """Return the network with randomly initialised weights."""
     assert output == "example", output
     return Transformer(**shape, **config, num_outputs=num_outputs)
 
 
 def initialise(_model: nn.Module, _checkpoint: Path | None) -> None:
-    """Fresh weights are the start."""
+    """Keep the random initial weights."""

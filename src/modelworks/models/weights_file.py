@@ -16,12 +16,12 @@ __all__ = ["write_weights"]
 
 
 def write_weights(path: Path, state: Mapping[str, torch.Tensor]) -> dict[str, int]:
-    """Stream tensors to a file in the types that they have, sync it, and return the number of tensors of each type.
+    """Write tensors to a file, sync it, and return the number of tensors of each dtype.
 
-    The library writes from their own memory, beside the file, and renames.
+    safetensors writes from the tensors' memory to a temporary file and renames it.
 
     Raises:
-        OSError: the disk does not take it.
+        OSError: writing fails.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -29,7 +29,7 @@ def write_weights(path: Path, state: Mapping[str, torch.Tensor]) -> dict[str, in
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     try:
         save_file(tensors, path)
-    except SafetensorError as error:  # it keeps the system's error as text alone
+    except SafetensorError as error:  # it has the system's error only as text
         number = re.search(r"os error (\d+)|code: (\d+)", str(error))
         if number is None:
             raise

@@ -1,4 +1,4 @@
-"""What a model learns, one file per kind: targets to a loss, outputs to answers and metrics.
+"""Objectives, one file per kind: the loss, predictions and metrics of a model.
 
-Evaluation, gate, reports, registry and serving work on the interface in `base.py` and name no kind.
+Evaluation, gate, reports, registry and serving use only the interface in `base.py`.
 """

@@ -1,7 +1,7 @@
-"""The interface of an objective, with the defaults that most kinds share.
+"""The interface of an objective, with defaults that most kinds share.
 
-A model's package carries the source of its objective: files in this folder import nothing else of the project, and
-each other by relative imports alone.
+The source of its objective is copied into a saved model: files in this folder import from the project only each other,
+by relative imports.
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ __all__ = ["Objective", "objective_class"]
 
 
 class Objective:
-    """What is learned; one instance belongs to one model.
+    """Base class of objectives; one instance belongs to one model.
 
-    A kind such as `token_classification` is the class TokenClassification in token_classification.py, and has a
-    section in `config.py`.
+    A kind such as `token_classification` is the class TokenClassification in token_classification.py, with a section in
+    `config.py`.
     """
 
     kind: ClassVar[str]
     targets: ClassVar[Mapping[str, str]]
-    """Target columns that the data must have, and the kind of feature of each."""
+    """Required target columns and the kind of feature of each."""
     output: ClassVar[Literal["example", "position"]] = "example"
-    """Whether a model gives one vector per row, or one per token or frame."""
+    """Whether a model outputs one vector per row, or one per token or frame."""
     METRICS: ClassVar[Mapping[str, Metric]]
     """All metrics by name, known without fitting; the first is the default of `gate.compare`."""
     tuned: ClassVar[bool] = False
-    """Whether `tune` sets anything: the validation rows are then predicted once more, after training."""
+    """Whether `tune` is implemented; if so, the validation rows are predicted once more after training."""
     answer_columns: ClassVar[Mapping[str, str]]
     """Columns of a served answer and their MLflow types: string, double, long, boolean."""
     row_metric: ClassVar[str]
-    """What `row_scores` measures, in words for reports."""
+    """Name of what `row_scores` measures, for reports."""
     row_better: ClassVar[Literal["max", "min"]] = "max"
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
         self.spec: dict[str, Any] = dict(spec)
-        """JSON that is kept with the model: classes, means, thresholds."""
+        """JSON values that are saved with the model: classes, means, thresholds."""
 
     @classmethod
     def fit(
         cls, section: Mapping[str, Any], features: Mapping[str, Any], targets: Iterable[Mapping[str, Sequence[Any]]]
     ) -> Self:
-        """Make the objective of one model from training rows alone.
+        """Create a model's objective from the training rows only.
 
         Args:
             section: the `objective:` section of the config, as JSON values.
             features: the target features of the data set, as JSON values by column.
-            targets: the target columns of the training rows, some rows at a time, as Python values.
+            targets: the target columns of the training rows in chunks, as Python values.
 
         Raises:
             ValueError: the section does not fit the data.
@@ -66,7 +66,7 @@ class Objective:
 
     @property
     def num_outputs(self) -> int:
-        """The length of the vector that the architecture must give."""
+        """Length of the architecture's output vector."""
         raise NotImplementedError
 
     @property
@@ -77,134 +77,134 @@ class Objective:
     # Training -------------------------------------------------------------------------------------------------------
 
     def encode(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray[Any, Any]]:
-        """Target columns of some rows to arrays of numbers, one row per example."""
+        """Encode target columns as arrays of numbers, one row per example."""
         raise NotImplementedError
 
     def collate(
         self, arrays: Mapping[str, torch.Tensor], indices: torch.Tensor, device: str
     ) -> dict[str, torch.Tensor]:
-        """The targets of a batch on a device; indices are int64 on the CPU."""
+        """Return the targets of a batch on a device; indices are int64 on the CPU."""
         return {name: array[indices.to(array.device)].to(device, non_blocking=True) for name, array in arrays.items()}
 
     def weight(self, targets: Mapping[str, torch.Tensor], *, training: bool) -> torch.Tensor:
-        """What the loss of a whole batch is divided by: float32 (), the number of rows unless rows are weighted."""
+        """Return the divisor of a batch's summed loss, float32 (): the number or weight of its rows."""
         import torch
 
         first = next(iter(targets.values()))
         return torch.full((), float(len(first)), device=first.device)
 
     def loss(self, outputs: torch.Tensor, targets: Mapping[str, torch.Tensor], *, training: bool) -> torch.Tensor:
-        """The SUM over rows, so that parts of a batch and processes add up.
+        """Return the sum of the loss over rows, so that micro-batches and processes add up.
 
         Args:
-            outputs: float32, what the network gave.
-            targets: of `collate`.
-            training: whether label smoothing and weights apply; validation measures without them.
+            outputs: of the network, float32.
+            targets: from `collate`.
+            training: whether to apply label smoothing and class weights.
         """
         raise NotImplementedError
 
     def predict(self, outputs: torch.Tensor) -> dict[str, np.ndarray[Any, Any]]:
-        """Outputs (float32, on any device) to the predicted columns that predictions.parquet keeps."""
+        """Convert outputs (float32, on any device) to the predicted columns of predictions.parquet."""
         raise NotImplementedError
 
     def tune(self, predicted: Columns, truth: Columns) -> None:
-        """Set what only validation rows can tell, such as thresholds, in `spec`. Called once, after training."""
+        """Set values of `spec` from the validation rows, such as thresholds, after training."""
 
     # Evaluation -----------------------------------------------------------------------------------------------------
 
     def statistics(self, group: str, predicted: Columns, truth: Columns) -> RowStatistics:
-        """The statistics that the metrics of a group are functions of."""
+        """Return the row statistics of which the metrics of a group are functions."""
         raise NotImplementedError
 
     def evaluate(self, group: str, sums: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
-        """The metrics of a group: sums (..., k) to values (...)."""
+        """Compute the metrics of a group: sums (..., k) to values (...)."""
         raise NotImplementedError
 
     def rank(
         self, metric: str, predicted: Columns, truth: Columns, counts: np.ndarray[Any, Any]
     ) -> np.ndarray[Any, Any]:
-        """A metric of the form `rank` for resamples: counts (resamples, rows) to values (resamples,)."""
+        """Compute a metric of the form `rank`: counts (resamples, rows) to values (resamples,)."""
         raise NotImplementedError
 
     def unseen_cost(self, metric: str, predicted: Columns, truth: Columns, confidence: float) -> float:
-        """How much worse a metric may be by mistakes that the rows did not happen to show; 0 where resampling knows."""
+        """Bound how much unseen errors could worsen a metric; 0 if resampling covers them."""
         return 0.0
 
     def unseen_loss(
         self, metric: str, candidate: Columns, baseline: Columns, truth: Columns, confidence: float
     ) -> float:
-        """The same for the candidate's metric minus the baseline's on the same rows."""
+        """Bound the same for the candidate's metric minus the baseline's on the same rows."""
         return 0.0
 
     def point_estimates(self, predicted: Columns, truth: Columns) -> dict[str, float]:
-        """Every metric over all rows, without intervals."""
+        """Return every metric over all rows, without intervals."""
         import numpy as np
 
-        found: dict[str, float] = {}
+        values: dict[str, float] = {}
         statistics: dict[str, RowStatistics] = {}
         for name, metric in self.metrics.items():
             if metric.form == "rank":
                 rows = len(next(iter(truth.values())))
-                found[name] = float(self.rank(name, predicted, truth, np.ones((1, rows)))[0])
+                values[name] = float(self.rank(name, predicted, truth, np.ones((1, rows)))[0])
                 continue
             if metric.group not in statistics:
                 statistics[metric.group] = self.statistics(metric.group, predicted, truth)
-            of_group = statistics[metric.group]
-            sums = of_group.sums(of_group.counts)
+            group = statistics[metric.group]
+            sums = group.sums(group.counts)
             if metric.form == "mean":
-                found[name] = float(sums[0]) / len(of_group.of_row)
+                values[name] = float(sums[0]) / len(group.of_row)
             else:
-                found[name] = float(self.evaluate(metric.group, sums)[name])
-        return found
+                values[name] = float(self.evaluate(metric.group, sums)[name])
+        return values
 
     def row_scores(self, predicted: Columns, truth: Columns) -> np.ndarray[Any, Any]:
-        """float64 (rows,): what slices average and what makes a row better or worse, see `row_metric`."""
+        """Return the score of each row, float64 (rows,), as named by `row_metric`."""
         raise NotImplementedError
 
     def wrongness(self, predicted: Columns, truth: Columns) -> np.ndarray[Any, Any]:
-        """float64 (rows,): how wrong each row is, for the list of worst mistakes; 0 for right."""
+        """Return the size of each row's error, float64 (rows,), to rank mistakes; 0 if right."""
         raise NotImplementedError
 
     def comparable(self, other: Objective) -> str:
-        """Why another model's answers cannot be compared with this one's; empty where they can.
+        """Return why another model's predictions are not comparable; empty if they are.
 
-        The other may come from the code of its own package: its `kind` and its `spec` alone are read.
+        The other objective may be built from a saved model's code, so only its `kind` and `spec` are read.
         """
         return "" if self.kind == other.kind else f"the kind is {self.kind} rather than {other.kind}"
 
     def same_answers(self, one: Columns, other: Columns) -> np.ndarray[Any, Any]:
-        """bool (rows,): whether two models answer a row alike."""
+        """Return whether two models predict the same for each row: bool (rows,)."""
         raise NotImplementedError
 
-    def in_words(self, predicted: Columns, truth: Columns, rows: Sequence[int]) -> list[tuple[str, str, str]]:
-        """(truth, answer, remark) of some rows, for reports; the remark says e.g. how sure the model is."""
+    def describe(self, predicted: Columns, truth: Columns, rows: Sequence[int]) -> list[tuple[str, str, str]]:
+        """Return (truth, answer, remark) of some rows for reports; a remark is e.g. a probability."""
         raise NotImplementedError
 
     def slice_values(self, truth: Columns) -> np.ndarray[Any, Any] | None:
-        """str (rows,): what `gate.slices.by: [TARGET]` cuts rows by; None where a target cuts none."""
+        """Return each row's value for slices by target, str (rows,); None if not supported."""
         return None
 
     def baseline(self, training: Columns, rows: int) -> dict[str, np.ndarray[Any, Any]]:
-        """The trivial answer learned from encoded training targets, for that many rows, as `predict` gives it."""
+        """Return the trivial baseline, fitted to encoded training targets, in the form of `predict`."""
         raise NotImplementedError
 
     def report(self, predicted: Columns, truth: Columns, confidence: float) -> Sequence[Figure | Table]:
-        """What the evaluation's page shows beside the metrics, as data."""
+        """Return figures and tables for the evaluation page."""
         return ()
 
     # Serving --------------------------------------------------------------------------------------------------------
 
     def answers(self, predicted: Columns, top_k: int = 1) -> list[dict[str, Any]]:
-        """What serving returns for each row, as JSON values."""
+        """Return the served answer for each row, as JSON values."""
         raise NotImplementedError
 
     def disagreement(self, predicted: Columns, expected: Columns) -> float:
-        """The largest difference between two models' answers to the same rows, on a scale where 1 is gross."""
+        """Return the largest difference between two models' predictions; 1 is a large one."""
         raise NotImplementedError
 
 
 def objective_class(kind: str) -> type[Objective]:
-    """The class of a kind of objective."""
+    """Return the class of a kind of objective."""
     name = "".join(part.title() for part in kind.split("_"))
-    found: type[Objective] = getattr(importlib.import_module(f"{__package__}.{kind}"), name)
-    return found
+    result: type[Objective] = getattr(importlib.import_module(f"{__package__}.{kind}"), name)
+    return result

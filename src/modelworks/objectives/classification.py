@@ -1,4 +1,4 @@
-"""One class of several for each row: cross-entropy, and metrics from counts per class."""
+"""Single-label classification with cross-entropy, and metrics from counts per class."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ __all__ = ["Classification"]
 
 
 class Classification(Objective):
-    """Rows have one label. `spec`: classes (sorted names), label_smoothing, class_weights where they are balanced,
-    and positive where the config names a class of interest.
+    """Rows have one label.
+
+    `spec`: classes (sorted names), label_smoothing, class_weights if balanced, positive if configured.
 
     Encoded targets: `label` int64 (rows,). Predicted columns: `predicted` int16 (rows,), `probabilities` float32
     (rows, classes).
@@ -48,14 +49,14 @@ class Classification(Objective):
         features: Mapping[str, Any],
         targets: Iterable[Mapping[str, Sequence[Any]]],
     ) -> Classification:
-        """Take the classes of the data set; weigh them by the training rows if the section asks for it."""
+        """Use the data set's classes; compute class weights from the training rows if configured."""
         spec: dict[str, Any] = {
             "classes": list(features["label"]["classes"]),
             "label_smoothing": section["label_smoothing"],
         }
         if positive := section.get("positive"):
             if positive not in spec["classes"]:
-                raise ValueError(f"objective.positive: there is no class {positive!r}: {', '.join(spec['classes'])}")
+                raise ValueError(f"objective.positive: {positive!r} is not a class: {', '.join(spec['classes'])}")
             spec["positive"] = positive
         objective = cls(spec)
         if section["class_weights"] == "balanced":
@@ -63,7 +64,7 @@ class Classification(Objective):
             for rows in targets:
                 counts += np.bincount(objective.encode(rows)["label"], minlength=objective.num_outputs)
             present = counts > 0
-            # Inverse to the number of rows, 1 on the average row; a class without rows weighs 0.
+            # Inverse to the number of rows, with mean 1 over the rows; 0 for a class without rows.
             weights = np.zeros(objective.num_outputs)
             weights[present] = counts.sum() / (present.sum() * counts[present])
             objective.spec["class_weights"] = weights.astype(np.float32).tolist()
@@ -71,7 +72,7 @@ class Classification(Objective):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Sorted class names; a label's index is its place here."""
+        """Sorted class names; their positions are the label indices."""
         return tuple(self.spec["classes"])
 
     @property
@@ -80,12 +81,12 @@ class Classification(Objective):
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
-        """With those of the positive class if the config names one."""
+        """All metrics, with those of the positive class if configured."""
         return {**METRICS, **(OF_POSITIVE if self._positive is not None else {})}
 
     @property
     def _positive(self) -> int | None:
-        """The index of the positive class."""
+        """Index of the positive class."""
         name = self.spec.get("positive", "")
         return self.spec["classes"].index(name) if name else None
 
@@ -120,7 +121,7 @@ class Classification(Objective):
         weights = self.spec.get("class_weights")
         if weights is None:
             return None
-        if device not in self._weights:  # copying to a GPU waits for it
+        if device not in self._weights:  # copying to a GPU synchronises
             self._weights[device] = torch.tensor(weights, dtype=torch.float32, device=device)
         return self._weights[device]
 
@@ -147,7 +148,7 @@ class Classification(Objective):
         self, metric: str, candidate: Columns, baseline: Columns, truth: Columns, confidence: float
     ) -> float:
         labels, ours, theirs = truth["label"], candidate["predicted"], baseline["predicted"]
-        if metric == "accuracy":  # one class of rows that are right or wrong
+        if metric == "accuracy":  # a single class of rows that are right or wrong
             right = np.zeros(len(labels), dtype=np.int64)
             return unseen_loss(
                 lambda each: ratio(each.hits.sum(-1), each.actual.sum(-1)),
@@ -161,7 +162,7 @@ class Classification(Objective):
         return np.asarray(predicted["predicted"] == truth["label"], dtype=np.float64)
 
     def wrongness(self, predicted: Columns, truth: Columns) -> np.ndarray[Any, Any]:
-        """The probability of a wrong answer; 0 where the answer is right."""
+        """Return the probability of a wrong answer; 0 if the answer is right."""
         sure = predicted["probabilities"].max(axis=1).astype(np.float64)
         return np.where(predicted["predicted"] == truth["label"], 0.0, sure)
 
@@ -183,7 +184,7 @@ class Classification(Objective):
     def same_answers(self, one: Columns, other: Columns) -> np.ndarray[Any, Any]:
         return np.asarray(one["predicted"] == other["predicted"])
 
-    def in_words(self, predicted: Columns, truth: Columns, rows: Sequence[int]) -> list[tuple[str, str, str]]:
+    def describe(self, predicted: Columns, truth: Columns, rows: Sequence[int]) -> list[tuple[str, str, str]]:
         return [
             (
                 self.classes[truth["label"][row]],
@@ -197,7 +198,7 @@ class Classification(Objective):
         return np.array(self.classes)[truth["label"]]
 
     def baseline(self, training: Columns, rows: int) -> dict[str, np.ndarray[Any, Any]]:
-        """The commonest class, with the classes' shares of the training rows as probabilities."""
+        """Predict the most frequent class, with the classes' training shares as probabilities."""
         shares = np.bincount(training["label"], minlength=self.num_outputs) / max(1, len(training["label"]))
         return {
             "predicted": np.full(rows, shares.argmax(), dtype=np.int16),
@@ -229,17 +230,17 @@ class Classification(Objective):
     # Serving
 
     def answers(self, predicted: Columns, top_k: int = 1) -> list[dict[str, Any]]:
-        """`label` and `probability` of the best class; with top_k above 1 also `probabilities` of the best k."""
+        """Return `label`, `probability` and, with top_k > 1, `probabilities` of the best k classes."""
         probabilities = predicted["probabilities"]
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
-        found = []
+        answers = []
         for row, best in zip(probabilities, order, strict=True):
             answer: dict[str, Any] = {"label": self.classes[best[0]], "probability": float(row[best[0]])}
             if top_k > 1:
                 answer["probabilities"] = {self.classes[each]: float(row[each]) for each in best}
-            found.append(answer)
-        return found
+            answers.append(answer)
+        return answers
 
     def disagreement(self, predicted: Columns, expected: Columns) -> float:
-        """The largest difference of a probability."""
+        """Return the largest difference of a probability."""
         return float(np.abs(predicted["probabilities"] - expected["probabilities"]).max())

@@ -1,4 +1,4 @@
-"""What validation asks of labels: several classes, each with enough rows, and none that one feature gives away."""
+"""Data checks of labels: several classes, enough rows in each, and no leaking feature."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SIDES = ("train", "test")
 
 
 def target_facts(usable: pd.DataFrame) -> pd.DataFrame:
-    """What each row's class is among the others: `class_size`, and `missing_splits`.
+    """Return each row's `class_size` and `missing_splits`.
 
-    `missing_splits` counts those of train and test in which the class does not occur.
+    `missing_splits` is the number of splits, of train and test, without rows of the class.
     """
     import pandas as pd
 
@@ -36,7 +36,7 @@ def target_facts(usable: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(targets: Mapping[str, Mapping[str, Any]], section: Any) -> Sequence[DataCheck]:
-    """At least two classes; all of them in train and test, with enough rows; no feature that gives one away."""
+    """Require several classes, all in train and test with enough rows, and no leaking feature."""
     classes = targets["label"]["classes"]
     return (
         DataCheck(
@@ -45,7 +45,7 @@ def checks(targets: Mapping[str, Mapping[str, Any]], section: Any) -> Sequence[D
             arguments={"column": "label", "min_value": 2},
             required="at least 2",
             observe=lambda facts: _listed(sorted(facts["label"].unique())),
-            hint="add rows of another class: there is nothing to tell apart",
+            hint="add rows of another class: a classifier needs at least two",
         ),
         DataCheck(
             name="classes with usable rows",
@@ -53,7 +53,7 @@ def checks(targets: Mapping[str, Mapping[str, Any]], section: Any) -> Sequence[D
             arguments={"column": "label", "value_set": list(classes)},
             required=f"all {len(classes)}",
             observe=lambda facts: _used(classes, {*facts["label"]}),
-            hint="correct the rows of these classes: none of them can be used",
+            hint="correct the rows of these classes: none is usable",
         ),
         DataCheck(
             name="rows of the smallest class",
@@ -78,7 +78,7 @@ def checks(targets: Mapping[str, Mapping[str, Any]], section: Any) -> Sequence[D
                 "column": "given_away_by",
                 "severity": "critical" if section.label_leakage == "refuse" else "warning",
             },
-            required=f"nothing that alone tells a class from the rest with an AUC above {section.max_single_auc:g}",
+            required=f"no single feature that predicts a class with an AUC above {section.max_single_auc:g}",
             observe=_leaking_features,
             hint="remove the leaking feature from the data, or raise checks.max_single_auc if it is no leak",
         ),
@@ -86,11 +86,11 @@ def checks(targets: Mapping[str, Mapping[str, Any]], section: Any) -> Sequence[D
 
 
 def remarks(usable: pd.DataFrame) -> Iterator[str]:
-    """Say which classes the validation rows lack."""
-    watched = usable.loc[usable["split"] == "validation", "label"]
-    lacking = sorted({*usable["label"]} - {*watched})
-    if len(watched) and lacking:
-        yield f"the {len(watched)} rows for validation lack {len(lacking)} of the classes, e.g. {lacking[0]}"
+    """Report the classes that are missing from the validation rows."""
+    validation = usable.loc[usable["split"] == "validation", "label"]
+    missing = sorted({*usable["label"]} - {*validation})
+    if len(validation) and missing:
+        yield f"the {len(validation)} validation rows lack {len(missing)} classes, e.g. {missing[0]}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """The `objective:` section of a config, one class per kind.
 
-A section declares what its objective needs and measures, so that a config is checked without importing NumPy.
+A section declares the targets and metrics of its objective, so that a config is checked without importing NumPy.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ Better = Literal["max", "min"]
 
 
 class Section:
-    """What a section of any kind declares; a test compares it with the objective's class."""
+    """Attributes that every section declares; a test compares them with the objective's class."""
 
     targets: ClassVar[Mapping[str, str]]
     """Target columns and the kind of feature of each."""
     output: ClassVar[Literal["example", "position"]] = "example"
     METRICS: ClassVar[Mapping[str, Better]]
-    """What gate and monitor may name; the first is the default of `gate.compare`."""
+    """Metrics for gate and monitor; the first is the default of `gate.compare`."""
     shares: ClassVar[frozenset[str]] = frozenset()
-    """Metrics that lie between 0 and 1."""
+    """Metrics with values from 0 to 1."""
     row_better: ClassVar[Better] = "max"
-    """Whether a high score of a row is the good one."""
+    """Whether high (`max`) or low (`min`) row scores are better."""
 
     @property
     def metrics(self) -> Mapping[str, Better]:
@@ -37,7 +37,7 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Classification(Section):
-    """One class of several for each row, by cross-entropy."""
+    """Single-label classification with cross-entropy."""
 
     targets: ClassVar[Mapping[str, str]] = {"label": "label"}
     METRICS: ClassVar[Mapping[str, Better]] = {
@@ -56,12 +56,12 @@ class Classification(Section):
         "positive_precision": "max",
         "positive_recall": "max",
     }
-    """Metrics of the class that `positive` names."""
+    """Metrics of the class `positive`."""
     shares: ClassVar[frozenset[str]] = frozenset({*METRICS, *OF_POSITIVE} - {"log_loss"})
 
     kind: Literal["classification"]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567)."""
+    """Share of the target distributed over all classes (Szegedy et al. 2016, arXiv:1512.00567)."""
     class_weights: Literal["none", "balanced"] = "none"
     """`balanced` weighs each class by the inverse of its number of training rows."""
     positive: str = ""
@@ -83,7 +83,7 @@ class Regression(Section):
 
     kind: Literal["regression"]
     loss: Literal["gaussian", "huber"] = "gaussian"
-    """`gaussian` is half the squared error; `huber` grows linearly beyond `delta`, so that outliers pull less (Huber
+    """`gaussian` is half the squared error; `huber` is linear beyond `delta`, so outliers have less influence (Huber
     1964, doi:10.1214/aoms/1177703732)."""
     delta: Annotated[float, Field(gt=0)] = 1.0
     """For `huber`, in standard deviations of the training rows."""
@@ -91,7 +91,7 @@ class Regression(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Multilabel(Section):
-    """Any number of labels for each row, by binary cross-entropy; thresholds come from the validation rows."""
+    """Multi-label classification with binary cross-entropy and tuned thresholds."""
 
     targets: ClassVar[Mapping[str, str]] = {"labels": "labels"}
     METRICS: ClassVar[Mapping[str, Better]] = {

@@ -1,7 +1,7 @@
-"""What validation asks of the targets of an objective.
+"""Data checks of an objective's targets.
 
-A kind may have a module NAME_checks.py beside NAME.py. It is a file of its own, which no model's package carries: a
-change there trains nothing again.
+A kind may have a module NAME_checks.py beside NAME.py. It is not part of saved models, so a change there does not
+repeat a training.
 """
 
 from __future__ import annotations
@@ -24,56 +24,56 @@ class DataCheck:
 
     name: str
     expectation: str
-    """Great Expectations' name for it, in snake case."""
+    """Name in Great Expectations, in snake case."""
     arguments: Mapping[str, Any]
     required: str
-    """What it requires, in words."""
+    """The requirement in words."""
     observe: Callable[[pd.DataFrame], str] | None = None
-    """Says what the facts hold; without it Great Expectations' own result is reported."""
+    """Describes the observed facts; if None, Great Expectations' own result is reported."""
     hint: str = "correct the data, or change checks in the config"
 
 
 class TargetChecks(Protocol):
-    """What a module such as `classification_checks.py` has."""
+    """Interface of a module such as `classification_checks.py`."""
 
     LEAKAGE: str
-    """The target, one class per row, that no single feature may give away; empty where that is not asked."""
+    """The single-label target that is checked for leaking features; empty for no such check."""
 
     def target_facts(self, usable: pd.DataFrame) -> pd.DataFrame:
-        """Further columns of the table of facts, one row per usable row, made from the targets."""
+        """Return further columns of the table of facts, one row per usable row."""
         ...
 
     def checks(self, targets: Mapping[str, Mapping[str, Any]], section: Any) -> Sequence[DataCheck]:
-        """What the targets of every data set must satisfy; `section` is the config's `checks:`."""
+        """Return the checks of the targets; `section` is the config's `checks:`."""
         ...
 
     def remarks(self, usable: pd.DataFrame) -> Iterator[str]:
-        """What is worth knowing about the targets and stops nothing, one sentence each."""
+        """Yield remarks about the targets that stop nothing, one sentence each."""
         ...
 
 
 class NoChecks:
-    """Of a kind without a module of its own: nothing beyond what every target must satisfy."""
+    """For a kind without its own module: no checks beyond those of every target."""
 
     LEAKAGE = ""
 
     def target_facts(self, usable: pd.DataFrame) -> pd.DataFrame:
-        """No further columns."""
+        """Return no columns."""
         import pandas as pd
 
         return pd.DataFrame(index=usable.index)
 
     def checks(self, targets: Mapping[str, Mapping[str, Any]], section: Any) -> Sequence[DataCheck]:
-        """No further checks."""
+        """Return no checks."""
         return ()
 
     def remarks(self, usable: pd.DataFrame) -> Iterator[str]:
-        """Nothing."""
+        """Yield nothing."""
         return iter(())
 
 
 def checks_module(kind: str) -> TargetChecks:
-    """What validation asks of the targets of a kind of objective."""
+    """Return the data checks of a kind of objective."""
     name = f"{__package__}.{kind}_checks"
     if importlib.util.find_spec(name) is None:
         return NoChecks()

@@ -1,4 +1,4 @@
-"""What an objective shows of an evaluation, as data: the reports draw it."""
+"""Figures and tables of an evaluation as data, drawn by the reports."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["Bars", "Figure", "Matrix", "Reliability", "Scatter", "Table"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Table:
-    """Rows of named values; also written as CSV under `file`."""
+    """Rows of named values; also written to a CSV file."""
 
     title: str
     file: str
     """The stem of its CSV file, e.g. per_class."""
     rows: Sequence[Mapping[str, Any]]
-    """One mapping per row; all have the same keys, in the same order. Floats are shown with four digits."""
+    """One mapping per row, all with the same keys in the same order. Floats are shown with four digits."""
     bar: str = ""
-    """The column that is also drawn as a bar from 0 to 1; empty for none."""
+    """A column that is also drawn as a bar from 0 to 1; empty for none."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,18 +37,18 @@ class Matrix:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reliability:
-    """How far probabilities can be believed, by bins of equally many rows; the arrays are (bins,)."""
+    """Calibration of probabilities in bins of equally many rows; arrays are (bins,)."""
 
     title: str
     file: str
     error: float
     """Expected calibration error."""
     sure: np.ndarray[Any, Any]
-    """float64 (rows,): the probability of each answer."""
+    """Probability of each answer, float64 (rows,)."""
     predicted: np.ndarray[Any, Any]
     """Mean probability of each bin."""
     hits: np.ndarray[Any, Any]
-    """Rows of each bin that are right."""
+    """Number of right rows in each bin."""
     rows: np.ndarray[Any, Any]
 
 

@@ -1,4 +1,4 @@
-"""Any number of labels for each row: binary cross-entropy per label, with a threshold for each."""
+"""Multi-label classification with binary cross-entropy and a threshold per label."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Multilabel(Objective):
     def fit(
         cls, section: Mapping[str, Any], features: Mapping[str, Any], targets: Iterable[Mapping[str, Sequence[Any]]]
     ) -> Multilabel:
-        """Take the classes of the data set; thresholds are 0.5 until `tune`."""
+        """Use the data set's classes; thresholds are 0.5 until `tune`."""
         classes = list(features["labels"]["classes"])
         return cls({"classes": classes, "thresholds": [0.5] * len(classes)})
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Sorted class names; a label's column is its place here."""
+        """Sorted class names, in the order of the columns."""
         return tuple(self.spec["classes"])
 
     @property
@@ -75,9 +75,9 @@ class Multilabel(Objective):
         return self._with_thresholds(outputs.sigmoid().cpu().numpy())
 
     def tune(self, predicted: Columns, truth: Columns) -> None:
-        """Give each label the threshold with the best F1 on the validation rows; 0.5 where none of them has it.
+        """Set each label's threshold to the best F1 on the validation rows, 0.5 without such rows.
 
-        Of several best thresholds the one nearest to 0.5 is taken.
+        Of several best thresholds the one nearest to 0.5 is used.
         """
         for index in range(self.num_outputs):
             probabilities = predicted["probabilities"][:, index].astype(np.float64)
@@ -113,7 +113,7 @@ class Multilabel(Objective):
         return {"micro_f1": micro, "macro_f1": macro}
 
     def row_scores(self, predicted: Columns, truth: Columns) -> np.ndarray[Any, Any]:
-        """1 for a row without labels that was given none."""
+        """Return F1 of each row's labels; 1 if true and predicted labels are both empty."""
         hits = (truth["labels"] & predicted["predicted"]).sum(axis=1).astype(np.float64)
         both = truth["labels"].sum(axis=1, dtype=np.float64) + predicted["predicted"].sum(axis=1, dtype=np.float64)
         return np.where(both > 0, ratio(2 * hits, both), 1.0)
@@ -130,7 +130,7 @@ class Multilabel(Objective):
     def same_answers(self, one: Columns, other: Columns) -> np.ndarray[Any, Any]:
         return np.asarray((one["predicted"] == other["predicted"]).all(axis=1))
 
-    def in_words(self, predicted: Columns, truth: Columns, rows: Sequence[int]) -> list[tuple[str, str, str]]:
+    def describe(self, predicted: Columns, truth: Columns, rows: Sequence[int]) -> list[tuple[str, str, str]]:
         scores = self.row_scores(predicted, truth)
         return [
             (self._listed(truth["labels"][row]), self._listed(predicted["predicted"][row]), f"F1 {scores[row]:.2f}")
@@ -138,7 +138,10 @@ class Multilabel(Objective):
         ]
 
     def baseline(self, training: Columns, rows: int) -> dict[str, np.ndarray[Any, Any]]:
-        """The labels that at least half of the training rows have, or the commonest one; shares as probabilities."""
+        """Predict the labels of at least half of the training rows, or the most frequent one.
+
+        The labels' training shares are the probabilities.
+        """
         shares = training["labels"].mean(axis=0, dtype=np.float64)
         answer = shares >= min(0.5, shares.max())
         return {
@@ -167,7 +170,7 @@ class Multilabel(Objective):
     # Serving
 
     def answers(self, predicted: Columns, top_k: int = 1) -> list[dict[str, Any]]:
-        """`labels` of each row and `probabilities` of all classes."""
+        """Return `labels` of each row and `probabilities` of all classes."""
         return [
             {
                 "labels": [name for name, given in zip(self.classes, row, strict=True) if given],
@@ -177,7 +180,7 @@ class Multilabel(Objective):
         ]
 
     def disagreement(self, predicted: Columns, expected: Columns) -> float:
-        """The largest difference of a probability."""
+        """Return the largest difference of a probability."""
         return float(np.abs(predicted["probabilities"] - expected["probabilities"]).max())
 
     def _listed(self, row: np.ndarray[Any, Any]) -> str:
@@ -185,20 +188,20 @@ class Multilabel(Objective):
 
 
 def _best_threshold(probabilities: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> float:
-    """The middle between two neighbouring probabilities, above which F1 is best."""
+    """Return the midpoint of two neighbouring probabilities that gives the best F1 as threshold."""
     order = np.argsort(-probabilities, kind="stable")
     given = np.arange(1, len(order) + 1)
     f1 = 2 * np.cumsum(wanted[order]) / (given + wanted.sum())
     ordered = probabilities[order]
     following = np.append(ordered[1:], 0.0)
-    f1[ordered == following] = -1.0  # rows of equal probability are given the label together
+    f1[ordered == following] = -1.0  # no threshold separates equal probabilities
     middles = (ordered + following) / 2
     best = np.flatnonzero(f1 == f1.max())
     return float(middles[best[np.abs(middles[best] - 0.5).argmin()]])
 
 
 def _log_losses(wanted: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Mean binary cross-entropy of each row's labels (rows,), probabilities clipped at the type's epsilon."""
+    """Return the mean binary cross-entropy of each row (rows,), clipped at the dtype's epsilon."""
     smallest = np.finfo(probabilities.dtype).eps
     clipped = np.clip(probabilities, smallest, 1 - smallest).astype(np.float64)
     losses: np.ndarray[Any, Any] = -np.where(wanted > 0, np.log(clipped), np.log1p(-clipped)).mean(axis=1)

@@ -1,4 +1,4 @@
-"""A number for each row: Gaussian or Huber loss; MAE, RMSE and R2."""
+"""Regression with Gaussian or Huber loss; MAE, RMSE and R2."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["Regression"]
 
 BINS = 30
-"""Bars of the histogram of residuals."""
+"""Bins of the histogram of residuals."""
 
 
 class Regression(Objective):
     """Rows have one number. `spec`: mean and std of the training rows, loss, delta.
 
-    The network learns the number in standard deviations from the mean. Encoded targets: `number` float64 (rows,), as in
-    the data. Predicted columns: `predicted` float64 (rows,), likewise.
+    The network is trained on standardised numbers. Encoded targets: `number` float64 (rows,), in the units of the data.
+    Predicted columns: `predicted` float64 (rows,), likewise.
     """
 
     kind = "regression"
@@ -44,7 +44,7 @@ class Regression(Objective):
     def fit(
         cls, section: Mapping[str, Any], features: Mapping[str, Any], targets: Iterable[Mapping[str, Sequence[Any]]]
     ) -> Regression:
-        """Take mean and standard deviation of the training rows.
+        """Compute mean and standard deviation of the training rows.
 
         Raises:
             ValueError: all training rows have the same number.
@@ -52,7 +52,7 @@ class Regression(Objective):
         count, total, squares = 0, 0.0, 0.0
         for rows in targets:
             numbers = np.asarray(rows["number"], dtype=np.float64)
-            # Chan, Golub and LeVeque 1983 (doi:10.1080/00031305.1983.10483115): sums of parts, without cancellation.
+            # Chan, Golub and LeVeque 1983 (doi:10.1080/00031305.1983.10483115): combine chunks without cancellation.
             mean, size = numbers.mean(), len(numbers)
             shift = mean - (total / count if count else mean)
             squares += ((numbers - mean) ** 2).sum() + shift**2 * count * size / (count + size)
@@ -91,14 +91,14 @@ class Regression(Objective):
         rows = np.arange(len(errors))
         if group == "absolute":
             return RowStatistics(values=np.abs(errors)[:, None], of_row=rows)
-        centred = truth["number"] - self.spec["mean"]  # near zero, so that the sum of squares does not cancel
+        centred = truth["number"] - self.spec["mean"]  # near zero, to avoid cancellation in the sum of squares
         values = np.stack([np.ones(len(errors)), errors**2, centred, centred**2], axis=1)
         return RowStatistics(values=values, of_row=rows)
 
     def evaluate(self, group: str, sums: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
         rows, squared_errors, centred, squares = np.moveaxis(sums, -1, 0)
         around_mean = squares - centred**2 / rows
-        # Rows of one number leave nothing to explain: then R2 is 0.
+        # R2 is 0 if all rows have the same number.
         r2 = np.where(around_mean > 0, 1 - squared_errors / np.where(around_mean > 0, around_mean, 1), 0.0)
         return {"rmse": np.sqrt(squared_errors / rows), "r2": r2}
 
@@ -106,13 +106,13 @@ class Regression(Objective):
         return np.asarray(np.abs(predicted["predicted"] - truth["number"]))
 
     def wrongness(self, predicted: Columns, truth: Columns) -> np.ndarray[Any, Any]:
-        """The absolute error in standard deviations of the training rows."""
+        """Return the absolute errors in standard deviations of the training rows."""
         return self.row_scores(predicted, truth) / float(self.spec["std"])
 
     def same_answers(self, one: Columns, other: Columns) -> np.ndarray[Any, Any]:
         return np.asarray(one["predicted"] == other["predicted"])
 
-    def in_words(self, predicted: Columns, truth: Columns, rows: Sequence[int]) -> list[tuple[str, str, str]]:
+    def describe(self, predicted: Columns, truth: Columns, rows: Sequence[int]) -> list[tuple[str, str, str]]:
         return [
             (
                 f"{truth['number'][row]:.6g}",
@@ -123,11 +123,11 @@ class Regression(Objective):
         ]
 
     def baseline(self, training: Columns, rows: int) -> dict[str, np.ndarray[Any, Any]]:
-        """The mean of the training rows."""
+        """Predict the mean of the training rows."""
         return {"predicted": np.full(rows, training["number"].mean())}
 
     def report(self, predicted: Columns, truth: Columns, confidence: float) -> Sequence[Figure | Table]:
-        """Residuals against predictions, and their histogram."""
+        """Plot residuals against predictions, and their histogram."""
         residuals = truth["number"] - predicted["predicted"]
         counts, edges = np.histogram(residuals, BINS)
         return (
@@ -152,9 +152,9 @@ class Regression(Objective):
     # Serving
 
     def answers(self, predicted: Columns, top_k: int = 1) -> list[dict[str, Any]]:
-        """`value` of each row; there are no ranks, so `top_k` has no meaning."""
+        """Return `value` of each row; `top_k` is ignored."""
         return [{"value": float(value)} for value in predicted["predicted"]]
 
     def disagreement(self, predicted: Columns, expected: Columns) -> float:
-        """The largest difference in standard deviations of the training rows."""
+        """Return the largest difference in standard deviations of the training rows."""
         return float(np.abs(predicted["predicted"] - expected["predicted"]).max()) / float(self.spec["std"])

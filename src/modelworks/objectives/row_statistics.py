@@ -1,6 +1,6 @@
-"""Metrics as functions of sums of per-row statistics.
+"""Metrics that are functions of sums of per-row statistics.
 
-Rows travel as columns: a mapping of names to arrays whose first axis is the row.
+Rows are stored as columns: a mapping of names to arrays whose first axis is the row.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ Columns = Mapping[str, "np.ndarray[Any, Any]"]
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One figure that `gate.minimums`, `gate.compare` and `train.monitor` may name."""
+    """A metric for `gate.minimums`, `gate.compare` and `train.monitor`."""
 
     better: Literal["max", "min"]
     group: str
-    """Metrics of one group are functions of the same row statistics, and are resampled together."""
+    """Metrics of one group share row statistics and resamples."""
     form: Literal["proportion", "mean", "sums", "rank"] = "sums"
-    """How its interval is found: `proportion` is a share of rows (statistics: 1 for a hit, and 1), `mean` the mean of
-    one value per row, `sums` any function of sums over rows, `rank` a function of the order of all rows."""
+    """Method of its interval: `proportion` for a share of rows (statistics: 1 for a hit, and 1), `mean` for the mean of
+    one value per row, `sums` for any function of sums over rows, `rank` for a function of the order of all rows."""
     lowest: float | None = 0.0
-    """Of its range; None for unbounded."""
+    """Lower bound of its range; None for unbounded."""
     highest: float | None = 1.0
 
 
@@ -36,7 +36,7 @@ class Metric:
 class RowStatistics:
     """Additive statistics of rows: every metric of a group is a function of their sum.
 
-    Rows with equal statistics are one kind of row, so that a bootstrap draws kinds instead of rows.
+    Rows with equal statistics are one kind of row; the bootstrap draws kinds instead of rows.
     """
 
     values: Any
@@ -46,7 +46,7 @@ class RowStatistics:
 
     @property
     def counts(self) -> np.ndarray[Any, Any]:
-        """int64 (kinds,): rows of each kind."""
+        """Number of rows of each kind, int64 (kinds,)."""
         import numpy as np
 
         return np.bincount(self.of_row, minlength=self.values.shape[0])

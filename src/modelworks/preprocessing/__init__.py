@@ -1,1 +1,1 @@
-"""Preprocessed arrays, and the batches drawn from them."""
+"""Preprocessed arrays and the order of batches."""

@@ -1,4 +1,4 @@
-"""The order of examples: a function of seed and epoch, cut into batches of indices."""
+"""The order of examples in batches of indices, a function of seed and epoch."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 __all__ = ["BatchSampler", "in_order"]
 
 WINDOW = 50
-"""Batches whose examples are sorted by length together: long enough to save padding, short enough to stay random."""
+"""Number of batches whose examples are sorted by length together, a compromise of padding and shuffling."""
 
 
 class BatchSampler:
-    """All batches of a training, epoch by epoch, made when they are asked for.
+    """All batches of a training, epoch by epoch, computed on request.
 
-    With lengths, examples of like length share a batch, and the batches are shuffled again. The same arguments give
-    the same batches, so a resumed training needs no state but its step.
+    With lengths, examples of similar length share a batch, and the batches are shuffled again. The same arguments give
+    the same batches, so a resumed training needs only its step.
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class BatchSampler:
     ) -> None:
         """
         Args:
-            indices: of the examples to go through.
-            lengths: tokens of every example of the whole set; None where all are alike.
-            epochs: how often.
-            batch_size: examples per batch; the last of an epoch may be smaller.
-            batch_tokens: instead, when it is not 0: most tokens per batch, padding included.
+            indices: of the examples to sample.
+            lengths: tokens of every example of the data set; None if all cost the same.
+            epochs: number of epochs.
+            batch_size: examples per batch; the last batch of an epoch may be smaller.
+            batch_tokens: if not 0, the maximum tokens per batch, padding included, instead of `batch_size`.
             seed: of the shuffling.
-            max_steps: most batches of all epochs; 0 for no limit. The last epoch may end early because of it.
+            max_steps: maximum batches of all epochs; 0 for no limit. The last epoch may end early because of it.
         """
         import numpy as np
 
@@ -50,7 +50,7 @@ class BatchSampler:
         self._size, self._tokens = batch_size, batch_tokens if lengths is not None else 0
         ends = [0]
         while len(ends) <= epochs and not 0 < max_steps <= ends[-1]:
-            # How many batches a budget of tokens gives depends on how an epoch is shuffled.
+            # With batch_tokens the number of batches depends on the shuffling of the epoch.
             count = len(self._shuffled(len(ends) - 1)) if self._tokens else math.ceil(len(indices) / batch_size)
             ends.append(ends[-1] + count)
         ends[-1] = min(ends[-1], max_steps or ends[-1])
@@ -58,26 +58,26 @@ class BatchSampler:
 
     @property
     def num_steps(self) -> int:
-        """Batches of all epochs."""
+        """Number of batches in all epochs."""
         return int(self._first[-1])
 
     @property
     def num_epochs(self) -> int:
-        """Epochs of which there is a batch."""
+        """Number of epochs that have a batch."""
         return len(self._first) - 1
 
     def first_step(self, epoch: int) -> int:
-        """Batches before an epoch."""
+        """Return the number of batches before an epoch."""
         return int(self._first[epoch])
 
     def epoch_of(self, step: int) -> int:
-        """The epoch of a batch, both counted from 0."""
+        """Return the epoch of a batch, both counted from 0."""
         import numpy as np
 
         return int(np.searchsorted(self._first, step, side="right")) - 1
 
     def batches(self, epoch: int, start: int = 0) -> list[np.ndarray]:
-        """Return the batches of an epoch that come at or after a step, counted from the start of the training."""
+        """Return the batches of an epoch from a step on, counted from the start of the training."""
         first, end = self._first[epoch], self._first[epoch + 1]
         return self._shuffled(epoch)[max(0, start - first) : end - first]
 
@@ -104,7 +104,7 @@ class BatchSampler:
         return max(1, int(self._tokens / max(1.0, float(self._lengths[self._indices].mean())))) * WINDOW
 
     def _cut_sorted(self, order: np.ndarray) -> Iterator[np.ndarray]:
-        """Batches of examples that are sorted by length, as many in each as the budget allows, at least one."""
+        """Yield batches of sorted examples, as many in each as `batch_tokens` allows, at least one."""
         import numpy as np
 
         if not self._tokens:
@@ -120,7 +120,7 @@ class BatchSampler:
 
 
 def in_order(indices: np.ndarray, lengths: np.ndarray | None, batch_size: int) -> list[np.ndarray]:
-    """All of `indices` once, for evaluation: by length when there is one, which wastes least padding."""
+    """Return batches of all `indices` for evaluation, sorted by length to minimise padding."""
     import numpy as np
 
     return list(_cut(indices if lengths is None else indices[np.argsort(lengths[indices], kind="stable")], batch_size))

@@ -1,9 +1,9 @@
-"""Decode once: arrays that training slices by index, memory-mapped, kept under a key.
+"""Decode the rows once into memory-mapped arrays, cached under a key.
 
-The key belongs to the caller and covers everything the stored files depend on: the rows, their splits, and how the
-modality prepares them. Rows are read, decoded and written some at a time; rows of a large set are later read from
-their file and mapped pages are given back: memory does not grow with the set. Targets are stored as the data set has
-them and encoded at every start, so that another setting of the objective decodes nothing again.
+The caller computes the key from everything the cached files depend on: the rows, their splits, and the modality's
+settings. Rows are decoded and written in chunks. Rows of a large set are later read from their file and mapped pages
+are released, so memory does not grow with the set. Targets are cached unencoded and encoded at every start, so that a
+change of the objective's settings decodes nothing again.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ ARRAYS = "arrays.json"
 FEATURES = "features.json"
 TARGETS = "targets.parquet"
 SMALL = 2**26
-"""Bytes of arrays that need no care."""
+"""Size in bytes up to which arrays stay mapped."""
 
 
 @dataclass(frozen=True)
 class PreprocessedDataset:
-    """The training and validation rows, ready to be cut into batches."""
+    """The training and validation rows, ready to be batched."""
 
     inputs: Mapping[str, torch.Tensor]
-    """What the processor's `collate` slices."""
+    """Arrays for the processor's `collate`."""
     targets: Mapping[str, np.ndarray]
-    """What the objective's `encode` makes of the target columns."""
+    """The target columns, encoded by the objective."""
     splits: np.ndarray
     """int8, TRAIN or VALIDATION."""
     ids: np.ndarray
@@ -66,12 +66,12 @@ class PreprocessedDataset:
     mappings: tuple[mmap.mmap, ...] = ()
     """The files that the inputs are mapped from."""
     files: Mapping[str, FileRows] = field(default_factory=dict)
-    """The inputs again, to read rows of a large set from; empty where it is small or not one row to an example."""
+    """The input files of a large set, to read single rows; empty for a small set or texts."""
 
     def release(self) -> None:
-        """Give pages that were read back to the system, which keeps them as long as it has room.
+        """Release mapped pages to the system.
 
-        A small set stays where it is: to map its pages again costs more than they do.
+        A small set stays mapped: mapping its pages again costs more than the memory saved.
         """
         if sum(map(len, self.mappings)) > SMALL:
             for mapping in self.mappings:
@@ -89,31 +89,31 @@ def preprocessed(
     load: Callable[[dict[str, Any], Path], Processor],
     fit_objective: Callable[[Features, Iterable[Mapping[str, Sequence[Any]]]], Objective],
 ) -> PreprocessedDataset:
-    """The decoded set under a key, made if it is not there or damaged.
+    """Return the decoded set under a key; decode it if it is missing or damaged.
 
     Args:
-        store: the folder that keeps decoded sets.
-        key: of this one.
-        dataset: the folder of the packed data set.
+        store: the folder of decoded sets.
+        key: of this set.
+        dataset: the data set's folder.
         digest: of that folder.
-        splits: int8, one code per row of the dataset's examples; test and quarantined rows are left out.
-        fit: learns a processor from the contents of the training rows.
-        load: makes a processor from its spec and its folder.
-        fit_objective: makes the objective from the target features and the targets of the training rows.
+        splits: int8, one code per row of the data set; test and quarantined rows are left out.
+        fit: fits a processor to the contents of the training rows.
+        load: creates a processor from its spec and its folder.
+        fit_objective: creates the objective from the target features and the targets of the training rows.
     """
     decodings = StageStore(store)
     folder = decodings.folder("decoded", key)
-    with _one_at_a_time(folder.parent):
+    with _locked(folder.parent):
         state = decodings.state("decoded", key)
         if state == "damaged":
             logging.getLogger(__name__).warning("%s: %s: the rows are decoded again", folder, damage(folder))
         if state != "intact":
             decodings.clear_leftovers("decoded")
             with (
-                decodings.write("decoded", key, {}) as aside,
+                decodings.write("decoded", key, {}) as temporary,
                 confirmed(lambda: dataset_format.confirm(dataset, digest, decodings.memo)),
             ):
-                _make(aside, dataset, splits, fit)
+                _decode(temporary, dataset, splits, fit)
     arrays, mappings, files = {}, [], {}
     for name, (kind, shape) in json.loads((folder / ARRAYS).read_text()).items():
         path = folder / f"{name}.bin"
@@ -138,8 +138,8 @@ def preprocessed(
 
 
 @contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Pipelines that train at once may want the same rows: the second waits and finds them."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock the folder, so that one of two concurrent pipelines decodes and the other waits."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -147,7 +147,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 
 
 def _mapped(path: Path, kind: np.dtype[Any], shape: Sequence[int]) -> tuple[np.ndarray, mmap.mmap | None]:
-    """An array over a file. Writable to torch's content, but a write would never reach the file."""
+    """Map a file copy-on-write: torch requires a writable array, and the file is not changed."""
     if path.stat().st_size == 0:
         return np.empty(shape, kind), None
     with path.open("rb") as stream:
@@ -156,7 +156,7 @@ def _mapped(path: Path, kind: np.dtype[Any], shape: Sequence[int]) -> tuple[np.n
 
 
 class _Contents(Collection[Any]):
-    """The contents of chosen rows, read anew each time they are gone through."""
+    """The contents of chosen rows, read again on each iteration."""
 
     def __init__(self, dataset: Path, column: str, chosen: np.ndarray) -> None:
         self._dataset, self._column, self._chosen = dataset, column, chosen
@@ -173,7 +173,7 @@ class _Contents(Collection[Any]):
 
 
 def _chunks(batches: Iterable[pa.RecordBatch], chosen: np.ndarray) -> Iterator[dict[str, list[Any]]]:
-    """The chosen rows, as Python values by column, some rows at a time."""
+    """Yield the chosen rows in chunks, as Python values by column."""
     start = 0
     for batch in batches:
         kept = np.flatnonzero(chosen[start : start + len(batch)])
@@ -181,14 +181,14 @@ def _chunks(batches: Iterable[pa.RecordBatch], chosen: np.ndarray) -> Iterator[d
         if len(kept) < len(batch):
             import pyarrow as pa
 
-            # Not pa.array(kept): that would import pandas.
+            # pa.array(kept) would import pandas.
             batch = batch.take(pa.Array.from_buffers(pa.int64(), len(kept), [None, pa.py_buffer(kept)]))
         if len(kept):
             yield {name: batch.column(name).to_pylist() for name in batch.schema.names}
 
 
 def _targets(folder: Path, features: Features, chosen: np.ndarray) -> Iterator[dict[str, list[Any]]]:
-    """The stored target columns of the chosen rows, as Python values, some rows at a time."""
+    """Yield the cached target columns of the chosen rows in chunks, as Python values."""
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -201,8 +201,8 @@ def _encoded(objective: Objective, rows: Iterable[Mapping[str, Sequence[Any]]]) 
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _make(aside: Path, dataset: Path, splits: np.ndarray, fit: Callable[[Collection[Any]], Processor]) -> None:
-    """Write the training and validation rows: decoded inputs, target columns, splits, ids and the processor."""
+def _decode(folder: Path, dataset: Path, splits: np.ndarray, fit: Callable[[Collection[Any]], Processor]) -> None:
+    """Write decoded inputs, targets, splits and ids of training and validation rows."""
     features = dataset_format.features(dataset_format.describe(dataset))
     targets = target_features(features)
     (content,) = input_features(features)
@@ -210,27 +210,27 @@ def _make(aside: Path, dataset: Path, splits: np.ndarray, fit: Callable[[Collect
     chosen = (splits == TRAIN) | (splits == VALIDATION)
     ids = []
     shapes: dict[str, tuple[str, list[int]]] = {}
-    with _target_writer(aside / TARGETS, targets) as write_targets:
+    with _target_writer(folder / TARGETS, targets) as write_targets:
         for columns in _chunks(dataset_format.stream(dataset, ["id", content, *targets]), chosen):
             write_targets(columns)
             ids.append(np.array([int(each[:16], 16) for each in columns["id"]], dtype=np.uint64))
             for name, array in processor.decode(columns[content]).items():
-                with (aside / f"{name}.bin").open("ab") as stream:
+                with (folder / f"{name}.bin").open("ab") as stream:
                     array.tofile(stream)
                 rows = len(array) + (shapes[name][1][0] if name in shapes else 0)
                 shapes[name] = (array.dtype.str, [rows, *array.shape[1:]])
     dataset_format.forget_read()
-    np.save(aside / "splits.npy", splits[chosen], allow_pickle=False)
-    np.save(aside / "ids.npy", np.concatenate(ids), allow_pickle=False)
-    processor.save(aside)
-    write_json(aside / "input.json", processor.spec)
-    write_json(aside / FEATURES, targets)
-    write_json(aside / ARRAYS, shapes)
+    np.save(folder / "splits.npy", splits[chosen], allow_pickle=False)
+    np.save(folder / "ids.npy", np.concatenate(ids), allow_pickle=False)
+    processor.save(folder)
+    write_json(folder / "input.json", processor.spec)
+    write_json(folder / FEATURES, targets)
+    write_json(folder / ARRAYS, shapes)
 
 
 @contextmanager
 def _target_writer(path: Path, targets: Features) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Write target columns of Python values to a Parquet file, some rows at a time."""
+    """Open a Parquet file and yield a function that appends target columns of Python values."""
     import pyarrow as pa
     import pyarrow.parquet
 

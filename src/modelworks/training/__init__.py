@@ -1,1 +1,1 @@
-"""The trainer: a program of its own (`python -m modelworks.training JOB.json`) and how it is launched."""
+"""The trainer program (`python -m modelworks.training JOB.json`) and its launchers."""

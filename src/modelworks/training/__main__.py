@@ -1,12 +1,11 @@
 """The trainer program: `python -m modelworks.training [JOB.json]`.
 
-Reads a job, trains, and leaves `model/` in the job's work folder. What happens meanwhile is in events.jsonl.
-Without an argument the job's name is awaited on stdin, the libraries are imported meanwhile, and what they print goes
-to log.txt beside the events. Exit codes are those of `modelworks.errors`; 143 and 130 mean that a checkpoint was
-written on request.
+Read a job, train, and write `model/` and events.jsonl into the job's work folder. Without an argument the program
+imports its libraries, reads the job's path from stdin and writes its output to log.txt beside the events. Exit codes
+are those of `modelworks.errors`; 143 and 130 mean that a checkpoint was written after a signal.
 
-Started several times with the environment of torchrun, each process does its share; `torchrun -m modelworks.training
-JOB.json` does as well. The first writes events.jsonl, the others theirs beside it, with their number in the name.
+Several processes with torchrun's environment variables train together, also under `torchrun -m modelworks.training
+JOB.json`. Rank 0 writes events.jsonl, the others events-RANK.jsonl beside it.
 """
 
 from __future__ import annotations
@@ -29,26 +28,26 @@ from modelworks.training.monitoring.events import EventLog, failure
 if TYPE_CHECKING:
     from types import FrameType
 
-PATIENCE = 60.0
-"""Seconds for a trainer that nobody waits for any more to end."""
+LOCK_SECONDS = 60.0
+"""Seconds to wait for the trainer of an earlier run to exit."""
 
 
 def main() -> int:
     """Run the job named on the command line, or on stdin."""
-    signal.signal(signal.SIGTERM, _give_up)
-    # Ctrl-C reaches the whole group; the parent passes it on as SIGTERM, so that it is answered once.
+    signal.signal(signal.SIGTERM, _interrupt)
+    # Ctrl-C reaches the process group; the parent sends SIGTERM for it, so that it is handled once.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    named = sys.argv[1] if len(sys.argv) > 1 else _awaited()
-    if not named:  # there is nothing to train after all, or nobody is left to ask for it
+    path = sys.argv[1] if len(sys.argv) > 1 else _read_job_path()
+    if not path:  # the parent needs no training, or has exited
         return 0
-    job = Job.read(Path(named))
-    if named not in sys.argv:
+    job = Job.read(Path(path))
+    if path not in sys.argv:
         _log_to(job.work / "log.txt")
     events = EventLog(job.work / events_name(int(os.environ.get("RANK", "0"))))
     try:
         die_with_parent(job.parent or os.getppid())
         if os.environ.get("RANK", "0") == "0":
-            _wait_for_the_one_before(job.work)
+            _lock(job.work)
         with disk_errors(job.work):
             if job.hardware.ray:
                 from modelworks.training.launchers import ray_train
@@ -56,22 +55,22 @@ def main() -> int:
                 ray_train.fit(job, events)
             else:
                 with rare_garbage_collection():
-                    from modelworks.training.fit import fit  # torch takes seconds: only now
+                    from modelworks.training.fit import fit  # importing torch takes seconds
 
                 fit(job, events)
     except ModelworksError as error:
-        with suppress(OSError):  # a disk that is full takes no event either; the exit code speaks for itself
+        with suppress(OSError):  # on a full disk only the exit code is left
             events.write("failed", **failure(error))
         return error.exit_code
     return 0
 
 
-def _awaited() -> str:
-    """Import what a training needs, then return the line that the parent writes when it knows the job."""
+def _read_job_path() -> str:
+    """Import the libraries of a training, then read the job's path from the parent."""
     with rare_garbage_collection():
         import torch
 
-        from modelworks.training import fit  # noqa: F401  # imported for the time when there is a job
+        from modelworks.training import fit  # noqa: F401  # imported before the job is known
 
         # The first optimizer of a process imports torch's compiler, which takes more than a second.
         torch.optim.SGD([torch.zeros(1)])
@@ -79,23 +78,23 @@ def _awaited() -> str:
     return sys.stdin.readline().strip()
 
 
-def _wait_for_the_one_before(work: Path) -> None:
-    """Be alone in the work folder until this process ends.
+def _lock(work: Path) -> None:
+    """Lock the work folder until this process exits.
 
-    A trainer whose run was killed writes a checkpoint before it ends: there this one goes on.
+    The trainer of a killed run writes a checkpoint before it exits, from which this one resumes.
 
     Raises:
-        Unavailable: it does not end.
+        Unavailable: another trainer keeps the lock.
     """
-    descriptor, deadline = os.open(work, os.O_RDONLY), time.monotonic() + PATIENCE
+    descriptor, deadline = os.open(work, os.O_RDONLY), time.monotonic() + LOCK_SECONDS
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise Unavailable(
-                    f"the trainer of an earlier run is still at work in {work}",
-                    "end that process, and run again",
+                    f"the trainer of an earlier run is still running in {work}",
+                    "end that process and run again",
                     code="training.running",
                 ) from None
             time.sleep(0.05)
@@ -110,8 +109,8 @@ def _log_to(path: Path) -> None:
             os.dup2(log.fileno(), stream.fileno())
 
 
-def _give_up(number: int, _frame: FrameType | None) -> None:
-    """Answer a signal before the first step: there is nothing to keep."""
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    """Handle a signal that arrives before the first step, when there is nothing to save."""
     raise Interrupted(number)
 
 
@@ -119,4 +118,4 @@ if __name__ == "__main__":
     code = main()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    os._exit(code)  # all is on disk; to take torch apart would cost the parent, who waits, most of a second
+    os._exit(code)  # all files are written; torch's teardown would take most of a second

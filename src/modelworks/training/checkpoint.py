@@ -1,4 +1,4 @@
-"""Checkpoints: complete, written aside and named last; the newest intact one is where a training goes on."""
+"""Write checkpoints atomically and resume from the newest intact one."""
 
 from __future__ import annotations
 
@@ -23,18 +23,21 @@ __all__ = ["Checkpoints", "Stateful", "random_states"]
 
 KEPT = 2
 SHARDS = "shards"
-"""The folder in a checkpoint that torch.distributed.checkpoint writes, when parameters are sharded."""
+"""Folder that torch.distributed.checkpoint writes inside a checkpoint if parameters are sharded."""
 
 
 class Stateful(Protocol):
-    """A part of a training that the steps to come depend on."""
+    """A part of the training state."""
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
 
 
 class Checkpoints:
-    """The folders `step-N/` of one training, of which nobody else writes any. All its processes call alike."""
+    """The folders `step-N/` of one training.
+
+    Its methods are collective: all processes call them.
+    """
 
     def __init__(
         self,
@@ -45,64 +48,66 @@ class Checkpoints:
     ) -> None:
         """
         Args:
-            folder: theirs alone.
+            folder: used by this training only.
             key: of the training.
-            skipped: told the step of each damaged checkpoint that is passed over.
-            world: the training's processes; None for one.
+            skipped: called with the step of each damaged checkpoint that is skipped.
+            world: the training's processes; None for a single one.
         """
         self._folder, self._key, self._skipped, self._world = folder, key, skipped, world or World()
 
     def save(self, step: int, parts: Mapping[str, Stateful], keep: int = 0) -> None:
-        """Write the state of every part, then drop all but the last two and that of the step to keep.
+        """Write the state of every part and delete old checkpoints.
+
+        The last two checkpoints and that of step `keep` stay.
 
         Raises:
-            Unavailable: the disk is full or broken; the checkpoints before stay.
+            Unavailable: writing fails; earlier checkpoints stay.
         """
-        divided = _divided(parts) if self._world.sharded else {}
-        states = {name: part.state_dict() for name, part in parts.items() if name not in divided}
+        sharded = _sharded(parts) if self._world.sharded else {}
+        states = {name: part.state_dict() for name, part in parts.items() if name not in sharded}
         if self._world.is_main:
             store = StageStore(self._folder.parent)
-            name, needs = f"step-{step}", _num_bytes(states)
+            name, num_bytes = f"step-{step}", _num_bytes(states)
             with (
-                store.write(self._folder.name, name, {"training": self._key}) as aside,
-                disk_errors(self._folder / name, needs),
+                store.write(self._folder.name, name, {"training": self._key}) as temporary,
+                disk_errors(self._folder / name, num_bytes),
             ):
-                with (aside / "state.pt").open("wb") as stream:
+                with (temporary / "state.pt").open("wb") as stream:
                     _save(states, stream)
-                self._save_shards(aside, divided)
+                self._save_shards(temporary, sharded)
             for old in self._newest_first()[KEPT:]:
                 if _step(old) != keep:
                     shutil.rmtree(old)
         else:
-            self._save_shards(Path(), divided)
-        self._world.wait()
+            self._save_shards(Path(), sharded)
+        self._world.barrier()
 
     def restore(self, parts: Mapping[str, Stateful]) -> int:
-        """Load every part from the newest intact checkpoint and return its step; 0 when there is none."""
+        """Load every part from the newest intact checkpoint and return its step; 0 if there is none."""
         step = self._world.broadcast(self._newest_intact() if self._world.is_main else 0)
         if step:
             self._load(step, parts)
         return step
 
     def load(self, step: int, parts: Mapping[str, Stateful]) -> None:
-        """Load some parts as they were at a step.
+        """Load some parts from the checkpoint of a step.
 
         Raises:
-            Corrupt: that checkpoint is not intact any more.
+            Corrupt: the checkpoint is damaged.
         """
         folder = self._folder / f"step-{step}"
         if not self._is_intact(folder):
             raise Corrupt(
-                f"{folder}, the best checkpoint, is damaged: {damage(folder)}",
+                f"the best checkpoint, {folder}, is damaged: {damage(folder)}",
                 f"delete {self._folder.parent} and run again",
                 code="training.checkpoint-damaged",
             )
         self._load(step, parts)
 
     def _newest_intact(self) -> int:
-        """Its step; what is damaged or half written goes."""
-        for aside in self._folder.glob(".*"):
-            shutil.rmtree(aside)
+        """Delete damaged and incomplete checkpoints and return the step of the newest one left."""
+        for temporary in self._folder.glob(".*"):
+            shutil.rmtree(temporary)
         for folder in self._newest_first():
             if self._is_intact(folder):
                 return _step(folder)
@@ -113,21 +118,21 @@ class Checkpoints:
     def _load(self, step: int, parts: Mapping[str, Stateful]) -> None:
         folder = self._folder / f"step-{step}"
         states = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
-        divided = _divided(parts) if (folder / SHARDS).exists() else {}
-        if divided:
+        sharded = _sharded(parts) if (folder / SHARDS).exists() else {}
+        if sharded:
             from modelworks.training.distributed.fsdp import read_shards
 
-            read_shards(folder / SHARDS, divided)
+            read_shards(folder / SHARDS, sharded)
         for name, part in parts.items():
-            if name not in divided:
+            if name not in sharded:
                 part.load_state_dict(states[name])
 
-    def _save_shards(self, aside: Path, divided: Mapping[str, Stateful]) -> None:
-        """Every process writes into the folder that the leading one has made."""
-        if divided:
+    def _save_shards(self, folder: Path, parts: Mapping[str, Stateful]) -> None:
+        """Write this process's shards into rank 0's folder."""
+        if parts:
             from modelworks.training.distributed.fsdp import write_shards
 
-            write_shards(self._world.broadcast(aside) / SHARDS, divided)
+            write_shards(self._world.broadcast(folder) / SHARDS, parts)
 
     def _is_intact(self, folder: Path) -> bool:
         manifest = read_manifest(folder)
@@ -138,7 +143,7 @@ class Checkpoints:
 
 
 def random_states(world: World) -> dict[str, Stateful]:
-    """Every generator of random numbers that a model may draw from, in each process."""
+    """Return the state of every random number generator that a model may use, in each process."""
     return {
         "random_python": _Random(random.getstate, _set_python, world),
         "random_numpy": _Random(_numpy, _set_numpy, world),
@@ -155,7 +160,7 @@ class _Random:
         return {"by_rank": self._world.all_gather(self._get())}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        # With more processes than there were, the new ones keep the seeds they began with.
+        # Processes beyond the number at the checkpoint keep their initial seeds.
         if self._world.rank < len(state["by_rank"]):
             self._put(state["by_rank"][self._world.rank])
 
@@ -166,8 +171,8 @@ def _set_python(state: Any) -> None:
 
 
 def _numpy() -> dict[str, Any]:
-    """The state of NumPy's global generator, its words as a tensor: a checkpoint holds nothing that needs pickle."""
-    state: dict[str, Any] = dict(np.random.get_state(legacy=False))  # it is the global one that is kept
+    """Return the state of NumPy's global generator as a tensor, which loads without pickle."""
+    state: dict[str, Any] = dict(np.random.get_state(legacy=False))  # the legacy global generator
     words = torch.from_numpy(state["state"]["key"].astype(np.int64))
     return {**state, "state": {"key": words, "pos": state["state"]["pos"]}}
 
@@ -181,26 +186,26 @@ def _cuda() -> list[torch.Tensor]:
     return torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
 
 
-def _divided(parts: Mapping[str, Stateful]) -> dict[str, Stateful]:
-    """The parts that are sharded with the model."""
-    from modelworks.training.distributed.fsdp import DIVIDED
+def _sharded(parts: Mapping[str, Stateful]) -> dict[str, Stateful]:
+    """Return the parts that are sharded with the model."""
+    from modelworks.training.distributed.fsdp import SHARDED_PARTS
 
-    return {name: part for name, part in parts.items() if name in DIVIDED}
+    return {name: part for name, part in parts.items() if name in SHARDED_PARTS}
 
 
 def _num_bytes(state: Any) -> int:
-    """Of all tensors in a state."""
+    """Return the size of all tensors in a state."""
     if isinstance(state, torch.Tensor):
         return state.nbytes
-    inside = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
-    return sum(map(_num_bytes, inside))
+    items = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
+    return sum(map(_num_bytes, items))
 
 
 def _save(state: dict[str, Any], stream: BinaryIO) -> None:
     try:
         torch.save(state, stream)
     except RuntimeError as error:
-        # Once the disk has refused, torch's zip writer stumbles over its own end: the first error is the one to tell.
+        # After a failed write torch's zip writer raises a second error when it closes: report the first.
         if isinstance(error.__context__, OSError):
             raise error.__context__ from None
         raise

@@ -1,4 +1,4 @@
-"""Decide at which steps a checkpoint is due."""
+"""Decide when a checkpoint is due."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 __all__ = ["CheckpointInterval"]
 
 MAX_COST = 1 / 50
-"""Largest share of the time that checkpoints by the clock may take, on a slow disk too."""
+"""Maximum share of the time that checkpoints by `checkpoint_seconds` may take."""
 
 
 class CheckpointInterval:
-    """The time and the number of steps between two checkpoints, from `train.checkpoint_seconds` and `_steps`."""
+    """The interval of checkpoints, from `train.checkpoint_seconds` and `checkpoint_steps`."""
 
     def __init__(self, config: TrainConfig) -> None:
         self._config = config
@@ -28,5 +28,5 @@ class CheckpointInterval:
         return time.perf_counter() - self._last >= max(self._config.checkpoint_seconds, self._cost / MAX_COST)
 
     def saved(self, seconds: float) -> None:
-        """Start the interval anew after a checkpoint that took so many seconds to write."""
+        """Restart the interval after a checkpoint that took `seconds` to write."""
         self._last, self._cost = time.perf_counter(), seconds

@@ -1,4 +1,4 @@
-"""Compile a model for `train.compile: true`; on a GPU its kernels are replayed as CUDA graphs."""
+"""Compile a model for `train.compile: true`, on a GPU with CUDA graphs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["Compiled"]
 
 MULTIPLE = 16
-"""Texts are padded to a multiple of this many tokens, so that a training has few shapes."""
+"""Texts are padded to a multiple of this many tokens to limit the number of shapes."""
 SHAPES = 256
-"""More shapes than a training can have."""
+"""Limit on the number of compiled shapes, above what a training can have."""
 
 
 class Compiled(nn.Module):
-    """Replaces a model, whose parameters it shares.
+    """Compile a model; it shares the model's parameters.
 
     Every shape is compiled separately. A step then depends on its batch alone and not on the shapes before it, so a
     resumed training has the same bits.
@@ -34,7 +34,7 @@ class Compiled(nn.Module):
     def __init__(self, model: nn.Module, shape: Mapping[str, int], hardware: Hardware) -> None:
         """
         Args:
-            shape: of the model's input; `max_tokens` where it takes texts.
+            shape: of the model's input; has `max_tokens` for texts.
         """
         super().__init__()
         limit_compiler(SHAPES)
@@ -50,7 +50,7 @@ class Compiled(nn.Module):
         Raises:
             BadInput: torch cannot compile the model here.
         """
-        # The graph's memory of the step before may be reused.
+        # The previous step's graph memory may be reused.
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         if self._longest:
             inputs = {name: self._padded(each) for name, each in inputs.items()}
@@ -59,12 +59,12 @@ class Compiled(nn.Module):
         except compiler_error() as error:
             raise BadInput(
                 f"train.compile: torch cannot compile this model here: {str(error).strip().splitlines()[0]}",
-                "leave it out; on a CPU it also needs a C++ compiler",
+                "remove train.compile, or on a CPU install a C++ compiler",
                 code="train.compile",
             ) from error
 
     def _padded(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Pad (n, tokens) to a multiple of MULTIPLE tokens with zeros, which the mask excludes."""
+        """Pad (n, tokens) with zeros, which the mask excludes, to a multiple of MULTIPLE tokens."""
         length = tokens.shape[1]
         wanted = min(self._longest, -(-length // MULTIPLE) * MULTIPLE)
         return functional.pad(tokens, (0, wanted - length))

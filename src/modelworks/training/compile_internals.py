@@ -1,6 +1,6 @@
 """Uses of torch.compile's undocumented modules: limits of the compiler and its errors.
 
-torch 2.13 has no public setting for either limit (`torch.compiler.config` has none), and no public class for the errors.
+torch 2.13 has no public setting for the limits (`torch.compiler.config` has none) and no public class for the errors.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ __all__ = ["compiler_error", "limit_compiler"]
 
 
 def limit_compiler(shapes: int) -> None:
-    """Compile up to so many shapes of a model, in this process alone.
+    """Allow up to `shapes` compiled shapes of a model, in this process only.
 
-    Beyond its own limit of 8 shapes torch stops compiling without an error. Its compile processes could outlive this
-    process.
+    Beyond its default limit of 8 shapes torch stops compiling without an error. Compile worker processes are disabled,
+    because they could outlive this process.
     """
     import torch._dynamo
     import torch._inductor.config

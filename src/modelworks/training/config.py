@@ -12,107 +12,107 @@ __all__ = ["AugmentConfig", "ComputeConfig", "TrainConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """How training images are varied, each differently at every epoch."""
+    """Random augmentation of training images."""
 
     shift: Annotated[int, Field(ge=0)] = 0
-    """Moved by up to this many pixels in each direction; what comes in at the edge is blank."""
+    """Shift by up to this many pixels in each direction; shifted-in pixels are black."""
     flip: bool = False
-    """Mirrored left to right, every other one."""
+    """Flip horizontally with probability 0.5."""
     crop: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Up to this share of each side is cut off, and what is left is brought to the full size."""
+    """Crop up to this share of each side and resize to the full size."""
     cutout: Annotated[int, Field(ge=0)] = 0
-    """Side in pixels of a square blanked at a random place (DeVries & Taylor 2017, arXiv:1708.04552)."""
+    """Side in pixels of a black square at a random position (DeVries & Taylor 2017, arXiv:1708.04552)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How the weights are found. What is left out is as the architecture recommends, or else has these defaults."""
+    """How to train; the architecture's recommendations replace these defaults."""
 
     epochs: Annotated[int, Field(ge=1)] = 10
     """Passes over the training rows."""
     max_steps: Annotated[int, Field(ge=0)] = 0
-    """The training ends after this many optimizer steps, if `epochs` does not end it before; 0 for no limit. The
-    learning rate's schedule ends there as well, and so does the last epoch, with its validation."""
+    """Maximum optimizer steps; 0 for no limit. The learning rate schedule ends there too, and the last epoch is
+    validated there."""
     batch_size: Annotated[int, Field(ge=1)] = 64
     """Examples per optimizer step, over all processes."""
     batch_tokens: Annotated[int, Field(ge=0)] = 0
-    """Texts only: tokens per optimizer step, padding included, in place of `batch_size`; 0 for a number of examples."""
+    """Texts only: tokens per optimizer step, padding included, instead of `batch_size`; 0 to use `batch_size`."""
     accumulate: Annotated[int, Field(ge=1)] = 1
-    """Parts in which a batch is computed, one after another, to need less memory."""
+    """Number of micro-batches per batch (gradient accumulation), to need less memory."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """`adamw`, or `sgd` with momentum."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.001
-    """The highest rate the schedule reaches."""
+    """Maximum learning rate of the schedule."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """For `sgd`."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """Pulls weights towards zero; biases and norms are spared."""
+    """Weight decay; not applied to biases and norms."""
     schedule: Literal["constant", "cosine", "one_cycle"] = "one_cycle"
-    """`cosine` falls to zero; `one_cycle` also rises first; `constant` stays, after any warm-up."""
+    """`cosine` decays to zero; `one_cycle` also rises first; `constant` stays at the maximum after the warm-up."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of the steps in which the rate rises to its highest."""
+    """Share of the steps in which the rate rises to its maximum."""
     clip_norm: Annotated[float, Field(ge=0)] = 0.0
-    """Gradients are scaled down to this norm; 0 for never."""
+    """Clip gradients to this norm; 0 for no clipping."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decay per step of an exponential average of the weights, which is then the model; 0 for the weights themselves."""
+    """Decay per step of an exponential moving average of the weights, which becomes the model; 0 for none."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Images only."""
     monitor: str = "validation_loss"
-    """What `keep` and `patience` go by: `validation_loss`, or `validation_` and a metric of the objective. It needs
-    validation rows."""
+    """The metric for `keep` and `patience`: `validation_loss`, or `validation_` and a metric of the objective.
+    Requires validation rows."""
     keep: Literal["last", "best"] = "last"
-    """Whether the model is the last epoch's, or that of the epoch with the best `monitor`."""
+    """Whether to keep the weights of the last epoch, or of the epoch with the best `monitor`."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Stop after this many epochs without a better `monitor`; 0 for never."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Fixes the run: initial weights, order of examples, dropout, augmentation."""
+    """Seed of initial weights, order of examples, dropout and augmentation."""
     deterministic: bool = True
-    """Only algorithms whose bits repeat. On a CPU it costs nothing; `false` lets CUDA take faster ones."""
+    """Use only deterministic algorithms. It costs nothing on a CPU; `false` allows faster CUDA algorithms."""
     compile: bool = False
-    """Through torch.compile, on a GPU with CUDA graphs; texts are padded to a multiple of 16 tokens. One process only,
-    and no batches in parts. It takes a minute before the first step, and on a CPU gains nothing."""
+    """Use torch.compile, on a GPU with CUDA graphs; texts are padded to a multiple of 16 tokens. Requires one process
+    and `accumulate: 1`. It takes a minute before the first step and gains nothing on a CPU."""
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 30.0
-    """A complete checkpoint is written at the first step after this many seconds; later where writing is slow, so that
-    it takes no more than a fiftieth of the time."""
+    """Write a checkpoint every so many seconds; less often on a slow disk, so that checkpoints take at most a fiftieth
+    of the time."""
     checkpoint_steps: Annotated[int, Field(ge=0)] = 0
-    """One every so many steps as well; 0 for none."""
+    """Also write a checkpoint every so many steps; 0 for none."""
 
     def __post_init__(self) -> None:
         if self.compile and self.batch_tokens:
-            raise ValueError("compile wants batches of few shapes, and batch_tokens gives each another")
+            raise ValueError("compile does not support batch_tokens, whose batches all have different shapes")
         if self.compile and self.accumulate > 1:
-            raise ValueError("compile computes a batch at once: accumulate must be 1")
+            raise ValueError("compile does not support gradient accumulation: set accumulate: 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
-    """What the training runs on."""
+    """Where and on what hardware to train."""
 
     kind: Literal["local", "ray"] = "local"
     """This machine, or a Ray cluster whose machines all see this project's folder (extra `ray`; experimental: it was
     never run with GPUs)."""
     processes: Annotated[int, Field(ge=1)] = 1
-    """`local` only: how many share every batch; on GPUs each has one of its own."""
+    """`local` only: number of processes that share every batch; on GPUs one per GPU."""
     workers: Annotated[int, Field(ge=1)] = 1
-    """`ray` only: the same, anywhere in the cluster."""
+    """`ray` only: number of workers in the cluster that share every batch."""
     address: str = "auto"
-    """`ray` only: of the cluster; `auto` finds the one this machine is in, `local` starts one here."""
+    """`ray` only: the cluster's address; `auto` finds this machine's cluster, `local` starts one."""
     shard: bool = False
-    """Divide parameters, gradients and optimizer states among the processes as well, for models too large for one."""
+    """Shard parameters, gradients and optimizer states over the processes, for models too large for one."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` takes a GPU when there is one."""
+    """`auto` uses a GPU if there is one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto` takes bf16 on a GPU that computes in it, and on a CPU where it is measured to be 1.2 times faster."""
+    """`auto` uses bf16 on a GPU that supports it, and on a CPU where it is measured to be 1.2 times faster."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """CPU threads per process; 0 shares out the cores this process may use. Part of the result: other threads, other
+    """CPU threads per process; 0 divides the available cores by the processes. The number changes the result in the
     last bits."""
 
     def __post_init__(self) -> None:
         if self.kind == "ray" and self.processes > 1:
-            raise ValueError("processes belongs to kind: local; say workers")
+            raise ValueError("processes belongs to kind: local; use workers")
         if self.kind == "local" and self.workers > 1:
-            raise ValueError("workers belongs to kind: ray; say processes")
+            raise ValueError("workers belongs to kind: ray; use processes")
         if self.kind == "local" and self.address != "auto":
             raise ValueError("address belongs to kind: ray")
         if self.shard and max(self.processes, self.workers) == 1:
-            raise ValueError("shard divides the model among processes, and there is only one")
+            raise ValueError("shard requires more than one process")

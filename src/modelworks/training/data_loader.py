@@ -1,4 +1,4 @@
-"""Load batches of the decoded set onto the training's device."""
+"""Load batches of the decoded set onto the device."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "Feed"]
 
 RELEASE_ROWS = 256
-"""Number of rows after which mapped pages are released: to read a row maps about 64 KB around it."""
+"""Number of rows after which mapped pages are released; reading a row maps about 64 KB around it."""
 SHARE = 0.4
-"""Largest share of the GPU's free memory that a decoded set is copied into."""
+"""Maximum share of the GPU's free memory for a copy of the decoded set."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch, or this process's share of it, on the training's device."""
+    """One batch, or this process's share of it, on the device."""
 
     rows: np.ndarray
-    """int64, the rows of the whole batch."""
+    """int64, the rows of the batch over all processes."""
     inputs: dict[str, torch.Tensor]
-    """Of the model; one row per example of this process's share."""
+    """Inputs of the model, one row per example of this process's share."""
     targets: dict[str, torch.Tensor]
-    """Of the objective, likewise."""
+    """Targets of the objective, likewise."""
 
     @property
     def num_examples(self) -> int:
-        """Of this process's share."""
+        """Number of examples in this process's share."""
         return len(next(iter(self.inputs.values())))
 
 
@@ -68,7 +68,7 @@ class Feed:
             return
         ready = None
         for rows in order:
-            # The memory of the batch before last may be reused here, and the GPU may still compute with it.
+            # Loading may reuse the memory of the batch before last, which the GPU may still be using.
             self._stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._stream):
                 following = self._load(rows)

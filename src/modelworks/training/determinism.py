@@ -1,4 +1,4 @@
-"""Demand deterministic algorithms of torch, and explain where it has none."""
+"""Require deterministic algorithms of torch, and explain operations that have none."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 __all__ = ["demand_determinism", "refuse_nondeterminism"]
 
 MISSING = " does not have a deterministic implementation"
-"""What torch's error says after the name of the operation."""
+"""Text of torch's error after the name of the operation."""
 
 
 def demand_determinism() -> None:
-    """Let torch raise an error where an operation has no deterministic implementation."""
+    """Make torch raise an error for an operation without a deterministic implementation."""
     torch.set_deterministic_debug_mode("error")
-    # This would also fill all new memory, for code that reads what it never wrote; no code here does.
+    # Filling new memory only helps code that reads uninitialised memory; there is none here.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch sets it up so
 
 
 @contextmanager
 def refuse_nondeterminism() -> Iterator[None]:
-    """Turn torch's error about an operation without deterministic implementation into one about the config.
+    """Convert torch's error about a nondeterministic operation into one about the config.
 
     Raises:
-        BadInput: the model needs such an operation, and the config demands determinism.
+        BadInput: the model uses such an operation and the config requires determinism.
     """
     try:
         yield

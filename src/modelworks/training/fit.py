@@ -1,4 +1,4 @@
-"""Do a training job: decode the rows, build the network, train it, save the model."""
+"""Run a training job: decode the rows, build the network, train it, save the model."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ __all__ = ["fit"]
 
 
 def fit(job: Job, events: EventLog, world: World | None = None, stop: Stop | None = None) -> None:
-    """Do a job; its work folder then holds `model/`.
+    """Run a job and write `model/` into its work folder.
 
     Args:
-        world: the processes that do it together; None to join those that the environment names.
-        stop: what asks to stop; None for SIGTERM.
+        world: the training's processes; None for those of the environment variables.
+        stop: the source of stop requests; None for SIGTERM.
 
     Raises:
-        BadInput: the config asks for what the data, the checkpoint or the memory does not allow.
+        BadInput: the config does not fit the data, the checkpoint or the memory.
         Refused: the loss diverged.
-        Interrupted: SIGTERM came, and a checkpoint was written.
+        Interrupted: a stop was requested, and a checkpoint was written.
     """
     world, stop = world or join(job.hardware, job.work), stop or Stop()
     _fix_randomness(job)
@@ -60,7 +60,7 @@ def fit(job: Job, events: EventLog, world: World | None = None, stop: Stop | Non
     processor, objective = processor_class(job.model.modality), objective_class(job.objective.kind)
     sources = serialization.sources(architecture, *(sys.modules[each.__module__] for each in (processor, objective)))
     data = _rows(job, architecture, processor, objective)
-    with _fitting_checkpoint():
+    with _checkpoint_errors():
         configuration = architecture.configure(vars(job.model), job.checkpoint)
         size, output = data.objective.num_outputs, data.objective.output
         build = functools.partial(architecture.build, configuration, data.processor.shape, size, output)
@@ -77,17 +77,17 @@ def fit(job: Job, events: EventLog, world: World | None = None, stop: Stop | Non
         with refuse_nondeterminism():
             trained = train(network, data, job.train, job.hardware, checkpoints, events, stop, world)
     except Stopped:
-        raise Interrupted(stop.requested or signal.SIGTERM) from None  # it may be another process that was asked
+        raise Interrupted(stop.requested or signal.SIGTERM) from None  # the signal may have reached another process
     except Diverged as error:
         rows = [f"{each:016x}" for each in data.ids[error.batch]]
         events.write("diverged", step=error.step, learning_rate=error.rate, ids=rows)
         raise Refused(
             f"{error}, over {len(rows)} rows, e.g. {', '.join(rows[:3])}",
-            "lower train.learning_rate, or set train.clip_norm; events.jsonl names all the rows",
+            "lower train.learning_rate, or set train.clip_norm; events.jsonl lists all rows of the batch",
             code="training.diverged",
         ) from None
     num_parameters = sum(each.numel() for each in network.parameters())
-    weights = world.whole(network)
+    weights = world.full_state_dict(network)
     if not world.is_main:
         return
     if weights is not None:
@@ -110,7 +110,7 @@ def _save(
     network: nn.Module,
     sources: Mapping[str, bytes],
 ) -> None:
-    """Write `model/` into the work folder, in place of what an earlier attempt may have left there."""
+    """Write `model/` into the work folder, replacing that of an earlier attempt."""
     fault_point("train.before_save")
     shutil.rmtree(job.work / "model", ignore_errors=True)
     serialization.save(
@@ -136,15 +136,15 @@ def _fix_randomness(job: Job) -> None:
         demand_determinism()
     elif job.hardware.device == "cuda":
         torch.backends.cudnn.benchmark = True
-    # Compiled kernels are code: they belong where only this user writes, not below /tmp.
+    # Compiled kernels are code, so they are stored where only this user can write, not below /tmp.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(job.decoded / "compiled"))
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # for what stays in fp32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # for operations in fp32
     _seed(job.train.seed)
 
 
 def _seed(seed: int) -> None:
     torch.manual_seed(seed)
-    np.random.seed(seed)  # a model may draw from the global generators
+    np.random.seed(seed)  # a model may use the global generators
     random.seed(seed)
 
 
@@ -161,18 +161,18 @@ def _rows(job: Job, architecture: Any, processor: type[Processor], objective: ty
     )
     if (job.train.keep == "best" or job.train.patience) and not (data.splits == VALIDATION).any():
         raise BadInput(
-            "train.keep: best and train.patience go by validation rows, and there are none",
-            "raise split.validation, or leave them out",
+            "train.keep: best and train.patience need validation rows, and there are none",
+            "raise split.validation, or remove these fields",
             code="train.no-validation-rows",
         )
     return data
 
 
 @contextmanager
-def _fitting_checkpoint() -> Iterator[None]:
+def _checkpoint_errors() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
         raise BadInput(
-            str(error), "name a checkpoint that fits, or change what is asked of it", code="model.does-not-fit"
+            str(error), "name another checkpoint, or change the fields of model", code="model.does-not-fit"
         ) from error

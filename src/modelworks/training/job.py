@@ -1,4 +1,4 @@
-"""The job: everything the trainer program is told, as one JSON file."""
+"""The input of the trainer program, one JSON file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Job", "events_name"]
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One training: what to learn from, what to train, how, and where to write."""
+    """One training: its data, model, settings and work folder."""
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}
 
@@ -28,33 +28,33 @@ class Job:
     dataset: Path
     """Folder with examples.parquet and dataset.json."""
     dataset_digest: str
-    """Of that folder."""
+    """Digest of that folder."""
     splits: Path
     """splits.npy: one int8 code per row of the examples."""
     decoded: Path
-    """Folder that keeps decoded sets."""
+    """Folder of decoded sets."""
     decoded_key: str
     checkpoint: Path | None
-    """Folder of the pretrained checkpoint the weights start from."""
+    """Folder of the pretrained checkpoint; None to train from scratch."""
     model: ModelConfig
     objective: ObjectiveConfig
     train: TrainConfig
     hardware: Hardware
     work: Path
-    """Where events.jsonl, checkpoints/ and finally model/ go; a killed training leaves them for the next attempt."""
+    """Folder of events.jsonl, checkpoints/ and model/; the next attempt continues there after a killed training."""
     parent: int
-    """The process this training belongs to: it ends when that one does. 0 for whichever starts it."""
+    """Id of the process with which this training ends; 0 for the process that starts it."""
 
     def write(self, path: Path) -> None:
-        """Save as JSON."""
+        """Write the job as JSON."""
         write_json(path, TypeAdapter(Job).dump_python(self, mode="json"))
 
     @classmethod
     def read(cls, path: Path) -> Job:
-        """Load what `write` saved."""
+        """Read a job that `write` wrote."""
         return TypeAdapter(Job).validate_json(path.read_bytes(), strict=True)
 
 
 def events_name(rank: int) -> str:
-    """The file, in the work folder, for the events of one of a training's processes."""
+    """Return the name of the event file of a process."""
     return f"events-{rank}.jsonl" if rank else "events.jsonl"

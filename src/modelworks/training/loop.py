@@ -1,4 +1,4 @@
-"""The training loop, in plain PyTorch. No step waits for a number that it does not need."""
+"""The training loop, in plain PyTorch. A step synchronises with the device only for events."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ __all__ = ["Stop", "Stopped", "Trained", "train"]
 
 
 class Stopped(Exception):
-    """The training was asked to stop, and has written a checkpoint."""
+    """A stop was requested and a checkpoint was written."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """How many steps a finished training took, in what time over all attempts."""
+    """Steps and time of a finished training, over all attempts."""
 
     steps: int
     seconds: float
@@ -56,7 +56,7 @@ class Stop:
     requested = 0
 
     def listen(self) -> None:
-        """Treat SIGTERM as the request from now on."""
+        """Handle SIGTERM as a stop request."""
         signal.signal(signal.SIGTERM, self.request)
 
     def request(self, number: int, _frame: FrameType | None) -> None:
@@ -84,7 +84,7 @@ def train(
 
 
 class TrainingLoop:
-    """The parts of one training and the order in which they are called."""
+    """The components of one training and the order in which they are called."""
 
     def __init__(
         self,
@@ -116,12 +116,12 @@ class TrainingLoop:
         self._meter = Meter(self._schedule.num_steps, hardware, events, world)
         self._early_stopping = EarlyStopping(config, data.objective)
         self._interval = CheckpointInterval(config)
-        called = world.parallel(model)
+        wrapped = world.parallel(model)
         if config.compile:
-            from modelworks.training.compile import Compiled  # its imports take seconds
+            from modelworks.training.compile import Compiled  # slow import
 
-            called = Compiled(model, data.processor.shape, hardware)
-        self._stepper = Stepper(called, optimizer, data.processor, data.objective, config, hardware, world, events)
+            wrapped = Compiled(model, data.processor.shape, hardware)
+        self._stepper = Stepper(wrapped, optimizer, data.processor, data.objective, config, hardware, world, events)
         self._parts: dict[str, Stateful] = {
             "model": model,
             "optimizer": optimizer,
@@ -133,9 +133,9 @@ class TrainingLoop:
         }
 
     def run(self) -> Trained:
-        """Train from the newest checkpoint to the last step, and leave the chosen weights in the model."""
+        """Train from the newest checkpoint to the last step and load the chosen weights."""
         self._start()
-        # A resume at the last step of an epoch repeats its end, because its validation may be missing.
+        # A resume at the last step of an epoch validates it again, because its validation may be missing.
         first = self._schedule.epoch_of(max(self._meter.step - 1, 0))
         for epoch in range(first, self._schedule.num_epochs):
             self._train_epoch(epoch)
@@ -172,9 +172,9 @@ class TrainingLoop:
             self._report_and_save(epoch)
 
     def _report_and_save(self, epoch: int) -> None:
-        """Write a step event and a checkpoint when they are due; stop when that was requested."""
+        """Write a step event and a checkpoint if due; stop if requested."""
         step = self._meter.step
-        stopping, saving, reporting = self._world.agree(
+        stopping, saving, reporting = self._world.any(
             bool(self._stop.requested),
             self._interval.due(step),
             self._meter.due or step == self._schedule.num_steps,
@@ -205,21 +205,21 @@ class TrainingLoop:
         with self._meter.paused():
             started = time.perf_counter()
             if not _is_finite(self._model, self._world):
-                raise self._meter.diverged("a weight is infinite or no number")
+                raise self._meter.diverged("a weight is infinite or NaN")
             self._checkpoints.save(self._meter.step, self._parts, keep=keep)
             seconds = time.perf_counter() - started
             self._interval.saved(seconds)
             self._events.write("checkpoint", step=self._meter.step, seconds=seconds)
 
     def _choose_weights(self) -> None:
-        """Load the best epoch's weights if the config keeps them, and the average into the model if there is one."""
+        """Load the best epoch's weights for `keep: best`, and copy the average into the model."""
         best = self._early_stopping.best_step
         if self._config.keep == "best" and best not in (0, self._meter.step):
             self._checkpoints.load(best, {name: self._parts[name] for name in ("model", "average")})
         self._average.store()
 
     def _tune(self) -> None:
-        """Let the objective set what only the chosen weights' answers to the validation rows can tell."""
+        """Tune the objective, e.g. its thresholds, on predictions of the validation rows."""
         objective = self._data.objective
         validated = self._validate(self._model) if objective.tuned else None
         if validated:
@@ -230,7 +230,7 @@ class TrainingLoop:
 
 
 def _is_finite(model: nn.Module, world: World) -> bool:
-    """Return whether all weights are finite numbers, in every process."""
+    """Return whether all weights are finite in all processes."""
     norm = nn.utils.get_total_norm([world.local(each.detach()) for each in model.parameters()])
-    (infinite,) = world.agree(not math.isfinite(norm.item()))
+    (infinite,) = world.any(not math.isfinite(norm.item()))
     return not infinite

@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 __all__ = ["Validated", "validate"]
 
 BATCH = 256
-"""Smallest number of examples in a batch: without gradients they need little memory."""
+"""Minimum number of examples per batch; without gradients they need little memory."""
 
 
 @dataclass(frozen=True, eq=False)
 class Validated:
-    """The validation rows as a model answers them; the same in every process."""
+    """Loss and predictions of the validation rows, the same in every process."""
 
     loss: float
-    """Mean over the rows."""
+    """Mean loss over the rows."""
     predicted: Columns
     truth: Columns
 
@@ -51,10 +51,10 @@ def validate(
 ) -> Validated | None:
     """Return loss and predictions of the validation rows; None without such rows.
 
-    When memory runs out, half as many rows are computed at a time from then on.
+    When memory runs out, the number of rows per forward pass is halved.
 
     Raises:
-        BadInput: memory runs out on one row, or in one of the processes of a sharded model.
+        BadInput: one row does not fit into memory, or memory runs out in a process of a sharded model.
     """
     indices = np.flatnonzero(data.splits == VALIDATION)
     if not len(indices):
@@ -74,10 +74,10 @@ def validate(
                     break
                 except torch.OutOfMemoryError as error:
                     size = min(size, batch.num_examples) // 2
-                    if world.sharded or not size:  # processes of a sharded model call it together
+                    if world.sharded or not size:  # forward of a sharded model is collective
                         raise BadInput(
-                            f"memory does not suffice for validation: {str(error).splitlines()[0]}",
-                            "take a smaller model or smaller inputs, or divide it among more processes: compute.shard",
+                            f"out of memory in validation: {str(error).splitlines()[0]}",
+                            "use a smaller model or smaller inputs, or shard the model with compute.shard",
                             code="training.memory",
                         ) from None
             copies = world.copies(batch.rows)
@@ -85,7 +85,7 @@ def validate(
             sums[1] += objective.weight(batch.targets, training=False) / copies
             own.append((world.part(batch.rows), objective.predict(outputs)))
     model.train(training)
-    loss, weight = world.total(sums).tolist()
+    loss, weight = world.all_reduce(sums).tolist()
     return Validated(
         loss=loss / weight,
         predicted=_in_order(indices, [part for parts in world.all_gather(own) for part in parts]),
@@ -94,7 +94,7 @@ def validate(
 
 
 def _in_order(indices: np.ndarray, parts: list[tuple[np.ndarray, Columns]]) -> Columns:
-    """Put predicted columns of parts of the rows together, in the order of `indices`, which are sorted."""
+    """Concatenate predicted columns of parts of the rows, in the order of the sorted `indices`."""
     columns: dict[str, np.ndarray] = {}
     for rows, predicted in parts:
         places = np.searchsorted(indices, rows)

@@ -1,1 +1,1 @@
-"""The gate: findings and the decision."""
+"""The gate: its findings and decision."""

@@ -1,4 +1,4 @@
-"""Whether the test rows can judge at all: no model was trained on them, and both models learn the same."""
+"""Check that the comparison is fair: unseen test rows, and the same task for both models."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ if TYPE_CHECKING:
 __all__ = ["fairness"]
 
 
-def fairness(version: ModelVersion, predictions: Predictions, opponent: Baseline | None) -> Iterator[Finding]:
-    """A finding for each way in which the comparison could be unfair.
+def fairness(version: ModelVersion, predictions: Predictions, baseline: Baseline | None) -> Iterator[Finding]:
+    """Yield a finding for each condition of a fair comparison.
 
     Raises:
-        Corrupt: the model does not say what it was trained on.
+        Corrupt: the model's list of training rows is damaged.
     """
     own = trained_on(version.evaluation.trained.model_folder, predictions.ids)
     yield _overlap("the candidate", own, len(predictions.ids))
-    if opponent is None:
+    if baseline is None:
         return
-    theirs = f"version {opponent.version}"
-    yield _overlap(theirs, opponent.trained_on, len(predictions.ids))
+    theirs = f"version {baseline.version}"
+    yield _overlap(theirs, baseline.trained_on, len(predictions.ids))
     yield Finding(
-        name="what the model learns",
-        observed=opponent.incomparable or "the same",
+        name="the model's task",
+        observed=baseline.incomparable or "the same",
         required=f"the same as {theirs}",
-        decision="reject" if opponent.incomparable else "promote",
+        decision="reject" if baseline.incomparable else "promote",
         hint=(
-            f"the two cannot be compared; to replace {theirs} all the same: "
+            f"the two cannot be compared; to replace {theirs} anyway: "
             f"modelworks promote {version.name} {version.version} --override --reason TEXT"
         ),
     )
 
 
-def _overlap(who: str, ids: Sequence[str], rows: int) -> Finding:
+def _overlap(model: str, ids: Sequence[str], rows: int) -> Finding:
     examples = f" ({', '.join(each[:12] for each in ids[:3])}{', ...' if len(ids) > 3 else ''})" if ids else ""
     return Finding(
-        name=f"the number of test rows that {who} was trained on",
+        name=f"the number of test rows that {model} was trained on",
         observed=f"{len(ids):,} of {rows:,}{examples}",
         required="0",
         decision="reject" if ids else "promote",

@@ -1,25 +1,25 @@
-"""The gate: may this version become production?
+"""The gate: decide whether a version may become production.
 
-Each question becomes a `Check` that a person can read. Minimums, slices and budgets are compared with the figures
-themselves. Against production it is the interval of the difference that decides, so that a lucky draw of test rows
-does not move production:
+Each requirement becomes a `Check`. Minimums, slices and budgets are compared with point estimates. The comparison with
+production uses the confidence interval of the difference, so that sampling noise in the test rows does not change
+production:
 
-    whole interval above -max_regression     promote
-    whole interval below -max_regression     reject: the candidate is worse
-    anything between                         inconclusive
+    interval above -max_regression           promote
+    interval below -max_regression           reject: the candidate is worse
+    interval contains -max_regression        inconclusive
 
-So a candidate that is in truth worse than production by max_regression passes with a chance of at most
-alpha = (1 - confidence) / 2, which is 2.5 % by default; one that is worse still passes more rarely. With
-max_regression 0 that candidate is an equal one: it must be shown to be better, and a model with the very same answers,
-whose interval is not above 0, is not promoted. Whoever wants equal models promoted allows for a regression. The chance
-is that of one candidate: whoever tries many on the same test rows tries his luck as often.
+A candidate that is truly worse than production by max_regression passes with a probability of at most
+alpha = (1 - confidence) / 2, 2.5 % by default; a worse one passes less often. With max_regression 0 a candidate must be
+significantly better: one with the same predictions, whose interval is not above 0, is not promoted. To promote equal
+models, set max_regression above 0. The probability is that of one candidate and not corrected for repeated tries on the
+same test rows.
 
-McNemar's exact test stands beside the comparison and decides nothing. It knows which rows are answered better and asks
-whether the models differ at all, not by how much: with many rows it would find a difference that nobody minds, and with
-max_regression above 0 it asks the wrong question. Where both ask the same, they agree but for the last rows.
+McNemar's exact test is reported but does not decide. It tests whether the models differ at all, not by how much: with
+many rows it finds negligible differences, and with max_regression above 0 it tests another hypothesis. For the same
+hypothesis the two differ only in borderline cases.
 
-A missed limit, no gain over the trivial answer, a test row that either model was trained on, or another task than
-production's mean reject.
+A missed limit, no gain over the trivial baseline, a test row in either model's training set, or a task other than
+production's leads to reject.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelworks.evaluation.gate.contamination import fairness
 from modelworks.evaluation.gate.findings import Finding, overall
-from modelworks.evaluation.statistics.sample_size import in_words
+from modelworks.evaluation.statistics.sample_size import rows_needed_text
 from modelworks.records import Changes, Decision, Evaluation, Interval, ModelVersion, Verdict
 
 if TYPE_CHECKING:
@@ -44,21 +44,21 @@ if TYPE_CHECKING:
 __all__ = ["GateResult", "decide", "outcome"]
 
 ROUNDING = 1e-12
-"""0.95 - 0.96 is not quite -0.01: an end within this of the limit touches it."""
+"""Floating-point tolerance for an interval end equal to the limit, as in 0.95 - 0.96 and -0.01."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GateResult:
-    """A verdict, and what it was found from."""
+    """A verdict and the data it is based on."""
 
     verdict: Verdict
     predictions: Predictions
-    opponent: Baseline | None
-    """None without one, or without one that answers the same rows."""
+    baseline: Baseline | None
+    """Production's version; None if there is none or it cannot be compared."""
     slices: tuple[Slice, ...]
 
     def details(self) -> dict[str, Any]:
-        """As JSON values: everything but the rows themselves."""
+        """Return everything except the rows as JSON values."""
         verdict = self.verdict
         return {
             "model": verdict.version.name,
@@ -73,17 +73,17 @@ class GateResult:
         }
 
 
-def decide(version: ModelVersion, gate: GateConfig, opponent: Baseline | None, key: str) -> GateResult:
-    """Judge a version on its evaluation alone, or also against the version in production.
+def decide(version: ModelVersion, gate: GateConfig, baseline: Baseline | None, key: str) -> GateResult:
+    """Judge a version by its evaluation and by a comparison with production.
 
     Args:
         version: the candidate.
-        gate: what it must reach.
-        opponent: production's version; None when there is none yet. The candidate itself is no opponent.
+        gate: the requirements.
+        baseline: production's version; None if there is none. The candidate itself is ignored.
         key: of the gate stage.
 
     Raises:
-        BadInput: the gate cuts slices by a column that the data set has not.
+        BadInput: the data set has no column with the name of a slice.
         Corrupt: the evaluation's predictions or the model's list of training rows are damaged.
     """
     from modelworks.evaluation import inference
@@ -95,23 +95,23 @@ def decide(version: ModelVersion, gate: GateConfig, opponent: Baseline | None, k
     predictions = inference.read(evaluation.folder)
     trivial = inference.read(evaluation.folder, inference.BASELINE)
     metric = gate.compare or next(iter(predictions.objective.metrics))
-    if opponent is not None and opponent.version == version.version:
-        opponent = None
-    fair = list(fairness(version, predictions, opponent))
+    if baseline is not None and baseline.version == version.version:
+        baseline = None
+    fair = list(fairness(version, predictions, baseline))
     findings = [*_limits(evaluation, gate), trivial_baseline.beats(predictions, trivial, metric, gate), *fair]
     remarks = [search.remark(search.read(evaluation.folder), metric)]
-    answering = opponent if overall(fair) == "promote" else None
+    comparable = baseline if overall(fair) == "promote" else None
     changed = None
-    if answering is not None:
-        compared = _compared(predictions, answering, metric, gate)
-        findings.append(_comparison(compared, answering, metric, gate))
-        changed = changes(predictions, answering)
-        remarks.append(_flips(changed, answering))
-    parts = slices.parts(evaluation.trained.report.dataset, predictions, answering, gate)
+    if comparable is not None:
+        compared = _compared(predictions, comparable, metric, gate)
+        findings.append(_comparison(compared, comparable, metric, gate))
+        changed = changes(predictions, comparable)
+        remarks.append(_flips(changed, comparable))
+    parts = slices.parts(evaluation.trained.report.dataset, predictions, comparable, gate)
     if gate.slices is not None:
         chosen = [each for each in parts if each.by in gate.slices.by]
         measure = predictions.objective.row_metric
-        findings += slice_checks.findings(chosen, gate.slices, measure, answering.version if answering else 0)
+        findings += slice_checks.findings(chosen, gate.slices, measure, comparable.version if comparable else 0)
         remarks += slice_checks.too_small(chosen, gate.slices)
     if gate.budgets is not None:
         findings += resource_budgets.judge(evaluation.trained, gate.budgets)
@@ -120,15 +120,15 @@ def decide(version: ModelVersion, gate: GateConfig, opponent: Baseline | None, k
         key=key,
         decision=overall(findings),
         checks=tuple(finding.check for finding in findings),
-        opponent=opponent.version if opponent else 0,
+        opponent=baseline.version if baseline else 0,
         remarks=tuple(filter(None, remarks)),
         changes=changed,
     )
-    return GateResult(verdict=verdict, predictions=predictions, opponent=answering, slices=parts)
+    return GateResult(verdict=verdict, predictions=predictions, baseline=comparable, slices=parts)
 
 
 def outcome(difference: Interval, max_regression: float) -> Decision:
-    """What the interval of a gain over production decides."""
+    """Return the decision for the interval of a gain over production."""
     limit = -max_regression
     if difference.low > limit + ROUNDING:
         return "promote"
@@ -147,34 +147,34 @@ def _limits(evaluation: Evaluation, gate: GateConfig) -> Iterator[Finding]:
             )
 
 
-def _compared(predictions: Predictions, opponent: Baseline, metric: str, gate: GateConfig) -> Comparison:
+def _compared(predictions: Predictions, baseline: Baseline, metric: str, gate: GateConfig) -> Comparison:
     from modelworks.evaluation.statistics.paired_comparison import compare
 
     return compare(
         predictions.objective,
         metric,
         predictions.predicted,
-        opponent.predicted,
+        baseline.predicted,
         predictions.truth,
         confidence=gate.confidence,
         resamples=gate.resamples,
     )
 
 
-def _comparison(compared: Comparison, opponent: Baseline, metric: str, gate: GateConfig) -> Finding:
+def _comparison(compared: Comparison, baseline: Baseline, metric: str, gate: GateConfig) -> Finding:
     found = compared.difference
     decision = outcome(found, gate.max_regression)
-    would_tell = f"; {in_words(compared, -gate.max_regression)}" if decision == "inconclusive" else ""
+    needed = f"; {rows_needed_text(compared, -gate.max_regression)}" if decision == "inconclusive" else ""
     return Finding(
-        name=f"the gain in {metric} over version {opponent.version}",
-        observed=f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]{would_tell}",
-        required=f"all of the interval above {-gate.max_regression if gate.max_regression else 0:g}",
+        name=f"the gain in {metric} over version {baseline.version}",
+        observed=f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]{needed}",
+        required=f"interval above {-gate.max_regression if gate.max_regression else 0:g}",
         decision=decision,
     )
 
 
-def _flips(changed: Changes, opponent: Baseline) -> str:
+def _flips(changed: Changes, baseline: Baseline) -> str:
     return (
         f"of {changed.rows:,} test rows {changed.fixed:,} improved and {changed.broken:,} worsened against "
-        f"version {opponent.version}: McNemar's exact p is {changed.p_value:.3g}"
+        f"version {baseline.version}: McNemar's exact p is {changed.p_value:.3g}"
     )

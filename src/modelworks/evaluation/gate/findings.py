@@ -1,4 +1,4 @@
-"""What the gate finds: a check for people to read, and what it alone would decide."""
+"""A finding of the gate: a check and the decision that follows from it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Finding", "overall"]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One requirement, what was observed, and the decision that follows from it alone."""
+    """One requirement, the observed value, and the decision that follows from it."""
 
     name: str
     observed: str
@@ -35,7 +35,7 @@ class Finding:
 
 
 def overall(findings: Iterable[Finding]) -> Decision:
-    """What all of them come to: a reason to reject outweighs missing evidence, and that outweighs everything else."""
+    """Combine decisions: reject takes precedence over inconclusive, inconclusive over promote."""
     decisions = {finding.decision for finding in findings}
     if "reject" in decisions:
         return "reject"

@@ -1,4 +1,4 @@
-"""What changes for users when the candidate takes production's place: which rows are answered differently, and where."""
+"""Changes for users when the candidate replaces production: rows with other predictions."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ __all__ = ["Worsened", "changes", "gains", "reliability", "worsened"]
 
 @dataclass(frozen=True, kw_only=True)
 class Worsened:
-    """A test row that the candidate answers worse than production."""
+    """A test row with a lower score than in production."""
 
     place: int
-    """Among the test rows."""
+    """Index among the test rows."""
     id: str
     truth: str
     answer: str
-    """The candidate's."""
+    """The candidate's answer."""
     remark: str
-    """What the objective says of that answer, e.g. how sure the candidate is."""
+    """The objective's remark on the answer, e.g. its probability."""
 
 
-def gains(predictions: Predictions, opponent: Baseline) -> npt.NDArray[np.float64]:
-    """(rows,): how much better the candidate's answer is than production's; negative is worse."""
+def gains(predictions: Predictions, baseline: Baseline) -> npt.NDArray[np.float64]:
+    """Return the gain of the candidate over production for each row (rows,); negative is worse."""
     objective = predictions.objective
     ours, theirs = (
-        objective.row_scores(each, predictions.truth) for each in (predictions.predicted, opponent.predicted)
+        objective.row_scores(each, predictions.truth) for each in (predictions.predicted, baseline.predicted)
     )
     return np.asarray(ours - theirs if objective.row_better == "max" else theirs - ours)
 
 
-def changes(predictions: Predictions, opponent: Baseline) -> Changes:
-    """In figures, over all test rows."""
-    gained = gains(predictions, opponent)
-    differing = ~predictions.objective.same_answers(predictions.predicted, opponent.predicted)
+def changes(predictions: Predictions, baseline: Baseline) -> Changes:
+    """Count the changes over all test rows."""
+    gained = gains(predictions, baseline)
+    differing = ~predictions.objective.same_answers(predictions.predicted, baseline.predicted)
     fixed, broken = int((gained > 0).sum()), int((gained < 0).sum())
-    ours, theirs = (reliability(predictions, each) for each in (predictions.predicted, opponent.predicted))
+    ours, theirs = (reliability(predictions, each) for each in (predictions.predicted, baseline.predicted))
     return Changes(
         rows=len(gained),
         fixed=fixed,
@@ -60,13 +60,13 @@ def changes(predictions: Predictions, opponent: Baseline) -> Changes:
     )
 
 
-def worsened(predictions: Predictions, opponent: Baseline, most: int) -> list[Worsened]:
-    """Rows that the candidate answers worse than production, those first where it is most wrong."""
+def worsened(predictions: Predictions, baseline: Baseline, most: int) -> list[Worsened]:
+    """Return rows with a lower score than in production, those with the largest error first."""
     objective = predictions.objective
-    lost = np.flatnonzero(gains(predictions, opponent) < 0)
+    lost = np.flatnonzero(gains(predictions, baseline) < 0)
     wrongness = objective.wrongness(predictions.predicted, predictions.truth)[lost]
     places = [int(place) for place in lost[np.argsort(-wrongness, kind="stable")][:most]]
-    words = objective.in_words(predictions.predicted, predictions.truth, places)
+    words = objective.describe(predictions.predicted, predictions.truth, places)
     return [
         Worsened(place=place, id=predictions.ids[place], truth=truth, answer=answer, remark=remark)
         for place, (truth, answer, remark) in zip(places, words, strict=True)
@@ -74,6 +74,6 @@ def worsened(predictions: Predictions, opponent: Baseline, most: int) -> list[Wo
 
 
 def reliability(predictions: Predictions, predicted: Columns) -> Reliability | None:
-    """How far the probabilities of some answers to the same rows can be believed; None where there are none."""
+    """Return the calibration of predictions for the test rows; None without probabilities."""
     figures = predictions.objective.report(predicted, predictions.truth, 0.95)
     return next((figure for figure in figures if isinstance(figure, Reliability)), None)

@@ -1,4 +1,4 @@
-"""The other side of the comparison: what the model in production predicts for the candidate's test rows."""
+"""Predictions of the production model for the candidate's test rows."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["Baseline", "score_baseline", "trained_on"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Baseline:
-    """A version to compare the candidate with."""
+    """The version to compare the candidate with."""
 
     version: int
     incomparable: str
-    """Why its answers cannot be compared with the candidate's; empty where they can."""
+    """Why its predictions are not comparable with the candidate's; empty if they are."""
     predicted: Columns
-    """For the candidate's test rows, in their order; no columns where they cannot be compared."""
+    """Predictions for the candidate's test rows, in order; empty if not comparable."""
     trained_on: tuple[str, ...]
-    """Ids of the candidate's test rows that it was trained on."""
+    """Ids of the candidate's test rows that are in its training set."""
 
 
 def score_baseline(version: int, model_folder: Path, evaluation: Evaluation) -> Baseline:
@@ -55,13 +55,13 @@ def score_baseline(version: int, model_folder: Path, evaluation: Evaluation) -> 
 
 
 def trained_on(model_folder: Path, ids: Sequence[str]) -> tuple[str, ...]:
-    """Those of some rows, by id, that a saved model was trained on.
+    """Return the ids of those rows that a saved model was trained on.
 
-    A model keeps the first 64 bits of each training row's id: among a million training rows and ten thousand others
-    the chance of one false alarm is below one in a billion.
+    A model stores the first 64 bits of each training row's id: with a million training rows and ten thousand others,
+    the probability of a false match is below one in a billion.
 
     Raises:
-        Corrupt: the model does not say what it was trained on.
+        Corrupt: the model's list of training rows is damaged.
     """
     import numpy as np
 
@@ -71,8 +71,8 @@ def trained_on(model_folder: Path, ids: Sequence[str]) -> tuple[str, ...]:
     except (OSError, ValueError, EOFError) as error:
         raise Corrupt(
             f"{path} cannot be read: {error}",
-            "without it nobody can tell whether test rows were in the training set: run the config again",
+            "run the config again: the gate needs this list of training rows",
             code="model.damaged",
         ) from error
-    asked = np.frombuffer(b"".join(bytes.fromhex(each[:16]) for each in ids), dtype=">u8").astype(np.uint64)
-    return tuple(each for each, seen in zip(ids, np.isin(asked, known), strict=True) if seen)
+    prefixes = np.frombuffer(b"".join(bytes.fromhex(each[:16]) for each in ids), dtype=">u8").astype(np.uint64)
+    return tuple(each for each, seen in zip(ids, np.isin(prefixes, known), strict=True) if seen)

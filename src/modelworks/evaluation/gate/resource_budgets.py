@@ -1,4 +1,4 @@
-"""What answering costs: the size of a saved model, and how long one row takes."""
+"""Check the size and latency of a saved model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROWS, WARM_UP = 50, 5
 
 
 def judge(trained: TrainedModel, budgets: BudgetConfig) -> Iterator[Finding]:
-    """A finding for each budget that is set."""
+    """Yield a finding for each budget that is set."""
     if budgets.size_mb is not None:
         size = size_mb(trained.model_folder)
         yield Finding(
@@ -34,19 +34,19 @@ def judge(trained: TrainedModel, budgets: BudgetConfig) -> Iterator[Finding]:
         latency = latency_ms(trained)
         yield Finding(
             name="latency",
-            observed=f"{latency:.3g} ms a row, the median of {ROWS} on the CPU",
+            observed=f"{latency:.3g} ms per row, the median of {ROWS} on the CPU",
             required=f"at most {budgets.latency_ms:g} ms",
             decision="promote" if latency <= budgets.latency_ms else "reject",
         )
 
 
 def size_mb(folder: Path) -> float:
-    """Megabytes (10^6 bytes) of all files in a folder."""
+    """Return the size of all files in a folder in megabytes (10^6 bytes)."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
 def latency_ms(trained: TrainedModel) -> float:
-    """Milliseconds that a saved model takes for one test row on its own, from content to prediction: the median.
+    """Return the median milliseconds from content to prediction of single test rows.
 
     Raises:
         Corrupt: the model or its data are damaged.
@@ -55,10 +55,10 @@ def latency_ms(trained: TrainedModel) -> float:
 
     model = inference.load(trained.model_folder)
     contents = inference.held_out(trained.report).contents
-    taken = []
-    for turn in range(WARM_UP + ROWS):
-        place = turn % len(contents)
+    milliseconds = []
+    for index in range(WARM_UP + ROWS):
+        place = index % len(contents)
         started = time.perf_counter()
         model.predict(contents[place : place + 1])
-        taken.append(1000 * (time.perf_counter() - started))
-    return median(taken[WARM_UP:])
+        milliseconds.append(1000 * (time.perf_counter() - started))
+    return median(milliseconds[WARM_UP:])

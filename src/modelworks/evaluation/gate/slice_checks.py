@@ -1,8 +1,8 @@
-"""What must hold within slices of the test rows.
+"""Check limits on slices of the test rows.
 
-Slices can only stop a promotion, so however many there are, they make no bad model pass. That they should not stop a
-good one by chance alone takes two rules: the confidence with which a slice is shown to be worse is raised for the
-number of all that are judged (Bonferroni), and a slice of fewer rows than `min_rows` is named, not judged.
+Slices can only prevent a promotion, so many slices do not let a bad model pass. Two rules reduce false alarms: the
+confidence of a regression is corrected for the number of judged slices (Bonferroni), and a slice of fewer rows than
+`min_rows` is listed but not judged.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 __all__ = ["findings", "too_small"]
 
 SHOWN = 4
-"""Slices that are named in one line."""
+"""Maximum number of slices listed in one line."""
 
 
-def findings(slices: Sequence[Slice], config: SliceConfig, measure: str, opponent: int) -> Iterator[Finding]:
-    """What the limits on slices say, two findings a column at most.
+def findings(slices: Sequence[Slice], config: SliceConfig, measure: str, baseline: int) -> Iterator[Finding]:
+    """Yield the findings for the limits on slices, at most two per column.
 
-    A minimum or maximum is compared with the figure itself. Of a regression beyond the limit it matters whether it is
-    shown: the whole interval beyond it rejects the candidate, the figure alone is inconclusive.
+    A minimum or maximum is compared with the point estimate. A regression with its interval beyond the limit rejects;
+    one with only its point estimate beyond the limit is inconclusive.
 
     Args:
-        slices: of `measured`.
+        slices: from `measured`.
         config: the limits.
-        measure: what the figure of a slice is, in words.
-        opponent: the version compared with; 0 for none.
+        measure: name of the slices' score.
+        baseline: the version compared with; 0 for none.
     """
     for by, column in _columns(slices):
         judged = [each for each in column if each.rows >= config.min_rows]
@@ -42,7 +42,7 @@ def findings(slices: Sequence[Slice], config: SliceConfig, measure: str, opponen
         if not judged:
             yield Finding(
                 name=name,
-                observed="not known",
+                observed="no slice is large enough",
                 required=f"some {by} of {config.min_rows} test rows",
                 decision="inconclusive",
             )
@@ -51,12 +51,12 @@ def findings(slices: Sequence[Slice], config: SliceConfig, measure: str, opponen
             yield _limit(name, judged, config.minimum, 1)
         if config.maximum is not None:
             yield _limit(name, judged, config.maximum, -1)
-        if config.max_regression is not None and opponent:
-            yield _regression(f"the gain in {name} over version {opponent}", judged, config.max_regression)
+        if config.max_regression is not None and baseline:
+            yield _regression(f"the gain in {name} over version {baseline}", judged, config.max_regression)
 
 
 def too_small(slices: Sequence[Slice], config: SliceConfig) -> Iterator[str]:
-    """A remark for each column that has slices nobody judged."""
+    """Yield a remark for each column with slices that are too small to judge."""
     for by, column in _columns(slices):
         small = [each for each in column if each.rows < config.min_rows]
         if small:
@@ -88,16 +88,16 @@ def _limit(name: str, judged: Sequence[Slice], limit: float, sign: int) -> Findi
 
 
 def _regression(name: str, judged: Sequence[Slice], most: float) -> Finding:
-    told = [(each, each.difference) for each in judged if each.difference is not None]
-    told.sort(key=lambda pair: pair[1].value)
-    worse = [pair for pair in told if pair[1].value < -most]
-    shown = [pair for pair in worse if pair[1].high < -most]
-    named = [f"{each.value} {gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]" for each, gap in worse or told[:1]]
+    compared = [(each, each.difference) for each in judged if each.difference is not None]
+    compared.sort(key=lambda pair: pair[1].value)
+    worse = [pair for pair in compared if pair[1].value < -most]
+    significant = [pair for pair in worse if pair[1].high < -most]
+    named = [f"{each.value} {gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]" for each, gap in worse or compared[:1]]
     return Finding(
         name=name,
         observed=("" if worse else "at its lowest ") + _listed(named),
         required=f"none below {-most:+g}" if most else "none below 0",
-        decision="reject" if shown else "inconclusive" if worse else "promote",
+        decision="reject" if significant else "inconclusive" if worse else "promote",
     )
 
 

@@ -1,6 +1,6 @@
-"""Parts of the test rows, by target or by any column that the data set keeps, and how both models do there.
+"""Slices of the test rows by target or by any column, with the scores of both models.
 
-A slice's figure is the mean of the objective's score of a row; for a class in classification that is its recall.
+A slice's score is the mean of the objective's row scores; for a class in classification that is its recall.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from modelworks.evaluation.inference import Predictions
     from modelworks.records import DatasetVersion
 
-__all__ = ["FEW", "Slice", "cut", "demand_columns", "measured", "parts", "target"]
+__all__ = ["FEW", "Slice", "cut", "measured", "parts", "require_columns", "target"]
 
 FEW = 50
-"""Rows below which a slice that no gate judges has no interval."""
+"""Minimum rows for an interval of a slice that the gate does not judge."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slice:
-    """Some of the test rows, and how both models do there."""
+    """A slice of the test rows and the scores of both models."""
 
     by: str
     value: str
@@ -43,46 +43,46 @@ class Slice:
     score: float
     """The mean of the candidate's scores."""
     opponent: float | None = None
-    """The opponent's; None without one."""
+    """The mean of production's scores; None if there is no production."""
     gain: float | None = None
-    """How much better the candidate is; None likewise."""
+    """The candidate's gain over production; None likewise."""
     difference: Interval | None = None
-    """The same with its interval; None without an opponent, and for a slice of few rows."""
+    """The gain with its interval; None without production and for a small slice."""
     fixed: int = 0
-    """Rows that the candidate answers better."""
+    """Number of rows with a higher score than in production."""
     broken: int = 0
-    """Rows that the candidate answers worse."""
+    """Number of rows with a lower score than in production."""
 
     def __str__(self) -> str:
         return f"{self.score:.4f} of the {self.rows:,} rows of {self.value}"
 
 
 def target(predictions: Predictions) -> str:
-    """The target that always cuts the rows, e.g. `label`; empty where the objective's targets cut none."""
+    """Return the target that defines the default slices, e.g. `label`; empty if there is none."""
     objective = predictions.objective
     return next(iter(objective.targets)) if objective.slice_values(predictions.truth) is not None else ""
 
 
 def parts(
-    dataset: DatasetVersion, predictions: Predictions, opponent: Baseline | None, gate: GateConfig
+    dataset: DatasetVersion, predictions: Predictions, baseline: Baseline | None, gate: GateConfig
 ) -> tuple[Slice, ...]:
-    """By target always, for people to see, and by what the gate names.
+    """Return the slices by target and by the gate's columns.
 
-    An interval's confidence is raised for the number of slices compared, so that all of them together are as sure as
-    one alone: all that the gate judges, whichever column cuts them; of a target that it does not judge, its own.
+    Intervals are corrected for the number of slices compared (Bonferroni): over all columns that the gate judges, or
+    within the target if the gate does not judge it.
 
     Raises:
         BadInput: the data set has no such column.
         Corrupt: its rows are not those that were tested.
     """
-    shown = target(predictions)
-    default = (shown,) if shown else ()
+    target_name = target(predictions)
+    default = (target_name,) if target_name else ()
     judged = tuple(dict.fromkeys(gate.slices.by if gate.slices else default))
-    least = gate.slices.min_rows if gate.slices else FEW
+    min_rows = gate.slices.min_rows if gate.slices else FEW
     by = tuple(dict.fromkeys((*default, *judged)))
     values = cut(dataset, predictions, by)
-    compared = {column: int((np.unique(values[column], return_counts=True)[1] >= least).sum()) for column in by}
-    together = sum(compared[column] for column in judged)
+    compared = {column: int((np.unique(values[column], return_counts=True)[1] >= min_rows).sum()) for column in by}
+    num_judged = sum(compared[column] for column in judged)
     return tuple(
         part
         for column in by
@@ -90,16 +90,16 @@ def parts(
             column,
             values[column],
             predictions,
-            opponent,
+            baseline,
             gate,
-            min_rows=least,
-            comparisons=together if column in judged else compared[column],
+            min_rows=min_rows,
+            comparisons=num_judged if column in judged else compared[column],
         )
     )
 
 
-def demand_columns(dataset: DatasetVersion, by: Iterable[str]) -> None:
-    """Look whether a data set has what its rows are to be cut by.
+def require_columns(dataset: DatasetVersion, by: Iterable[str]) -> None:
+    """Check that a data set has the columns of the gate's slices.
 
     Raises:
         BadInput: the data set has no such column.
@@ -109,20 +109,20 @@ def demand_columns(dataset: DatasetVersion, by: Iterable[str]) -> None:
 
 
 def cut(dataset: DatasetVersion, predictions: Predictions, by: Sequence[str]) -> dict[str, npt.NDArray[np.str_]]:
-    """What each test row has in each column: (rows,) strings; a missing value is "(none)".
+    """Return each test row's value in each column, (rows,) strings; a missing value is "(none)".
 
     Raises:
         BadInput: the data set has no such column.
         Corrupt: its rows are not those that were tested.
     """
-    of_target = predictions.objective.slice_values(predictions.truth)
-    values = {} if of_target is None else {next(iter(predictions.objective.targets)): of_target}
+    target_values = predictions.objective.slice_values(predictions.truth)
+    values = {} if target_values is None else {next(iter(predictions.objective.targets)): target_values}
     stored = [name for name in by if name not in values]
     if stored:
         table = _stored(dataset, ["id", *stored]).take(predictions.rows)
         if tuple(table["id"].to_pylist()) != predictions.ids:
             raise Corrupt(
-                f"{dataset.folder} is not the data that was tested", "run again: it is read anew", code="data.changed"
+                f"{dataset.folder} is not the data that was tested", "run the config again", code="data.changed"
             )
         for name in stored:
             values[name] = np.array(["(none)" if each is None else str(each) for each in table[name].to_pylist()])
@@ -133,35 +133,35 @@ def measured(
     by: str,
     values: npt.NDArray[np.str_],
     predictions: Predictions,
-    opponent: Baseline | None,
+    baseline: Baseline | None,
     gate: GateConfig,
     *,
     min_rows: int,
     comparisons: int,
 ) -> list[Slice]:
-    """Each slice of one column, in the order of its names; only those of `min_rows` have an interval.
+    """Return the slices of one column, sorted by value; large ones have an interval.
 
     Args:
         by: the column.
-        values: (rows,), what each row has there.
+        values: (rows,), each row's value in the column.
         predictions: the candidate's.
-        opponent: the other model; None without one.
+        baseline: production's version; None for none.
         gate: confidence and resamples.
-        min_rows: below which a slice is not compared.
-        comparisons: for how many of them the confidence is raised.
+        min_rows: minimum rows for a comparison.
+        comparisons: number of comparisons for the Bonferroni correction.
     """
     names, places, sizes = np.unique(values, return_inverse=True, return_counts=True)
     members = np.split(np.argsort(places, kind="stable"), np.cumsum(sizes)[:-1])
     objective, confidence = predictions.objective, 1 - (1 - gate.confidence) / max(1, comparisons)
     ours = objective.row_scores(predictions.predicted, predictions.truth)
-    alone = [
+    slices = [
         Slice(by=by, value=str(name), rows=len(chosen), score=float(ours[chosen].mean()))
         for name, chosen in zip(names, members, strict=True)
     ]
-    if opponent is None:
-        return alone
-    theirs = objective.row_scores(opponent.predicted, predictions.truth)
-    gained = gains(predictions, opponent)
+    if baseline is None:
+        return slices
+    theirs = objective.row_scores(baseline.predicted, predictions.truth)
+    gained = gains(predictions, baseline)
     return [
         replace(
             each,
@@ -181,7 +181,7 @@ def measured(
                 else None
             ),
         )
-        for each, chosen in zip(alone, members, strict=True)
+        for each, chosen in zip(slices, members, strict=True)
     ]
 
 
@@ -191,7 +191,7 @@ def _stored(dataset: DatasetVersion, names: Sequence[str]) -> pa.Table:
         known = [name for name in dataset_format.read(dataset.folder).column_names if name not in ("id", dataset.input)]
         raise BadInput(
             f"gate.slices.by: {dataset.name} has no column {missing[0]!r}",
-            f"it has: {', '.join(known)}",
+            f"use one of: {', '.join(known)}",
             code="gate.unknown-column",
         )
     return table

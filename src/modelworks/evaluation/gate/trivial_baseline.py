@@ -1,4 +1,4 @@
-"""Whether a model is better than the objective's trivial answer, such as the commonest class."""
+"""Check that a model is better than the trivial baseline, such as the most frequent class."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["beats"]
 
 
 def beats(predictions: Predictions, trivial: Predictions, metric: str, gate: GateConfig) -> Finding:
-    """Whether the whole interval of the difference is above 0, on the same test rows.
+    """Return whether the interval of the gain over the trivial baseline is above 0.
 
     Args:
         predictions: the candidate's.
-        trivial: the trivial answer's.
+        trivial: the trivial baseline's.
         metric: of the comparison.
         gate: confidence and resamples.
     """
@@ -36,7 +36,7 @@ def beats(predictions: Predictions, trivial: Predictions, metric: str, gate: Gat
     return Finding(
         name=f"the gain in {metric} over the trivial answer",
         observed=f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]",
-        required="all of the interval above 0",
+        required="interval above 0",
         decision="promote" if found.low > 0 else "reject",
-        hint="the model answers no better than without looking at its input: train it longer, or give it other data",
+        hint="the model does not use its input: train it longer, or use other data",
     )

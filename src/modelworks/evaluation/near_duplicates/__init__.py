@@ -1,1 +1,1 @@
-"""Rows of the test set that resemble rows of the training set."""
+"""Find test rows that are near-duplicates of training rows."""

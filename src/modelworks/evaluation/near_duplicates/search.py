@@ -1,7 +1,7 @@
-"""Test rows that nearly repeat a training row: the same picture written anew, the same text with a word changed.
+"""Find test rows that are near-duplicates of training rows, such as re-encoded images.
 
-Exact repetitions are on one side by construction. A near one makes a test row easier than it looks, so it is reported,
-with the metrics as they are without these rows. It is not refused: what is nearly the same is for people to judge.
+Exact duplicates are always in the same split. Near-duplicates make the test easier, so they are reported with the
+metrics without these rows. They do not fail a check, because the similarity limit is a matter of judgement.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["NearDuplicates", "Pair", "alike", "find", "read", "remark", "write"]
 FILE = "near_duplicates.json"
 EXAMPLES = 12
 PARTNERS = 3
-"""Training rows that are compared with a test row, the nearest: many may be alike."""
+"""Maximum number of training rows compared with a test row, the nearest first."""
 
 Indices = npt.NDArray[np.int64]
 Shares = npt.NDArray[np.float32]
@@ -41,27 +41,27 @@ Shares = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A test row and the training row that is most like it, by id."""
+    """A test row and its most similar training row, by id."""
 
     test: str
     train: str
     likeness: float
-    """Of images the correlation of small versions, of texts the share of their sequences in common."""
+    """Correlation of thumbnails of images, Jaccard index of byte sequences of texts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NearDuplicates:
-    """What was found between the test rows and the training rows."""
+    """Near-duplicates between test rows and training rows."""
 
     tested: int
     rows: int
-    """Test rows that nearly repeat a training row."""
+    """Number of test rows that are near-duplicates."""
     examples: tuple[Pair, ...]
-    """Some of them, the most alike first."""
+    """Some pairs, the most similar first."""
     metrics: Mapping[str, float]
     """Each metric over all test rows."""
     without: Mapping[str, float]
-    """Each metric over the other test rows; empty when there are none."""
+    """Each metric over the other test rows; empty if there are none."""
 
 
 def find(report: ValidationReport, predictions: Predictions) -> NearDuplicates:
@@ -71,25 +71,25 @@ def find(report: ValidationReport, predictions: Predictions) -> NearDuplicates:
         Corrupt: the data are damaged.
     """
     splits = np.load(report.folder / "splits.npy", allow_pickle=False)
-    held = np.flatnonzero(splits == TEST)
-    learned = np.flatnonzero(splits == TRAIN)
-    both = np.union1d(held, learned)
-    found = fingerprints_class(report.dataset.modality).of(_contents(report.dataset, both))
-    left, right, likeness = alike(*(found.take(np.searchsorted(both, rows)) for rows in (held, learned)))
-    # The most alike partner of each test row comes first.
+    test = np.flatnonzero(splits == TEST)
+    train = np.flatnonzero(splits == TRAIN)
+    both = np.union1d(test, train)
+    fingerprints = fingerprints_class(report.dataset.modality).of(_contents(report.dataset, both))
+    left, right, likeness = alike(*(fingerprints.take(np.searchsorted(both, rows)) for rows in (test, train)))
+    # Sort the most similar partner of each test row first.
     order = np.lexsort((right, -likeness, left))
     left, right, likeness = left[order], right[order], likeness[order]
     rows, first = np.unique(left, return_index=True)
     best = first[np.argsort(-likeness[first], kind="stable")][:EXAMPLES]
     ids = dataset_format.read(report.dataset.folder, ["id"])["id"].to_pylist()
-    others = np.setdiff1d(np.arange(len(held)), rows)
+    others = np.setdiff1d(np.arange(len(test)), rows)
     return NearDuplicates(
-        tested=len(held),
+        tested=len(test),
         rows=len(rows),
         examples=tuple(
             Pair(
-                test=ids[held[left[place]]],
-                train=ids[learned[right[place]]],
+                test=ids[test[left[place]]],
+                train=ids[train[right[place]]],
                 likeness=round(float(likeness[place]), 4),
             )
             for place in best
@@ -100,22 +100,22 @@ def find(report: ValidationReport, predictions: Predictions) -> NearDuplicates:
 
 
 def remark(found: NearDuplicates, metric: str) -> str:
-    """What a verdict says of it; empty when there is nothing to say."""
+    """Return a remark for the verdict; empty if there are no near-duplicates."""
     if not found.rows:
         return ""
-    said = f"{found.rows:,} of {found.tested:,} test rows nearly repeat training rows"
+    text = f"{found.rows:,} of {found.tested:,} test rows are near-duplicates of training rows"
     if not found.without:
-        return said
-    return f"{said}; without them {metric} is {found.without[metric]:.4f} rather than {found.metrics[metric]:.4f}"
+        return text
+    return f"{text}; without them {metric} is {found.without[metric]:.4f} rather than {found.metrics[metric]:.4f}"
 
 
 def write(found: NearDuplicates, folder: Path) -> None:
-    """Keep it as near_duplicates.json."""
+    """Write near_duplicates.json."""
     write_json(folder / FILE, asdict(found))
 
 
 def read(folder: Path) -> NearDuplicates:
-    """What `write` kept.
+    """Read near_duplicates.json.
 
     Raises:
         Corrupt: the file is missing or damaged.
@@ -125,26 +125,26 @@ def read(folder: Path) -> NearDuplicates:
         return NearDuplicates(**{**values, "examples": tuple(Pair(**each) for each in values["examples"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Corrupt(
-            f"{folder / FILE}: {error}", "run again: a damaged stage is made again", code="stage.damaged"
+            f"{folder / FILE}: {error}", "run again: damaged outputs are rebuilt", code="stage.damaged"
         ) from error
 
 
 def alike(ours: Fingerprints, theirs: Fingerprints) -> tuple[Indices, Indices, Shares]:
-    """Pairs of rows that are nearly the same: places in ours, places in theirs, how alike they are."""
+    """Return near-duplicates as (row of ours, row of theirs, similarity)."""
     left, right = neighbours(
         ours.bands,
         theirs.bands,
         lambda one, other: ours.distance(theirs, one, other),
-        limit=ours.largest_distance,
+        limit=ours.max_distance,
         most=PARTNERS,
     )
-    likeness = ours.likeness(theirs, left, right)
-    close = likeness >= ours.least_likeness
+    likeness = ours.similarity(theirs, left, right)
+    close = likeness >= ours.min_similarity
     return left[close], right[close], likeness[close]
 
 
 def _contents(dataset: DatasetVersion, rows: Indices) -> Iterator[Any]:
-    """Of some rows, in ascending order. Other rows are not looked at: some of them may not decode."""
+    """Yield the contents of sorted rows; other rows, which may not decode, are skipped."""
     start = 0
     for batch in dataset_format.stream(dataset.folder, [dataset.input]):
         first, last = np.searchsorted(rows, (start, start + batch.num_rows))

@@ -1,4 +1,4 @@
-"""The evaluation's report as one page."""
+"""The evaluation page as HTML."""
 
 from __future__ import annotations
 
@@ -59,12 +59,13 @@ BODY = """\
 {%- endfor %}
 {%- if repeated.rows %}
 <h2>Near-duplicates of training rows</h2>
-<p>{{ "{:,}".format(repeated.rows) }} of {{ "{:,}".format(repeated.tested) }} test rows nearly repeat a training row.
+<p>{{ "{:,}".format(repeated.rows) }} of {{ "{:,}".format(repeated.tested) }} test rows
+are near-duplicates of training rows.
 {%- if repeated.without %} Without them:
 {%- for name, value in repeated.without.items() %} {{ name | words }} {{ "%.4f" % value }}
 {{- "." if loop.last else "," }}{% endfor %}{% endif %}</p>
 <div class="scroll"><table>
-<tr><th>test row</th><th>training row</th><th class="number">alike</th></tr>
+<tr><th>test row</th><th>training row</th><th class="number">similarity</th></tr>
 {%- for pair in repeated.examples %}
 <tr><td><code>{{ pair.test[:16] }}</code></td><td><code>{{ pair.train[:16] }}</code></td>
 <td class="number">{{ "%.3f" % pair.likeness }}</td></tr>
@@ -84,17 +85,17 @@ def render(
     repeated: NearDuplicates,
     pictures: Mapping[str, Path],
 ) -> str:
-    """The page.
+    """Return the page.
 
     Args:
         title: plain text.
         subtitle: plain text.
         metrics: of the model.
-        baseline: the same of the trivial answer.
-        tables: of the objective; those without rows are left out.
-        texts: the worst mistakes, where contents are texts.
+        baseline: metrics of the trivial baseline.
+        tables: of the objective; empty ones are left out.
+        texts: the worst mistakes, for texts.
         repeated: near-duplicates of training rows.
-        pictures: PNG files by name, which become part of the page.
+        pictures: PNG files by name, embedded in the page.
     """
     return html_page.fill(
         BODY,

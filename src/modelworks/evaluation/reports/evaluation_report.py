@@ -1,10 +1,10 @@
-"""The evaluation page: what a person looks at after `score`.
+"""The files of the evaluation page.
 
     report.html           everything below on one page
-    worst_mistakes.png    the rows that the model is most wrong about, as pictures; of texts worst_mistakes.csv
+    worst_mistakes.png    the rows with the largest errors, for images; worst_mistakes.csv for texts
     NAME.png, NAME.csv    figures and tables of the objective, e.g. confusion_matrix.png, calibration.png, per_class.csv
 
-A worst_mistakes file is there only where there are mistakes.
+A worst_mistakes file exists only if there are mistakes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["render", "write"]
 
 
 def render(evaluation: Evaluation, config: EvaluateConfig, folder: Path) -> None:
-    """Fill an empty folder from the stored predictions and the test rows.
+    """Write the files into an empty folder from the stored predictions and the test rows.
 
     Raises:
         Corrupt: the predictions or the data are damaged.
@@ -54,7 +54,7 @@ def write(
     repeated: NearDuplicates,
     config: EvaluateConfig,
 ) -> None:
-    """Fill an empty folder."""
+    """Write the files into an empty folder."""
     objective = predictions.objective
     drawn: dict[str, Path] = {}
     tables: list[Table] = []
@@ -72,7 +72,7 @@ def write(
         dataset.modality,
         [rows.contents[row] for row in worst],
         [predictions.ids[row] for row in worst],
-        objective.in_words(predictions.predicted, predictions.truth, worst),
+        objective.describe(predictions.predicted, predictions.truth, worst),
     )
     texts: list[Row] = []
     if shown and shown[0].is_picture:
@@ -99,7 +99,7 @@ def write(
 
 
 def _worst(wrongness: np.ndarray[Any, Any], most: int) -> list[int]:
-    """Places of the rows that the model is most wrong about, the worst first."""
+    """Return the indices of the rows with the largest errors, the worst first."""
     wrong = np.flatnonzero(wrongness > 0)
     return [int(place) for place in wrong[np.argsort(-wrongness[wrong], kind="stable")][:most]]
 

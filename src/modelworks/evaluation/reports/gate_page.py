@@ -1,4 +1,4 @@
-"""The verdict as one page."""
+"""The gate page as HTML."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["render"]
 
 MOST = 40
-"""Slices in the table."""
+"""Maximum number of slices in the table."""
 
 BODY = """\
 <p style="margin-top: .8rem"><span class="badge {{ colour }}">{{ verdict.decision }}</span></p>
@@ -108,21 +108,21 @@ def render(
     images: Path | None,
     pictures: Mapping[str, Path],
 ) -> str:
-    """The page.
+    """Return the page.
 
     Args:
         verdict: with its checks, remarks and changes.
-        slices: of every column.
-        measure: what the figure of a slice is, in words.
-        texts: rows that are answered worse, where contents are texts.
-        images: a PNG file of these rows, where contents are images.
-        pictures: further PNG files by name. All of them become part of the page.
+        slices: of all columns.
+        measure: name of the slices' score.
+        texts: rows with a lower score than in production, for texts.
+        images: a PNG file of these rows, for images.
+        pictures: further PNG files by name. All are embedded in the page.
     """
     version = verdict.version
     columns: dict[str, list[Slice]] = {}
     for each in slices:
         columns.setdefault(each.by, []).append(each)
-    against = f"against version {verdict.opponent}, both asked the same" if verdict.opponent else "on its own, over"
+    basis = f"against version {verdict.opponent} on the same" if verdict.opponent else "without a comparison on"
     values: dict[str, Any] = {
         "verdict": verdict,
         "colour": COLOURS[verdict.decision],
@@ -138,6 +138,6 @@ def render(
     return html_page.fill(
         BODY,
         title=f"{version.name} version {version.version}: the gate's verdict",
-        subtitle=f"Judged {against} {version.evaluation.rows:,} test rows",
+        subtitle=f"Judged {basis} {version.evaluation.rows:,} test rows",
         **values,
     )

@@ -1,12 +1,12 @@
-"""What a person looks at after a verdict.
+"""The files of the gate page.
 
     verdict.html      everything below on one page
-    verdict.json      the same for programs, with every slice and the reliability of both models
-    differences.png   where the candidate is better and where it is worse
-    calibration.png   how far the probabilities of both can be believed
-    newly_wrong.png   of images, those that the candidate answers worse than production
+    verdict.json      the same as JSON, with all slices and the calibration of both models
+    differences.png   slices in which the candidate is better or worse
+    calibration.png   the calibration of both models
+    newly_wrong.png   images with a lower score than in production
 
-The pictures are there only with an opponent that answers the same rows.
+The pictures exist only if production can be compared.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ __all__ = ["JSON", "render", "write_details"]
 
 JSON = "verdict.json"
 MOST = 24
-"""Rows answered worse that are shown."""
+"""Maximum number of worsened rows shown."""
 
 
 def write_details(folder: Path, judgement: GateResult) -> None:
-    """Write verdict.json, which is part of the verdict itself."""
+    """Write verdict.json, which is stored with the verdict."""
     details = judgement.details()
-    if judgement.opponent is not None:
-        if models := _reliabilities(judgement, judgement.opponent):
+    if judgement.baseline is not None:
+        if models := _reliabilities(judgement, judgement.baseline):
             details["reliability"] = {name: _json(found) for name, found in models.items()}
-        lost = worsened(judgement.predictions, judgement.opponent, MOST)
+        lost = worsened(judgement.predictions, judgement.baseline, MOST)
         details["newly_wrong"] = [{"id": each.id, "label": each.truth, "predicted": each.answer} for each in lost]
     write_json(folder / JSON, details)
 
 
 def render(folder: Path, judgement: GateResult, confidence: float) -> None:
-    """Write the page and its pictures; `confidence` is that of the intervals in them.
+    """Write the page and its pictures with intervals of a confidence level.
 
     Raises:
         Corrupt: the data are damaged.
@@ -55,16 +55,16 @@ def render(folder: Path, judgement: GateResult, confidence: float) -> None:
     texts: list[Row] = []
     images: Path | None = None
     measure = judgement.predictions.objective.row_metric
-    if judgement.opponent is not None:
+    if judgement.baseline is not None:
         if judgement.slices:
             drawn["Differences"] = folder / "differences.png"
             differences(judgement.slices, measure, drawn["Differences"])
-        if models := _reliabilities(judgement, judgement.opponent):
+        if models := _reliabilities(judgement, judgement.baseline):
             errors = " and ".join(f"{found.error:.3f}" for found in models.values())
             drawn["Calibration"] = folder / "calibration.png"
             plots.reliability_diagram(models, confidence, f"expected calibration error {errors}", drawn["Calibration"])
 
-        shown = _worsened(judgement, judgement.opponent)
+        shown = _worsened(judgement, judgement.baseline)
         if shown and shown[0].is_picture:
             images = folder / "newly_wrong.png"
             assert judgement.verdict.changes is not None
@@ -75,10 +75,10 @@ def render(folder: Path, judgement: GateResult, confidence: float) -> None:
     (folder / "verdict.html").write_text(page, encoding="utf-8")
 
 
-def _worsened(judgement: GateResult, opponent: Baseline) -> list[Row]:
-    """The rows that are answered worse, as they are shown."""
+def _worsened(judgement: GateResult, baseline: Baseline) -> list[Row]:
+    """Return the worsened rows with previews."""
     report = judgement.verdict.version.evaluation.trained.report
-    lost = worsened(judgement.predictions, opponent, MOST)
+    lost = worsened(judgement.predictions, baseline, MOST)
     if not lost:
         return []
     contents = inference.held_out(report).contents
@@ -90,13 +90,13 @@ def _worsened(judgement: GateResult, opponent: Baseline) -> list[Row]:
     )
 
 
-def _reliabilities(judgement: GateResult, opponent: Baseline) -> dict[str, Reliability]:
-    """Of both models by name; empty where answers have no probabilities."""
+def _reliabilities(judgement: GateResult, baseline: Baseline) -> dict[str, Reliability]:
+    """Return the calibration of both models by name; empty without probabilities."""
     found = {
         f"version {judgement.verdict.version.version}": reliability(
             judgement.predictions, judgement.predictions.predicted
         ),
-        f"version {opponent.version}": reliability(judgement.predictions, opponent.predicted),
+        f"version {baseline.version}": reliability(judgement.predictions, baseline.predicted),
     }
     return {name: each for name, each in found.items() if each is not None}
 
@@ -106,7 +106,7 @@ def _json(found: Reliability) -> dict[str, Any]:
     return {
         "error": found.error,
         "bins": [
-            {"rows": int(rows), "said": round(float(said), 6), "right": round(float(share), 6)}
-            for rows, said, share in zip(found.rows, found.predicted, shares, strict=True)
+            {"rows": int(rows), "said": round(float(probability), 6), "right": round(float(share), 6)}
+            for rows, probability, share in zip(found.rows, found.predicted, shares, strict=True)
         ],
     }

@@ -1,6 +1,6 @@
-"""What all pictures share: a sheet of some inches, a title, quiet axes, colours.
+"""Shared style of the plots: size, title, axes and colours.
 
-Figures are drawn without pyplot, whose state is global, and text is never taken for mathematics.
+Figures are drawn without pyplot, which has global state, and without parsing text as mathematics.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RIGHT_SHADES, WRONG_SHADES = ("#ffffff", "#c7d9ec", "#5b8fc4", RIGHT), ("#ffffff
 
 @contextmanager
 def drawing(width: float, height: float, path: Path) -> Iterator[Figure]:
-    """A figure of some inches, saved as PNG when the block ends."""
+    """Yield a figure of a size in inches, and save it as PNG when the block ends."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -32,20 +32,20 @@ def drawing(width: float, height: float, path: Path) -> Iterator[Figure]:
     FigureCanvasAgg(figure)
     yield figure
     with warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes here; the tables beside have it right.
+        # Characters that the font lacks are drawn as boxes; the tables on the page show them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(path, metadata={"Software": None})
 
 
-def title(figure: Figure, words: str, below: str) -> None:
-    """Write the heading and a line below it into the upper left corner, which takes 0.7 inches."""
+def title(figure: Figure, text: str, below: str) -> None:
+    """Write a heading and a line below it into the upper left corner, 0.7 inches high."""
     height = figure.get_figheight()
-    figure.text(0.2 / figure.get_figwidth(), 1 - 0.3 / height, words, fontsize=13, weight="bold", color=INK)
+    figure.text(0.2 / figure.get_figwidth(), 1 - 0.3 / height, text, fontsize=13, weight="bold", color=INK)
     figure.text(0.2 / figure.get_figwidth(), 1 - 0.54 / height, below, fontsize=8.5, color="#616e7c")
 
 
 def quiet(axes: Axes, *, font: float) -> None:
-    """Leave of some axes what is read: no frame, no ticks; numbers of that many points."""
+    """Remove frame and ticks of axes, and set the font size of the labels in points."""
     axes.tick_params(which="both", length=0, pad=5, labelsize=font, labelcolor=INK)
     axes.xaxis.label.set_fontsize(9)
     axes.yaxis.label.set_fontsize(9)
@@ -54,5 +54,5 @@ def quiet(axes: Axes, *, font: float) -> None:
 
 
 def cut(text: str, most: int) -> str:
-    """A text of so many characters at most."""
+    """Truncate a text to at most `most` characters."""
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,4 +1,4 @@
-"""Draw the figures that an objective gives as data: one function per type of figure."""
+"""Draw an objective's figures, one function per type."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 __all__ = ["draw", "matrix", "reliability_diagram"]
 
 SHARES = 20
-"""Bars of how often a model is how sure."""
+"""Number of bars of the histogram of probabilities."""
 PAIRS = ((RIGHT, RIGHT_SHADES[2]), (WRONG, WRONG_SHADES[2]))
-"""Dark and light, of the first model and of the second."""
+"""Dark and light colours of the first and the second model."""
 
 
 def draw(figure: Figure, confidence: float, path: Path) -> None:
-    """Write a figure as PNG; `confidence` is that of its intervals."""
+    """Draw a figure as PNG, with intervals of a confidence level."""
     match figure:
         case Matrix():
             matrix(figure, path)
@@ -55,9 +55,9 @@ def draw(figure: Figure, confidence: float, path: Path) -> None:
 
 
 def matrix(found: Matrix, path: Path) -> None:
-    """A row per true class, a column per predicted one: counts, coloured by their share of the row.
+    """Draw counts with a row per true class and a column per predicted class.
 
-    Mistakes are few, so the square root of their share is what colours them: one in a hundred can be seen.
+    The colour is the square root of the share of the row, so that rare errors are visible.
     """
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -95,14 +95,15 @@ def matrix(found: Matrix, path: Path) -> None:
 
 
 def reliability_diagram(models: Mapping[str, Reliability], confidence: float, below: str, path: Path) -> None:
-    """How often a model is right by the probability that it gives (Guo et al. 2017, arXiv:1706.04599), and how often
-    it gives which.
+    """Draw accuracy by probability and a histogram of probabilities.
+
+    Method: Guo et al. 2017, arXiv:1706.04599.
 
     Args:
-        models: one or two, by name; an only one needs none.
-        confidence: of the bars.
+        models: one or two, by name; the name of a single one is not shown.
+        confidence: level of the error bars.
         below: the line under the title.
-        path: of the picture.
+        path: of the PNG file.
     """
     with drawing(5.2, 5.4, path) as figure:
         curve, share = figure.subplots(

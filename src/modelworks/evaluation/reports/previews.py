@@ -1,4 +1,4 @@
-"""Rows of the test set as a report shows them: a preview of the content, what is true and what was answered."""
+"""Test rows in reports: a preview of the content, the truth and the answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Row", "grid", "with_previews"]
 
 COLUMNS = 6
-"""Pictures in a row of the grid."""
+"""Pictures per row of the grid."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,7 +30,7 @@ class Row:
     truth: str
     answer: str
     remark: str
-    """E.g. how sure the model is of its answer."""
+    """E.g. the probability of the answer."""
 
     @property
     def is_picture(self) -> bool:
@@ -40,13 +40,13 @@ class Row:
 def with_previews(
     modality: str, contents: Sequence[Any], ids: Sequence[str], words: Sequence[tuple[str, str, str]]
 ) -> list[Row]:
-    """Rows to show.
+    """Return rows with previews.
 
     Args:
         modality: of the contents.
         contents: of the rows.
         ids: of the rows.
-        words: truth, answer and remark of each.
+        words: truth, answer and remark of each row.
     """
     preview = preview_module(modality).preview
     return [
@@ -56,13 +56,13 @@ def with_previews(
 
 
 def grid(rows: Sequence[Row], path: Path, *, name: str, among: int) -> None:
-    """Draw pictures with what is true of each, what was answered and the remark.
+    """Draw a grid of pictures with truth, answer and remark.
 
     Args:
-        rows: with pictures for previews.
+        rows: with pictures as previews.
         path: of the PNG file.
-        name: its title.
-        among: how many such rows there are.
+        name: the title.
+        among: total number of such rows.
     """
     columns = min(COLUMNS, len(rows))
     lines = -(-len(rows) // columns)
@@ -82,5 +82,5 @@ def grid(rows: Sequence[Row], path: Path, *, name: str, among: int) -> None:
             caption = f"{cut(row.answer, 12)} ({row.remark})" if row.remark else cut(row.answer, 19)
             axes.text(left, top + 1.43, cut(row.truth, 19), fontsize=8, color=RIGHT, parse_math=False)
             axes.text(left, top + 1.58, caption, fontsize=8, color=WRONG, weight="bold", parse_math=False)
-        axes.set(xlim=(0, width), ylim=(height, 0))  # imshow moves them
-        title(figure, name, f"the worst {len(rows)} of {among:,}; blue: what is true, orange: what was answered")
+        axes.set(xlim=(0, width), ylim=(height, 0))  # imshow changes them
+        title(figure, name, f"the worst {len(rows)} of {among:,}; blue: truth, orange: answer")

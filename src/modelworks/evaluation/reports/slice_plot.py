@@ -1,4 +1,4 @@
-"""A picture of where a candidate is better than production and where it is worse."""
+"""A plot of the gain over production by slice."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 __all__ = ["differences"]
 
 MOST = 24
-"""Slices that are drawn: those that differ most."""
+"""Maximum number of slices drawn, those that differ most."""
 
 
 def differences(slices: Sequence[Slice], measure: str, path: Path) -> None:
-    """A line per slice: how much better the candidate is, with its interval where it has one.
+    """Draw the gain of each slice with its interval, if it has one.
 
     Args:
-        slices: of every column.
-        measure: what the figure of a slice is, in words.
+        slices: of all columns.
+        measure: name of the slices' score.
         path: of the PNG file.
     """
-    told = [(each, each.gain) for each in slices if each.gain is not None]
-    chosen = sorted(told, key=lambda pair: -abs(pair[1]))[:MOST]
+    compared = [(each, each.gain) for each in slices if each.gain is not None]
+    chosen = sorted(compared, key=lambda pair: -abs(pair[1]))[:MOST]
     chosen.sort(key=lambda pair: pair[1])
     several = len({each.by for each, _ in chosen}) > 1
     names = [cut(f"{each.by}: {each.value}" if several else each.value, 26) for each, _ in chosen]
@@ -65,5 +65,5 @@ def differences(slices: Sequence[Slice], measure: str, path: Path) -> None:
         axes.set_axisbelow(True)
         quiet(axes, font=8.5)
         axes.set_xlabel(f"gain in {measure} over production", color=FAINT)
-        sort = "the most different, " if len(told) > MOST else ""
+        sort = "the most different, " if len(compared) > MOST else ""
         title(figure, "Differences", f"right is better; {sort}hollow: too few rows for an interval")

@@ -1,1 +1,1 @@
-"""Intervals and tests: how certain a metric is."""
+"""Confidence intervals and tests of metrics."""

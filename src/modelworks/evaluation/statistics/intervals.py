@@ -1,15 +1,15 @@
-"""Every metric of an objective over the test rows, with its confidence interval.
+"""Confidence intervals of an objective's metrics over the test rows.
 
-Intervals come from resampling rows, except where that method goes wrong:
+Intervals are bootstrap intervals over rows, with two exceptions:
 
-- a share of rows has Wilson's interval, whose coverage is close to nominal near 0 and 1 as well (Brown, Cai and
-  DasGupta 2001, doi:10.1214/ss/1009213286);
-- a class without a mistake has none in any resample either, and would count as certain. So the worse end of a metric
-  also allows for mistakes that went unseen (`unseen_cost` of the objective).
+- a proportion has Wilson's interval, whose coverage is close to nominal also near 0 and 1 (Brown, Cai and DasGupta
+  2001, doi:10.1214/ss/1009213286);
+- a class without an error has none in any resample, which would give it no variance. So the worse end of a metric is
+  widened for unseen errors (`unseen_cost` of the objective).
 
-In simulations of classification, 95 % intervals covered the truth in 93 to 100 % of draws from ten test rows per class
-upwards, that of macro F1 over fifty classes in 91 %; with five rows per class macro F1 came down to 85 %, with three to
-78 %.
+In simulations of classification with at least ten test rows per class, 95 % intervals covered the true value in 93 to
+100 % of draws, that of macro F1 over fifty classes in 91 %. The coverage of macro F1 was 85 % with five rows per class
+and 78 % with three.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = ["intervals"]
 
 
 def intervals(objective: Objective, predicted: Columns, truth: Columns, config: EvaluateConfig) -> dict[str, Interval]:
-    """Each metric of the objective, in its order."""
+    """Return the interval of each metric, in the objective's order."""
     groups: dict[str, list[str]] = {}
     for name, metric in objective.metrics.items():
         groups.setdefault(metric.group, []).append(name)
@@ -95,7 +95,7 @@ def _of_rank(objective: Objective, name: str, predicted: Columns, truth: Columns
 def _with_unseen(
     objective: Objective, name: str, interval: Interval, predicted: Columns, truth: Columns, confidence: float
 ) -> Interval:
-    """The interval, its worse end moved for what no row showed and kept within the metric's range."""
+    """Widen the worse end of an interval for unseen errors, within the metric's range."""
     metric: Metric = objective.metrics[name]
     cost = objective.unseen_cost(name, predicted, truth, confidence)
     if not cost:

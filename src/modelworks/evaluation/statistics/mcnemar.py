@@ -1,7 +1,7 @@
-"""McNemar's exact test: do two models that answered the same rows err equally often?
+"""McNemar's exact test: whether two models have the same error rate on the same rows.
 
-Rows that both answer right, or both wrong, say nothing about that. Among the rest each model is right alone, and
-between equal models each such row is a coin's toss (McNemar 1947, doi:10.1007/BF02295996).
+Only rows that exactly one model gets right are informative; for equal models each model is right on such a row with
+probability 0.5 (McNemar 1947, doi:10.1007/BF02295996).
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ __all__ = ["p_value"]
 
 
 def p_value(fixed: int, broken: int) -> float:
-    """How likely so uneven a split, or a more uneven one, is for a fair coin: exact and two-sided.
+    """Return the exact two-sided p-value.
 
     Args:
-        fixed: rows that only the candidate answers right.
-        broken: rows that only its opponent answers right.
+        fixed: number of rows that only the candidate gets right.
+        broken: number of rows that only the baseline gets right.
     """
-    tosses, fewer = fixed + broken, min(fixed, broken)
-    if 2 * fewer >= tosses:
+    trials, fewer = fixed + broken, min(fixed, broken)
+    if 2 * fewer >= trials:
         return 1.0
-    # log of (tosses choose k) for k from 0 to `fewer`: the terms themselves have no place in a float.
+    # log of the binomial probabilities for k from 0 to `fewer`; the coefficients themselves overflow.
     steps = np.arange(1, fewer + 1, dtype=np.float64)
-    logs = np.concatenate([[0.0], np.cumsum(np.log((tosses - steps + 1) / steps))]) - tosses * np.log(2)
+    logs = np.concatenate([[0.0], np.cumsum(np.log((trials - steps + 1) / steps))]) - trials * np.log(2)
     return min(1.0, float(2 * np.exp(np.logaddexp.reduce(logs))))

@@ -1,11 +1,11 @@
-"""Is one model better than another on the same rows?
+"""Paired comparison of two models on the same rows.
 
-Both models answer the same rows, so what they have in common cancels out: rows are resampled with both answers, which
-tells smaller differences apart than two separate intervals (Koehn 2004, aclanthology.org/W04-3250). Intervals are
-percentile intervals of the resamples. A loss that no row showed, no resample can show either, so the lower end allows
-for those as well (`unseen_loss` of the objective): without that, two wins and no loss would count as certain.
+Rows are resampled with the predictions of both models, which detects smaller differences than two separate intervals
+(Koehn 2004, aclanthology.org/W04-3250). Intervals are percentile intervals of the resamples. A loss that is absent from
+the rows is absent from every resample, so the lower end is widened for unseen losses (`unseen_loss` of the objective);
+otherwise two wins without a loss would be significant.
 
-Differences are oriented: positive is better, also of a metric whose small values are the good ones.
+A positive difference is better, also for a metric with small values being better.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ __all__ = ["Comparison", "compare", "compare_scores"]
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """How much better the candidate is than the model it is compared with."""
+    """The gain of the candidate over a baseline."""
 
     difference: Interval
     deviation: float
-    """Standard deviation of the difference as one row would tell it: over n rows, it is this over the root of n."""
+    """Standard deviation of the difference per row; over n rows it is divided by sqrt(n)."""
     rows: int
 
 
@@ -53,16 +53,16 @@ def compare(
     confidence: float,
     resamples: int,
 ) -> Comparison:
-    """How much better a metric of the candidate is than the baseline's, with its paired bootstrap interval.
+    """Return the gain in a metric over the baseline, with its paired bootstrap interval.
 
     Args:
         objective: of the candidate.
         name: of the metric.
         candidate: its predicted columns.
-        baseline: the other model's, row by row of the same rows.
+        baseline: the baseline's predicted columns for the same rows.
         truth: the encoded targets of these rows.
         confidence: of the interval.
-        resamples: behind it.
+        resamples: number of bootstrap resamples.
     """
     metric = objective.metrics[name]
     sign = 1.0 if metric.better == "max" else -1.0
@@ -93,14 +93,14 @@ def compare(
 def compare_scores(
     candidate: Floats, baseline: Floats, better: Literal["max", "min"], *, confidence: float, resamples: int
 ) -> Comparison:
-    """The same for the mean of one score per row: (rows,) of either model."""
+    """Return the gain in the mean of row scores (rows,), with its paired bootstrap interval."""
     (ours, theirs), counts = _kinds(candidate, baseline)
     sign = 1.0 if better == "max" else -1.0
     rows = len(candidate)
     gain = sign * (ours - theirs)
     lost = 0.0
     if np.isin(ours, (0, 1)).all() and np.isin(theirs, (0, 1)).all():
-        # Rows are right or wrong, so that a loss may have gone unseen.
+        # Rows are right or wrong, so there may be unseen losses.
         right = np.zeros(rows, dtype=np.int64)
         wrong, theirs_wrong = ((each != (better == "max")).astype(np.int64) for each in (candidate, baseline))
         lost = unseen_loss(
@@ -128,22 +128,22 @@ def _comparison(
 
 
 def _pairs(ours: RowStatistics, theirs: RowStatistics) -> RowStatistics:
-    """The statistics of both models side by side; a kind is a pair of kinds that occurs."""
+    """Combine the statistics of both models; each pair of kinds that occurs is a kind."""
     pairs, of_row = np.unique(ours.of_row * theirs.values.shape[0] + theirs.of_row, return_inverse=True)
     left, right = np.divmod(pairs, theirs.values.shape[0])
     return RowStatistics(values=_beside(ours.values[left], theirs.values[right]), of_row=of_row)
 
 
-def _beside(left: Any, right: Any) -> Any:  # NumPy's arrays or SciPy's sparse ones
+def _beside(left: Any, right: Any) -> Any:  # NumPy arrays or SciPy sparse arrays
     if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
         return np.hstack([left, right])
-    from scipy.sparse import hstack  # takes a while to import
+    from scipy.sparse import hstack  # slow import
 
     return hstack([left, right], format="csr")
 
 
 def _kinds(*scores: npt.NDArray[np.float64]) -> tuple[list[Floats], Counts]:
-    """The distinct rows of some columns, the highest first, and how often each occurs."""
+    """Return the distinct rows of some columns, in descending order, and their counts."""
     values, codes = zip(*(np.unique(-column, return_inverse=True) for column in scores), strict=True)
     sizes = tuple(len(each) for each in values)
     kinds, counts = np.unique(np.ravel_multi_index(codes, sizes), return_counts=True)

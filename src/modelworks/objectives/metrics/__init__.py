@@ -1,1 +1,1 @@
-"""Arithmetic of metrics that several objectives share."""
+"""Metrics that several objectives share."""

@@ -1,7 +1,7 @@
-"""How far probabilities can be believed, by bins of equally many rows.
+"""Calibration of probabilities in bins of equally many rows.
 
-Bins of equal width leave a good model one crowded bin and many nearly empty ones, and their error a bias (Nixon et al.
-2019, arXiv:1904.01685; Roelofs et al. 2022, arXiv:2012.08668).
+With bins of equal width most rows of a good model fall into one bin, and the error is biased (Nixon et al. 2019,
+arXiv:1904.01685; Roelofs et al. 2022, arXiv:2012.08668).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BINS = 15
 
 
 def equal_bins(sure: npt.NDArray[np.float64]) -> list[npt.NDArray[np.int64]]:
-    """Rows in order of their probability (rows,), cut into at most BINS parts of equally many."""
+    """Return row indices by ascending probability, split into at most BINS parts of equal size."""
     return [part for part in np.array_split(np.argsort(sure, kind="stable"), BINS) if len(part)]
 
 

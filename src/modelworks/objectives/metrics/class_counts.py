@@ -1,7 +1,6 @@
-"""Precision, recall and F1 from three counts per class: hits, members, predictions.
+"""Precision, recall and F1 from counts per class.
 
-Macro averages run over the classes that occur among labels or predictions, as scikit-learn's do with
-`zero_division=0`.
+Macro averages are over the classes that occur in labels or predictions, as in scikit-learn with `zero_division=0`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ class ClassCounts:
     """Counts per class; every array is (..., classes)."""
 
     hits: Counts
-    """Rows of the class that were predicted as it."""
+    """Rows of the class that were predicted as the class (true positives)."""
     actual: Counts
     """Rows of the class."""
     predicted: Counts
@@ -31,12 +30,12 @@ class ClassCounts:
 
     @property
     def recall(self) -> Floats:
-        """hits / actual, 0 where there are none."""
+        """hits / actual, 0 for a class without rows."""
         return ratio(self.hits, self.actual)
 
     @property
     def precision(self) -> Floats:
-        """hits / predicted, 0 where there are none."""
+        """hits / predicted, 0 for a class without predictions."""
         return ratio(self.hits, self.predicted)
 
     @property
@@ -46,7 +45,7 @@ class ClassCounts:
 
     @property
     def occurring(self) -> npt.NDArray[np.bool_]:
-        """Whether a class is among labels or predictions."""
+        """Whether a class occurs in labels or predictions."""
         return np.asarray((self.actual + self.predicted) > 0)
 
 
@@ -56,8 +55,8 @@ def count(labels: Counts, predicted: Counts, classes: int, weights: Counts | Non
     Args:
         labels: (rows,), indices below `classes`.
         predicted: (rows,), likewise.
-        classes: their number.
-        weights: (rows,), how often each row occurs; once each when left out.
+        classes: the number of classes.
+        weights: (rows,), how often each row occurs; None for once.
     """
     weights = np.ones(len(labels)) if weights is None else weights
     hits = labels == predicted
@@ -69,7 +68,7 @@ def count(labels: Counts, predicted: Counts, classes: int, weights: Counts | Non
 
 
 def macro_metric(name: str, counts: ClassCounts) -> Floats:
-    """A macro average over classes: (..., classes) to (...)."""
+    """Compute a macro average over classes: (..., classes) to (...)."""
     match name:
         case "balanced_accuracy":
             return _mean(counts.recall, counts.actual > 0)
@@ -83,7 +82,7 @@ def macro_metric(name: str, counts: ClassCounts) -> Floats:
 
 
 def ratio(part: Counts, of: Counts) -> Floats:
-    """part / of, and 0 where `of` is 0."""
+    """Return part / of, and 0 where `of` is 0."""
     quotient: Floats = np.divide(
         part, of, out=np.zeros(np.broadcast_shapes(np.shape(part), np.shape(of))), where=of > 0
     )

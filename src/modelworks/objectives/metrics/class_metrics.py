@@ -1,4 +1,4 @@
-"""The metrics of one class per row: from counts per class, from probabilities, and from the order of probabilities."""
+"""Metrics of single-label classification from counts, probabilities and their order."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ METRICS: Mapping[str, Metric] = {
     "average_precision": Metric(better="max", group="ranking", form="rank"),
 }
 """`roc_auc` and `average_precision` are those of the positive class; without one, of the second of two classes, or the
-mean over the classes, each against all others."""
+one-vs-rest mean."""
 
 OF_POSITIVE: Mapping[str, Metric] = {
     name: Metric(better="max", group="counts") for name in ("positive_f1", "positive_precision", "positive_recall")
 }
-"""Metrics of the class that a config names as positive."""
+"""Metrics of the class that is configured as positive."""
 
 Array = npt.NDArray[Any]
 
 DENSE = 2**10
-"""Cells of a matrix that is not kept sparse: of a larger one a product with the sparse form takes half the time."""
+"""Maximum cells of a dense matrix; for a larger one a sparse product takes half the time."""
 
 
 def statistics(group: str, labels: Array, answers: Array, probabilities: Array) -> RowStatistics:
-    """The statistics of a group of metrics.
+    """Return the row statistics of a group of metrics.
 
     Args:
         group: hits, counts, log_loss or calibration.
-        labels: (rows,), the true class of each.
-        answers: (rows,), the predicted one.
+        labels: (rows,), the true classes.
+        answers: (rows,), the predicted classes.
         probabilities: (rows, classes).
     """
     match group:
@@ -60,7 +60,7 @@ def statistics(group: str, labels: Array, answers: Array, probabilities: Array) 
 
 
 def evaluate(group: str, sums: Array, positive: int | None) -> dict[str, Array]:
-    """The metrics of a group: sums (..., k) to values (...); `positive` is the index of the positive class."""
+    """Compute the metrics of a group: sums (..., k) to values (...)."""
     if group == "hits":
         return {"accuracy": ratio(sums[..., 0], sums[..., 1])}
     if group == "calibration":
@@ -79,22 +79,22 @@ def evaluate(group: str, sums: Array, positive: int | None) -> dict[str, Array]:
 
 
 def rank(metric: str, labels: Array, probabilities: Array, counts: Array, positive: int | None) -> Array:
-    """A metric of the order of probabilities: counts (resamples, rows) to values (resamples,)."""
-    of_class, worthless = (roc_auc, 0.5) if metric == "roc_auc" else (average_precision, 0.0)
+    """Compute a metric of the order of probabilities: counts (resamples, rows) to (resamples,)."""
+    of_class, chance = (roc_auc, 0.5) if metric == "roc_auc" else (average_precision, 0.0)
     classes = probabilities.shape[1]
     if positive is None and classes == 2:
         positive = 1
     chosen = range(classes) if positive is None else (positive,)
     values = np.stack([of_class(probabilities[:, each], labels == each, counts) for each in chosen])
-    # A resample may lack a class: it has no such value, and does not count.
+    # A resample may lack a class, whose value is then NaN and left out of the mean.
     known = ~np.isnan(values)
     return np.where(
-        known.any(axis=0), np.where(known, values, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1), worthless
+        known.any(axis=0), np.where(known, values, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1), chance
     )
 
 
 def _counts(labels: Array, answers: Array, classes: int) -> RowStatistics:
-    """One kind per pair of true and predicted class; statistics are hits, members and predictions per class."""
+    """Use one kind per pair of true and predicted class, with counts per class as statistics."""
     pairs, of_row = np.unique(labels.astype(np.int64) * classes + answers, return_inverse=True)
     label, answer = np.divmod(pairs, classes)
     hit = np.flatnonzero(label == answer)
@@ -105,7 +105,7 @@ def _counts(labels: Array, answers: Array, classes: int) -> RowStatistics:
 
 
 def _calibration(right: Array, sure: Array) -> RowStatistics:
-    """Probability, hit and one, in the columns of each row's bin; the bins are those of all rows."""
+    """Use probability, hit and 1 in the columns of each row's bin; bins are those of all rows."""
     bin_of = np.empty(len(sure), dtype=np.int64)
     for number, members in enumerate(equal_bins(sure)):
         bin_of[members] = number
@@ -120,13 +120,13 @@ def _matrix(rows: Array, columns: Array, values: Array, shape: tuple[int, int]) 
         dense = np.zeros(shape)
         dense[rows, columns] = values
         return dense
-    from scipy.sparse import csr_array  # takes a while to import
+    from scipy.sparse import csr_array  # slow import
 
     return csr_array((values, (rows, columns)), shape=shape)
 
 
 def _log_losses(labels: Array, probabilities: Array) -> Array:
-    """-log of the probability of each row's own class (rows,), clipped at the type's epsilon."""
+    """Return -log of the true class's probability (rows,), clipped at the dtype's epsilon."""
     own = probabilities[np.arange(len(labels)), labels]
     smallest = np.finfo(probabilities.dtype).eps
     losses: Array = -np.log(np.clip(own, smallest, 1 - smallest).astype(np.float64))

@@ -1,6 +1,6 @@
-"""Metrics of the order of scores: the area under the ROC curve, and average precision, for any number of resamples.
+"""ROC AUC and average precision for any number of resamples.
 
-A resample is given by how often it has each row, so rows are sorted once for all resamples.
+A resample is given by the count of each row, so rows are sorted once for all resamples.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ Floats = npt.NDArray[np.float64]
 
 
 def roc_auc(scores: npt.NDArray[Any], positive: npt.NDArray[np.bool_], counts: npt.NDArray[Any]) -> Floats:
-    """The probability that a positive row has the higher score; ties count half (Hanley and McNeil 1982).
+    """Return the area under the ROC curve; ties count half (Hanley and McNeil 1982).
 
     Args:
         scores: (rows,), higher for rows that are more likely positive.
         positive: (rows,).
-        counts: (resamples, rows), how often each resample has each row.
+        counts: (resamples, rows), the count of each row in each resample.
 
     Returns:
         (resamples,); NaN where a resample lacks positive or negative rows.
@@ -33,7 +33,10 @@ def roc_auc(scores: npt.NDArray[Any], positive: npt.NDArray[np.bool_], counts: n
 
 
 def average_precision(scores: npt.NDArray[Any], positive: npt.NDArray[np.bool_], counts: npt.NDArray[Any]) -> Floats:
-    """The mean precision at each threshold, weighed by the recall gained there; arguments as for `roc_auc`."""
+    """Return the mean precision over thresholds, weighted by the gain in recall.
+
+    Arguments are as for `roc_auc`.
+    """
     positives, negatives = (each[:, ::-1] for each in _by_score(scores, positive, counts))  # highest score first
     found = np.cumsum(positives, axis=-1)
     precision = np.divide(found, found + np.cumsum(negatives, axis=-1), out=np.zeros_like(found), where=found > 0)
@@ -43,7 +46,7 @@ def average_precision(scores: npt.NDArray[Any], positive: npt.NDArray[np.bool_],
 def _by_score(
     scores: npt.NDArray[Any], positive: npt.NDArray[np.bool_], counts: npt.NDArray[Any]
 ) -> tuple[Floats, Floats]:
-    """Positive and negative rows of each distinct score, lowest first: (resamples, scores)."""
+    """Count positive and negative rows of each distinct score, ascending: (resamples, scores)."""
     order = np.argsort(scores, kind="stable")
     _, starts = np.unique(scores[order], return_index=True)
     sorted_counts = np.asarray(counts, dtype=np.float64)[:, order]

@@ -1,7 +1,7 @@
-"""What mistakes could cost that the test rows did not happen to show.
+"""Bound the effect of errors that are absent from the test rows.
 
-With no mistake among n rows, the share of mistakes may still be as high as about 3/n at 95 % (Hanley and Lippman-Hand
-1983, JAMA 249:1743). Resampling cannot know: a class without a mistake has none in any resample.
+With no error in n rows, the error rate may still be as high as about 3/n at 95 % (Hanley and Lippman-Hand 1983, JAMA
+249:1743). Resampling does not cover this: a class without an error has none in any resample.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ MetricOf = Callable[[ClassCounts], Floats]
 
 
 def unseen_cost(metric: MetricOf, counts: ClassCounts, confidence: float) -> float:
-    """What a metric would lose if classes without a mistake had as many as could have gone unseen.
+    """Return a metric's loss if classes without errors had the maximum number of unseen ones.
 
-    They are placed where they cost most: in the rarest of these classes.
+    The errors are assumed in the rarest of these classes, where they cost most.
     """
-    faultless = np.where(counts.hits == counts.actual, counts.actual, 0)
-    scenarios = (_with_missed(counts, faultless, confidence), _with_false_alarms(counts, confidence))
+    error_free = np.where(counts.hits == counts.actual, counts.actual, 0)
+    scenarios = (_with_missed(counts, error_free, confidence), _with_false_alarms(counts, confidence))
     worst = min(float(metric(scenario)) for scenario in scenarios)
     return max(0.0, float(metric(counts)) - worst)
 
@@ -31,17 +31,17 @@ def unseen_cost(metric: MetricOf, counts: ClassCounts, confidence: float) -> flo
 def unseen_loss(
     metric: MetricOf, labels: Counts, candidate: Counts, baseline: Counts, classes: int, confidence: float
 ) -> float:
-    """What the candidate's metric would lose if unseen rows existed that the baseline alone answers right.
+    """Return the candidate metric's loss for unseen rows that only the baseline gets right.
 
-    Such rows are assumed in classes in which the test rows show none.
+    Such rows are assumed in classes that have none among the test rows.
 
     Args:
-        metric: of the counts.
+        metric: a function of the counts.
         labels: (rows,), the true classes.
         candidate: (rows,), predictions of the candidate.
         baseline: (rows,), predictions of the other model.
-        classes: their number.
-        confidence: that there are no more such rows.
+        classes: the number of classes.
+        confidence: that there are not more such rows.
     """
     counts = count(labels, candidate, classes)
     baseline_right = baseline == labels
@@ -53,39 +53,42 @@ def unseen_loss(
     return max(0.0, float(metric(counts)) - float(metric(scenario)))
 
 
-def _with_missed(counts: ClassCounts, faultless: Floats, confidence: float) -> ClassCounts:
-    """The counts if unseen mistakes hit `faultless` rows per class, and were predicted as the commonest class."""
-    # Spend the budget of unseen mistakes class by class, the rarest first.
-    order = np.argsort(faultless, kind="stable")
-    sizes = faultless[order]
+def _with_missed(counts: ClassCounts, error_free: Floats, confidence: float) -> ClassCounts:
+    """Return the counts with unseen errors predicted as the most frequent class.
+
+    `error_free` has the number of rows per class in which errors are assumed.
+    """
+    # Assign the unseen errors class by class, the rarest first.
+    order = np.argsort(error_free, kind="stable")
+    sizes = error_free[order]
     budget = _most_unseen(sizes.sum(), confidence)
     spent_before = np.cumsum(sizes) - sizes
-    missed = np.zeros_like(faultless)
+    missed = np.zeros_like(error_free)
     missed[order] = np.clip(budget - spent_before, 0, sizes)
     return _moved(counts, missed, int(counts.actual.argmax()))
 
 
 def _with_false_alarms(counts: ClassCounts, confidence: float) -> ClassCounts:
-    """The counts if unseen members of the commonest class were predicted as the rarest faultlessly predicted class."""
-    commonest = int(counts.actual.argmax())
-    faultless = (counts.hits == counts.predicted) & (counts.predicted > 0)
-    faultless[commonest] = False
-    if not faultless.any():
+    """Return the counts with rows of the most frequent class predicted as a rare class."""
+    most_frequent = int(counts.actual.argmax())
+    error_free = (counts.hits == counts.predicted) & (counts.predicted > 0)
+    error_free[most_frequent] = False
+    if not error_free.any():
         return counts
-    rarest = int(np.where(faultless, counts.predicted, np.inf).argmin())
+    rarest = int(np.where(error_free, counts.predicted, np.inf).argmin())
     missed = np.zeros(len(counts.hits))
     unseen = _most_unseen(counts.actual.sum() - counts.actual[rarest], confidence)
-    missed[commonest] = min(unseen, counts.hits[commonest])
+    missed[most_frequent] = min(unseen, counts.hits[most_frequent])
     return _moved(counts, missed, rarest)
 
 
 def _moved(counts: ClassCounts, missed: Floats, predicted_as: int) -> ClassCounts:
-    """The counts when that many hits of each class are predicted as one other class."""
+    """Return the counts with `missed` hits of each class predicted as another class."""
     predicted = counts.predicted - missed
     predicted[predicted_as] += missed.sum()
     return ClassCounts(hits=counts.hits - missed, actual=counts.actual, predicted=predicted)
 
 
 def _most_unseen(rows: float, confidence: float) -> float:
-    """The most mistakes to expect among so many rows of which none showed one."""
+    """Return the upper bound of errors in rows that showed none."""
     return float(rows * (1 - (1 - confidence) ** (1 / rows))) if rows else 0.0

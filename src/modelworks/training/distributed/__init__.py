@@ -1,1 +1,1 @@
-"""Several processes in one training: DDP and FSDP."""
+"""Distributed training with DDP and FSDP."""

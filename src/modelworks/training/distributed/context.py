@@ -1,4 +1,4 @@
-"""The processes of one training: which of them this is, and what they must agree on."""
+"""The processes of a training and their collective operations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class World:
-    """A training in one process. What it says of several is what `Several` and `Sharded` override."""
+    """A training in one process; `DDPWorld` and `FSDPWorld` override its methods for several."""
 
     rank = 0
     size = 1
@@ -30,73 +30,73 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes what only one may write."""
+        """Whether this process writes files."""
         return self.rank == 0
 
     def part(self, batch: np.ndarray) -> np.ndarray:
-        """This process's share of a batch; all of a batch that has less rows than there are processes."""
+        """Return this process's share of a batch; all of it if it has fewer rows than processes."""
         return batch
 
     def copies(self, batch: np.ndarray) -> int:
-        """How many processes have each row of a batch in their `part` of it."""
+        """Return how many processes have each row of a batch in their `part`."""
         return 1
 
     def min_rows(self, batch: np.ndarray) -> int:
-        """How many rows of a batch the process has that has fewest."""
+        """Return the size of the smallest share of a batch."""
         return len(batch)
 
-    def agree(self, *wishes: bool) -> tuple[bool, ...]:
-        """Each wish that any process has: all of them stop, report and save at the same step."""
-        return wishes
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Return for each flag whether it is set in any process."""
+        return flags
 
-    def total(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The sum over all processes, in place."""
+    def all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum a tensor over all processes, in place."""
         return tensor
 
     def broadcast(self, value: T) -> T:
-        """What the leading process says; the value of the others is not looked at."""
+        """Return rank 0's value."""
         return value
 
     def all_gather(self, value: T) -> list[T]:
-        """Every process's value, by rank."""
+        """Return every process's value, by rank."""
         return [value]
 
-    def wait(self) -> None:
-        """Go on when all processes have come here."""
+    def barrier(self) -> None:
+        """Wait until all processes call this."""
 
     def shard(self, *models: nn.Module) -> None:
-        """Leave to each process its part of the parameters; before there is an optimizer of them."""
+        """Shard the parameters over the processes; call it before creating an optimizer."""
 
     def parallel(self, model: nn.Module) -> nn.Module:
-        """What is called in place of a model, so that its gradients are the mean over all processes."""
+        """Wrap a model so that its gradients are the mean over all processes."""
         return model
 
     def accumulating(self, model: nn.Module, more: bool) -> AbstractContextManager[None]:
-        """Around forward and backward of a part of a batch: when more of it follow, gradients stay here.
+        """Return a context for a micro-batch that skips the gradient synchronisation if more follow.
 
         Args:
-            model: what `parallel` gave.
-            more: whether this is not the last part.
+            model: as returned by `parallel`.
+            more: whether more micro-batches of this batch follow.
         """
         return nullcontext()
 
     def local(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The part of a parameter that lies here."""
+        """Return this process's shard of a parameter."""
         return tensor
 
-    def whole(self, model: nn.Module) -> dict[str, Any] | None:
-        """The full state of a sharded model, for the process that leads; None when the model has it itself."""
+    def full_state_dict(self, model: nn.Module) -> dict[str, Any] | None:
+        """Return a sharded model's full state on rank 0; None if the model is not sharded."""
         return None
 
 
 def join(hardware: Hardware, work: Path) -> World:
-    """The world of the process, as its environment describes it: RANK, WORLD_SIZE and so on, as torchrun sets them.
+    """Return the world described by torchrun's environment variables (RANK, WORLD_SIZE, ...).
 
     Args:
-        work: the training's folder, in which processes of one machine find each other.
+        work: the training's folder, for the rendezvous of processes on one machine.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return World()
-    from modelworks.training.distributed.ddp import meet
+    from modelworks.training.distributed.ddp import init_world
 
-    return meet(hardware, work)
+    return init_world(hardware, work)

@@ -1,4 +1,4 @@
-"""Several processes over torch.distributed: each computes its share of every batch with a model of its own."""
+"""Data-parallel training with torch.distributed."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
     from modelworks.training.hardware import Hardware
 
-__all__ = ["BACKENDS", "Several", "make_world", "meet"]
+__all__ = ["BACKENDS", "DDPWorld", "init_world", "make_world"]
 
 T = TypeVar("T")
 
 
-def meet(hardware: Hardware, work: Path) -> World:
-    """Join the other processes of this training; returns when all are there."""
+def init_world(hardware: Hardware, work: Path) -> World:
+    """Initialise the process group; return when all processes have joined."""
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if hardware.device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     if size == int(os.environ["LOCAL_WORLD_SIZE"]):
-        # On one machine a file is where to meet, so that nothing listens beyond the loopback interface.
+        # On one machine use a file for the rendezvous, so that nothing listens beyond the loopback interface.
         for library in ("GLOO", "NCCL"):
             os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo" if sys.platform.startswith("linux") else "lo0")
-        # A killed attempt leaves its file behind: each has its own.
+        # Each attempt has its own file, because a killed one does not delete it.
         attempt = f"{os.environ['TORCHELASTIC_RUN_ID']}-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
         store = FileStore(str(work / f"rendezvous-{attempt}"), size)
         dist.init_process_group(BACKENDS[hardware.device], store=store, rank=rank, world_size=size)
@@ -46,22 +46,22 @@ def meet(hardware: Hardware, work: Path) -> World:
 
 
 def make_world(hardware: Hardware) -> World:
-    """The world of the process group that this process is in."""
+    """Return the world of the current process group."""
     if dist.get_world_size() == 1:
         return World()
     if hardware.shard:
-        from modelworks.training.distributed.fsdp import Sharded
+        from modelworks.training.distributed.fsdp import FSDPWorld
 
-        return Sharded(hardware.device)
-    return Several()
+        return FSDPWorld(hardware.device)
+    return DDPWorld()
 
 
 BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
-"""By device. On GPUs the processes still agree over gloo: no step waits for the GPU because of it."""
+"""By device. On GPUs `any` uses gloo, so that it does not synchronise with the GPU."""
 
 
-class Several(World):
-    """This process among several, each with the whole model (DistributedDataParallel)."""
+class DDPWorld(World):
+    """Several processes, each with a replica of the model (DistributedDataParallel)."""
 
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
@@ -75,27 +75,27 @@ class Several(World):
     def min_rows(self, batch: np.ndarray) -> int:
         return len(batch) if len(batch) < self.size else len(batch) // self.size
 
-    def agree(self, *wishes: bool) -> tuple[bool, ...]:
-        votes = torch.tensor(wishes, dtype=torch.uint8)
-        dist.all_reduce(votes, dist.ReduceOp.MAX)
-        return tuple(bool(vote) for vote in votes.tolist())
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        tensor = torch.tensor(flags, dtype=torch.uint8)
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return tuple(bool(flag) for flag in tensor.tolist())
 
-    def total(self, tensor: torch.Tensor) -> torch.Tensor:
+    def all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
         dist.all_reduce(tensor)
         return tensor
 
     def broadcast(self, value: T) -> T:
-        said = [value]
-        dist.broadcast_object_list(said, src=0)
-        return said[0]
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
 
     def all_gather(self, value: T) -> list[T]:
         values: list[T] = [value] * self.size
         dist.all_gather_object(values, value)
         return values
 
-    def wait(self) -> None:
-        self.agree(False)
+    def barrier(self) -> None:
+        self.any(False)
 
     def parallel(self, model: nn.Module) -> nn.Module:
         return DistributedDataParallel(model)

@@ -1,7 +1,7 @@
-"""Parameters divided among processes (FSDP2, `fully_shard`), and what checkpoints keep of them.
+"""Shard a model over processes (FSDP2, `fully_shard`), and save and load its shards.
 
-Sharded states are kept by torch.distributed.checkpoint. What it reads begins with a pickle: read nothing with it whose
-digests were not compared before.
+Sharded states are stored with torch.distributed.checkpoint, whose metadata is a pickle: verify the digests of its files
+before reading them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
-from modelworks.training.distributed.ddp import Several
+from modelworks.training.distributed.ddp import DDPWorld
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
     import torch
 
-__all__ = ["DIVIDED", "Sharded", "read_shards", "write_shards"]
+__all__ = ["SHARDED_PARTS", "FSDPWorld", "read_shards", "write_shards"]
 
-DIVIDED = ("model", "optimizer", "average")
-"""The parts of a training that are as large as the model, and sharded with it."""
+SHARDED_PARTS = ("model", "optimizer", "average")
+"""The parts of a training's state that are sharded with the model."""
 
 
-class Sharded(Several):
-    """This process among several, each with its part of every parameter, gradient and optimizer state."""
+class FSDPWorld(DDPWorld):
+    """Several processes, each with a shard of every parameter, gradient and optimizer state."""
 
     sharded = True
 
@@ -50,15 +50,15 @@ class Sharded(Several):
 
     def shard(self, *models: nn.Module) -> None:
         for model in dict.fromkeys(models):
-            # The blocks of a deep model are brought together one at a time, each while the one before is computed.
+            # Blocks are gathered one at a time, each while the previous one is computed.
             for each in reversed([each for each in model.modules() if isinstance(each, nn.ModuleList)]):
                 for block in each:
                     fully_shard(block, mesh=self._mesh)
-            # Not left whole for a backward: an evaluation has none.
+            # Reshard after forward, because an evaluation has no backward.
             fully_shard(model, mesh=self._mesh, reshard_after_forward=True)
 
     def parallel(self, model: nn.Module) -> nn.Module:
-        return model  # `shard` has taught it
+        return model  # already wrapped by `shard`
 
     def accumulating(self, model: nn.Module, more: bool) -> AbstractContextManager[None]:
         assert isinstance(model, FSDPModule)
@@ -69,12 +69,12 @@ class Sharded(Several):
         assert isinstance(tensor, DTensor)
         return tensor.to_local()
 
-    def whole(self, model: nn.Module) -> dict[str, Any] | None:
+    def full_state_dict(self, model: nn.Module) -> dict[str, Any] | None:
         return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
 
 
 def write_shards(folder: Path, parts: Mapping[str, Any]) -> None:
-    """Write the state of every part, each process its own share; all call it together."""
+    """Write this process's shards of every part; a collective operation."""
     try:
         save(_states(parts), storage_writer=FileSystemWriter(folder, sync_files=False))  # the store syncs
     except CheckpointException as error:
@@ -82,7 +82,7 @@ def write_shards(folder: Path, parts: Mapping[str, Any]) -> None:
 
 
 def read_shards(folder: Path, parts: Mapping[str, Any]) -> None:
-    """Load parts from what any number of processes wrote; "optimizer" only together with "model"."""
+    """Load parts written by any number of processes; "optimizer" requires "model"."""
     states = _states(parts)
     load(states, storage_reader=FileSystemReader(folder))
     for name, state in states.items():
@@ -95,7 +95,7 @@ def read_shards(folder: Path, parts: Mapping[str, Any]) -> None:
 
 
 def _states(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """The states by parameter name, which is the same however the parameters are divided."""
+    """Return the states by parameter name, which does not depend on the sharding."""
     states: dict[str, Any] = {}
     for name, part in parts.items():
         if name == "model":
@@ -108,6 +108,6 @@ def _states(parts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cause(error: CheckpointException) -> BaseException:
-    """What the first process to fail met: a full disk is told in the disk's words."""
+    """Return the original error of the first process that failed, e.g. an OSError."""
     failure, _ = next(iter(error.failures.values()))
     return failure

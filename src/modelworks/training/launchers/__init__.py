@@ -1,1 +1,1 @@
-"""Start a training: on this machine, or on a Ray cluster."""
+"""Start a training on this machine or on a Ray cluster."""

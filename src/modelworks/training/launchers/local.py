@@ -1,4 +1,4 @@
-"""The parent's side of a training: start the trainer program, pass on what it tells, read what it left."""
+"""Start the trainer program, forward its events and collect its output."""
 
 from __future__ import annotations
 
@@ -31,69 +31,72 @@ __all__ = ["Trainer", "launch"]
 
 POLL_SECONDS = 0.05
 TERM_SECONDS = 30.0
-LEFT_BEHIND_SECONDS = 5.0
+PEER_EXIT_SECONDS = 5.0
 _ERRORS: dict[int, type[ModelworksError]] = {2: BadInput, 3: Refused, 4: Unavailable, 5: Corrupt}
 
 
 class Trainer:
-    """The trainer program as child processes: they import torch from now on, and train when they are given a job.
+    """The trainer program as child processes, which import torch and wait for a job.
 
-    Made early, they have their imports, which take seconds, behind them when the job comes. They do one job. Several
-    are started the way torchrun does it; when one fails, the others end.
+    Started early, they have finished their imports, which take seconds, when the job is known. They run one job.
+    Several processes get torchrun's environment variables; when one fails, the others end.
     """
 
     def __init__(self, hardware: Hardware) -> None:
-        # What they say before they know the job's log.
-        self.early = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the processes
-        size = 1 if hardware.ray else hardware.processes  # on Ray the child is the one that asks for workers
+        # Output from before the job's log file is known.
+        self.early_output = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the processes
+        size = 1 if hardware.ray else hardware.processes  # with Ray one child starts the workers
         common = {**os.environ, **environment(hardware), "TORCHELASTIC_RUN_ID": uuid.uuid4().hex}
         self.processes = [
             subprocess.Popen(
-                # -P: whatever lies in the current folder shadows no library.
+                # -P: files in the current folder must not shadow a library.
                 [sys.executable, "-P", "-m", "modelworks.training"],
                 stdin=subprocess.PIPE,
-                stdout=self.early,
-                stderr=self.early,
-                env={**common, **_place(rank, size)},
+                stdout=self.early_output,
+                stderr=self.early_output,
+                env={**common, **_rank_variables(rank, size)},
             )
             for rank in range(size)
         ]
         self.process = self.processes[0]
-        """The one that leads."""
+        """The process of rank 0."""
         self.failed: tuple[int, int] | None = None
         """Rank and exit code of the process that failed first."""
         self._deadline = 0.0
 
-    def give(self, job: Job) -> None:
-        """Let it begin."""
+    def start(self, job: Job) -> None:
+        """Send the job to the processes."""
         job.work.mkdir(parents=True, exist_ok=True)
-        for old in job.work.glob("rendezvous-*"):  # where the processes of earlier attempts met
+        for old in job.work.glob("rendezvous-*"):  # files of earlier attempts
             old.unlink()
         job.write(job.work / "job.json")
         for each in self.processes:
             assert each.stdin is not None
-            with suppress(BrokenPipeError):  # it died early: the caller sees that
+            with suppress(BrokenPipeError):  # the process has died, which the caller detects
                 each.stdin.write(f"{job.work / 'job.json'}\n".encode())
                 each.stdin.flush()
 
     def is_running(self) -> bool:
-        """Whether any process lives. Those that another one's failure leaves behind are killed after some seconds."""
+        """Return whether any process is running.
+
+        After a failure the other processes are killed within PEER_EXIT_SECONDS.
+        """
         codes = [each.poll() for each in self.processes]
         if self.failed is None and any(codes):
-            self._deadline = time.monotonic() + LEFT_BEHIND_SECONDS
-            self.failed = min(((rank, code) for rank, code in enumerate(codes) if code), key=_cause_first)
+            self._deadline = time.monotonic() + PEER_EXIT_SECONDS
+            self.failed = min(((rank, code) for rank, code in enumerate(codes) if code), key=_failure_order)
         if self.failed and time.monotonic() > self._deadline:
             self.kill()
         return None in codes
 
-    def keep_early_words(self, log: Path) -> None:
-        """Append to its log what it said before it had one."""
-        self.early.seek(0)
+    def append_early_output(self, log: Path) -> None:
+        """Append the output from before the job to its log."""
+        self.early_output.seek(0)
         with log.open("ab") as stream:
-            shutil.copyfileobj(self.early, stream)
+            shutil.copyfileobj(self.early_output, stream)
 
-    def end(self) -> None:
-        """Ask for a checkpoint and an end; insist after a while."""
+    def terminate(self) -> None:
+        """Send SIGTERM, which writes a checkpoint, and kill the processes after TERM_SECONDS."""
         deadline = time.monotonic() + TERM_SECONDS
         for each in self.processes:
             each.terminate()
@@ -103,16 +106,16 @@ class Trainer:
         self.kill()
 
     def kill(self) -> None:
-        """End all processes that still run, at once."""
+        """Kill all processes that are still running."""
         for each in self.processes:
             each.kill()
         for each in self.processes:
             each.wait()
 
     def close(self) -> None:
-        """End the processes, if they still run, and let go of what this held for them."""
+        """Kill the processes if they are still running, and close their streams."""
         self.kill()
-        for stream in (self.early, *(each.stdin for each in self.processes)):
+        for stream in (self.early_output, *(each.stdin for each in self.processes)):
             assert stream is not None
             with suppress(BrokenPipeError):
                 stream.close()
@@ -126,19 +129,19 @@ def launch(
     on_event: Callable[[dict[str, Any]], None],
     trainer: Trainer | None = None,
 ) -> TrainedModel:
-    """Train in child processes; their output moves into `folder`, which will be called `final`.
+    """Train in child processes and move their output into `folder`, to be renamed to `final`.
 
-    The checkpoints stay in the job's work folder: should `folder` never get its name, because the disk is full, they
-    are all there is. Whoever gives it its name deletes them.
+    The checkpoints stay in the job's work folder until the caller has renamed `folder`, which may fail on a full disk;
+    the caller then deletes them.
 
     Args:
         on_event: called with each event (see `events.py`) as it appears.
-        trainer: one that was started on the job's hardware before and has no job yet.
+        trainer: started earlier for the job's hardware, without a job yet; None to start one.
 
     Raises:
-        Unavailable: the child was killed; another attempt resumes from its last checkpoint.
+        Unavailable: the trainer was killed; another attempt resumes from its last checkpoint.
         Refused: the loss diverged.
-        Interrupted: this process was asked to stop; the child has written a checkpoint.
+        Interrupted: this process got a signal; the trainer has written a checkpoint.
     """
     trainer = trainer or Trainer(job.hardware)
     try:
@@ -158,7 +161,7 @@ def _train(
     tails = [EventTail(job.work / events_name(rank)) for rank in range(len(trainer.processes))]
     last: dict[str, Any] = {}
     try:
-        trainer.give(job)
+        trainer.start(job)
         running = True
         while running:
             running = trainer.is_running()
@@ -167,10 +170,10 @@ def _train(
                 on_event(event)
             if running:
                 time.sleep(POLL_SECONDS)
-    except BaseException:  # whatever stops this process, Ctrl-C too, leaves a checkpoint and no child
-        trainer.end()
+    except BaseException:  # also for Ctrl-C, leave a checkpoint and no child process
+        trainer.terminate()
         raise
-    trainer.keep_early_words(job.work / "log.txt")
+    trainer.append_early_output(job.work / "log.txt")
     rank, code = trainer.failed or (0, 0)
     for event in tails[rank].new() if rank else ():
         last = event
@@ -198,13 +201,13 @@ def _train(
     )
 
 
-def _place(rank: int, size: int) -> dict[str, str]:
-    """A process's place among its like, in torchrun's words."""
+def _rank_variables(rank: int, size: int) -> dict[str, str]:
+    """Return torchrun's environment variables of a process."""
     return {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "WORLD_SIZE": f"{size}", "LOCAL_WORLD_SIZE": f"{size}"}
 
 
-def _cause_first(failure: tuple[int, int]) -> tuple[bool, bool, int]:
-    """Order failures that were seen at once: who loses another one fails too, and only says that it lost it."""
+def _failure_order(failure: tuple[int, int]) -> tuple[bool, bool, int]:
+    """Sort the original failure first: a process that loses a peer fails with a generic code."""
     rank, code = failure
     return code > 0, code not in (*_ERRORS, 128 + signal.SIGTERM), rank
 
@@ -213,7 +216,7 @@ def _failure(code: int, last: dict[str, Any], work: Path) -> ModelworksError:
     if last.get("type") == "failed" and code in _ERRORS:
         kind = Overtaken if last["overtaken"] else _ERRORS[code]
         return kind(last["message"], last["hint"], code=last["code"])
-    if code in (128 + signal.SIGTERM, -signal.SIGTERM):  # the latter before the trainer could answer it
+    if code in (128 + signal.SIGTERM, -signal.SIGTERM):  # negative before the handler was set
         return Interrupted(signal.SIGTERM)
     if code < 0:
         name = signal.Signals(-code).name
@@ -225,10 +228,12 @@ def _failure(code: int, last: dict[str, Any], work: Path) -> ModelworksError:
         )
     if code in _ERRORS:
         return _ERRORS[code](
-            f"the trainer could not write to {work} why it failed", "free some disk space, run again", code="disk.full"
+            f"the trainer failed and could not write the reason to {work}",
+            "free some disk space and run again",
+            code="disk.full",
         )
     return ModelworksError(
         f"the trainer ended with exit code {code}; see {work / 'log.txt'}",
-        "its last lines say why",
+        "read the last lines of the log for the cause",
         code="training.failed",
     )

@@ -1,6 +1,6 @@
-"""Run the trainer program on the workers of a Ray cluster. Experimental: it was never run with GPUs.
+"""Run the trainer program on a Ray cluster. Experimental: never run with GPUs.
 
-All workers see the job's folders under the same paths. Ray replaces a lost worker, and all of them resume from the
+The job's folders must have the same paths on all workers. Ray replaces a lost worker, and all workers resume from the
 newest checkpoint.
 """
 
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 __all__ = ["fit"]
 
 MAX_FAILURES = 3
-"""Of workers that were lost, in one attempt."""
+"""Maximum number of lost workers in one attempt."""
 CONNECT_SECONDS = 5.0
-NOTE = "failure.json"
-"""In the work folder: why a worker could not go on, when it was not for being lost."""
+FAILURE = "failure.json"
+"""File in the work folder with the error of a worker, other than the loss of a worker."""
 
 
 def fit(job: Job, events: EventLog) -> None:
-    """Do a job on a Ray cluster; its work folder then holds `model/`.
+    """Run a job on a Ray cluster and write `model/` into its work folder.
 
     Raises:
         BadInput: Ray is not installed.
-        Unavailable: the cluster is not there, or loses workers time and again.
-        SystemExit: a worker could not do it; with the exit code, and an event, that say why.
+        Unavailable: the cluster cannot be reached, or loses workers repeatedly.
+        SystemExit: a worker failed; a `failed` event has the error of the exit code.
     """
-    apart = _loopback(job.hardware.ray)
-    os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", **apart})  # before Ray is imported
+    loopback = _loopback(job.hardware.ray)
+    os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", **loopback})  # before Ray is imported
     try:
         import ray
         from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
@@ -53,14 +53,14 @@ def fit(job: Job, events: EventLog) -> None:
         raise BadInput(
             "compute.kind: ray needs Ray, which is not installed", "install the extra: ray", code="compute.ray-missing"
         ) from None
-    request, note = _StopFile(job.work / "stop"), job.work / NOTE
-    for old in (request.path, note):
+    request, failure_file = _StopFile(job.work / "stop"), job.work / FAILURE
+    for old in (request.path, failure_file):
         old.unlink(missing_ok=True)
     _connect(job.hardware.ray)
-    signal.signal(signal.SIGTERM, lambda _number, _frame: request.path.touch())  # Ray has taken it
-    shutil.rmtree(job.work / "ray", ignore_errors=True)  # what Ray noted of an attempt that was cut off
+    signal.signal(signal.SIGTERM, lambda _number, _frame: request.path.touch())  # Ray replaces the handler
+    shutil.rmtree(job.work / "ray", ignore_errors=True)  # Ray's state of an interrupted attempt
     trainer = TorchTrainer(
-        _share,
+        _train_worker,
         train_loop_config={"job": str(job.work / "job.json")},
         torch_config=TorchConfig(backend=BACKENDS[job.hardware.device]),
         scaling_config=ScalingConfig(
@@ -72,45 +72,45 @@ def fit(job: Job, events: EventLog) -> None:
             name="ray",
             storage_path=str(job.work),
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
-            worker_runtime_env={"env_vars": {**environment(job.hardware), **apart}},
+            worker_runtime_env={"env_vars": {**environment(job.hardware), **loopback}},
         ),
     )
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        if not note.exists():
+        if not failure_file.exists():
             raise Unavailable(
-                f"Ray gave up: {error}", "run again: it resumes; log.txt says more", code="compute.ray-failed"
+                f"the training failed on Ray: {error}", "run again: it resumes; see log.txt", code="compute.ray-failed"
             ) from error
     finally:
         ray.shutdown()
-    if note.exists():
-        found = json.loads(note.read_text())
-        events.write("failed", **found)
-        sys.stderr.write(f"{found['message']}\n")  # the last line of its log
-        sys.exit(found["exit_code"])
+    if failure_file.exists():
+        failed = json.loads(failure_file.read_text())
+        events.write("failed", **failed)
+        sys.stderr.write(f"{failed['message']}\n")  # the last line of the log
+        sys.exit(failed["exit_code"])
 
 
 class _StopFile(Stop):
-    """A request that reaches workers on other machines: a file in the work folder."""
+    """A stop request as a file in the work folder, which workers on other machines see."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @property
-    def requested(self) -> int:  # type: ignore[override]  # it is looked up
+    def requested(self) -> int:  # type: ignore[override]  # a property instead of an attribute
         return signal.SIGTERM if self.path.exists() else 0
 
     def listen(self) -> None:
-        """There is nothing to set up."""
+        """Do nothing: the file needs no handler."""
 
 
 def _loopback(address: str) -> dict[str, str]:
-    """What keeps Ray and torch on this machine's loopback interface, when the cluster is on this machine alone."""
+    """Return variables that bind Ray and torch to loopback for a cluster on this machine only."""
     if address != "local" and not address.startswith(("127.", "localhost:")):
         return {}
     interface = "lo" if sys.platform.startswith("linux") else "lo0"
-    # Ray's own switch, on by default on other systems than Linux: addresses of this machine stay loopback's.
+    # With 0 Ray keeps loopback addresses as they are; the default on Linux.
     return {
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "GLOO_SOCKET_IFNAME": interface,
@@ -123,47 +123,47 @@ def _connect(address: str) -> None:
 
     host, _, port = address.rpartition(":")
     try:
-        if port.isdigit():  # Ray itself would go on trying for many minutes
+        if port.isdigit():  # Ray itself retries for many minutes
             socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
         ray.init(address=address, **({"include_dashboard": False} if address == "local" else {}))
-    except OSError as error:  # Ray's ConnectionError is one
+    except OSError as error:  # includes Ray's ConnectionError
         raise Unavailable(
             f"compute.address: there is no Ray cluster at {address}: {error}",
-            "start it with `ray start`, or say local",
+            "start one with `ray start`, or set compute.address: local",
             code="compute.no-cluster",
         ) from error
 
 
-def _share(config: Mapping[str, Any]) -> None:
-    """What each worker does; Ray has made them a process group."""
+def _train_worker(config: Mapping[str, Any]) -> None:
+    """Train in a worker; Ray has initialised the process group."""
     from modelworks.training.fit import fit as train
 
     job = Job.read(Path(config["job"]))
-    note = job.work / NOTE
-    if note.exists():  # Ray tries again whatever the failure; this one was none that another attempt can mend
+    failure_file = job.work / FAILURE
+    if failure_file.exists():  # Ray retries after every failure; a retry does not help with this one
         return
     world = make_world(job.hardware)
     events = EventLog(job.work / events_name(world.rank))
     try:
         with disk_errors(job.work):
             train(job, events, world, _StopFile(job.work / "stop"))
-    except Exception as error:  # our own bugs too: without a note of them Ray would only try again
-        if not _lost_another(error) and (world.is_main or not note.exists()):
-            write_json(note, _failure(error))
-        if not isinstance(error, Interrupted):  # which all of them are: but else the others may be waiting for this one
+    except Exception as error:  # including our bugs: without the file Ray only retries
+        if not _lost_peer(error) and (world.is_main or not failure_file.exists()):
+            write_json(failure_file, _failure(error))
+        if not isinstance(error, Interrupted):  # all workers are interrupted; otherwise others may wait for this one
             raise
 
 
-def _lost_another(error: Exception) -> bool:
-    """Whether an exchange with the other processes failed: Ray replaces the one that is gone, and this one with it."""
+def _lost_peer(error: Exception) -> bool:
+    """Return whether communication with another process failed; Ray then replaces both."""
     import torch.distributed as dist
 
-    # Gloo's errors are plain RuntimeErrors, and begin with the place in its source.
+    # Gloo raises RuntimeError with a message that begins with the position in its source.
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
 
 
 def _failure(error: Exception) -> dict[str, Any]:
-    """What the process that asked for workers ends with, and says."""
+    """Return the fields of the `failed` event for an error of a worker."""
     if isinstance(error, ModelworksError):
         return failure(error)
     (line, *_) = str(error).splitlines() or [""]

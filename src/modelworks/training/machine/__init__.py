@@ -1,1 +1,1 @@
-"""What this machine computes with, found without importing torch: device, threads and precision."""
+"""Choose device, threads and precision without importing torch."""

@@ -1,4 +1,4 @@
-"""Find a training's device, threads and precision without importing torch, which costs seconds."""
+"""Detect device, threads and precision without importing torch, which takes seconds."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ _COMPUTE_CAPABILITY_MAJOR = 75
 
 
 def detect(config: ComputeConfig) -> Hardware:
-    """What the config asks for, and what there is where it says auto.
+    """Return the configured hardware, with `auto` resolved for this machine.
 
-    `precision: auto` on a CPU with bf16 instructions comes out undecided, as fp32: `precision.choose` decides it.
+    `precision: auto` on a CPU with bf16 instructions is returned as fp32, undecided: `precision.choose` decides it.
 
     Raises:
-        BadInput: a GPU is demanded and there is none that torch can use.
+        BadInput: a GPU is requested and torch can use none, or there are fewer GPUs than processes.
     """
     capability, num_gpus = _gpus()
     if config.device == "cuda" and capability is None:
         raise BadInput(
-            "compute.device: cuda is asked for, and torch finds no GPU here",
-            "use auto or cpu, or see nvidia-smi",
+            "compute.device: cuda is requested, but torch finds no GPU",
+            "set auto or cpu, or check the driver with nvidia-smi",
             code="compute.no-gpu",
         )
     device: Literal["cpu", "cuda"] = "cuda" if capability is not None and config.device != "cpu" else "cpu"
     processes = config.workers if config.kind == "ray" else config.processes
     if device == "cuda" and config.kind == "local" and processes > num_gpus:
         raise BadInput(
-            f"compute.processes: {processes} are more than the GPUs here ({num_gpus})",
-            "lower it, or say compute.device: cpu",
+            f"compute.processes: {processes} is more than the number of GPUs ({num_gpus})",
+            "lower it, or set compute.device: cpu",
             code="compute.too-many-processes",
         )
     precision: Precision = "fp32"
@@ -62,7 +62,7 @@ def detect(config: ComputeConfig) -> Hardware:
 
 
 def _gpus() -> tuple[int | None, int]:
-    """The first GPU's major compute capability, and how many there are; none count for a torch built for CPUs."""
+    """Return the first GPU's major compute capability and the number of GPUs that torch can use."""
     if importlib.metadata.version("torch").endswith("+cpu"):
         return None, 0
     try:

@@ -1,6 +1,6 @@
-"""fp32 or bf16 on a CPU, for `compute.precision: auto`: measured once per machine, then read from a cache.
+"""Choose fp32 or bf16 on a CPU for `compute.precision: auto` by a cached measurement.
 
-That a processor has bf16 instructions does not make them fast: without AMX they may take twice as long as fp32.
+bf16 instructions are not always fast: without AMX they may take twice as long as fp32.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from modelworks.training.machine.processor import Processor, find
 __all__ = ["LEAST_GAIN", "cached", "choose", "explained", "identity", "recorded"]
 
 LEAST_GAIN = 1.2
-"""How many times faster bf16 must be than fp32: less does not pay for its coarser sums."""
+"""Speed-up over fp32 from which bf16 is used; less is not worth the lower precision."""
 MEASURE_SECONDS = 120.0
-"""For the measuring program to end, on however busy a machine."""
+"""Timeout of the measuring program, on a busy machine too."""
 OPERATIONS = ("products", "convolutions")
 RATES = tuple(f"{operation}_{precision}" for operation in OPERATIONS for precision in ("fp32", "bf16"))
 METHOD = 1
-"""Of `product_rates.py`: rates that another method measured are not comparable."""
+"""Version of the measuring method in `product_rates.py`; rates of different versions are not comparable."""
 
 ISA_VARIABLES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE")
-"""Environment variables by which a user limits the instructions that torch and oneDNN take."""
+"""Environment variables that limit the instructions of torch and oneDNN."""
 
 Rates = Mapping[str, float]
 """GFLOP/s under each name of RATES."""
@@ -48,26 +48,25 @@ def choose(
     processor: Processor | None = None,
     measure: Callable[[Hardware], Rates] | None = None,
 ) -> Hardware:
-    """Decide the precision that `detect` left undecided; any other hardware is returned as it is.
+    """Decide a precision that `detect` left undecided; return other hardware unchanged.
 
     Args:
-        operations: that the architecture spends its time on; each must be faster.
-        folder: the cache, one file for each combination of processor, libraries and threads. A folder that cannot be
-            written keeps nothing.
-        processor: this machine's by default.
-        measure: measures the rates; by default a process that imports torch, which takes about two seconds.
+        operations: the main operations of the architecture; bf16 must be faster in each.
+        folder: the cache, one file per combination of processor, libraries and threads; a failure to write is ignored.
+        processor: by default that of this machine.
+        measure: returns the rates; by default a child process that imports torch, which takes about two seconds.
 
     Raises:
         BadInput: the measurement failed.
     """
     if hardware.precision_source != "undecided":
         return hardware
-    described = identity(hardware, processor)
-    rates = cached(folder, described)
+    key = identity(hardware, processor)
+    rates = cached(folder, key)
     if rates is None:
         rates = (measure or _measure)(hardware)
         with suppress(OSError):
-            _keep(folder, described, rates)
+            _write(folder, key, rates)
     gain = min(_gain(rates, operation) for operation in operations)
     return replace(
         hardware,
@@ -78,17 +77,17 @@ def choose(
 
 
 def recorded(hardware: Hardware, precision: Precision, paths: Iterable[Path]) -> Hardware | None:
-    """The hardware with a choice that one of these files records; None if none of them does.
+    """Return the hardware with the precision recorded in one of these files, or None.
 
     Args:
-        precision: the choice to look for.
-        paths: files as `Job.write` writes them, or records of a `TrainedModel`; they need not exist.
+        precision: the recorded precision to look for.
+        paths: files of `Job.write` or records of a `TrainedModel`; they need not exist.
     """
     for path in paths:
         values = _read(path)
         values = values.get("hardware", values)
         source = values.get("precision_source")
-        # What a config named is no choice of `auto`.
+        # Only choices of `auto`, not a precision from a config.
         if values.get("precision") == precision and source in ("measurement", "cpu_flags"):
             rates = values.get("product_rates", {})
             return replace(hardware, precision=precision, precision_source=source, product_rates=rates)
@@ -96,7 +95,7 @@ def recorded(hardware: Hardware, precision: Precision, paths: Iterable[Path]) ->
 
 
 def explained(source: str, rates: Rates) -> str:
-    """Why a precision was chosen, in words; empty where a config named it or a GPU decided it."""
+    """Return the reason for a precision as text; empty for one from the config or a GPU."""
     if source == "cpu_flags":
         return "the CPU has no bf16 instructions"
     if source != "measurement":
@@ -109,9 +108,9 @@ def explained(source: str, rates: Rates) -> str:
 
 
 def identity(hardware: Hardware, processor: Processor | None = None) -> dict[str, Any]:
-    """What rates depend on: processor, libraries, threads.
+    """Return what rates depend on: processor, libraries, threads.
 
-    oneDNN, and in a wheel MKL, are linked into torch: its version stands for theirs.
+    The version of torch covers oneDNN, and in a wheel MKL, which are linked into it.
     """
     processor = processor or find()
     libraries = {}
@@ -120,21 +119,21 @@ def identity(hardware: Hardware, processor: Processor | None = None) -> dict[str
             libraries[name] = importlib.metadata.version(name)
     return {
         "method": METHOD,
-        "processor": {**asdict(processor), "flags": list(processor.flags)},  # a list, as JSON has it
+        "processor": {**asdict(processor), "flags": list(processor.flags)},  # a list, as in JSON
         "libraries": libraries,
         "variables": {name: os.environ[name] for name in ISA_VARIABLES if name in os.environ},
         "threads": hardware.threads,
     }
 
 
-def cached(folder: Path, described: Mapping[str, Any]) -> Rates | None:
-    """The rates that were measured under an `identity`; None if there are none that can be used."""
-    values = _read(_file(folder, described))
+def cached(folder: Path, key: Mapping[str, Any]) -> Rates | None:
+    """Return the cached rates of an `identity`; None if they are missing or invalid."""
+    values = _read(_file(folder, key))
     rates = values.get("rates")
-    if values.get("identity") != described or not isinstance(rates, dict) or set(rates) != set(RATES):
+    if values.get("identity") != key or not isinstance(rates, dict) or set(rates) != set(RATES):
         return None
-    usable = all(isinstance(rate, int | float) and 0 < rate < float("inf") for rate in rates.values())
-    return rates if usable else None
+    valid = all(isinstance(rate, int | float) and 0 < rate < float("inf") for rate in rates.values())
+    return rates if valid else None
 
 
 def _gain(rates: Rates, operation: str) -> float:
@@ -142,7 +141,7 @@ def _gain(rates: Rates, operation: str) -> float:
 
 
 def _measure(hardware: Hardware) -> Rates:
-    """Measure in a process that starts as a training does: this one does not import torch."""
+    """Measure in a child process with a training's environment, so that torch is not imported."""
     command = [sys.executable, "-P", "-m", "modelworks.training.machine.product_rates", str(hardware.threads)]
     try:
         done = subprocess.run(
@@ -156,31 +155,31 @@ def _measure(hardware: Hardware) -> Rates:
         )
         rates: Rates = json.loads(done.stdout.splitlines()[-1])
     except (subprocess.SubprocessError, ValueError, IndexError) as error:
-        words = error.stderr.strip().splitlines() if isinstance(error, subprocess.CalledProcessError) else []
+        lines = error.stderr.strip().splitlines() if isinstance(error, subprocess.CalledProcessError) else []
         raise BadInput(
-            f"compute.precision: auto could not measure bf16 on this CPU: {words[-1] if words else error}",
+            f"compute.precision: auto could not measure bf16 on this CPU: {lines[-1] if lines else error}",
             "set compute.precision to fp32 or bf16",
             code="compute.precision",
         ) from error
     return rates
 
 
-def _keep(folder: Path, described: Mapping[str, Any], rates: Rates) -> None:
-    """Write a file of the cache; of two runs that measure at once the later one's stays."""
-    for each in (folder.parent, folder):  # the first is the state folder, which only its owner reads
+def _write(folder: Path, key: Mapping[str, Any], rates: Rates) -> None:
+    """Write a file of the cache atomically; the last writer wins."""
+    for each in (folder.parent, folder):  # the parent is the private state folder
         each.mkdir(mode=0o700, exist_ok=True)
-    path = _file(folder, described)
+    path = _file(folder, key)
     with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".", suffix=".json", delete=False) as stream:
-        json.dump({"identity": described, "rates": rates}, stream, indent=1)
+        json.dump({"identity": key, "rates": rates}, stream, indent=1)
     Path(stream.name).replace(path)
 
 
-def _file(folder: Path, described: Mapping[str, Any]) -> Path:
-    return folder / f"{json_digest(described)[:16]}.json"
+def _file(folder: Path, key: Mapping[str, Any]) -> Path:
+    return folder / f"{json_digest(key)[:16]}.json"
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; an empty one for a file that is absent or damaged."""
+    """Return the object in a JSON file; empty for a missing or damaged file."""
     try:
         values = json.loads(path.read_bytes())
     except (OSError, ValueError):

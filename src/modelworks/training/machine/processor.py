@@ -1,4 +1,4 @@
-"""The processor's name, and those of its instruction sets that decide how fast it computes."""
+"""Describe the processor and its instruction sets for vector and matrix operations."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ __all__ = ["Processor", "find"]
 
 BF16_FLAGS = ("avx512_bf16", "amx_bf16")
 COMPUTING = ("avx", "fma", "amx")
-"""What the names of flags begin with that decide which kernels torch, oneDNN and MKL take."""
+"""Prefixes of the flags by which torch, oneDNN and MKL select their kernels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Processor:
-    """A kind of processor, as Linux describes it."""
+    """A processor type, as in /proc/cpuinfo."""
 
     model: str
-    """Its name; hypervisors often give several generations the same one."""
+    """Model name; on virtual machines often the same for several generations."""
     version: str
-    """Family, model and stepping, which tell those generations apart; empty where the system gives none."""
+    """Family, model and stepping, which differ between generations; empty if unknown."""
     flags: tuple[str, ...]
-    """Those that decide which kernels compute, sorted."""
+    """Flags that determine the kernels, sorted."""
 
     @property
     def has_bf16(self) -> bool:
-        """Whether it has instructions for bf16 products: that does not mean that they are fast."""
+        """Whether it has instructions for bf16 products, which are not always fast."""
         return any(flag in self.flags for flag in BF16_FLAGS)
 
 
 def find(information: Path = Path("/proc/cpuinfo")) -> Processor:
-    """Describe the processor of this machine; without flags where the system is not Linux."""
+    """Return the processor of this machine; without flags on other systems than Linux."""
     fields: dict[str, str] = {}
     try:
         with information.open() as stream:
             for line in stream:
-                if not line.strip() and fields:  # the next processor, which is like the first
+                if not line.strip() and fields:  # the next processor, equal to the first
                     break
                 name, _, value = line.partition(":")
                 fields[name.strip()] = value.strip()

@@ -1,8 +1,8 @@
-"""The program that measures fp32 and bf16: `python -m modelworks.training.machine.product_rates THREADS`.
+"""Measure fp32 and bf16: `python -m modelworks.training.machine.product_rates THREADS`.
 
-Prints one JSON object: GFLOP/s under each name of `RATES`. What is timed is what a training does: forward and backward
-of one layer, from weights in fp32, in autocast for bf16. It takes less than half a second beyond the import of torch,
-except on a processor that has no bf16 instructions, where nobody needs to measure.
+Print one JSON object: GFLOP/s under each name of `RATES`. Like a training, the program runs forward and backward of one
+layer with weights in fp32, in autocast for bf16. It takes less than half a second beyond the import of torch, except on
+a processor without bf16 instructions, which needs no measurement.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from torch.nn import functional
 __all__ = ["measure"]
 
 TOKENS, WIDTH, HIDDEN = 512, 384, 1536
-"""Of the product: the feed-forward layer of a small encoder over 16 texts of 32 tokens."""
+"""Size of the product: the feed-forward layer of a small encoder for 16 texts of 32 tokens."""
 IMAGES, CHANNELS, FILTERS, SIDE, KERNEL = 64, 32, 64, 14, 3
-"""Of the convolution: the second layer of the CNN on images of 28x28."""
+"""Size of the convolution: the second layer of the CNN on images of 28x28."""
 SECONDS = 0.1
-"""To spend on each operation after its first call, which compiles kernels."""
+"""Time per operation after its first call, which compiles kernels."""
 
 Step = Callable[[], object]
 
 
 def measure(threads: int) -> dict[str, float]:
-    """GFLOP/s of products and convolutions in fp32 and in bf16."""
+    """Return GFLOP/s of products and convolutions in fp32 and bf16."""
     torch.set_num_threads(threads)
     rates = {}
     for name, (step, operations) in {"products": _product(), "convolutions": _convolution()}.items():
@@ -38,16 +38,16 @@ def measure(threads: int) -> dict[str, float]:
 
 
 def _compare(step: Step) -> dict[str, float]:
-    """The least seconds of a step in each precision; they take turns, so that other work slows both."""
-    least = {"fp32": float("inf"), "bf16": float("inf")}
-    for precision in least:
+    """Return the minimum seconds of a step in each precision, measured alternately."""
+    fastest = {"fp32": float("inf"), "bf16": float("inf")}
+    for precision in fastest:
         _seconds(step, precision)
     deadline = time.perf_counter() + SECONDS
     while True:
-        for precision in least:
-            least[precision] = min(least[precision], _seconds(step, precision))
+        for precision in fastest:
+            fastest[precision] = min(fastest[precision], _seconds(step, precision))
         if time.perf_counter() > deadline:
-            return least
+            return fastest
 
 
 def _seconds(step: Step, precision: str) -> float:
@@ -58,7 +58,7 @@ def _seconds(step: Step, precision: str) -> float:
 
 
 def _product() -> tuple[Step, float]:
-    """A linear layer, and the floating point operations of its forward and backward."""
+    """Return a step of a linear layer and its floating point operations, forward and backward."""
     inputs = torch.randn(TOKENS, WIDTH, requires_grad=True)
     weight = torch.randn(HIDDEN, WIDTH, requires_grad=True)
 
@@ -70,7 +70,7 @@ def _product() -> tuple[Step, float]:
 
 
 def _convolution() -> tuple[Step, float]:
-    """A convolution, channels last as a training has them, and its floating point operations."""
+    """Return a step of a channels-last convolution and its floating point operations."""
     last = torch.channels_last
     images = torch.randn(IMAGES, CHANNELS, SIDE, SIDE).contiguous(memory_format=last).requires_grad_()
     weight = torch.randn(FILTERS, CHANNELS, KERNEL, KERNEL).contiguous(memory_format=last).requires_grad_()

@@ -1,1 +1,1 @@
-"""What a training reports: events, progress, validation, and when to stop."""
+"""Events, progress and early stopping of a training."""

@@ -1,4 +1,4 @@
-"""Remember the best epoch, and decide when to stop waiting for a better one."""
+"""Track the best epoch and decide when to stop early."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["EarlyStopping"]
 
 
 class EarlyStopping:
-    """The best epoch so far by `train.monitor`. Its state is part of every checkpoint."""
+    """Tracks the best epoch by `train.monitor`. Its state is part of every checkpoint."""
 
     def __init__(self, config: TrainConfig, objective: Objective) -> None:
         self._config = config
@@ -37,7 +37,7 @@ class EarlyStopping:
     def update(self, step: int, metrics: Mapping[str, float]) -> bool:
         """Record an epoch that ended at a step; return True when it is the best so far.
 
-        An epoch that was recorded before, or has no metrics, changes nothing.
+        An epoch that was already recorded or has no metrics is ignored.
         """
         if step <= self._last_step or not metrics:
             return False
@@ -51,5 +51,5 @@ class EarlyStopping:
 
     @property
     def should_stop(self) -> bool:
-        """Whether as many epochs as `train.patience` in a row were no better than the best."""
+        """Whether the last `train.patience` epochs were no better than the best."""
         return 0 < self._config.patience <= self._num_worse

@@ -1,4 +1,4 @@
-"""The meter of a training: examples, time and loss, told in step events."""
+"""Measure examples, time and loss of a training, and report them in step events."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ EVENT_SECONDS = 0.25
 
 
 class Diverged(ArithmeticError):
-    """The loss, or a weight, is no number any more."""
+    """The loss or a weight is infinite or NaN."""
 
-    def __init__(self, what: str, step: int, rate: float, batch: np.ndarray) -> None:
-        super().__init__(f"{what} at step {step} (learning rate {rate:.3g})")
+    def __init__(self, problem: str, step: int, rate: float, batch: np.ndarray) -> None:
+        super().__init__(f"{problem} at step {step} (learning rate {rate:.3g})")
         self.step, self.rate, self.batch = step, rate, batch
 
 
 class Meter:
-    """Counts examples and time. A part of every checkpoint, so that a resumed training goes on counting."""
+    """Counts examples and time. Its state is part of every checkpoint."""
 
     def __init__(self, num_steps: int, hardware: Hardware, events: EventLog, world: World) -> None:
         self.examples = 0
@@ -42,58 +42,58 @@ class Meter:
         self._started = self._last_time = time.perf_counter()
         self._last_examples = 0
         self._rate, self._batch = 0.0, np.empty(0, np.int64)
-        self._taken: list[tuple[torch.Tensor, float, np.ndarray]] = []
+        self._steps: list[tuple[torch.Tensor, float, np.ndarray]] = []
         """Loss, rate and batch of each step since the last event."""
 
     @property
     def seconds(self) -> float:
-        """Wall time of all attempts so far."""
+        """Wall time over all attempts."""
         return time.perf_counter() - self._started
 
     @property
     def due(self) -> bool:
-        """Whether it is time for an event."""
+        """Whether a step event is due."""
         return time.perf_counter() - self._last_time >= EVENT_SECONDS
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next attempt goes on counting from."""
+        """Return the counts for a checkpoint."""
         return {"seconds": self.seconds, "examples": self.examples, "step": self.step}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Go on from there."""
+        """Restore the counts of a checkpoint."""
         self.examples, self.step = state["examples"], state["step"]
         self._last_examples = self.examples
         self._started = time.perf_counter() - state["seconds"]
 
     def add(self, loss: torch.Tensor, rate: float, batch: np.ndarray) -> None:
-        """Count one step; waits for nothing.
+        """Count one step without synchronising with the GPU.
 
         Args:
-            loss: its mean loss, or this process's share of it, on any device.
-            rate: its learning rate.
-            batch: rows it was about.
+            loss: mean loss of the batch, or this process's share of it, on any device.
+            rate: the learning rate.
+            batch: the rows.
 
         Raises:
-            Diverged: the loss is infinite or no number, and in one process on the CPU, where it costs nothing to look.
+            Diverged: the loss is infinite or NaN; checked here only in one process on the CPU, where it is free.
         """
         self.step += 1
         self.examples += len(batch)
         self._rate, self._batch = rate, batch
-        self._taken.append((loss, rate, batch))
+        self._steps.append((loss, rate, batch))
         if loss.device.type == "cpu" and self._world.size == 1 and not math.isfinite(loss.item()):
             self._read()
 
-    def diverged(self, what: str) -> Diverged:
-        """Return the error for what was found after the last step."""
-        return Diverged(what, self.step, self._rate, self._batch)
+    def diverged(self, problem: str) -> Diverged:
+        """Return the error for a problem after the last step."""
+        return Diverged(problem, self.step, self._rate, self._batch)
 
     def report(self, epoch: int) -> None:
         """Write a step event over the steps since the last one.
 
         Raises:
-            Diverged: one of their losses is infinite or no number.
+            Diverged: one of their losses is infinite or NaN.
         """
-        rate, num_steps = self._taken[-1][1], len(self._taken)
+        rate, num_steps = self._steps[-1][1], len(self._steps)
         losses = self._read()
         now = time.perf_counter()
         elapsed = now - self._last_time
@@ -111,24 +111,24 @@ class Meter:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Time spent here says nothing of the steps' speed."""
+        """Exclude the time of the block from the speed of the steps."""
         started = time.perf_counter()
         yield
         self._last_time += time.perf_counter() - started
 
     def _read(self) -> list[float]:
-        """The losses since the last event, brought over at once."""
-        losses: list[float] = self._world.total(torch.stack([loss for loss, _, _ in self._taken])).tolist()
+        """Read the losses since the last event from the device."""
+        losses: list[float] = self._world.all_reduce(torch.stack([loss for loss, _, _ in self._steps])).tolist()
         first = self.step - len(losses) + 1
         for place, loss in enumerate(losses):
             if not math.isfinite(loss):
-                raise Diverged(f"the loss is {loss}", first + place, *self._taken[place][1:])
-        self._taken.clear()
+                raise Diverged(f"the loss is {loss}", first + place, *self._steps[place][1:])
+        self._steps.clear()
         return losses
 
 
 def _memory_mb(hardware: Hardware) -> float:
-    """Peak memory: of the device when it is a GPU, else of this process."""
+    """Return the peak memory of the GPU, or of this process on a CPU."""
     if hardware.device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

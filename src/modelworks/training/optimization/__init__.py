@@ -1,1 +1,1 @@
-"""One step of a training: loss, gradient, optimizer, learning rate, average of the weights."""
+"""Optimizer step, learning rate schedule and weight average."""

@@ -1,4 +1,4 @@
-"""An exponential average of the weights along the training (Polyak & Juditsky 1992), or none."""
+"""Exponential moving average of the weights (Polyak & Juditsky 1992)."""
 
 from __future__ import annotations
 
@@ -14,33 +14,36 @@ __all__ = ["Average", "make_average"]
 
 
 def make_average(model: nn.Module, decay: float) -> Average:
-    """The average with a decay per step; with 0 the model itself."""
+    """Return the average with a decay per step; for 0 the model itself."""
     return _Exponential(model, decay) if decay else Average(model)
 
 
 class Average:
-    """No average: what is validated and stored is the model as it is."""
+    """No average: the model itself is validated and saved."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        """What is validated."""
+        """The model to validate."""
 
     def update(self) -> None:
-        """Take a step in."""
+        """Include the weights after a step."""
 
     def store(self) -> None:
-        """Make the average the model's weights."""
+        """Copy the average into the model."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing but the model's own."""
+        """Return an empty state."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Nothing to load."""
+        """Do nothing."""
 
 
 class _Exponential(Average):
-    """Kept as torch's AveragedModel, whose own update waits for the GPU and averages counts and places as well."""
+    """Uses torch's AveragedModel with an own update.
+
+    AveragedModel's update synchronises with the GPU and averages integer buffers.
+    """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._source, self._decay = model, decay

@@ -17,10 +17,10 @@ def learning_rate(config: TrainConfig, num_steps: int) -> Callable[[int], float]
     """Return a function from the step, counted from 0, to its learning rate.
 
     The rate rises linearly during the warm-up and then follows `config.schedule`. `one_cycle` follows a cosine in both
-    phases and starts at a twenty-fifth of the highest rate (Smith & Topin 2017, arXiv:1708.07120).
+    phases and starts at 1/25 of the maximum rate (Smith & Topin 2017, arXiv:1708.07120).
 
     Args:
-        num_steps: optimizer steps of the whole training.
+        num_steps: optimizer steps of the training.
     """
     warmup = config.warmup * num_steps
 

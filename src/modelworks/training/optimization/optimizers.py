@@ -19,7 +19,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     decayed = [each for each in model.parameters() if each.ndim > 1]
     plain = [each for each in model.parameters() if each.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    # The fused form is the fastest on CPU and GPU, and its results are bit-equal between runs.
+    # The fused form is the fastest on CPU and GPU and gives the same bits in every run.
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=True)
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)

@@ -1,4 +1,4 @@
-"""Take one optimizer step: forward and backward in as many parts as memory needs, clip, step."""
+"""Take one optimizer step, in as many micro-batches as memory requires."""
 
 from __future__ import annotations
 
@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 __all__ = ["Stepper", "autocast"]
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-"""Layers whose statistics are those of all examples that are computed at once."""
+"""Layers whose statistics depend on all examples of a forward pass."""
 
 
 class Stepper:
-    """Takes optimizer steps. Its state, the number of parts of a batch, is part of every checkpoint."""
+    """Takes optimizer steps.
+
+    Its state, the number of micro-batches per batch, is part of every checkpoint.
+    """
 
     def __init__(
         self,
@@ -49,25 +52,25 @@ class Stepper:
         self._augments = config.augment != AugmentConfig()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the number of parts in which a batch is computed."""
+        """Return the number of micro-batches."""
         return {"parts": self._parts}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Restore the number of parts."""
+        """Restore the number of micro-batches."""
         self._parts = state["parts"]
 
     def step(self, batch: Batch, rate: float) -> torch.Tensor:
         """Take one optimizer step and return the mean loss of the batch, detached and on its device.
 
-        The gradient is that of the whole batch, whatever the number of parts it is computed in. When memory runs out,
-        the number is doubled for the rest of the training and the batch is computed again.
+        The gradient does not depend on the number of micro-batches. When memory runs out, the number is doubled for the
+        rest of the training and the batch is computed again.
 
         Args:
             rate: the learning rate of this step.
 
         Raises:
-            BadInput: memory does not suffice for one example, or the model computes statistics over a whole batch, so
-                that smaller parts would change the result.
+            BadInput: one example does not fit into memory, or the model has batch norms, so that micro-batches would
+                change the result.
         """
         inputs = batch.inputs
         for group in self._optimizer.param_groups:
@@ -79,71 +82,71 @@ class Stepper:
                 loss = self._gradient(inputs, batch.targets, self._world.min_rows(batch.rows))
                 break
             except torch.OutOfMemoryError as error:
-                # Outside of the handler nothing holds the failed attempt's tensors any more.
-                refusal = self._smaller(batch.num_examples, error)
-            if refusal:
-                raise refusal
+                # Raise after the handler, which keeps references to the failed attempt's tensors.
+                failure = self._shrink(batch.num_examples, error)
+            if failure:
+                raise failure
         if self._config.clip_norm:
             nn.utils.clip_grad_norm_(self._parameters, self._config.clip_norm)
         self._optimizer.step()
-        self._forget_gradients()
+        self._clear_gradients()
         return loss
 
     def _gradient(
         self, inputs: Mapping[str, torch.Tensor], targets: Mapping[str, torch.Tensor], fewest: int
     ) -> torch.Tensor:
-        """Add up the gradients of all parts and return the mean loss.
+        """Accumulate the gradients of all micro-batches and return the mean loss.
 
         Args:
-            fewest: examples in the smallest share of a process: all processes compute as many parts as that one.
+            fewest: examples in the smallest share of a process, which determines the number of micro-batches of all.
         """
-        whole = self._world.total(self._objective.weight(targets, training=True))
+        weight = self._world.all_reduce(self._objective.weight(targets, training=True))
         size = math.ceil(fewest / self._parts)
         starts = range(0, fewest, size)
-        total = torch.zeros((), device=whole.device)
+        total = torch.zeros((), device=weight.device)
         for start in starts:
             more = start < starts[-1]
-            part = slice(start, start + size) if more else slice(start, None)  # the last part has all that is left
+            part = slice(start, start + size) if more else slice(start, None)  # the last one has the remainder
             with self._world.accumulating(self._model, more):
                 with autocast(self._hardware):
                     outputs = self._model(**{name: each[part] for name, each in inputs.items()})
                 own = {name: each[part] for name, each in targets.items()}
-                loss = self._objective.loss(outputs.float(), own, training=True) / whole
-                # Several processes average their gradients: this makes the sum of it.
+                loss = self._objective.loss(outputs.float(), own, training=True) / weight
+                # DDP averages gradients over processes; multiply to get the sum.
                 (loss * self._world.size).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             total += loss.detach()
         return total
 
-    def _forget_gradients(self) -> None:
-        """Do what zero_grad does, without its search for the parameters."""
+    def _clear_gradients(self) -> None:
+        """Do the same as zero_grad without collecting the parameters again."""
         for each in self._parameters:
             each.grad = None
 
-    def _smaller(self, examples: int, error: Exception) -> BadInput | None:
-        """Halve the number of examples in a part; return an error where that is impossible."""
-        self._forget_gradients()
-        message = f"memory does not suffice: {str(error).splitlines()[0]}"
+    def _shrink(self, examples: int, error: Exception) -> BadInput | None:
+        """Halve the examples per micro-batch; return an error if that is impossible."""
+        self._clear_gradients()
+        message = f"out of memory: {str(error).splitlines()[0]}"
         if any(isinstance(each, BATCH_NORMS) for each in self._model.modules()):
             return BadInput(
                 message,
-                "lower train.batch_size: the model's batch norms forbid to compute it in parts",
+                "lower train.batch_size: batch norms do not allow gradient accumulation",
                 code="training.memory",
             )
-        if self._config.compile:  # its gradients lie in a CUDA graph's memory, which the next part's forward takes back
+        if self._config.compile:  # its gradients are in CUDA graph memory, which the next forward reuses
             return BadInput(
                 message,
-                "lower train.batch_size, or leave out train.compile: it computes no batch in parts",
+                "lower train.batch_size, or remove train.compile, which does not allow gradient accumulation",
                 code="training.memory",
             )
-        if self._world.size > 1:  # the others are in the middle of this step and wait for its gradients
+        if self._world.size > 1:  # the other processes wait for this step's gradients
             return BadInput(
                 message,
-                "raise train.accumulate, lower train.batch_size, or take more processes",
+                "raise train.accumulate, lower train.batch_size, or use more processes",
                 code="training.memory",
             )
         if self._parts >= examples:
             return BadInput(
-                message, "even one example is too much: take a smaller model or smaller inputs", code="training.memory"
+                message, "one example does not fit: use a smaller model or smaller inputs", code="training.memory"
             )
         self._parts *= 2
         if self._hardware.device == "cuda":
@@ -153,5 +156,5 @@ class Stepper:
 
 
 def autocast(hardware: Hardware) -> torch.autocast:
-    """Return a context in which torch computes suitable operations in the hardware's precision."""
+    """Return torch's autocast context for the hardware's precision."""
     return torch.autocast(hardware.device, torch.bfloat16, enabled=hardware.precision == "bf16")
