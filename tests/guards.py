@@ -73,7 +73,7 @@ GUARDS = (
     Guard(
         "rates of this machine alone",
         "src/modelworks/training/machine/precision.py",
-        'values.get("identity") != described or not',
+        'values.get("identity") != key or not',
         "not",
         ("tests/training/test_training_precision.py",),
     ),
