@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from threading import Event
 from typing import Any
 from uuid import UUID
 
 from prefect import flow, runtime
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled
 
 from modelworks.config import run_config as configuration
-from modelworks.errors import BadInput
+from modelworks.config.run_config import RunConfig
+from modelworks.errors import BadInput, Interrupted
 from modelworks.fault_injection import effect
 from modelworks.pipeline.last_run import remember
 from modelworks.pipeline.plan import Plan
@@ -18,6 +22,7 @@ from modelworks.project import Project
 from modelworks.registry.tracking.process_identity import Owner
 from modelworks.registry.tracking.tags import ATTEMPT, OWNER
 from tasks.artifacts import conclude, track
+from tasks.cancellation import watch_cancellation
 from tasks.context import open_run
 from tasks.gate import gate
 from tasks.ingest import ingest
@@ -41,7 +46,7 @@ def run_name() -> str:
 
 
 @flow(name="training", flow_run_name=run_name, persist_result=True, result_serializer="json", validate_parameters=True)
-def training(config: str, overrides: list[str] | None = None) -> dict[str, Any]:
+def training(config: str, overrides: list[str] | None = None) -> dict[str, Any] | State[Any]:
     """Bring one pipeline up to date and say what it came to.
 
     Args:
@@ -52,7 +57,18 @@ def training(config: str, overrides: list[str] | None = None) -> dict[str, Any]:
     _name_owner()
     project = Project.find()
     settings = configuration.load(project.root / config, overrides or [])
+    with watch_cancellation(str(runtime.flow_run.id)) as cancelled:
+        try:
+            return _stages(project, settings, cancelled, started)
+        except Interrupted as error:
+            if cancelled.is_set():
+                return Cancelled(message=error.message)
+            raise
+
+
+def _stages(project: Project, settings: RunConfig, cancelled: Event, started: float) -> dict[str, Any]:
     with open_run(project, settings) as run:
+        run.cancelled = cancelled
         dataset = ingest(run)
         plan = Plan(project, settings, dataset)
         with track(run, plan, str(runtime.flow_run.id)):

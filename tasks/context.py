@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from prefect import get_run_logger
 
 from modelworks.config.run_config import RunConfig
+from modelworks.errors import Interrupted
 from modelworks.files.locks import locked
 from modelworks.pipeline.stage_store import StageStore
 from modelworks.project import Project
@@ -47,6 +50,13 @@ class RunContext:
         """The keys of the pages that were rendered or found so far."""
         self.outcomes: dict[str, str] = {}
         """What became of each stage so far: ran, cached, resumed, verified."""
+        self.cancelled = threading.Event()
+        """Set when the flow run was cancelled in Prefect."""
+
+    def stop_if_cancelled(self) -> None:
+        """Raise `Interrupted` if the flow run was cancelled in Prefect."""
+        if self.cancelled.is_set():
+            raise Interrupted(signal.SIGINT, "a cancellation in Prefect")
 
     def finished(self, stage: str, outcome: str, seconds: float, detail: str) -> None:
         """Note and show that a stage is over."""

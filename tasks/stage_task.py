@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
@@ -40,7 +40,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def stage_task(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def stage_task(
+    name: str,
+) -> Callable[[Callable[Concatenate[RunContext, P], R]], Callable[Concatenate[RunContext, P], R]]:
     """A Prefect task for a stage: retries with backoff and jitter, for what a retry may mend, and JSON results.
 
     Prefect's own cache stays off: the stage store knows what was done, verifies it, and works without a server.
@@ -57,13 +59,14 @@ def stage_task(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         cache_policy=NO_CACHE,
     )
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+    def decorate(function: Callable[Concatenate[RunContext, P], R]) -> Callable[Concatenate[RunContext, P], R]:
         staged = policy(function)
 
         @wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        def call(run: RunContext, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            run.stop_if_cancelled()
             fault_point("stage.before", name)
-            found = staged(*args, **kwargs)
+            found = staged(run, *args, **kwargs)
             fault_point("stage.after", name)
             # What `cached` returned comes back as Prefect's state around the record.
             return cast(R, found.result()) if isinstance(found, State) else found

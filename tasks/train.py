@@ -81,6 +81,7 @@ def _curves(run: RunContext) -> Iterator[Callable[[Mapping[str, Any]], None]]:
         def add(event: Mapping[str, Any]) -> None:
             run.display.training(event)
             stream.add(event)
+            run.stop_if_cancelled()
             if event["type"] == "done":
                 run.call_witness()  # if the gate accepts the model, somebody fresh must try it: be early
             if event["type"] == "start" and event["resumed_from"]:

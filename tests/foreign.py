@@ -165,18 +165,25 @@ def page_edited(foreign: Foreign) -> None:
 
 
 def prefect_run_retried_and_cancelled(foreign: Foreign) -> None:
-    """The newest run of Prefect's page: cancelled, and retried, and cancelled again, by the page's own calls."""
+    """Cancel the two newest runs in Prefect's page, and press Retry for one, by the page's own calls."""
     cancel = {"state": {"type": "CANCELLING", "name": "Cancelling"}, "force": True}
     cancelled = {"state": {"type": "CANCELLED", "name": "Cancelled"}, "force": True}
     retry = {"state": {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"}, "force": False}
+    # The runs that `modelworks up` planned have not started.
+    completed = {"state": {"type": {"any_": ["COMPLETED"]}}}
     server = start_server(foreign.project)
     try:
         address = server.wait()
-        newest = _ask(f"{address}/flow_runs/filter", "POST", {"sort": "START_TIME_DESC", "limit": 2})
-        for run, steps in zip(newest, ((cancel, cancelled, retry), (cancel,)), strict=True):
-            for step in steps:
-                answer = _ask(f"{address}/flow_runs/{run['id']}/set_state", "POST", step)
-                assert answer["status"] == "ACCEPT", answer
+        question = {"flow_runs": completed, "sort": "START_TIME_DESC", "limit": 2}
+        first, second = _ask(f"{address}/flow_runs/filter", "POST", question)
+        for run, step, status in (
+            (first, cancel, "ACCEPT"),
+            (first, cancelled, "ACCEPT"),
+            (first, retry, "ABORT"),  # Prefect retries runs of deployments only; this one is of the command line
+            (second, cancel, "ACCEPT"),
+        ):
+            answer = _ask(f"{address}/flow_runs/{run['id']}/set_state", "POST", step)
+            assert answer["status"] == status, answer
     finally:
         server.stop()
 

@@ -255,7 +255,7 @@ GUARDS = (
     Guard(
         "one trainer in a work folder",
         "src/modelworks/training/__main__.py",
-        "_wait_for_the_one_before(job.work)",
+        "_lock(job.work)",
         "pass",
         ("tests/training/test_training_launch.py",),
     ),

@@ -37,7 +37,9 @@ def test_an_interruption_exits_as_a_shell_would_say_it() -> None:
     assert Interrupted(signal.SIGINT).exit_code == 130
 
 
-@pytest.mark.parametrize("error", [BadInput("what", "way out"), Interrupted(signal.SIGTERM)])
+@pytest.mark.parametrize(
+    "error", [BadInput("what", "way out"), Interrupted(signal.SIGTERM), Interrupted(signal.SIGINT, "a test")]
+)
 def test_an_error_survives_a_process_boundary(error: ModelworksError) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), copy.exit_code) == (type(error), str(error), error.exit_code)

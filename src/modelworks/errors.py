@@ -80,16 +80,17 @@ class Corrupt(ModelworksError):
 
 
 class Interrupted(ModelworksError):
-    """A signal stopped the work; finished stages are kept and the next run resumes."""
+    """A signal or a cancellation stopped the work; finished stages are kept and the next run resumes."""
 
-    def __init__(self, signal_number: int) -> None:
-        name = signal.Signals(signal_number).name
+    def __init__(self, signal_number: int, by: str = "") -> None:
+        """`by`: what stopped the work if it was no signal. The exit code is that of the signal."""
+        name = by or signal.Signals(signal_number).name
         super().__init__(f"stopped by {name}", "run the same command again: it resumes", code="interrupted")
-        self.signal_number = signal_number
+        self.signal_number, self.by = signal_number, by
         self.exit_code = 128 + signal_number
 
     def __reduce__(self) -> tuple[Callable[..., ModelworksError], tuple[Any, ...]]:
-        return type(self), (self.signal_number,)
+        return type(self), (self.signal_number, self.by)
 
 
 def _unpickle(kind: type[ModelworksError], message: str, hint: str, code: str) -> ModelworksError:

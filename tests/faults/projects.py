@@ -108,7 +108,7 @@ class FaultWorkspace:
             shutil.copy(REPOSITORY / self.pipeline.config, config)
         else:
             config.write_text(TRANSFORMER)
-            (self.root / "opinions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in _opinions(200)))
+            write_opinions(self.root)
 
     def save(self, name: str) -> None:
         """Save the current state."""
@@ -188,6 +188,11 @@ class FaultWorkspace:
 def passed(trace: Path) -> list[str]:
     """Return the fault points in a trace without duplicates, in order."""
     return list(dict.fromkeys(trace.read_text().splitlines())) if trace.exists() else []
+
+
+def write_opinions(root: Path) -> None:
+    """Write the rows that the config `TRANSFORMER` reads."""
+    (root / "opinions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in _opinions(200)))
 
 
 def _opinions(count: int) -> list[dict[str, str]]:

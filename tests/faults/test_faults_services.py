@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from faults.projects import TRANSFORMER
+from faults.projects import TRANSFORMER, write_opinions
 from makings import PROVENANCE
 from postgres import binaries, postgres
 from registry.conftest import _quiet, empty_store, evaluate, judge, project, proxy, server  # noqa: F401  # fixtures
@@ -380,13 +380,12 @@ def due(url: str) -> set[str]:
 @contextmanager
 def scheduler(made: Project, url: str) -> Iterator[subprocess.Popen[bytes]]:
     environment = {**os.environ, **made.environment(), "PREFECT_API_URL": url, "MODELWORKS_PROJECT": str(made.root)}
-    with subprocess.Popen(
-        [sys.executable, "-m", "flows.scheduler"],
-        cwd=made.root,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    with (
+        (made.state / "scheduler.log").open("ab") as log,
+        subprocess.Popen(
+            [sys.executable, "-m", "flows.scheduler"], cwd=made.root, env=environment, stdout=log, stderr=log
+        ) as process,
+    ):
         try:
             yield process
         finally:
@@ -395,6 +394,7 @@ def scheduler(made: Project, url: str) -> Iterator[subprocess.Popen[bytes]]:
 
 def test_what_was_due_while_the_scheduler_was_dead_is_not_caught_up(made: Project) -> None:
     (made.root / "configs" / "opinions.yaml").write_text(TRANSFORMER + 'schedule: {cron: "0 2 * * *"}\n')
+    write_opinions(made.root)  # a config without its data is not scheduled
     server = start_server(made, pages=True)
     try:
         url = server.wait()

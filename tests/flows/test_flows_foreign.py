@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from clones import commit, make_clone, running_from
 from commands import Outcome
 from faults.warm import Warm
 from foreign import ACTIONS, NOTE, Foreign, several
+from ports import free_port
 
 from modelworks.cli.doctor import databases, folders, production, tracking
 from modelworks.config import run_config as configuration
@@ -75,6 +77,25 @@ class Verbs:
             assert background.finish().code == 0
         return int(json.loads(text)["version"])
 
+    def up(self) -> None:
+        """Start the pages and the scheduler on free ports, open both pages, and stop with SIGINT."""
+        mlflow, prefect = free_port(), free_port()
+        ports = ("--mlflow-port", str(mlflow), "--prefect-port", str(prefect))
+        own_server = self.workspace.without_environment("PREFECT_API_URL")
+        with own_server.running("up", *ports) as background:
+            assert background.process.stdout is not None
+            lines: list[str] = []
+            while not lines or not lines[-1].startswith("Ctrl-C"):
+                lines.append(background.process.stdout.readline())
+                assert lines[-1], background.finish()
+            for name, port in (("MLflow ", mlflow), ("Prefect ", prefect)):
+                assert any(line.startswith(name) and f"http://127.0.0.1:{port}/" in line for line in lines), lines
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as page:
+                    assert page.status == 200
+            background.signal(signal.SIGINT)
+            outcome = background.finish()
+        assert outcome.code == 0, outcome
+
 
 def every_verb(verbs: Verbs, seed: int) -> None:
     """Each verb once, all with something to do; production is the version of that seed afterwards."""
@@ -95,6 +116,7 @@ def every_verb(verbs: Verbs, seed: int) -> None:
     (row,) = json.loads((verbs.workspace.root / "forgotten.json").read_text())["rows"]
     assert [each["version"] for each in verbs.done("trace", "--row", row["id"][:16])["versions"]] == [1]
     assert verbs.done("forget", row["id"][:16])["before"] == [row["id"]]
+    verbs.up()
     doctor = verbs.done("doctor")
     assert doctor["well"] is True
     assert any(each["what"] == f"production of {MODEL}" for each in doctor["findings"])

@@ -8,11 +8,16 @@ import sqlite3
 import sys
 import time
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterStartTime
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelling
 
 from modelworks.registry.verification import isolated_process
 from modelworks.training.launchers.local import TERM_SECONDS
@@ -105,6 +110,31 @@ def test_a_stopped_run_keeps_a_checkpoint_and_says_how_to_go_on(
     assert outcome.only_the_error
     assert "Traceback" not in outcome.stderr
     assert psutil.wait_procs(children, timeout=60)[1] == []
+    assert [each.info.status for each in after_digits.runs("digits-cnn")] == ["FINISHED", "KILLED"]
+    assert after_digits.has_checkpoint()
+    assert after_digits.registered() == {"digits-cnn": [1]}
+
+
+def test_a_run_cancelled_in_prefect_keeps_a_checkpoint_and_says_how_to_go_on(
+    after_digits: Workspace, server_url: str
+) -> None:
+    started = datetime.now(UTC)
+    with temporary_settings({PREFECT_API_URL: server_url}), get_client(sync_client=True) as client:
+        with after_digits.running(*LONG) as run:
+            run.wait_until(after_digits.has_checkpoint)
+            running = FlowRunFilterStartTime.model_validate({"after_": started})
+            (found,) = client.read_flow_runs(flow_run_filter=FlowRunFilter(start_time=running))
+            client.set_flow_run_state(found.id, Cancelling())  # as Prefect's page does
+            outcome = run.finish()
+        state = client.read_flow_run(found.id).state
+    assert outcome.code == 130, outcome.stderr
+    assert outcome.complaint == [
+        "error: stopped by a cancellation in Prefect",
+        "  run the same command again: it resumes",
+    ]
+    assert "Traceback" not in outcome.stderr
+    assert state is not None
+    assert state.is_cancelled(), state
     assert [each.info.status for each in after_digits.runs("digits-cnn")] == ["FINISHED", "KILLED"]
     assert after_digits.has_checkpoint()
     assert after_digits.registered() == {"digits-cnn": [1]}

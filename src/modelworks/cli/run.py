@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from modelworks.cli.output import print_json, print_summary
 from modelworks.config import run_config as configuration
-from modelworks.errors import BadInput, Refused, Unavailable, first_line
+from modelworks.errors import BadInput, Interrupted, Refused, Unavailable, first_line
 from modelworks.evaluation import evaluate
 from modelworks.pipeline.plan import STAGES
 from modelworks.pipeline.status import PipelineStatus, pipeline_status
@@ -71,6 +72,7 @@ def _flow(project: Project, config: Path, overrides: Sequence[str], found: Pipel
 
     Raises:
         BadInput: that server refuses our credentials.
+        Interrupted: a person cancelled the flow run in Prefect.
         Unavailable: it fails, for longer than Prefect's client repeats its requests.
     """
     from modelworks.servers.prefect_client import answers, serving_address, start_server
@@ -95,9 +97,12 @@ def _flow(project: Project, config: Path, overrides: Sequence[str], found: Pipel
             server.wait()
     from httpx import HTTPError, HTTPStatusError
     from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+    from prefect.exceptions import CancelledRun
 
     try:
-        return training(os.path.relpath(config.resolve(), project.root), list(overrides))
+        return cast("dict[str, Any]", training(os.path.relpath(config.resolve(), project.root), list(overrides)))
+    except CancelledRun:
+        raise Interrupted(signal.SIGINT, "a cancellation in Prefect") from None
     except (HTTPError, ConcurrencySlotAcquisitionError) as error:
         place = without_password(os.environ["PREFECT_API_URL"])
         reason = first_line(error)
