@@ -38,6 +38,7 @@ def track(run: RunContext, plan: Plan, flow_run_id: str) -> Iterator[None]:
         prefect_flow_run_id=flow_run_id,
         prefect_url=run.project.prefect_page(flow_run_id),
     )
+    run.track(runs.log_config, run.config.text)
     run.track(runs.log_dataset, plan.dataset)
     try:
         yield
@@ -75,7 +76,6 @@ def conclude(run: RunContext, promotion: Promotion, flow_run_id: str, seconds: f
 
 
 def _parameters(config: RunConfig, plan: Plan) -> dict[str, str]:
-    sections = config.section("source", "split", "model", "train", "evaluate", "gate")
     hardware = {
         "device": plan.hardware.device,
         # What `auto` comes to is known once the key of `train` is: a tag of the run has it.
@@ -84,4 +84,5 @@ def _parameters(config: RunConfig, plan: Plan) -> dict[str, str]:
         "processes": str(plan.hardware.processes),
     }
     # JSON's quotes around plain words are noise to a reader.
-    return {name: value.strip('"') for name, value in settings({**sections, "compute": hardware}).items()}
+    complete = {**config.values, "compute": {**config.values["compute"], **hardware}}
+    return {name: value.strip('"') for name, value in settings(complete).items()}

@@ -8,8 +8,9 @@ import numpy as np
 
 from modelworks.evaluation.inference import Predictions
 from modelworks.objectives.classification import Classification
+from modelworks.objectives.multilabel import Multilabel
 
-__all__ = ["answers", "classifier", "predictions"]
+__all__ = ["answers", "classifier", "label_answers", "labeller", "predictions"]
 
 
 def classifier(classes: int) -> Classification:
@@ -22,6 +23,16 @@ def answers(predicted: np.ndarray, classes: int, sure: float = 1.0) -> dict[str,
     probabilities = np.full((len(predicted), classes), (1 - sure) / max(classes - 1, 1), dtype=np.float32)
     probabilities[np.arange(len(predicted)), predicted] = sure
     return {"predicted": np.asarray(predicted).astype(np.int16), "probabilities": probabilities}
+
+
+def labeller(labels: int) -> Multilabel:
+    """An objective of any number of so many labels, named by their number."""
+    return Multilabel({"classes": [str(place) for place in range(labels)], "thresholds": [0.5] * labels})
+
+
+def label_answers(predicted: np.ndarray) -> dict[str, np.ndarray]:
+    """Predicted columns: which labels each row is given, uint8 (rows, labels)."""
+    return {"predicted": predicted, "probabilities": predicted.astype(np.float32)}
 
 
 def predictions(

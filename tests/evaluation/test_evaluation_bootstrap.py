@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from answers import answers, classifier
+from answers import answers, classifier, label_answers, labeller
 from scipy.stats import binomtest
 
 from modelworks.evaluation.config import EvaluateConfig
@@ -101,6 +101,23 @@ def test_intervals_without_errors_are_not_points() -> None:
     assert found["macro_recall"].low == pytest.approx(1 - 0.295 / 2, abs=0.01)
     assert found["macro_f1"].low < 0.95
     assert found["macro_precision"].low < 0.95
+
+
+def test_without_a_mistake_no_interval_of_labels_is_a_point() -> None:
+    wanted = np.array([[1, 0]] * 80 + [[1, 1]] * 10 + [[0, 0]] * 10, dtype=np.uint8)
+    found = intervals(labeller(2), label_answers(wanted), {"labels": wanted}, CONFIG)
+    assert all(found[metric].value == found[metric].high == 1.0 for metric in ("micro_f1", "macro_f1"))
+    # Three unseen misses: of all labels, and among the ten rows of the rare one.
+    assert found["micro_f1"].low == pytest.approx(2 * 97 / (100 + 97), abs=1e-3)
+    assert found["macro_f1"].low == pytest.approx((1 + 2 * 7 / (10 + 7)) / 2, abs=5e-3)
+    assert found["subset_accuracy"].low == pytest.approx(0.963, abs=1e-3)
+
+
+def test_a_label_that_no_row_has_costs_nothing() -> None:
+    wanted = np.array([[1, 0]] * 50 + [[0, 0]] * 50, dtype=np.uint8)
+    both = intervals(labeller(2), label_answers(wanted), {"labels": wanted}, CONFIG)
+    alone = intervals(labeller(1), label_answers(wanted[:, :1]), {"labels": wanted[:, :1]}, CONFIG)
+    assert both["macro_f1"] == alone["macro_f1"]
 
 
 def test_log_loss_has_the_interval_of_a_mean() -> None:

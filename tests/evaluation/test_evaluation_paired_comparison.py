@@ -6,10 +6,11 @@ import time
 
 import numpy as np
 import pytest
-from answers import answers, classifier
+from answers import answers, classifier, label_answers, labeller
 from gate_simulation import (
     ALPHA,
     BETTER,
+    CONFIDENCE,
     EQUAL,
     RESAMPLES,
     WORSE,
@@ -62,6 +63,38 @@ def test_equal_model_over_unbalanced_classes_is_promoted_with_probability_of_at_
 def test_wins_without_losses_agree_with_mcnemars_test(fixed: int, decision: str) -> None:
     assert (mcnemar.p_value(fixed, 0) < 2 * ALPHA) == (decision == "promote")
     assert outcome(accuracy(fixed, 0, 400), 0.0) == decision
+
+
+def compared_labels(metric: str, rows: int, *, missed: int, false_alarms: int) -> Interval:
+    """Of a candidate without mistakes over one label that half of the rows have; the baseline's mistakes are given."""
+    wanted = np.zeros((rows, 1), dtype=np.uint8)
+    wanted[: rows // 2] = 1
+    baseline = wanted.copy()
+    baseline[:missed] = 0
+    baseline[rows - false_alarms :] = 1
+    sides = label_answers(wanted), label_answers(baseline)
+    return compare(
+        labeller(1), metric, *sides, {"labels": wanted}, confidence=CONFIDENCE, resamples=RESAMPLES
+    ).difference
+
+
+@pytest.mark.parametrize("metric", ["micro_f1", "macro_f1", "subset_accuracy"])
+@pytest.mark.parametrize("wrong", ["missed", "false_alarms"])
+@pytest.mark.parametrize(("fixed", "decision"), [(5, "inconclusive"), (6, "promote")])
+def test_wins_of_labels_without_losses_agree_with_mcnemars_test(
+    metric: str, wrong: str, fixed: int, decision: str
+) -> None:
+    mistakes = {"missed": 0, "false_alarms": 0, wrong: fixed}
+    assert outcome(compared_labels(metric, 800, **mistakes), 0.0) == decision
+
+
+@pytest.mark.parametrize("metric", ["micro_f1", "macro_f1", "subset_accuracy"])
+def test_identical_label_predictions_pass_only_with_an_allowed_regression(metric: str) -> None:
+    found = compared_labels(metric, 1000, missed=0, false_alarms=0)
+    assert (found.value, found.high) == (0, 0)
+    assert found.low == pytest.approx(-0.0037, abs=2e-4)  # 3.7 losses: of rows, or of 500 labels for half as much each
+    assert outcome(found, 0.0) == "inconclusive"
+    assert outcome(found, 0.005) == "promote"
 
 
 def test_identical_predictions_pass_only_with_an_allowed_regression() -> None:

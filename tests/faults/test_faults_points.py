@@ -29,6 +29,7 @@ EFFECTS = {
     "log_artifact",
     "log_artifacts",
     "log_model_artifacts",
+    "log_text",
     "move",
     "rename",
     "replace",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,14 +17,8 @@ def print_config(config: Path, overrides: Sequence[str], *, as_json: bool) -> No
     Raises:
         BadInput: the config has mistakes.
     """
-    from ruamel.yaml import YAML
-
     complete = configuration.load(config, overrides)
-    values = complete.section(*(field.name for field in dataclasses.fields(complete)))
     if as_json:
-        print_json(values)
-        return
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # in the order of the sections
-    yaml.dump(values, sys.stdout)
+        print_json(complete.values)
+    else:
+        print(complete.text, end="")

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from modelworks.config.compatibility import mismatches
 from modelworks.config.error_messages import in_words
-from modelworks.config.yaml_document import Document
+from modelworks.config.yaml_document import Document, yaml_text
 from modelworks.data.sources import SourceConfig
 from modelworks.data.splits import SplitConfig
 from modelworks.errors import BadInput
@@ -102,6 +102,16 @@ class RunConfig:
     def section(self, *names: str) -> dict[str, Any]:
         """The named sections as JSON values, under their names."""
         return {name: _plain(getattr(self, name)) for name in names}
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """All sections as JSON values, under their names."""
+        return self.section(*(item.name for item in dataclasses.fields(self)))
+
+    @property
+    def text(self) -> str:
+        """The complete config as YAML: a config of its own, with no field left out."""
+        return yaml_text(self.values)
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:

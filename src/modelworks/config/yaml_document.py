@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from modelworks.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ruamel.yaml import YAML
 
-__all__ = ["Document"]
+__all__ = ["Document", "yaml_text"]
 
 
 @dataclass
@@ -97,6 +98,16 @@ class Document:
     @cached_property
     def _tree(self) -> Any:  # a ruamel node; its library is untyped here
         return _yaml().compose(self.text)
+
+
+def yaml_text(values: Mapping[str, Any]) -> str:
+    """Write JSON values as YAML, in their order."""
+    yaml = _yaml()
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    stream = io.StringIO()
+    yaml.dump(values, stream)
+    return stream.getvalue()
 
 
 def _text(path: Path) -> str:

@@ -10,9 +10,9 @@ import numpy as np
 from .base import Objective
 from .figures import Matrix, Table
 from .metrics.calibration import reliability
-from .metrics.class_counts import count, macro_metric, ratio
+from .metrics.class_counts import count, macro_metric
 from .metrics.class_metrics import MACRO, METRICS, OF_POSITIVE, evaluate, rank, statistics
-from .metrics.rule_of_three import unseen_cost, unseen_loss
+from .metrics.rule_of_three import unseen_cost, unseen_loss, unseen_row_loss
 from .row_statistics import Columns, Metric, RowStatistics
 
 if TYPE_CHECKING:
@@ -148,12 +148,8 @@ class Classification(Objective):
         self, metric: str, candidate: Columns, baseline: Columns, truth: Columns, confidence: float
     ) -> float:
         labels, ours, theirs = truth["label"], candidate["predicted"], baseline["predicted"]
-        if metric == "accuracy":  # a single class of rows that are right or wrong
-            right = np.zeros(len(labels), dtype=np.int64)
-            return unseen_loss(
-                lambda each: ratio(each.hits.sum(-1), each.actual.sum(-1)),
-                right, (ours != labels).astype(np.int64), (theirs != labels).astype(np.int64), 2, confidence,
-            )  # fmt: skip
+        if metric == "accuracy":
+            return unseen_row_loss(ours == labels, theirs == labels, confidence)
         if metric not in MACRO:
             return 0.0
         return unseen_loss(lambda each: macro_metric(metric, each), labels, ours, theirs, self.num_outputs, confidence)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from .base import Objective
 from .figures import Table
-from .metrics.class_counts import ClassCounts, ratio
+from .metrics.class_counts import ClassCounts, count_labels, macro_metric, ratio
+from .metrics.rule_of_three import unseen_label_cost, unseen_label_loss, unseen_row_loss
 from .row_statistics import Columns, Metric, RowStatistics
 
 if TYPE_CHECKING:
@@ -108,9 +109,23 @@ class Multilabel(Objective):
             return {"subset_accuracy": ratio(sums[..., 0], sums[..., 1])}
         hits, actual, predicted = np.split(sums, 3, axis=-1)
         counts = ClassCounts(hits=hits, actual=actual, predicted=predicted)
-        micro = ratio(2 * hits.sum(-1), (actual + predicted).sum(-1))
-        macro = ratio((counts.f1 * counts.occurring).sum(-1), counts.occurring.sum(-1).astype(np.float64))
-        return {"micro_f1": micro, "macro_f1": macro}
+        return {name: metric(counts) for name, metric in F1.items()}
+
+    def unseen_cost(self, metric: str, predicted: Columns, truth: Columns, confidence: float) -> float:
+        if metric not in F1:
+            return 0.0
+        counts = count_labels(truth["labels"], predicted["predicted"])
+        return unseen_label_cost(F1[metric], counts, len(truth["labels"]), confidence)
+
+    def unseen_loss(
+        self, metric: str, candidate: Columns, baseline: Columns, truth: Columns, confidence: float
+    ) -> float:
+        wanted, ours, theirs = truth["labels"], candidate["predicted"], baseline["predicted"]
+        if metric in F1:
+            return unseen_label_loss(F1[metric], wanted, ours, theirs, confidence)
+        if metric == "subset_accuracy":
+            return unseen_row_loss((ours == wanted).all(axis=1), (theirs == wanted).all(axis=1), confidence)
+        return 0.0
 
     def row_scores(self, predicted: Columns, truth: Columns) -> np.ndarray[Any, Any]:
         """Return F1 of each row's labels; 1 if true and predicted labels are both empty."""
@@ -151,9 +166,7 @@ class Multilabel(Objective):
 
     def report(self, predicted: Columns, truth: Columns, confidence: float) -> Sequence[Figure | Table]:
         wanted, answers = truth["labels"], predicted["predicted"]
-        counts = ClassCounts(
-            hits=(wanted & answers).sum(axis=0), actual=wanted.sum(axis=0), predicted=answers.sum(axis=0)
-        )
+        counts = count_labels(wanted, answers)
         per_label = [
             {
                 "label": name,
@@ -185,6 +198,18 @@ class Multilabel(Objective):
 
     def _listed(self, row: np.ndarray[Any, Any]) -> str:
         return ", ".join(name for name, given in zip(self.classes, row, strict=True) if given) or "none"
+
+
+def _micro_f1(counts: ClassCounts) -> np.ndarray[Any, Any]:
+    return ratio(2 * counts.hits.sum(-1), (counts.actual + counts.predicted).sum(-1))
+
+
+def _macro_f1(counts: ClassCounts) -> np.ndarray[Any, Any]:
+    return macro_metric("macro_f1", counts)
+
+
+F1: Mapping[str, Callable[[ClassCounts], np.ndarray[Any, Any]]] = {"micro_f1": _micro_f1, "macro_f1": _macro_f1}
+"""The metrics that are functions of the counts of each label."""
 
 
 def _best_threshold(probabilities: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> float:

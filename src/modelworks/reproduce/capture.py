@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import platform
 from pathlib import Path
@@ -47,11 +46,10 @@ def observe(plan: Plan) -> Provenance:
     config, root, parts = plan.config, git.code_root(), ingredients(plan)
     changed = sorted({name for each in parts.values() for name in changed_sources(each)})
     lock = root / "requirements.lock" if root else None
-    names = [item.name for item in dataclasses.fields(config)]
     return Provenance(
         code=_code(root, changed),
         data=_pin(plan.project, plan.dataset),
-        config=config.section(*names),
+        config=config.values,
         lock=file_digest(lock) if lock and lock.is_file() else "",
         seed=config.train.seed,
         machine=machine(plan.hardware),

@@ -33,7 +33,10 @@ def mandatory(dataset: DatasetVersion, objective: str, checks: ChecksConfig) -> 
             observe=lambda facts: str(len(facts)),
             hint="add rows, or lower checks.min_rows",
         ),
-        *(_without_nulls(f"rows with a {name}", name) for name in dataset.targets),
+        *(
+            _without_nulls(f"rows with {name if feature['kind'] == 'labels' else f'a {name}'}", name)
+            for name, feature in dataset.targets.items()
+        ),
         _without_nulls(f"rows with {dataset.modality}s", facts_module(dataset.modality).SIZE),
         DataCheck(
             name=f"{dataset.modality}s that decode",

@@ -18,8 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelworks.evaluation.statistics.bootstrap import Counts, Floats, percentile, resample, widened
-from modelworks.objectives.metrics.class_counts import ratio
-from modelworks.objectives.metrics.rule_of_three import unseen_loss
+from modelworks.objectives.metrics.rule_of_three import unseen_row_loss
 from modelworks.objectives.row_statistics import RowStatistics
 from modelworks.records import Interval
 
@@ -96,22 +95,13 @@ def compare_scores(
     """Return the gain in the mean of row scores (rows,), with its paired bootstrap interval."""
     (ours, theirs), counts = _kinds(candidate, baseline)
     sign = 1.0 if better == "max" else -1.0
-    rows = len(candidate)
     gain = sign * (ours - theirs)
     lost = 0.0
     if np.isin(ours, (0, 1)).all() and np.isin(theirs, (0, 1)).all():
         # Rows are right or wrong, so there may be unseen losses.
-        right = np.zeros(rows, dtype=np.int64)
-        wrong, theirs_wrong = ((each != (better == "max")).astype(np.int64) for each in (candidate, baseline))
-        lost = unseen_loss(
-            lambda each: ratio(each.hits.sum(-1), each.actual.sum(-1)),
-            right,
-            wrong,
-            theirs_wrong,
-            2,
-            (1 + confidence) / 2,
-        )
-    return _comparison(lambda drawn: drawn @ gain / rows, counts, lost, confidence, resamples)
+        right = float(better == "max")
+        lost = unseen_row_loss(candidate == right, baseline == right, (1 + confidence) / 2)
+    return _comparison(lambda drawn: drawn @ gain / len(candidate), counts, lost, confidence, resamples)
 
 
 def _comparison(

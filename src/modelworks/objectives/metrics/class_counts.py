@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ClassCounts", "count", "macro_metric", "ratio"]
+__all__ = ["ClassCounts", "count", "count_labels", "macro_metric", "ratio"]
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[Any]
@@ -64,6 +64,13 @@ def count(labels: Counts, predicted: Counts, classes: int, weights: Counts | Non
         hits=np.bincount(labels[hits], weights=weights[hits], minlength=classes),
         actual=np.bincount(labels, weights=weights, minlength=classes),
         predicted=np.bincount(predicted, weights=weights, minlength=classes),
+    )
+
+
+def count_labels(wanted: Counts, predicted: Counts) -> ClassCounts:
+    """Count rows by label, where a row has any number of them: uint8 (rows, labels), 1 for a label."""
+    return ClassCounts(
+        hits=(wanted & predicted).sum(axis=0), actual=wanted.sum(axis=0), predicted=predicted.sum(axis=0)
     )
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .class_counts import ClassCounts, Counts, Floats, count
+from .class_counts import ClassCounts, Counts, Floats, count, count_labels, ratio
 
-__all__ = ["unseen_cost", "unseen_loss"]
+__all__ = ["unseen_cost", "unseen_label_cost", "unseen_label_loss", "unseen_loss", "unseen_row_loss"]
 
 MetricOf = Callable[[ClassCounts], Floats]
 
@@ -53,19 +53,71 @@ def unseen_loss(
     return max(0.0, float(metric(counts)) - float(metric(scenario)))
 
 
+def unseen_row_loss(candidate: Counts, baseline: Counts, confidence: float) -> float:
+    """Return `unseen_loss` of the accuracy; both: bool (rows,), whether that model is right."""
+    wrong, baseline_wrong = ((~each).astype(np.int64) for each in (candidate, baseline))
+    right = np.zeros(len(candidate), dtype=np.int64)
+    return unseen_loss(
+        lambda each: ratio(each.hits.sum(-1), each.actual.sum(-1)), right, wrong, baseline_wrong, 2, confidence
+    )
+
+
+def unseen_label_cost(metric: MetricOf, counts: ClassCounts, rows: int, confidence: float) -> float:
+    """Return `unseen_cost` of rows with any number of labels; each label is an error or not."""
+    missed = np.where(counts.hits == counts.actual, counts.actual, 0)
+    false_alarms = np.where(counts.hits == counts.predicted, rows - counts.actual, 0)
+    return _label_cost(metric, counts, missed, false_alarms, confidence)
+
+
+def unseen_label_loss(
+    metric: MetricOf, wanted: Counts, candidate: Counts, baseline: Counts, confidence: float
+) -> float:
+    """Return `unseen_loss` of rows with any number of labels: uint8 (rows, labels)."""
+    both = (candidate == wanted) & (baseline == wanted)
+    baseline_alone = (candidate != wanted) & (baseline == wanted)
+    missed, false_alarms = (
+        np.where((baseline_alone & cells).any(axis=0), 0, (both & cells).sum(axis=0))
+        for cells in (wanted > 0, wanted == 0)
+    )
+    return _label_cost(metric, count_labels(wanted, candidate), missed, false_alarms, confidence)
+
+
+def _label_cost(
+    metric: MetricOf, counts: ClassCounts, missed: Counts, false_alarms: Counts, confidence: float
+) -> float:
+    """Return the loss by unseen missed labels or unseen false alarms, whichever costs more."""
+    lost = _rarest_first(missed, confidence)
+    given = _rarest_first(np.where(counts.occurring, false_alarms, 0), confidence, counts.actual + counts.predicted)
+    scenarios = (
+        ClassCounts(hits=counts.hits - lost, actual=counts.actual, predicted=counts.predicted - lost),
+        ClassCounts(hits=counts.hits, actual=counts.actual, predicted=counts.predicted + given),
+    )
+    return max(0.0, float(metric(counts)) - min(float(metric(scenario)) for scenario in scenarios))
+
+
 def _with_missed(counts: ClassCounts, error_free: Floats, confidence: float) -> ClassCounts:
     """Return the counts with unseen errors predicted as the most frequent class.
 
     `error_free` has the number of rows per class in which errors are assumed.
     """
-    # Assign the unseen errors class by class, the rarest first.
-    order = np.argsort(error_free, kind="stable")
-    sizes = error_free[order]
+    return _moved(counts, _rarest_first(error_free, confidence), int(counts.actual.argmax()))
+
+
+def _rarest_first(error_free: Counts, confidence: float, size: Counts | None = None) -> Floats:
+    """Return the unseen errors assumed in each class, the rarest class first.
+
+    Args:
+        error_free: rows of each class in which errors are assumed.
+        confidence: that there are no more errors.
+        size: by which classes are ordered; `error_free` if left out.
+    """
+    order = np.argsort(error_free if size is None else size, kind="stable")
+    sizes = error_free[order].astype(np.float64)
     budget = _most_unseen(sizes.sum(), confidence)
     spent_before = np.cumsum(sizes) - sizes
-    missed = np.zeros_like(error_free)
-    missed[order] = np.clip(budget - spent_before, 0, sizes)
-    return _moved(counts, missed, int(counts.actual.argmax()))
+    unseen = np.zeros(len(error_free))
+    unseen[order] = np.clip(budget - spent_before, 0, sizes)
+    return unseen
 
 
 def _with_false_alarms(counts: ClassCounts, confidence: float) -> ClassCounts:

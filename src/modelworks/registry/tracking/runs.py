@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "add_note",
     "finish",
+    "log_config",
     "log_dataset",
     "log_evaluation",
     "log_note",
@@ -118,6 +119,13 @@ def system_metrics(client: MlflowClient, run_id: str, *, seconds: float = 2.0) -
 def log_stage_keys(client: MlflowClient, run_id: str, keys: Mapping[str, str]) -> None:
     """Log the key of each stage as tags."""
     _set_tags(client, run_id, lineage.stage_tags(keys))
+
+
+@maps_tracking_errors
+def log_config(client: MlflowClient, run_id: str, text: str) -> None:
+    """Log the complete config as YAML that can be run again; parameters may be cut."""
+    with effect("runs.upload", "config"):
+        client.log_text(run_id, text, "config.yaml")
 
 
 @maps_tracking_errors
