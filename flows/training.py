@@ -12,6 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
 
+from flows.cancellation import watch_cancellation
 from modelworks.config import run_config as configuration
 from modelworks.config.run_config import RunConfig
 from modelworks.errors import BadInput, Interrupted
@@ -22,7 +23,6 @@ from modelworks.project import Project
 from modelworks.registry.tracking.process_identity import Owner
 from modelworks.registry.tracking.tags import ATTEMPT, OWNER
 from tasks.artifacts import conclude, track
-from tasks.cancellation import watch_cancellation
 from tasks.context import open_run
 from tasks.gate import gate
 from tasks.ingest import ingest
