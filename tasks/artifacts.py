@@ -23,7 +23,7 @@ __all__ = ["conclude", "track"]
 def track(run: RunContext, plan: Plan, flow_run_id: str) -> Iterator[None]:
     """An MLflow run around the stages, unless all of them are up to date."""
     from modelworks.pipeline.status import pipeline_status
-    from modelworks.registry.tracking import runs
+    from modelworks.registry.tracking import dataset_input, runs
 
     standing = pipeline_status(run.project, run.config).promotion
     if standing is not None:
@@ -39,7 +39,7 @@ def track(run: RunContext, plan: Plan, flow_run_id: str) -> Iterator[None]:
         prefect_url=run.project.prefect_page(flow_run_id),
     )
     run.track(runs.log_config, run.config.text)
-    run.track(runs.log_dataset, plan.dataset)
+    run.track(dataset_input.log_dataset, plan.dataset)
     try:
         yield
     except BaseException as error:  # Ctrl-C too: no run stays open

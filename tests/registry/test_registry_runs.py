@@ -12,7 +12,7 @@ import pytest
 
 from modelworks.project import Project
 from modelworks.records import Evaluation, ModelVersion, Verdict
-from modelworks.registry.tracking import runs, tags
+from modelworks.registry.tracking import dataset_input, runs, tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -60,7 +60,7 @@ def test_commit_is_tagged_if_there_is_one(client: MlflowClient, project: Project
 
 def test_dataset_is_logged_as_an_input(client: MlflowClient, begin: Begin, evaluate: Callable[..., Evaluation]) -> None:
     dataset, run_id = evaluate().trained.report.dataset, begin()
-    runs.log_dataset(client, run_id, dataset)
+    dataset_input.log_dataset(client, run_id, dataset)
     run = client.get_run(run_id)
     (logged,) = run.inputs.dataset_inputs
     assert (logged.dataset.name, logged.dataset.digest) == (dataset.name, dataset.digest)

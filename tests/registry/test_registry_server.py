@@ -19,7 +19,7 @@ from modelworks.project import Project
 from modelworks.registry.backend import tracking_store
 from modelworks.registry.backend.sqlite_fast_path import RegistryState, registry_state
 from modelworks.registry.production import audit_log, promotion
-from modelworks.registry.tracking import runs
+from modelworks.registry.tracking import dataset_input, runs
 from modelworks.registry.tracking.metric_stream import MetricStream
 from modelworks.registry.verification.verify_version import prove
 from modelworks.registry.versions import queries, registration
@@ -54,7 +54,7 @@ def test_registration_promotion_metrics_and_outages_with_a_server(
         client, shared, experiment="small", parameters={"a": "1"}, prefect_flow_run_id="", prefect_url=""
     )
     evaluation = evaluate()
-    runs.log_dataset(client, run_id, evaluation.trained.report.dataset)
+    dataset_input.log_dataset(client, run_id, evaluation.trained.report.dataset)
     runs.log_validation(client, run_id, evaluation.trained.report)
     runs.log_evaluation(client, run_id, evaluation)
 

@@ -72,12 +72,7 @@ def promote(
     if before == version and drift is None:
         return None
     _check_override(override, reason, f"promoting {name} version {version}")
-    if chosen.decision != "promote" and not override:
-        raise Refused(
-            f"the gate's verdict on {name} version {version} is {chosen.decision or 'not given yet'}",
-            f"see `modelworks why {shlex.quote(name)} {version}`; --override with a --reason promotes it anyway",
-            code="production.not-accepted",
-        )
+    _check_verdict(chosen, override)
     if expected is not None and before not in (expected, version):
         raise changed(client, name, expected, before)
     adopted = drift is not None and before == version
@@ -96,6 +91,17 @@ def promote(
         lock,
         proof,
     )
+
+
+def _check_verdict(chosen: queries.Registered, override: bool) -> None:
+    """Refuse a version that the gate did not accept, unless its verdict is overridden."""
+    if chosen.decision != "promote" and not override:
+        raise Refused(
+            f"the gate's verdict on {chosen.name} version {chosen.version} is {chosen.decision or 'not given yet'}",
+            f"see `modelworks why {shlex.quote(chosen.name)} {chosen.version}`; --override with a --reason promotes it"
+            " anyway",
+            code="production.not-accepted",
+        )
 
 
 @maps_tracking_errors

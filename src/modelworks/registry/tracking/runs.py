@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from modelworks.fault_injection import effect
-from modelworks.files.digest import canonical_json
 from modelworks.registry.backend.error_mapping import maps_tracking_errors
 from modelworks.registry.backend.idempotent_create import created
-from modelworks.registry.backend.mlflow_internals import dataset_schema, system_metrics_monitor
+from modelworks.registry.backend.mlflow_internals import system_metrics_monitor
 from modelworks.registry.backend.tracking_store import ensure_experiment
 from modelworks.registry.tracking import run_description
 from modelworks.registry.tracking import tags as lineage
@@ -22,13 +21,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from modelworks.project import Project
-    from modelworks.records import DatasetVersion, Evaluation, TrainedModel, ValidationReport, Verdict
+    from modelworks.records import Evaluation, TrainedModel, ValidationReport, Verdict
 
 __all__ = [
     "add_note",
     "finish",
     "log_config",
-    "log_dataset",
     "log_evaluation",
     "log_note",
     "log_report",
@@ -45,15 +43,7 @@ ATTEMPTS = 3
 """Attempts to create a run."""
 LONGEST_PARAMETER = 6000
 """MLflow's limit in characters, as are those below."""
-LONGEST_PROFILE = 60_000
 MOST_PARAMETERS = 100
-TYPES = {
-    "text": "string",
-    "label": "string",
-    "labels": "string",
-    "number": "double",
-}
-"""MLflow's column type by feature kind; for a list, the type of its elements. Other kinds are `binary`."""
 
 
 @maps_tracking_errors
@@ -126,41 +116,6 @@ def log_config(client: MlflowClient, run_id: str, text: str) -> None:
     """Log the complete config as YAML that can be run again; parameters may be cut."""
     with effect("runs.upload", "config"):
         client.log_text(run_id, text, "config.yaml")
-
-
-@maps_tracking_errors
-def log_dataset(client: MlflowClient, run_id: str, dataset: DatasetVersion) -> None:
-    """Log the data set as the run's input: name, digest, source, schema and profile."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    columns = {
-        "id": "string",
-        **{name: TYPES.get(feature["kind"], "binary") for name, feature in dataset.features.items()},
-    }
-    entity = Dataset(
-        name=dataset.name,
-        digest=dataset.digest,
-        # A source type that mlflow.data.get_source can open.
-        source_type="local",
-        source=canonical_json({"uri": str(dataset.folder), **dataset.source}),
-        schema=dataset_schema(columns),
-        profile=_profile(dataset),
-    )
-    client.log_inputs(run_id, datasets=[DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
-    _set_tags(client, run_id, lineage.dataset_tags(dataset))
-
-
-def _profile(dataset: DatasetVersion) -> str:
-    """Return the profile of the targets; for very many classes only their number."""
-    targets = {
-        name: {**feature, "num_classes": len(feature["classes"])} if "classes" in feature else dict(feature)
-        for name, feature in dataset.targets.items()
-    }
-    profile = {"rows": dataset.rows, "licence": dataset.licence, "targets": targets}
-    if len(canonical_json(profile)) > LONGEST_PROFILE:
-        for target in targets.values():
-            target.pop("classes", None)
-    return canonical_json(profile)
 
 
 @maps_tracking_errors
