@@ -1,1 +1,1 @@
-"""Side-by-side measurements, ours against peers, in one session: `python -m benchmarks`."""
+"""Benchmarks of modelworks against other tools, in one session: `python -m benchmarks`."""

@@ -18,15 +18,15 @@ from modelworks.errors import BadInput
 
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 LATEST = ROOT / "benchmarks" / "latest.md"
-"""Where results go without --write; git ignores it."""
+"""The output file without --write; git ignores it."""
 FAILED, MISSING, INTERRUPTED = 1, 4, 130
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Measure the chosen parts and return the exit code.
 
-    0 if every chosen part was measured, 1 if one failed, 4 if none failed and something that one needs is missing,
-    130 if it was interrupted.
+    0 if every chosen part was measured, 1 if one failed, 4 if none failed and a requirement is missing, 130 if it was
+    interrupted.
     """
     arguments = _parser().parse_args(words)
     if arguments.list:
@@ -45,11 +45,11 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def measure_all(parts: Sequence[Part], runs: int, output: Path, *, small: bool = False) -> int:
-    """Measure part after part, print and write each result as soon as it is there, and return the exit code."""
+    """Measure the parts, print and write each result at once, and return the exit code."""
     missing = {part.name: found for part in parts if (found := part.missing())}
     for each in dict.fromkeys(text for found in missing.values() for text in found):
         names = ", ".join(name for name, found in missing.items() if each in found)
-        print(f"missing: {each}\n  without it these are not run: {names}", flush=True)
+        print(f"missing: {each}\n  not run without it: {names}", flush=True)
     outcomes, code = dict.fromkeys(missing, "not run, see above"), 0
     described = machine() if len(missing) == len(parts) else {**machine(), **products.described()}
     print("\n".join(f"{name:<10} {value}" for name, value in described.items()), flush=True)
@@ -83,11 +83,11 @@ def measure_all(parts: Sequence[Part], runs: int, output: Path, *, small: bool =
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ours against peers, in one session.")
-    parser.add_argument("parts", nargs="*", metavar="PART", help="see --list; all that need no GPU by default")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Compare modelworks with other tools.")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="see --list; by default all that need no GPU")
     parser.add_argument("--list", action="store_true", help="list the parts and what each measures")
     parser.add_argument("--runs", type=_positive, default=3, help="runs of each program (default 3)")
-    parser.add_argument("--small", action="store_true", help="less work in some parts, for a first look in minutes")
+    parser.add_argument("--small", action="store_true", help="less work in some parts, for a run of minutes")
     parser.add_argument(
         "--write", action="store_true", help=f"write {RESULTS.relative_to(ROOT)}, not {LATEST.relative_to(ROOT)}"
     )

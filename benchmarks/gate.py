@@ -1,4 +1,4 @@
-"""The gate's paired bootstrap of macro F1 against the same resamples drawn row by row."""
+"""Compare the gate's paired bootstrap of macro F1 with a bootstrap that resamples row by row."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["measure"]
 ROWS = 10_000
 RESAMPLES = 10_000
 CASES = ((10, 0.8), (100, 0.8), (100, 0.5))
-"""Classes, and the share of rows that each of both models gets right: the more mistakes, the more kinds of row."""
+"""Number of classes and accuracy of both models: more errors give more kinds of row."""
 
 Answers = npt.NDArray[np.int64]
 
 
 def measure(runs: int, _: Path) -> list[Comparison]:
-    """Both sides in this process, after one comparison that is not counted."""
+    """Measure both sides in this process, after one uncounted comparison."""
     found = []
     for classes, right in CASES:
         rows = _rows(classes, right)
@@ -46,14 +46,14 @@ def measure(runs: int, _: Path) -> list[Comparison]:
 
 
 def _rows(classes: int, right: float) -> Answers:
-    """(3, rows): labels and two models' answers."""
+    """Return labels and two models' predictions, (3, rows)."""
     generator = np.random.default_rng(0)
     labels, *guesses = generator.integers(classes, size=(3, ROWS))
     return np.stack([labels, *(np.where(generator.random(ROWS) < right, labels, guess) for guess in guesses)])
 
 
 def _ours(rows: Answers, classes: int) -> tuple[float, float]:
-    """Wall seconds, and the standard deviation found."""
+    """Return the wall seconds and the standard deviation."""
     objective = Classification({"classes": [str(place) for place in range(classes)]})
     started = time.perf_counter()
     candidate, production = ({"predicted": each} for each in rows[1:])
@@ -64,7 +64,7 @@ def _ours(rows: Answers, classes: int) -> tuple[float, float]:
 
 
 def _row_by_row(rows: Answers, classes: int) -> tuple[float, float]:
-    """As a script does it with NumPy: draw rows, count them per class, one resample after the other."""
+    """Resample with NumPy as a script does: draw rows and count them per class, one resample after the other."""
     generator = np.random.default_rng(0)
     started = time.perf_counter()
     drawn = []

@@ -1,4 +1,4 @@
-"""Timing programs side by side, and saying what came out: medians, ratios, their spread."""
+"""Time programs in turns; compute medians, ratios and their spread."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ LIBRARIES = (
     *("transformers", "lightning", "accelerate"),
 )
 OWN_VARIABLES = ("MODELWORKS_PROJECT", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME")
-"""What a shell may have set and a measurement must not see."""
+"""Variables of the user that measured programs must not have."""
 SAME = {
-    # No peer waits for a telemetry host.
+    # No peer waits for a telemetry server.
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DVC_NO_ANALYTICS": "1",
-    # As ours sets it for a training: a compute thread that waits looks for some microseconds before it sleeps.
+    # As ours sets it for a training: a waiting OpenMP thread spins for some microseconds before it sleeps.
     "GOMP_SPINCOUNT": "3000",
 }
-"""What ours sets and a peer gets as well, so that none of them is the reason for a difference."""
+"""Variables that ours sets; peers get them too, so that they do not cause a difference."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One figure of ours beside a peer's, each measured as often as the other, in turns."""
+    """A figure of ours and of a peer, measured equally often, in turns."""
 
     name: str
     unit: str
@@ -53,7 +53,7 @@ class Comparison:
     target: str
     """A ratio with its direction, e.g. "<= 1.5", or a figure with the unit, e.g. "<= 3 s"; "" for none."""
     metric: str = ""
-    """What shows that both did the same work as well as the other, e.g. "accuracy"; "" for nothing to show."""
+    """A metric that shows that both did the same work, e.g. "accuracy"; "" for none."""
     ours_metric: float = 0.0
     """Its mean over the runs."""
     peer_metric: float = 0.0
@@ -66,12 +66,12 @@ class Comparison:
 
     @property
     def ratio(self) -> float:
-        """Of the medians, ours by the peer's."""
+        """The ratio of the medians, ours divided by the peer's."""
         return statistics.median(self.ours) / statistics.median(self.peer)
 
     @property
     def ratios(self) -> list[float]:
-        """Turn by turn: a machine that slows down slows both of a turn."""
+        """The ratio of each turn."""
         return [ours / peer for ours, peer in zip(self.ours, self.peer, strict=True)]
 
     @property
@@ -83,7 +83,10 @@ class Comparison:
 
 
 def alternately(runs: int, *programs: Callable[[int], Found]) -> list[list[Found]]:
-    """Call each program once per turn with the turn's number; what each found. The order turns with the turns."""
+    """Call each program once per turn with the turn's number, in alternating order.
+
+    Return their results.
+    """
     found: list[list[Found]] = [[] for _ in programs]
     for turn in range(runs):
         order = range(len(programs)) if turn % 2 == 0 else reversed(range(len(programs)))
@@ -93,10 +96,10 @@ def alternately(runs: int, *programs: Callable[[int], Found]) -> list[list[Found
 
 
 def run(command: Sequence[str | Path], folder: Path, more: Mapping[str, str] | None = None) -> tuple[float, str]:
-    """Wall seconds and stdout of a program from its start to its end.
+    """Run a program; return its wall seconds and its stdout.
 
     Raises:
-        SystemExit: it failed; its last words are shown.
+        SystemExit: it failed; the message has the end of its stderr.
     """
     started = time.perf_counter()
     done = subprocess.run(
@@ -109,17 +112,17 @@ def run(command: Sequence[str | Path], folder: Path, more: Mapping[str, str] | N
 
 
 def environment() -> dict[str, str]:
-    """The variables every measured program starts with."""
+    """Return the environment of every measured program."""
     return {**{name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}, **SAME}
 
 
 def modelworks(*arguments: str) -> list[str | Path]:
-    """The command line as it is installed beside this Python."""
+    """Return a command of the modelworks installed with this Python."""
     return [Path(sys.executable).with_name("modelworks"), *arguments]
 
 
 def project(folder: Path) -> Path:
-    """A project as a fresh clone has it: configs, the data's pin and DVC's settings, and no store."""
+    """Create a project like a fresh clone: configs, data.dvc and DVC's settings, and no stores."""
     folder.mkdir()
     for name in ("configs", "data.dvc", ".dvc/config", ".dvcignore"):
         source = ROOT / name
@@ -132,7 +135,7 @@ def project(folder: Path) -> Path:
 
 
 def machine() -> dict[str, str]:
-    """What the figures were measured on, and with what."""
+    """Return a description of the machine and of the libraries."""
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
@@ -145,7 +148,7 @@ def machine() -> dict[str, str]:
 
 
 def _installed() -> list[str]:
-    """Name and version of each library that is here: a bare GPU machine has few of them."""
+    """Return name and version of each installed library; a GPU machine may have only a few."""
     found = []
     for name in LIBRARIES:
         with suppress(importlib.metadata.PackageNotFoundError):

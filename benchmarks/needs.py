@@ -1,4 +1,4 @@
-"""What a benchmark needs besides the project: packages, data sets, a GPU."""
+"""Requirements of benchmarks: packages, data sets, a GPU."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from modelworks.errors import BadInput
 __all__ = ["Need", "digits", "fashion", "gpu", "minilm", "mnist5k", "package", "tweets"]
 
 Need = Callable[[], None]
-"""Raises BadInput, with what is missing and how to get it, if it is not there."""
+"""Raises BadInput, with a hint how to get it, if a requirement is missing."""
 
 
 def package(name: str) -> Need:
-    """Return the need for a peer's package."""
+    """Return the requirement of a peer's package."""
 
     def check() -> None:
         if importlib.util.find_spec(name) is None:

@@ -1,4 +1,4 @@
-"""The benchmarks by name: what each measures, what it needs, and the function that measures it."""
+"""The benchmarks by name, with their requirements and functions."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ __all__ = ["PARTS", "Part", "chosen"]
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One benchmark, independent of all others."""
+    """One benchmark, independent of the others."""
 
     name: str
     title: str
     function: str
-    """`module:function` below `benchmarks`; imported when it runs, so that a mistake in one part stops no other."""
+    """`module:function` below `benchmarks`; imported when it runs, so that an error in one part stops no other."""
     needs: tuple[Need, ...] = ()
     has_small_size: bool = False
     """Whether the function takes `small`."""
     on_gpu: bool = False
-    """Whether it runs only when it is asked for by name."""
+    """Whether it runs only if it is named."""
 
     def missing(self) -> list[str]:
-        """Return what is not there, each with how to get it."""
+        """Return the missing requirements, each with a hint how to get it."""
         found = []
         for need in self.needs:
             try:
@@ -136,21 +136,23 @@ PARTS = (
 
 
 def chosen(names: Sequence[str]) -> list[Part]:
-    """Return the named parts; a name like `training` stands for all parts whose name begins with `training-`.
+    """Return the named parts.
+
+    A name like `training` selects all parts whose name starts with `training-`.
 
     Without names, all parts that need no GPU.
 
     Raises:
-        BadInput: there is no such part.
+        BadInput: the part does not exist.
     """
     if not names:
         return [part for part in PARTS if not part.on_gpu]
-    found = {name: [part for part in PARTS if part.name == name] or _beginning_with(name) for name in names}
+    found = {name: [part for part in PARTS if part.name == name] or _with_prefix(name) for name in names}
     unknown = [name for name, parts in found.items() if not parts]
     if unknown:
-        raise BadInput(f"unknown benchmark: {', '.join(unknown)}", "`python -m benchmarks --list` lists them")
+        raise BadInput(f"unknown benchmark: {', '.join(unknown)}", "run `python -m benchmarks --list` to list them")
     return [part for part in PARTS if any(part in parts for parts in found.values())]
 
 
-def _beginning_with(name: str) -> list[Part]:
+def _with_prefix(name: str) -> list[Part]:
     return [part for part in PARTS if part.name.startswith(f"{name}-")]

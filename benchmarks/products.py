@@ -1,6 +1,6 @@
-"""The rates of this CPU, printed with every table: `python -m benchmarks.products THREADS` prints one JSON object.
+"""Measure the rates of this CPU: `python -m benchmarks.products THREADS` prints one JSON object.
 
-GFLOP/s of products of square matrices, and of the layers by which `compute.precision: auto` chooses.
+GFLOP/s of products of square matrices, and of the layers that `compute.precision: auto` measures.
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ __all__ = ["choice", "described"]
 
 SIDE = 2048
 SECONDS = 1.0
-"""To spend on the products of each precision, after the first, which loads kernels."""
+"""Seconds of measurement per precision, after a first product, which loads kernels."""
 
 
 def choice(modality: str, folder: Path, *, threads: int = 0) -> Hardware:
-    """What `auto` takes here on the CPU; measured once per folder.
+    """Return the hardware with the precision that `auto` selects on this CPU.
+
+    Measured once per folder.
 
     Args:
+        modality: the kind of input.
+        folder: where the rates are cached.
         threads: 0 for all cores, as in a config.
     """
     found = detect(ComputeConfig(device="cpu", threads=threads))
@@ -35,7 +39,7 @@ def choice(modality: str, folder: Path, *, threads: int = 0) -> Hardware:
 
 
 def described() -> dict[str, str]:
-    """The processor's version and flags, and its rates, in words."""
+    """Return the processor's version and flags, and its rates, as text."""
     hardware, processor = detect(ComputeConfig(device="cpu")), find()
     command = [sys.executable, "-m", "benchmarks.products", str(hardware.threads)]
     _, output = run(command, ROOT, environment(hardware))
@@ -54,7 +58,10 @@ def described() -> dict[str, str]:
 
 
 def measure(threads: int) -> dict[str, float]:
-    """GFLOP/s by name; imports torch. Without bf16 instructions a product of such matrices takes minutes: it is left out."""
+    """Return GFLOP/s by name.
+
+    Square matrices in bf16 are skipped without bf16 instructions: they would take minutes.
+    """
     import torch
 
     from modelworks.training.machine import product_rates
@@ -64,12 +71,12 @@ def measure(threads: int) -> dict[str, float]:
     for name, kind in kinds.items():
         one, other = (torch.randn(SIDE, SIDE).to(kind) for _ in range(2))
         torch.mm(one, other)
-        least, ending = float("inf"), time.perf_counter() + SECONDS
-        while time.perf_counter() < ending:
+        shortest, end = float("inf"), time.perf_counter() + SECONDS
+        while time.perf_counter() < end:
             started = time.perf_counter()
             torch.mm(one, other)
-            least = min(least, time.perf_counter() - started)
-        rates[f"squares_{name}"] = round(2.0 * SIDE**3 / least / 1e9, 1)
+            shortest = min(shortest, time.perf_counter() - started)
+        rates[f"squares_{name}"] = round(2.0 * SIDE**3 / shortest / 1e9, 1)
     return rates
 
 

@@ -1,4 +1,4 @@
-"""Tables of results, as text for the terminal and as sections of a Markdown file."""
+"""Write tables of results, as text for the terminal and as sections of a Markdown file."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ compared. Medians, with the range in brackets."""
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """What a benchmark found."""
+    """The results of a benchmark."""
 
     headings: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     notes: Sequence[str] = ()
     failures: Sequence[str] = ()
-    """What could not be measured, in a table that has the rest."""
+    """Names of the rows that could not be measured."""
 
     @classmethod
     def of(cls, found: Sequence[Comparison]) -> Table:
@@ -52,21 +52,21 @@ class Table:
 
 
 def section(table: Table, title: str, described: Mapping[str, str], settings: str) -> str:
-    """Return what stands below a part's heading: the table, and what it was measured on."""
+    """Return the text below a part's heading: the table and the machine."""
     measured = [f"- {name}: {value}" for name, value in {"measured": settings, **described}.items()]
     return "\n".join([f"{title[0].upper()}{title[1:]}.", "", table.markdown(), "", *measured])
 
 
 def heading(described: Mapping[str, str]) -> str:
-    """Return the heading of a machine's section: its processor, and what else of it decides the figures."""
+    """Return the heading of a machine's section: its processor and its bf16 instructions."""
     bf16 = [flag for flag in described["flags"].split() if flag.endswith("_bf16")] or ["no bf16 instructions"]
     return ", ".join([described["processor"], described["version"], *bf16])
 
 
 def insert(path: Path, processor: str, part: str, text: str, order: Sequence[str]) -> None:
-    """Write a part's section below its processor's heading in a file, in place of its earlier one.
+    """Write a part's section below its processor's heading in a file, replacing an earlier one.
 
-    Sections of other parts and processors stay as they are. Parts stand in the given order.
+    Sections of other parts and processors do not change. Parts are in the given order.
     """
     found = _parse(path.read_text(encoding="utf-8")) if path.exists() else {}
     found.setdefault(processor, {})[part] = text

@@ -1,4 +1,4 @@
-"""Our training program on a CPU against the loops that people use instead: a CNN on images, MiniLM on texts."""
+"""Compare our trainer with other training loops on a CPU: a CNN on images, MiniLM on texts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ Found = Mapping[Side, Sequence[Outcome]]
 
 
 def pictures(runs: int, folder: Path, *, small: bool = False) -> list[Comparison]:
-    """Train the two-conv CNN on Fashion-MNIST; `small` takes fewer rows: ratios hold, metrics are lower."""
+    """Train the two-conv CNN on Fashion-MNIST.
+
+    `small` uses fewer rows, with similar ratios and lower metrics.
+    """
     rows, epochs = (12_000, 1) if small else (60_000, 2)
     job = jobs.fashion(folder / "job", rows, epochs)
     low = job.hardware.precision == "bf16"
@@ -58,7 +61,10 @@ def pictures(runs: int, folder: Path, *, small: bool = False) -> list[Comparison
 
 
 def texts(runs: int, folder: Path, *, small: bool = False) -> list[Comparison]:
-    """Fine-tune MiniLM on tweets; `small` takes fewer rows: ratios hold, metrics are lower."""
+    """Fine-tune MiniLM on tweets.
+
+    `small` uses fewer rows, with similar ratios and lower metrics.
+    """
     rows, test_rows = (800, 1_000) if small else (2_000, 2_000)
     job = jobs.tweets(folder / "job", rows, test_rows)
     low = job.hardware.precision == "bf16"
@@ -86,7 +92,7 @@ def texts(runs: int, folder: Path, *, small: bool = False) -> list[Comparison]:
 
 
 def _default(job: Job) -> str:
-    """What ours takes by itself, and why."""
+    """Return the precision that ours selects by default, and the reason."""
     hardware = job.hardware
     reason = explained(hardware.precision_source, hardware.product_rates)
     return f"ours' default here is {hardware.precision} ({reason}); the libraries' is fp32"

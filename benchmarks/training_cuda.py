@@ -1,4 +1,7 @@
-"""The same on a GPU, on a machine that has no more than the trainer needs; rows of absent peers say not run."""
+"""Compare the training loops on a GPU machine with only the trainer's libraries.
+
+Missing peers are not run.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ UTILISATION = {CNN: "", BERT: ">= 45 %"}
 
 
 def cnn(runs: int, folder: Path, *, small: bool = False) -> list[Comparison]:
-    """Train the two-conv CNN on drawn images."""
+    """Train the two-conv CNN on synthetic images."""
     epochs = 4 if small else 20
     return _measure(
         CNN, jobs.pictures(folder / "job", 48 * 1024, side=32, colours=3, batch_size=1024, epochs=epochs), runs
@@ -39,7 +42,7 @@ def cnn(runs: int, folder: Path, *, small: bool = False) -> list[Comparison]:
 
 
 def transformer(runs: int, folder: Path, *, small: bool = False) -> list[Comparison]:
-    """Train a BERT with fresh weights on drawn texts."""
+    """Train a BERT with random weights on synthetic texts."""
     return _measure(BERT, jobs.bert(folder / "job", (100 if small else 500) * 64, batch_size=64), runs)
 
 
@@ -49,8 +52,8 @@ def _measure(work: str, job: Job, runs: int) -> list[Comparison]:
     device = torch.cuda.get_device_name()
     found, absent = _train(job, runs, job.work.parent / "sides")
     notes = (
-        f"on {device}; {job.train.epochs} epochs; a library says fp32 where that is its default",
-        *(f"not run, for it is not installed here: {package}" for package in absent),
+        f"on {device}; {job.train.epochs} epochs; fp32 is a library's default",
+        *(f"not run, because it is not installed: {package}" for package in absent),
         *described(found),
     )
     return _rows(work, found, _utilisation(job, device), notes)
@@ -62,7 +65,10 @@ def _train(job: Job, runs: int, folder: Path) -> tuple[Mapping[Side, Sequence[Ou
 
 
 def _utilisation(job: Job, device: str) -> float | None:
-    """Percent of the device's peak per example a second; None where the peak is not known."""
+    """Return the percentage of the device's peak per example per second.
+
+    None if the peak is unknown.
+    """
     highest = peak(device)
     return None if highest is None else 100 * per_example(job) / highest
 

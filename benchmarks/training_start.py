@@ -1,4 +1,4 @@
-"""How soon a training takes its first step, and whether its memory grows with the set."""
+"""Measure the time to a training's first step, and the growth of its memory with the data set."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ __all__ = ["first_step", "memory"]
 
 POLL_SECONDS = 0.005
 STEPS = 200
-"""Of 512 rows each: they touch most pages of the larger set."""
+"""Steps of 512 rows each, which read most pages of the larger data set."""
 
 
 def first_step(runs: int, folder: Path) -> list[Comparison]:
-    """From the program's start to the end of its first step, its rows decoded by a training before."""
+    """Measure from the process's start to the end of the first step, with rows that are already decoded."""
     job = jobs.fashion(folder / "job", 60_000)
-    # A checkpoint at every step makes the trainer tell of each; the event comes before its checkpoint.
+    # With a checkpoint at every step the trainer writes an event for each step, before the checkpoint.
     job = dataclasses.replace(job, train=dataclasses.replace(job.train, checkpoint_steps=1))
 
     def ours(turn: int) -> float:
         started = time.time()
-        told, _ = _until(job, jobs.for_side(job, folder / f"turn-{turn}", 0), 1)
-        return float(told["time"]) - started
+        event, _ = _until(job, jobs.for_side(job, folder / f"turn-{turn}", 0), 1)
+        return float(event["time"]) - started
 
     def importing(_turn: int) -> float:
-        started = time.time()  # to the import's end: the process's own takes half as long again
+        started = time.time()  # until the end of the import; the end of the process takes half as long again
         return float(run([sys.executable, "-c", "import time, torch; print(time.time())"], ROOT)[1]) - started
 
     ours(-1)  # decodes
-    began, imported = alternately(max(runs, 3), ours, importing)
+    totals, imported = alternately(max(runs, 3), ours, importing)
     return [
         Comparison(
             name="first step of 60,000 images, decoded before, beyond importing torch",
             unit="s",
-            ours=[whole - alone for whole, alone in zip(began, imported, strict=True)],
+            ours=[total - alone for total, alone in zip(totals, imported, strict=True)],
             peer_name="import torch",
             peer=imported,
             target="<= 1.5 s",
@@ -63,7 +63,7 @@ def first_step(runs: int, folder: Path) -> list[Comparison]:
 
 
 def memory(runs: int, folder: Path, *, small: bool = False) -> list[Comparison]:
-    """Peak memory of the whole program, decoding included, on ten times as many rows."""
+    """Measure the process's peak memory, including decoding, with ten times as many rows."""
     rows = 12_000 if small else 60_000
 
     def peak(rows: int) -> Callable[[int], float]:
@@ -91,7 +91,9 @@ def memory(runs: int, folder: Path, *, small: bool = False) -> list[Comparison]:
 
 
 def _until(job: Job, path: Path, step: int) -> tuple[dict[str, Any], float]:
-    """Train until a step event of at least that step, then stop. The event, and the process's peak memory in MiB.
+    """Train until an event of at least that step, then stop.
+
+    Return the event and the peak memory in MiB.
 
     Raises:
         SystemExit: the trainer failed.
@@ -117,9 +119,9 @@ def _until(job: Job, path: Path, step: int) -> tuple[dict[str, Any], float]:
 
 
 def _peak(number: int) -> float:
-    """Most memory a process has had since it became its program, MiB; 0 when it is gone.
+    """Return the peak memory of a process since exec, in MiB; 0 if it has ended.
 
-    Not what `wait4` tells: that counts what the parent had when it forked.
+    `wait4` is not usable: it includes the parent's memory at the fork.
     """
     try:
         status = Path(f"/proc/{number}/status").read_text()
@@ -130,5 +132,5 @@ def _peak(number: int) -> float:
 
 
 def _ended(number: int) -> bool:
-    """Whether a child has ended, which is left to be waited for."""
+    """Return whether a child has ended, without reaping it."""
     return os.waitid(os.P_PID, number, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

@@ -1,1 +1,1 @@
-"""What runs: the command line and one file per Prefect flow."""
+"""Prefect flows: training and the scheduler."""

@@ -1,7 +1,7 @@
-"""The scheduler behind `modelworks up`: `python -m flows.scheduler` runs each scheduled config when it is due.
+"""Run each scheduled config when it is due: `python -m flows.scheduler`, behind `modelworks up`.
 
-One run at a time on this machine, and none while the same config's last run still goes on: that one is skipped, and
-Prefect shows it as cancelled. What was due while the scheduler was down, however it ended, is not caught up.
+One run at a time on this machine. A run that is due while the same config is still running is skipped; Prefect shows
+it as cancelled. Runs that were due while the scheduler was down are not caught up.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ __all__ = ["deployment"]
 
 
 def deployment(item: Scheduled) -> RunnerDeployment:
-    """The training flow for one config, on its schedule."""
-    made = training.to_deployment(
+    """Return a deployment of the training flow for one config, on its schedule."""
+    created = training.to_deployment(
         name=item.config.stem,
         parameters={"config": item.config.as_posix()},
         schedule=Cron(item.schedule.cron, timezone=item.schedule.timezone),
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
         tags=["modelworks", item.name],
-        # By module: a path would put flows/ in front of every import.
+        # A module, because a file path would put flows/ first on sys.path.
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
-    assert isinstance(made, RunnerDeployment)
-    return made
+    assert isinstance(created, RunnerDeployment)
+    return created
 
 
 def skip_missed(due: Iterable[Scheduled]) -> None:
-    """Drop the runs that a killed scheduler left behind: Prefect would start every one. A stopped one left none."""
+    """Delete overdue runs that a killed scheduler left, because Prefect would start all of them."""
     names = [item.config.stem for item in due]
     missed = FlowRunFilter(
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
@@ -57,22 +57,22 @@ def skip_missed(due: Iterable[Scheduled]) -> None:
     )
     with get_client(sync_client=True) as client:
         kept = 0
-        while left := client.read_flow_runs(  # a page at a time
+        while page := client.read_flow_runs(
             flow_filter=FlowFilter(name=FlowFilterName(any_=[training.name])),
             deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=names)),
             flow_run_filter=missed,
             offset=kept,
         ):
-            for run in left:
+            for run in page:
                 if run.auto_scheduled:
                     client.delete_flow_run(run.id)
-                else:  # what a person asked for is theirs
+                else:  # a run that a person scheduled
                     kept += 1
 
 
 def main() -> None:
-    """Serve until told to stop."""
-    # A config whose data are missing would fail every time: `modelworks up` names it.
+    """Serve the deployments until the process is stopped."""
+    # A config without its data would fail every time; `modelworks up` reports it.
     due = [item for item in scheduled(Project.find()) if not item.missing]
     skip_missed(due)
     serve(*(deployment(item) for item in due), limit=1, print_starting_message=False)

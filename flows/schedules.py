@@ -1,4 +1,4 @@
-"""Read the schedules of the configs, and whether the data of each are there."""
+"""Read the schedules of the configs and check that their data exist."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Scheduled:
     """The model's name."""
     schedule: ScheduleConfig
     missing: str = ""
-    """Why its data cannot be read; "" if they are there."""
+    """Why its data cannot be read; "" if they can."""
     hint: str = ""
     """How to get the missing data."""
 
@@ -38,7 +38,7 @@ class Scheduled:
 
 
 def scheduled(project: Project) -> tuple[Scheduled, ...]:
-    """Return every config of the project that has a schedule, also those whose data are missing.
+    """Return every config of the project that has a schedule, even if its data are missing.
 
     Raises:
         BadInput: a config is wrong.

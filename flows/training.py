@@ -1,4 +1,4 @@
-"""The training flow: from a source's rows to a version that earned production, or did not."""
+"""The training flow: ingest, validate, train, score, register, gate and promote."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ __all__ = ["training"]
 
 
 def run_name() -> str:
-    """The flow run's name: the model that it makes, and when it was due, in this machine's time zone."""
+    """Return the flow run's name: the model and the scheduled start in the local time zone."""
     given, due = runtime.flow_run.parameters, runtime.flow_run.scheduled_start_time
     try:
         model = configuration.load(Project.find().root / given["config"], given.get("overrides") or []).name
-    except BadInput:  # which the flow raises as well
+    except BadInput:  # the flow raises it again
         model = given["config"]
     return f"{model} {due.astimezone():%Y-%m-%d %H:%M}"
 
 
 @flow(name="training", flow_run_name=run_name, persist_result=True, result_serializer="json", validate_parameters=True)
 def training(config: str, overrides: list[str] | None = None) -> dict[str, Any] | State[Any]:
-    """Bring one pipeline up to date and say what it came to.
+    """Bring one pipeline up to date and return the summary.
 
     Args:
         config: the YAML file, relative to the project.
-        overrides: as on the command line, `section.key=value`.
+        overrides: assignments `section.key=value`, as on the command line.
     """
     started = time.monotonic()
-    _name_owner()
+    _record_owner()
     project = Project.find()
     settings = configuration.load(project.root / config, overrides or [])
     with watch_cancellation(str(runtime.flow_run.id)) as cancelled:
@@ -83,11 +83,11 @@ def _stages(project: Project, settings: RunConfig, cancelled: Event, started: fl
         return conclude(run, promotion, str(runtime.flow_run.id), time.monotonic() - started)
 
 
-def _name_owner() -> None:
-    """Write onto the flow run which process runs it: by that `doctor` knows it when the process is dead."""
-    number = UUID(str(runtime.flow_run.id))
+def _record_owner() -> None:
+    """Label the flow run with this process, so that `doctor` can detect that it is dead."""
+    flow_run_id = UUID(str(runtime.flow_run.id))
     with get_client(sync_client=True) as client:
-        # Of a run that is retried in Prefect's page, the labels of an earlier attempt stand until now.
-        attempt = {ATTEMPT: str(client.read_flow_run(number).run_count)}
+        # A run that is retried in the Prefect UI still has the labels of its earlier attempt.
+        attempt = {ATTEMPT: str(client.read_flow_run(flow_run_id).run_count)}
         owner = {OWNER + part: value for part, value in Owner.this().written().items()}
-        client.update_flow_run_labels(number, {**owner, **attempt})
+        client.update_flow_run_labels(flow_run_id, {**owner, **attempt})

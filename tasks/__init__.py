@@ -1,1 +1,1 @@
-"""One file per stage: the retry, cache and tracking policy around one call of the library."""
+"""Prefect tasks, one file per stage: retry and tracking policy around one library call."""

@@ -1,4 +1,4 @@
-"""Where people look afterwards: the MLflow run around the stages, and the artifacts on the Prefect flow run."""
+"""The MLflow run around the stages, and the artifacts of the Prefect flow run."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["conclude", "track"]
 
 @contextmanager
 def track(run: RunContext, plan: Plan, flow_run_id: str) -> Iterator[None]:
-    """An MLflow run around the stages, unless all of them are up to date."""
+    """Open an MLflow run around the stages, unless all of them are up to date."""
     from modelworks.pipeline.status import pipeline_status
     from modelworks.registry.tracking import dataset_input, runs
 
-    standing = pipeline_status(run.project, run.config).promotion
-    if standing is not None:
-        run.version_run_id = standing.verdict.version.run_id
+    current = pipeline_status(run.project, run.config).promotion
+    if current is not None:
+        run.version_run_id = current.verdict.version.run_id
         yield
         return
     run.run_id = runs.start(
@@ -42,20 +42,20 @@ def track(run: RunContext, plan: Plan, flow_run_id: str) -> Iterator[None]:
     run.track(dataset_input.log_dataset, plan.dataset)
     try:
         yield
-    except BaseException as error:  # Ctrl-C too: no run stays open
+    except BaseException as error:  # also Ctrl-C, so that no run stays open
         stopped = isinstance(error, Interrupted | KeyboardInterrupt)
         try:
             run.track(runs.log_stage_keys, {stage.name: stage.key for stage in plan.known})
             runs.finish(run.client, run.run_id, "KILLED" if stopped or not isinstance(error, Exception) else "FAILED")
-        except ModelworksError as other:  # the error that ends the run is the one to tell
-            run.display.say(f"  {other.message}: the MLflow run was not closed; the next run closes what is open")
+        except ModelworksError as other:  # report it, and raise the error that ended the run
+            run.display.print(f"  {other.message}: the MLflow run was not closed; the next run closes it")
         raise
     run.track(runs.log_stage_keys, {stage.name: stage.key for stage in plan.known})
     runs.finish(run.client, run.run_id, "FINISHED")
 
 
 def conclude(run: RunContext, promotion: Promotion, flow_run_id: str, seconds: float) -> dict[str, Any]:
-    """The summary; the verdict and the way to MLflow as artifacts of the flow run."""
+    """Return the summary; attach the verdict and a link to MLflow to the flow run."""
     from modelworks.registry.tracking import run_description
 
     name = run.config.name
@@ -78,11 +78,11 @@ def conclude(run: RunContext, promotion: Promotion, flow_run_id: str, seconds: f
 def _parameters(config: RunConfig, plan: Plan) -> dict[str, str]:
     hardware = {
         "device": plan.hardware.device,
-        # What `auto` comes to is known once the key of `train` is: a tag of the run has it.
+        # The precision that `auto` selects is known with the key of `train`; a tag of the run has it.
         "precision": config.compute.precision,
         "threads": str(plan.hardware.threads),
         "processes": str(plan.hardware.processes),
     }
-    # JSON's quotes around plain words are noise to a reader.
+    # Remove JSON's quotes around strings.
     complete = {**config.values, "compute": {**config.values["compute"], **hardware}}
     return {name: value.strip('"') for name, value in settings(complete).items()}

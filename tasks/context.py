@@ -1,4 +1,4 @@
-"""What all tasks of one run share: the project, the config, the tracking run and the display."""
+"""The context that all tasks of one run share: project, config, tracking run and display."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ R = TypeVar("R")
 class RunContext:
     """One run of one config.
 
-    A plain class, not a dataclass: Prefect looks into dataclasses for futures to wait for.
+    A plain class, because Prefect searches dataclasses for futures to wait for.
     """
 
     def __init__(self, project: Project, config: RunConfig, client: MlflowClient, display: Display) -> None:
         self.project, self.config, self.client, self.display = project, config, client, display
-        self.witness: IsolatedModel | None = None
-        """A fresh process that imports MLflow meanwhile, to ask the model before a promotion."""
+        self.isolated_model: IsolatedModel | None = None
+        """An isolated process that imports MLflow in advance and tries the model before a promotion."""
         self.trainer: Trainer | None = None
-        """A fresh trainer program that imports torch meanwhile."""
+        """A trainer process that imports torch in advance."""
         self.run_id = ""
-        """The MLflow run; empty while there is nothing to track."""
+        """The MLflow run; empty if nothing is tracked."""
         self.version_run_id = ""
-        """The MLflow run of the version that stands, when nothing but pages may have to be rendered."""
+        """The MLflow run of the current version, if all stages are up to date and only pages may be rendered."""
         self.pages: list[Stage] = []
         """The keys of the pages that were rendered or found so far."""
         self.outcomes: dict[str, str] = {}
-        """What became of each stage so far: ran, cached, resumed, verified."""
+        """The outcome of each finished stage: ran, cached, resumed, verified."""
         self.cancelled = threading.Event()
         """Set when the flow run was cancelled in Prefect."""
 
@@ -59,46 +59,49 @@ class RunContext:
             raise Interrupted(signal.SIGINT, "a cancellation in Prefect")
 
     def finished(self, stage: str, outcome: str, seconds: float, detail: str) -> None:
-        """Note and show that a stage is over."""
+        """Record and show that a stage finished."""
         self.outcomes[stage] = outcome
         self.display.stage(stage, outcome, seconds, detail)
 
-    def call_witness(self) -> None:
-        """Start the process that a promotion will want; it takes seconds until it can answer."""
+    def start_isolated_model(self) -> None:
+        """Start the isolated process of a later promotion; it needs seconds to import its libraries."""
         from modelworks.registry.verification.isolated_process import IsolatedModel
 
-        self.witness = self.witness or IsolatedModel()
+        self.isolated_model = self.isolated_model or IsolatedModel()
 
-    def take_witness(self) -> IsolatedModel:
-        """The process that was called, or a new one: whoever takes it ends it, and a retry has another."""
+    def take_isolated_model(self) -> IsolatedModel:
+        """Return the isolated process, or a new one, and hand over its ownership."""
         from modelworks.registry.verification.isolated_process import IsolatedModel
 
-        witness, self.witness = self.witness or IsolatedModel(), None
-        return witness
+        isolated_model, self.isolated_model = self.isolated_model or IsolatedModel(), None
+        return isolated_model
 
-    def call_trainer(self) -> None:
-        """Start the process that a training will want; it takes seconds until it can begin."""
+    def start_trainer(self) -> None:
+        """Start the process of a later training; it needs seconds to import its libraries."""
         self.trainer = self.trainer or Trainer(detect(self.config.compute))
 
     def take_trainer(self) -> Trainer | None:
-        """The trainer that was called, once: it does one job."""
+        """Return the trainer process, if one was started, and hand over its ownership.
+
+        It runs one job.
+        """
         trainer, self.trainer = self.trainer, None
         return trainer
 
     def track(self, log: Callable[[MlflowClient, str, R], None], record: R) -> None:
-        """Log a record onto the MLflow run, if there is one."""
+        """Log a record to the MLflow run, if there is one."""
         if self.run_id:
             log(self.client, self.run_id, record)
 
 
 @contextmanager
 def open_run(project: Project, config: RunConfig) -> Iterator[RunContext]:
-    """A run that nobody else is doing: services checked, leftovers of dead runs closed, the pipeline locked.
+    """Lock the pipeline, check services, close runs of dead processes, and yield the context.
 
-    To be called in a flow, whose log has the lines of the display.
+    Call it in a flow: the lines of the display also go to the flow run's log.
 
     Raises:
-        Unavailable: the tracking server does not answer, or this pipeline is running already.
+        Unavailable: the tracking server does not reply, or this pipeline is already running.
     """
     from modelworks.registry.backend.tracking_store import connect
     from modelworks.registry.tracking.runs import add_note
@@ -115,6 +118,6 @@ def open_run(project: Project, config: RunConfig) -> Iterator[RunContext]:
             yield run
         finally:
             run.display.close()
-            for helper in (run.witness, run.trainer):
-                if helper is not None:
-                    helper.close()
+            for process in (run.isolated_model, run.trainer):
+                if process is not None:
+                    process.close()

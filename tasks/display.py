@@ -1,4 +1,4 @@
-"""What a person sees while a pipeline runs: drawn on a terminal, plain lines in a log, and in Prefect's log of the run."""
+"""Show the progress of a pipeline on a terminal, as plain lines, and in Prefect's log."""
 
 from __future__ import annotations
 
@@ -11,84 +11,84 @@ from typing import Any, Protocol
 __all__ = ["Display", "LoggedDisplay", "PlainDisplay", "TerminalDisplay", "make_display"]
 
 PLAIN_SECONDS = 5.0
-"""Time between two lines about a training in a log."""
+"""Minimum time between two lines of training progress."""
 
 NOTICES = {
-    "damaged": "the checkpoint of step {step} is damaged: going on from an older one",
-    "memory": "memory does not suffice: batches are computed in {parts} parts of {examples} examples",
-    "early_stop": "no better epoch for a while: stopped at step {step}, the best one ended at step {best_step}",
+    "damaged": "the checkpoint of step {step} is damaged: resuming from an older one",
+    "memory": "out of memory: batches are split into {parts} parts of {examples} examples",
+    "early_stop": "early stopping at step {step}: the best epoch ended at step {best_step}",
 }
-"""Events that a person should hear of, by type."""
+"""Messages of trainer events, by type."""
 
 SHOWN_METRICS = 3
-"""Of each epoch, besides the loss; MLflow has all."""
+"""Number of metrics shown per epoch besides the loss; MLflow has all."""
 
 STARTED = time.monotonic()
-"""What a log's times count from: the start of the process, nearly."""
+"""Start of the process, approximately; printed times are relative to it."""
 
 
 class Display(Protocol):
-    """Told what happens, by whoever makes it happen."""
+    """Shows the progress of a run."""
 
     def stage(self, name: str, outcome: str, seconds: float, detail: str) -> None:
-        """A stage is over."""
+        """Show that a stage finished."""
 
     @contextmanager
     def working(self, name: str) -> Iterator[None]:
-        """A stage is at work."""
+        """Show that a stage is running."""
 
     def training(self, event: Mapping[str, Any]) -> None:
-        """An event of the trainer (see modelworks.training.monitoring.events)."""
+        """Show an event of the trainer (see modelworks.training.monitoring.events)."""
 
-    def say(self, text: str) -> None:
-        """Anything else worth a line."""
+    def print(self, text: str) -> None:
+        """Show a line of text."""
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
 
 
 def make_display() -> Display:
-    """The display that fits where stderr goes."""
+    """Return a terminal display if stderr is a terminal, otherwise a plain one."""
     return TerminalDisplay() if sys.stderr.isatty() else PlainDisplay()
 
 
-def _print(line: str) -> None:
+def _print_line(line: str) -> None:
     print(f"{time.monotonic() - STARTED:7.1f}  {line}", file=sys.stderr, flush=True)
 
 
 class PlainDisplay:
-    """One line per thing that happened."""
+    """Plain lines, one per event."""
 
-    def __init__(self, write: Callable[[str], object] = _print) -> None:
-        """`write` takes a line; by default it goes to stderr, behind the seconds since the start."""
+    def __init__(self, write: Callable[[str], object] = _print_line) -> None:
+        """`write` outputs a line; the default prints it to stderr after the seconds since the start."""
         self._write = write
         self._epochs = self._steps = 0
         self._next_line = 0.0
 
     def stage(self, name: str, outcome: str, seconds: float, detail: str) -> None:
-        self.say(f"{name:<9} {outcome:<9} {seconds:6.1f} s  {detail}".rstrip())
+        self.print(f"{name:<9} {outcome:<9} {seconds:6.1f} s  {detail}".rstrip())
 
     @contextmanager
     def working(self, name: str) -> Iterator[None]:
-        self.say(f"{name:<9} ...")
+        self.print(f"{name:<9} ...")
         yield
 
     def training(self, event: Mapping[str, Any]) -> None:
         if event["type"] == "start":
             self._epochs, self._steps = event["epochs"], event["steps"]
-            self.say(_start_line(event))
+            self.print(_start_line(event))
         elif event["type"] == "step" and time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + PLAIN_SECONDS
-            self.say(
+            self.print(
                 f"  step {event['step']}/{self._steps}  epoch {event['epoch']}/{self._epochs}  loss {event['loss']:.4f}  "
                 f"{event['examples_per_second']:,.0f} examples/s  {event['seconds_left']:.0f} s left"
             )
         elif event["type"] == "epoch" and "validation_loss" in event:
-            self.say(_epoch_line(event, self._epochs))
+            self.print(_epoch_line(event, self._epochs))
         elif event["type"] in NOTICES:
-            self.say(_notice(event))
+            self.print(_notice(event))
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         self._write(text)
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ class PlainDisplay:
 
 
 class TerminalDisplay:
-    """A spinner for the stage at work, a bar for a training, a tick for what is done."""
+    """A spinner for the running stage, a progress bar for training, a tick for finished stages."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -138,7 +138,7 @@ class TerminalDisplay:
         if event["type"] == "start":
             self._epochs = event["epochs"]
             if event["resumed_from"]:
-                self.say(_start_line(event))
+                self.print(_start_line(event))
             self._spinner.stop()
             self._bar.start()
             self._task = self._bar.add_task("starting", total=event["steps"], completed=event["resumed_from"])
@@ -154,9 +154,9 @@ class TerminalDisplay:
         elif event["type"] == "epoch" and "validation_loss" in event:
             self._bar.console.print(f"[dim]{_epoch_line(event, self._epochs)}[/]")
         elif event["type"] in NOTICES:
-            self.say(_notice(event))
+            self.print(_notice(event))
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         self._console.print(_escaped(text))
 
     def close(self) -> None:
@@ -171,10 +171,10 @@ class TerminalDisplay:
 
 
 class LoggedDisplay:
-    """A display whose lines also go into a log."""
+    """A display whose lines also go to a log."""
 
     def __init__(self, display: Display, log: Callable[[str], object]) -> None:
-        """`log` takes a line."""
+        """`log` outputs a line."""
         self._displays: tuple[Display, ...] = (display, PlainDisplay(log))
 
     def stage(self, name: str, outcome: str, seconds: float, detail: str) -> None:
@@ -192,9 +192,9 @@ class LoggedDisplay:
         for each in self._displays:
             each.training(event)
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         for each in self._displays:
-            each.say(text)
+            each.print(text)
 
     def close(self) -> None:
         for each in self._displays:
@@ -202,8 +202,8 @@ class LoggedDisplay:
 
 
 def _start_line(event: Mapping[str, Any]) -> str:
-    resumed = f", going on from step {event['resumed_from']:,}" if event["resumed_from"] else ""
-    precision = f" in {event['precision']}" if "precision" in event else ""  # code of an older version says none
+    resumed = f", resuming from step {event['resumed_from']:,}" if event["resumed_from"] else ""
+    precision = f" in {event['precision']}" if "precision" in event else ""  # missing in events of earlier releases
     return f"  {event['parameters']:,} parameters, {event['steps']:,} steps in {event['epochs']} epochs{precision}{resumed}"
 
 

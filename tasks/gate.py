@@ -1,4 +1,4 @@
-"""Gate: the candidate against its minimums and against production, on the same test rows."""
+"""Gate: compare the candidate with its minimums and with production on the same test rows."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from modelworks.pipeline.reports import find_report
 from modelworks.pipeline.stage import Stage
 from modelworks.records import ModelVersion, Verdict
 from tasks.context import RunContext
-from tasks.reports import naming_failures
-from tasks.stage_task import cached, same_ground, stage_task
+from tasks.reports import reporting_failures
+from tasks.stage_task import cached, stage_task, unchanged_inputs
 
 if TYPE_CHECKING:
     from modelworks.evaluation.gate.decision import GateResult
@@ -23,7 +23,10 @@ __all__ = ["gate"]
 
 @stage_task("gate")
 def gate(run: RunContext, plan: Plan, version: ModelVersion) -> Verdict:
-    """The verdict on a version, given once per gate and kept in the registry with what it was found from."""
+    """Return the verdict on a version.
+
+    Compute it once per key and store it in the registry with its evidence.
+    """
     from modelworks.pipeline.status import recorded_verdict, verdict_is_current
     from modelworks.registry.tracking import gate_artifacts
     from modelworks.registry.versions import queries, registration
@@ -40,55 +43,58 @@ def gate(run: RunContext, plan: Plan, version: ModelVersion) -> Verdict:
         return cached(run, "gate", verdict, started, verdict.decision)
     with run.display.working("gate"), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        judgement = _judge(run, stage, version, production)
-        _write_details(folder, judgement)
-        rendered = _render(run, folder, judgement)
-        # Before the verdict itself: where that stands, what it was found from stands.
+        result = _decide(run, stage, version, production)
+        _write_details(folder, result)
+        rendered = _render(run, folder, result)
+        # Before the verdict, so that a recorded verdict always has its evidence.
         gate_artifacts.log(run.client, version.run_id, folder)
-        registration.record_verdict(run.client, judgement.verdict, page.key if rendered else "")
-    run.finished("gate", "ran", time.monotonic() - started, judgement.verdict.decision)
-    return judgement.verdict
+        registration.record_verdict(run.client, result.verdict, page.key if rendered else "")
+    run.finished("gate", "ran", time.monotonic() - started, result.verdict.decision)
+    return result.verdict
 
 
-def _judge(run: RunContext, stage: Stage, version: ModelVersion, production: int) -> GateResult:
-    """The verdict against a production version, 0 for none, and all that the page shows."""
+def _decide(run: RunContext, stage: Stage, version: ModelVersion, production: int) -> GateResult:
+    """Compare a version with a production version, 0 for none.
+
+    Return the verdict and the page's content.
+    """
     from modelworks.evaluation.gate.decision import decide
     from modelworks.evaluation.gate.production_baseline import score_baseline
     from modelworks.registry.verification import verify_version
 
-    with same_ground(run, stage, version.evaluation.trained.report.dataset):
-        opponent = None
+    with unchanged_inputs(run, stage, version.evaluation.trained.report.dataset):
+        baseline = None
         if production and production != version.version:
             saved = verify_version.model_folder(run.client, run.project, version.name, production)
-            opponent = score_baseline(production, saved, version.evaluation)
-        return decide(version, run.config.gate, opponent, stage.key)
+            baseline = score_baseline(production, saved, version.evaluation)
+        return decide(version, run.config.gate, baseline, stage.key)
 
 
-def _write_details(folder: Path, judgement: GateResult) -> None:
+def _write_details(folder: Path, result: GateResult) -> None:
     from modelworks.evaluation.reports import gate_report
 
-    gate_report.write_details(folder, judgement)
+    gate_report.write_details(folder, result)
 
 
-def _render(run: RunContext, folder: Path, judgement: GateResult) -> bool:
-    """Write the page into a folder; False, with a word to the user, when it could not be."""
+def _render(run: RunContext, folder: Path, result: GateResult) -> bool:
+    """Write the page to a folder; show a message and return False if that fails."""
     from modelworks.evaluation.reports import gate_report
 
-    with naming_failures(run, "gate_page"):
-        gate_report.render(folder, judgement, run.config.gate.confidence)
+    with reporting_failures(run, "gate_page"):
+        gate_report.render(folder, result, run.config.gate.confidence)
         return True
     return False
 
 
 def _render_again(run: RunContext, stage: Stage, page: Stage, verdict: Verdict) -> None:
-    """Render the page of a verdict that stands, and put it in place of the earlier one."""
+    """Render the page of a recorded verdict and replace the earlier page."""
     from modelworks.registry.tracking import gate_artifacts
     from modelworks.registry.versions import registration
 
-    with naming_failures(run, "gate_page"), tempfile.TemporaryDirectory() as name:
+    with reporting_failures(run, "gate_page"), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        judgement = _judge(run, stage, verdict.version, verdict.opponent)
-        _write_details(folder, judgement)
-        if _render(run, folder, judgement):
+        result = _decide(run, stage, verdict.version, verdict.opponent)
+        _write_details(folder, result)
+        if _render(run, folder, result):
             gate_artifacts.log(run.client, verdict.version.run_id, folder)
             registration.record_page(run.client, verdict.version, page.key)

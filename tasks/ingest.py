@@ -1,4 +1,4 @@
-"""Ingest: the source's rows become a pinned data version. Always looks, works only when something changed."""
+"""Ingest: bring the pinned data version up to date with the source; checked in every run."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ __all__ = ["ingest"]
 
 @stage_task("ingest")
 def ingest(run: RunContext) -> DatasetVersion:
-    """The data version that this run stands on, which has what the gate is to cut it by: training takes hours."""
+    """Return the run's data version.
+
+    Check before training that it has the columns of the gate's slices.
+    """
     from modelworks.evaluation.gate.slices import require_columns
     from modelworks.pipeline.status import pipeline_status
 
     started = time.monotonic()
     if pipeline_status(run.project, run.config).reasons["train"]:
-        run.call_trainer()
+        run.start_trainer()
     with run.display.working("ingest"):
         dataset, outcome = library.ingest(run.project, run.config.source)
         if run.config.gate.slices:
             require_columns(dataset, run.config.gate.slices.by)
-    learned = targets_in_words(dataset.features)
-    detail = f"data {dataset.name} {dataset.digest[:12]}, {dataset.rows:,} rows, {learned}"
+    targets = targets_in_words(dataset.features)
+    detail = f"data {dataset.name} {dataset.digest[:12]}, {dataset.rows:,} rows, {targets}"
     run.finished("ingest", outcome, time.monotonic() - started, detail)
     return dataset

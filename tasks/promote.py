@@ -1,4 +1,4 @@
-"""Promote: production follows the verdict, if nobody moved it meanwhile."""
+"""Promote: make an accepted version production, unless production changed since the verdict."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["promote"]
 
 @stage_task("promote")
 def promote(run: RunContext, verdict: Verdict) -> Promotion:
-    """What production is after this run; a verdict is followed once."""
+    """Return production after this run; each verdict is applied once."""
     from modelworks.registry.production import alias_drift
     from modelworks.registry.production import promotion as production
     from modelworks.registry.verification import verify_version
@@ -31,7 +31,7 @@ def promote(run: RunContext, verdict: Verdict) -> Promotion:
     production.settle(run.client, run.project, version.name, lock=lock)
     stray = alias_drift.find_alias_drift(run.client, version.name)
     if stray is not None:
-        run.display.say(f"warning: {stray.message}. {stray.hint}")
+        run.display.print(f"warning: {stray.message}. {stray.hint}")
     known = queries.get(run.client, version.name, version.version)
     if verdict.decision != "promote" or known.promoted_by == verdict.key:
         promotion = Promotion(verdict=verdict, moved=False, production=queries.production(run.client, version.name))
@@ -41,8 +41,8 @@ def promote(run: RunContext, verdict: Verdict) -> Promotion:
         run.finished("promote", "ran", time.monotonic() - started, _detail(promotion))
         return promotion
     if flaw := warning(run.project, lock):
-        run.display.say(f"warning: {flaw}")
-    with run.display.working("promote"), run.take_witness() as witness:
+        run.display.print(f"warning: {flaw}")
+    with run.display.working("promote"), run.take_isolated_model() as isolated_model:
         production.promote(
             run.client,
             run.project,
@@ -53,7 +53,7 @@ def promote(run: RunContext, verdict: Verdict) -> Promotion:
             who=f"modelworks run, {getpass.getuser()}",
             evidence={"verdict": list(verdict.reasons), "run": version.run_id},
             lock=lock,
-            proof=lambda client, chosen: verify_version.prove(client, chosen, witness),
+            proof=lambda client, chosen: verify_version.prove(client, chosen, isolated_model),
         )
         registration.record_promotion(run.client, verdict)
     promotion = Promotion(verdict=verdict, moved=True, production=version.version)

@@ -1,4 +1,4 @@
-"""Register: the evaluated model becomes a version in MLflow, once per model and answers."""
+"""Register: create an MLflow model version, once per model and predictions."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["register"]
 
 @stage_task("register")
 def register(run: RunContext, plan: Plan, evaluation: Evaluation) -> ModelVersion:
-    """The version; the one that is there already when this key was registered before."""
+    """Return the version; the existing one if this key was registered before."""
     from modelworks.registry.versions import queries, registration
 
     started = time.monotonic()
     stage = plan.stage("register")
     name, key = run.config.name, stage.key
     known = queries.find(run.client, name, key)
-    confirm_sources(stage.ingredients)  # all of which is imported by now
+    confirm_sources(stage.ingredients)  # all modules are imported by now
     with run.display.working("register"):
         version = registration.register(
             run.client,

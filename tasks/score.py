@@ -1,4 +1,4 @@
-"""Score: the test rows scored once, with intervals, and a page to look at."""
+"""Score: predict the test rows once, compute metrics with intervals, and render a page."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from modelworks.pipeline.plan import Plan
 from modelworks.records import Evaluation, TrainedModel
 from tasks.context import RunContext
 from tasks.reports import show
-from tasks.stage_task import reuse_or_make, same_ground, stage_task
+from tasks.stage_task import reuse_or_make, stage_task, unchanged_inputs
 
 __all__ = ["score"]
 
 
 @stage_task("score")
 def score(run: RunContext, plan: Plan, trained: TrainedModel) -> Evaluation:
-    """What the model is worth on rows it has never seen."""
+    """Return the evaluation of the model on the test rows."""
     from modelworks.evaluation.evaluate import evaluate as library
     from modelworks.evaluation.reports import evaluation_report
     from modelworks.registry.tracking.runs import log_evaluation
 
     stage = plan.stage("score")
-    run.call_witness()  # for a training that was done before
+    run.start_isolated_model()  # if the training did not run and start it
 
-    def make(aside: Path, final: Path) -> Evaluation:
-        with same_ground(run, stage, trained.report.dataset):
-            return library(trained, run.config.evaluate, aside, final, stage.key)
+    def make(temporary: Path, final: Path) -> Evaluation:
+        with unchanged_inputs(run, stage, trained.report.dataset):
+            return library(trained, run.config.evaluate, temporary, final, stage.key)
 
     gate = run.config.gate
     compared = gate.compare or next(iter(run.config.objective.metrics))
-    judged_by = dict.fromkeys([*gate.minimums, *gate.maximums, compared])
+    gate_metrics = dict.fromkeys([*gate.minimums, *gate.maximums, compared])
     return reuse_or_make(
         run,
         stage,
@@ -38,7 +38,7 @@ def score(run: RunContext, plan: Plan, trained: TrainedModel) -> Evaluation:
         make,
         attach=lambda found: replace(found, trained=trained),
         log=log_evaluation,
-        describe=lambda found: ", ".join(f"{name} {found.metrics[name]}" for name in judged_by),
+        describe=lambda found: ", ".join(f"{name} {found.metrics[name]}" for name in gate_metrics),
         show=lambda found: show(
             run, plan, "evaluation_page", lambda folder: evaluation_report.render(found, run.config.evaluate, folder)
         ),

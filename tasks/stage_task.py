@@ -1,4 +1,4 @@
-"""The policy every stage shares: retried when a retry may help, tracked, and not done twice."""
+"""The policy that all stages share: retry if it may help, track, and reuse stored outputs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tasks.context import RunContext
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["cached", "reuse_or_make", "same_ground", "stage_task"]
+__all__ = ["cached", "reuse_or_make", "stage_task", "unchanged_inputs"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,9 +43,9 @@ R = TypeVar("R")
 def stage_task(
     name: str,
 ) -> Callable[[Callable[Concatenate[RunContext, P], R]], Callable[Concatenate[RunContext, P], R]]:
-    """A Prefect task for a stage: retries with backoff and jitter, for what a retry may mend, and JSON results.
+    """Return a decorator for the Prefect task of a stage, with retries and JSON results.
 
-    Prefect's own cache stays off: the stage store knows what was done, verifies it, and works without a server.
+    Prefect's cache is off: the stage store verifies its outputs and works without a server.
     """
     policy = task(
         name=name,
@@ -68,7 +68,7 @@ def stage_task(
             fault_point("stage.before", name)
             found = staged(run, *args, **kwargs)
             fault_point("stage.after", name)
-            # What `cached` returned comes back as Prefect's state around the record.
+            # Prefect returns a state around the record if the task returned `cached(...)`.
             return cast(R, found.result()) if isinstance(found, State) else found
 
         return call
@@ -88,34 +88,36 @@ def reuse_or_make(
     show: Callable[[R], None] = lambda record: None,
     work: Path | None = None,
 ) -> R:
-    """The stage's stored record if its output is intact, else a new one; logged onto the MLflow run either way.
+    """Return the stage's stored record, or make a new one if its output is missing or damaged.
 
-    Pipelines may have a stage in common: of those that come to it at once, one makes it and the others wait.
+    Log it to MLflow.
+
+    If several pipelines need the same output at once, one makes it and the others wait.
 
     Args:
-        run: the run at hand.
-        stage: its name, key and ingredients.
-        kind: of the record.
-        make: does the work, given a folder to write into and the name it will have; returns the record.
-        log: puts the record onto the MLflow run.
-        describe: the record in a few words, for the display.
-        attach: puts the records of this run's earlier stages into a stored record: it may have been made from others
-            of the same content.
+        run: the current run.
+        stage: the stage's name, key and ingredients.
+        kind: the class of the record.
+        make: given a temporary directory to write to and its final path, does the work and returns the record.
+        log: logs the record to the MLflow run.
+        describe: returns a short description of the record for the display.
+        attach: replaces the earlier stages' records inside a stored record with those of this run, which have the same
+            content.
         show: renders the page beside the stage.
-        work: what `make` keeps to go on from when it is cut off; deleted once its output has its name.
+        work: the folder that `make` resumes from after an interruption; deleted once the output is stored.
     """
     started = time.monotonic()
     store, root = StageStore(run.project.stages), run.project.root
     final = store.folder(stage.name, stage.key)
-    with _alone(run, stage):
+    with _stage_lock(run, stage):
         state = store.state(stage.name, stage.key)
         if state == "damaged":
-            flaw = damage(final) or "it is of another key"
-            run.display.say(f"  {stage.name}: the stored output is not used, {flaw}: it is made again")
+            flaw = damage(final) or "its key differs"
+            run.display.print(f"  {stage.name}: the stored output is damaged ({flaw}): making it again")
         if state != "intact":
-            with run.display.working(stage.name), store.write(stage.name, stage.key, stage.ingredients) as aside:
-                write_json(aside / RECORD, to_json(make(aside, final), root))
-            run.outcomes.setdefault(stage.name, "ran")  # before what may have to be tried again
+            with run.display.working(stage.name), store.write(stage.name, stage.key, stage.ingredients) as temporary:
+                write_json(temporary / RECORD, to_json(make(temporary, final), root))
+            run.outcomes.setdefault(stage.name, "ran")  # before the steps below, which may raise and be retried
         record = attach(from_json(kind, json.loads((final / RECORD).read_text()), root))
         if work is not None:
             shutil.rmtree(work, ignore_errors=True)
@@ -128,17 +130,20 @@ def reuse_or_make(
 
 
 def cached(run: RunContext, name: str, record: R, started: float, detail: str) -> R:
-    """Say that a stage had nothing to do. Prefect shows the state and hands the record on as the task's result."""
+    """Show that a stage was up to date.
+
+    Return a Prefect state Completed with the name Cached and the record.
+    """
     run.finished(name, "cached", time.monotonic() - started, detail)
     return cast(R, Completed(name="Cached", message="same key, output intact", data=record))
 
 
-def same_ground(run: RunContext, stage: Stage, dataset: DatasetVersion) -> AbstractContextManager[None]:
-    """What a block reads and imports is the data and the code that the stage's key tells of, or the run ends there.
+def unchanged_inputs(run: RunContext, stage: Stage, dataset: DatasetVersion) -> AbstractContextManager[None]:
+    """Check after a block that the data and the code are still those of the stage's key.
 
     Raises:
-        BadInput: code was edited since the run began.
-        Overtaken: the data set is another by now.
+        BadInput: code was edited during the run.
+        Overtaken: the data set changed during the run.
     """
     return confirmed(
         lambda: confirm_sources(stage.ingredients),
@@ -146,13 +151,13 @@ def same_ground(run: RunContext, stage: Stage, dataset: DatasetVersion) -> Abstr
     )
 
 
-def _alone(run: RunContext, stage: Stage) -> AbstractContextManager[None]:
-    """No other process makes this output, or works where it is made, as long as the block lasts."""
+def _stage_lock(run: RunContext, stage: Stage) -> AbstractContextManager[None]:
+    """Hold the lock on a stage's output, so that no other process makes it at the same time."""
     return locked(
         run.project.locks / f"{stage.name}-{stage.key}.lock",
         "doing the same",
-        seconds=-1,  # as long as a training takes; whoever dies frees it
-        waiting=lambda said: run.display.say(f"  {stage.name}: {said}: waiting for its result"),
+        seconds=-1,  # no timeout: a training may take long, and a dead process releases the lock
+        waiting=lambda message: run.display.print(f"  {stage.name}: {message}: waiting for its result"),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a finished run comes to: one JSON object for programs, the same for people."""
+"""The summary of a finished run, as one JSON object."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ __all__ = ["summarise"]
 def summarise(
     promotion: Promotion, outcomes: Mapping[str, str], prefect_flow_run_id: str, seconds: float
 ) -> dict[str, Any]:
-    """The run as JSON values.
+    """Return the run's summary as JSON values.
 
     Args:
-        outcomes: what became of each stage: ran, cached, resumed, verified.
-        prefect_flow_run_id: empty when there was nothing to do.
-        seconds: wall time of the whole run.
+        promotion: the record of the last stage.
+        outcomes: the outcome of each stage: ran, cached, resumed, verified.
+        prefect_flow_run_id: empty if there was nothing to do.
+        seconds: wall time of the run.
     """
     verdict = promotion.verdict
     version = verdict.version

@@ -1,4 +1,4 @@
-"""Train: the trainer program in a child process; its events become the progress bar and MLflow's live curves."""
+"""Train: run the trainer in a child process; show its events and stream them to MLflow."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ __all__ = ["train"]
 
 @stage_task("train")
 def train(run: RunContext, plan: Plan, report: ValidationReport) -> TrainedModel:
-    """The trained model; a training that was cut off goes on from its last checkpoint."""
+    """Return the trained model; an interrupted training resumes from its last checkpoint."""
     from modelworks.evaluation import evaluate as evaluation
     from modelworks.registry.tracking.runs import log_training, system_metrics
 
     live, stage = False, plan.stage("train")
 
-    def make(aside: Path, final: Path) -> TrainedModel:
+    def make(temporary: Path, final: Path) -> TrainedModel:
         nonlocal live
         live = True
-        confirm_sources(stage.ingredients)  # which the trainer imports now: later edits do not reach it
-        # The trainer spends its first seconds importing, on one core: so does this process, for the next stage.
+        confirm_sources(stage.ingredients)  # the trainer imports its modules now; later edits have no effect
+        # The trainer imports its libraries on one core; meanwhile this process imports those of the next stage.
         threading.Thread(target=evaluation.preload, daemon=True).start()
         with system_metrics(run.client, run.run_id), _curves(run) as add:
-            return launch(training_job(plan, report), report, aside, final, add, run.take_trainer())
+            return launch(training_job(plan, report), report, temporary, final, add, run.take_trainer())
 
     def log(client: MlflowClient, run_id: str, trained: TrainedModel) -> None:
         log_training(client, run_id, trained)
-        if not live:  # the curves of a training done before belong to this run's picture as well
+        if not live:  # a reused training: copy its curves to this MLflow run
             with _stream(run) as stream:
                 for event in all_events(trained.folder / "events.jsonl"):
                     stream.add(event)
@@ -75,7 +75,7 @@ def _describe(trained: TrainedModel) -> str:
 
 @contextmanager
 def _curves(run: RunContext) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Where events of a training at work go: the display at once, MLflow in batches."""
+    """Yield a function that sends a trainer event to the display, and to MLflow in batches."""
     with _stream(run) as stream:
 
         def add(event: Mapping[str, Any]) -> None:
@@ -83,7 +83,7 @@ def _curves(run: RunContext) -> Iterator[Callable[[Mapping[str, Any]], None]]:
             stream.add(event)
             run.stop_if_cancelled()
             if event["type"] == "done":
-                run.call_witness()  # if the gate accepts the model, somebody fresh must try it: be early
+                run.start_isolated_model()  # in advance, for a promotion
             if event["type"] == "start" and event["resumed_from"]:
                 run.outcomes["train"] = "resumed"
 
@@ -92,7 +92,10 @@ def _curves(run: RunContext) -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
 @contextmanager
 def _stream(run: RunContext) -> Iterator[MetricStream]:
-    """The way of events to MLflow; whatever becomes of it there, a training goes on and its model is kept."""
+    """Open a stream of events to MLflow.
+
+    Errors of MLflow are shown and do not stop the training.
+    """
     from modelworks.registry.tracking.metric_stream import MetricStream
 
     stream = MetricStream(run.client, run.run_id)
@@ -102,4 +105,4 @@ def _stream(run: RunContext) -> Iterator[MetricStream]:
         try:
             stream.close()
         except ModelworksError as error:
-            run.display.say(f"  {error.message}: the curves in MLflow are incomplete, events.jsonl is whole")
+            run.display.print(f"  {error.message}: the curves in MLflow are incomplete; events.jsonl is complete")

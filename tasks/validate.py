@@ -1,4 +1,4 @@
-"""Validate: Great Expectations judges the rows before anything learns from them."""
+"""Validate: check the rows with Great Expectations before training."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from modelworks.pipeline.plan import Plan
 from modelworks.records import DatasetVersion, ValidationReport
 from tasks.context import RunContext
 from tasks.reports import show
-from tasks.stage_task import reuse_or_make, same_ground, stage_task
+from tasks.stage_task import reuse_or_make, stage_task, unchanged_inputs
 
 __all__ = ["validate"]
 
 
 @stage_task("validate")
 def validate(run: RunContext, plan: Plan, dataset: DatasetVersion) -> ValidationReport:
-    """The report on the data; a failed check stops the run."""
+    """Return the report on the data; a failed check stops the run."""
     from modelworks.registry.tracking.runs import log_validation
     from modelworks.validation import validate as library
     from modelworks.validation.data_docs import write_data_docs
 
     config, stage = run.config, plan.stage("validate")
 
-    def make(aside: Path, final: Path) -> ValidationReport:
-        with same_ground(run, stage, dataset):
+    def make(temporary: Path, final: Path) -> ValidationReport:
+        with unchanged_inputs(run, stage, dataset):
             return library.validate(
                 dataset,
                 config.objective.kind,
@@ -32,7 +32,7 @@ def validate(run: RunContext, plan: Plan, dataset: DatasetVersion) -> Validation
                 config.checks,
                 key=stage.key,
                 folder=final,
-                aside=aside,
+                temporary=temporary,
             )
 
     return reuse_or_make(

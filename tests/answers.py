@@ -1,4 +1,4 @@
-"""Answers of classifiers that tests make up."""
+"""Predictions of classifiers for tests."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["answers", "classifier", "label_answers", "labeller", "predictions"]
 
 
 def classifier(classes: int) -> Classification:
-    """An objective of so many classes, named by their number."""
+    """Return a classification objective with numbered classes."""
     return Classification({"classes": [str(place) for place in range(classes)]})
 
 
 def answers(predicted: np.ndarray, classes: int, sure: float = 1.0) -> dict[str, np.ndarray]:
-    """Predicted columns: the classes (rows,), each with that probability."""
+    """Return the columns of predictions: classes (rows,), each with the probability `sure`."""
     probabilities = np.full((len(predicted), classes), (1 - sure) / max(classes - 1, 1), dtype=np.float32)
     probabilities[np.arange(len(predicted)), predicted] = sure
     return {"predicted": np.asarray(predicted).astype(np.int16), "probabilities": probabilities}
@@ -38,7 +38,7 @@ def label_answers(predicted: np.ndarray) -> dict[str, np.ndarray]:
 def predictions(
     labels: np.ndarray, predicted: np.ndarray, objective: Classification, /, *, sure: float = 1.0, **more: Any
 ) -> Predictions:
-    """What a model predicts for rows of these labels."""
+    """Return a model's predictions for rows with these labels."""
     return Predictions(
         **{
             "rows": np.arange(len(labels)),

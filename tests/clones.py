@@ -1,4 +1,4 @@
-"""A git clone of this checkout's code, to be changed and committed at will, and libraries at other versions beside it."""
+"""Create a git repository with this checkout's code for tests, and copies of libraries with other versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CODE = ("src", "flows", "tasks", "configs", "pyproject.toml", "requirements.lock
 
 
 def make_clone(root: Path) -> None:
-    """Fill a folder with the code as it stands, in a repository with one commit."""
+    """Copy the current code to a folder and commit it to a new repository."""
     root.mkdir(parents=True, exist_ok=True)
     for name in CODE:
         if (REPOSITORY / name).is_dir():
@@ -26,18 +26,18 @@ def make_clone(root: Path) -> None:
         else:
             shutil.copy(REPOSITORY / name, root / name)
     git(root, "init", "--quiet")
-    commit(root, "The code as it stands")
+    commit(root, "Current code")
 
 
 def commit(root: Path, message: str) -> str:
-    """Commit everything that is not ignored; returns the commit."""
+    """Commit everything that is not ignored; return the commit."""
     git(root, "add", "--all")
     git(root, "commit", "--quiet", "--message", message)
     return git(root, "rev-parse", "HEAD")
 
 
 def git(root: Path, *arguments: str) -> str:
-    """What git answers, as somebody without settings of their own."""
+    """Run git without the user's settings and return its output."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
         "GIT_CONFIG_GLOBAL": os.devnull,
@@ -51,20 +51,24 @@ def git(root: Path, *arguments: str) -> str:
 
 
 def running_from(root: Path, environment: Mapping[str, str], *before: Path) -> dict[str, str]:
-    """The environment in which the commands are a clone's own; libraries in the folders `before` come first."""
+    """Return an environment that runs a clone's code.
+
+    Libraries in the folders `before` come first.
+    """
     return {**environment, "PYTHONPATH": os.pathsep.join(str(each) for each in (*before, root / "src", root))}
 
 
 def other_version(folder: Path, library: str, version: str, addition: str = "", file: str = "") -> Path:
-    """A copy of an installed library in a folder, released under another version, maybe with code added to a file."""
+    """Copy an installed library to a folder with another version number, optionally with code added to a file."""
     distribution = importlib.metadata.distribution(library)
-    place = Path(str(distribution.locate_file("")))
+    installed = Path(str(distribution.locate_file("")))
     name = library.replace("-", "_")
-    shutil.copytree(place / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    metadata = folder / f"{name}-{version}.dist-info"
-    shutil.copytree(place / f"{name}-{distribution.version}.dist-info", metadata)
-    told = metadata / "METADATA"
-    told.write_text(told.read_text().replace(f"\nVersion: {distribution.version}\n", f"\nVersion: {version}\n"))
+    shutil.copytree(installed / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    dist_info = folder / f"{name}-{version}.dist-info"
+    shutil.copytree(installed / f"{name}-{distribution.version}.dist-info", dist_info)
+    metadata = dist_info / "METADATA"
+    old, new = f"\nVersion: {distribution.version}\n", f"\nVersion: {version}\n"
+    metadata.write_text(metadata.read_text().replace(old, new))
     if addition:
         changed = folder / name / file
         changed.write_text(changed.read_text() + addition)

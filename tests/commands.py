@@ -1,4 +1,4 @@
-"""What tests that run commands as a user does share: the command, a clean environment, and what came of it."""
+"""Shared by tests that run commands as a user does: the command, a clean environment, and its outcome."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["COMMAND", "DEADLINE", "REPOSITORY", "Outcome", "environment_at"]
 REPOSITORY = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).with_name("modelworks")
 DEADLINE = 300.0
-"""Seconds until a process or a condition is given up; a loaded machine takes a tenth of it."""
+"""Time-out in seconds for a process or a condition; a loaded machine needs a tenth of it."""
 
 
 ERROR_CODE = re.compile(r"  \[([a-z.-]+)\]$")
-"""At the end of an error's first line."""
+"""The code at the end of an error's first line."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished command left."""
+    """The exit code and the output of a finished command."""
 
     code: int
     stdout: str
@@ -40,12 +40,12 @@ class Outcome:
 
     @property
     def object(self) -> Any:
-        """The one JSON object on stdout; more than one, or a word besides it, fails."""
+        """The only content of stdout, one JSON object."""
         return json.loads(self.stdout)
 
     @property
     def complaint(self) -> list[str]:
-        """The lines of the error, from its headline on."""
+        """The lines of the error message, from its first line on, without the code."""
         lines = self.stderr.splitlines()
         starts = [index for index, line in enumerate(lines) if line.startswith(("error: ", "refused: "))]
         if not starts:
@@ -55,12 +55,12 @@ class Outcome:
 
     @property
     def only_the_error(self) -> bool:
-        """Whether stdout is empty, or holds the error and no result."""
+        """Whether stdout is empty or has only the error."""
         return not self.stdout or (list(self.object) == ["error"] and self.object["error"]["code"] == self.error_code)
 
     @property
     def error_code(self) -> str:
-        """The stable code of the error; empty without one."""
+        """The code of the error; empty if there is none."""
         found = [
             ERROR_CODE.search(line) for line in self.stderr.splitlines() if line.startswith(("error: ", "refused: "))
         ]
@@ -68,7 +68,7 @@ class Outcome:
 
 
 def environment_at(home: Path) -> dict[str, str]:
-    """The user's environment without anything that concerns the project, and with an empty home."""
+    """Return the user's environment without variables of the project, and with an empty home."""
     home.mkdir(parents=True, exist_ok=True)
     ours = ("MODELWORKS_", "MLFLOW_", "PREFECT_", "DVC_", "GX_", "HF_")
     kept = {name: value for name, value in os.environ.items() if name not in QUIET and not name.startswith(ours)}

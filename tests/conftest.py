@@ -1,4 +1,4 @@
-"""What every test stands on: an environment that names no service and no project."""
+"""Fixtures for all tests: an environment without services and projects of the user, and an empty project."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _no_project_or_service_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """An empty project: a folder with configs/."""
+    """Return an empty project: a folder with configs/."""
     root = tmp_path / "project"
     (root / "configs").mkdir(parents=True)
     return Project(root)

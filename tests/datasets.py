@@ -1,4 +1,4 @@
-"""The typed columns of data sets that tests make."""
+"""Features of data sets for tests."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ __all__ = ["labelled"]
 
 
 def labelled(kind: str, classes: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-    """An input of a kind and a label, with its classes where they are known."""
+    """Return the features of an input kind and a label, with its classes if given."""
     return {kind: {"kind": kind}, "label": {"kind": "label", **({"classes": list(classes)} if classes else {})}}

@@ -1,7 +1,7 @@
-"""How often the gate errs: thousands of draws of test rows for two models whose truth is known.
+"""Simulate the gate's error rates: thousands of samples of test rows for two models of known accuracy.
 
-`python tests/gate_simulation.py` prints the table; the tests run a part of it. The gate's own functions judge every
-draw, with 10,000 resamples each.
+`python tests/gate_simulation.py` prints the table; the tests run a part of it. The gate's functions decide on each
+sample, with 10,000 resamples each.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """Two models and a gate; the models err independently of each other."""
+    """The true accuracy of two models with independent errors, and a gate."""
 
     candidate: float
     """True accuracy."""
@@ -38,13 +38,13 @@ class Truth:
 
     @property
     def outcomes(self) -> tuple[float, float, float]:
-        """Chances of a row that only the candidate answers right, that only production does, and of any other."""
+        """Probabilities of a row that only the candidate predicts correctly, that only production does, and of others."""
         fixed = self.candidate * (1 - self.production)
         broken = self.production * (1 - self.candidate)
         return fixed, broken, 1 - fixed - broken
 
     def with_enough_rows(self, power: float) -> Truth:
-        """As many test rows as the gate says it takes."""
+        """Return the same with the number of test rows that the gate reports as needed."""
         fixed, broken, _ = self.outcomes
         difference = self.candidate - self.production
         found = Comparison(
@@ -58,7 +58,7 @@ class Truth:
 
 
 def shares(truth: Truth, draws: int, seed: int = 0) -> dict[Decision, float]:
-    """How often the gate decides what. Draws with the same counts have the same verdict, which is found once."""
+    """Return the share of each decision. The decision for equal counts is computed once."""
     drawn = np.random.default_rng(seed).multinomial(truth.rows, truth.outcomes, size=draws)
     counted: Counter[Decision] = Counter()
     for (fixed, broken, _), times in zip(*np.unique(drawn, axis=0, return_counts=True), strict=True):
@@ -67,7 +67,7 @@ def shares(truth: Truth, draws: int, seed: int = 0) -> dict[Decision, float]:
 
 
 def accuracy(fixed: int, broken: int, rows: int) -> Interval:
-    """The interval that the gate finds for these counts."""
+    """Return the gate's interval for these counts."""
     labels = np.zeros(rows, dtype=np.int16)
     candidate, production = labels.copy(), labels.copy()
     production[:fixed] = 1
@@ -86,7 +86,7 @@ def _compared(
 def shares_over_classes(
     metric: str, accuracies: tuple[float, float], sizes: tuple[float, ...], rows: int, draws: int, resamples: int
 ) -> dict[Decision, float]:
-    """The same for a metric over classes of unequal size, whose mistakes fall on any other class."""
+    """Return the share of each decision for classes of unequal size, with errors uniform over the other classes."""
     generator = np.random.default_rng(0)
     classes = len(sizes)
     counted: Counter[Decision] = Counter()
@@ -122,23 +122,23 @@ BETTER = (
 
 def main() -> None:
     line = "{:<46} {:>6} {:>9} {:>12} {:>7}   {}".format
-    print(line("truth", "rows", "promote", "not enough", "reject", "promised"))
+    print(line("truth", "rows", "promote", "inconclusive", "reject", "expected"))
 
-    def show(words: str, rows: int, found: dict[Decision, float], promised: str) -> None:
-        print(line(words, f"{rows:,}", *(f"{share:.1%}" for share in found.values()), promised))
+    def show(label: str, rows: int, found: dict[Decision, float], expected: str) -> None:
+        print(line(label, f"{rows:,}", *(f"{share:.1%}" for share in found.values()), expected))
 
     for truth in (*EQUAL, *WORSE):
-        words = f"accuracy {truth.candidate} against {truth.production}, may lose {truth.max_regression:g}"
-        show(words, truth.rows, shares(truth, 10_000), f"promote at most {ALPHA:.1%}")
+        label = f"accuracy {truth.candidate} against {truth.production}, regression {truth.max_regression:g}"
+        show(label, truth.rows, shares(truth, 10_000), f"promote at most {ALPHA:.1%}")
     for power in (0.5, 0.8, 0.95):
         for each in BETTER:
             truth = each.with_enough_rows(power)
-            words = f"accuracy {truth.candidate} against {truth.production}, may lose {truth.max_regression:g}"
-            show(words, truth.rows, shares(truth, 10_000), f"promote {power:.0%}")
+            label = f"accuracy {truth.candidate} against {truth.production}, regression {truth.max_regression:g}"
+            show(label, truth.rows, shares(truth, 10_000), f"promote {power:.0%}")
     sizes = (0.6, 0.3, 0.1)
-    for accuracies, promised in (((0.85, 0.85), f"promote at most {ALPHA:.1%}"), ((0.9, 0.85), "")):
+    for accuracies, expected in (((0.85, 0.85), f"promote at most {ALPHA:.1%}"), ((0.9, 0.85), "")):
         found = shares_over_classes("macro_f1", accuracies, sizes, 500, 2000, 2000)
-        show(f"macro F1, accuracy {accuracies[0]} against {accuracies[1]}", 500, found, promised)
+        show(f"macro F1, accuracy {accuracies[0]} against {accuracies[1]}", 500, found, expected)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""`make guards`: every guard is taken out of a copy of the source, one at a time, and a test must notice.
+"""`make guards`: remove each guard from a copy of the source, one at a time.
 
-A guard is a line or two that nothing needs until something goes wrong. A test suite that passes without it does not
-test it.
+A test must fail.
+
+A guard is a line or two that only matters when something goes wrong. A test suite that passes without it does not test
+it.
 """
 
 from __future__ import annotations
@@ -19,19 +21,20 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PARTS = ("src", "tasks", "flows", "tests", "benchmarks", "configs", "pyproject.toml", "requirements.lock", "README.md")
 SECONDS = 600
+NO_TEST = "NONE"
 
 
 @dataclass(frozen=True)
 class Guard:
-    """Something that keeps harm away, and what the source says without it."""
+    """A guard and the source without it."""
 
     name: str
     file: str
     present: str
-    """What stands in the file, once."""
+    """The text of the guard, which occurs once in the file."""
     absent: str
     tests: tuple[str, ...]
-    """Files or tests of which at least one must fail without the guard."""
+    """Files or tests; at least one must fail without the guard."""
 
 
 GUARDS = (
@@ -50,35 +53,35 @@ GUARDS = (
         ("tests/registry/test_registry_production.py",),
     ),
     Guard(
-        "moves of the dead settled under the lock",
+        "moves of dead processes settled under the lock",
         "src/modelworks/registry/production/alias_update.py",
         "audit_log.settle(client, name)  # complete",
         "pass  # complete",
         ("tests/registry/test_registry_production.py",),
     ),
     Guard(
-        "the precision of a training that was begun",
+        "the precision of an interrupted training",
         "src/modelworks/pipeline/train_precision.py",
         "if kept is not None:",
         "if False:",
         ("tests/training/test_training_recorded_precision.py",),
     ),
     Guard(
-        "a precision that a config named is no choice of auto",
+        "an explicit precision is not a choice of auto",
         "src/modelworks/training/machine/precision.py",
         'source in ("measurement", "cpu_flags"):',
         "True:",
         ("tests/training/test_training_recorded_precision.py",),
     ),
     Guard(
-        "rates of this machine alone",
+        "rates of this machine only",
         "src/modelworks/training/machine/precision.py",
         'values.get("identity") != key or not',
         "not",
         ("tests/training/test_training_precision.py",),
     ),
     Guard(
-        "history against a clock set back",
+        "history with a clock that was set back",
         "src/modelworks/registry/production/audit_log.py",
         "now = max(now, before.when)",
         "pass",
@@ -134,7 +137,7 @@ GUARDS = (
         ("tests/security/test_security_hostile_models.py",),
     ),
     Guard(
-        "names that lead outside",
+        "names that leave the package",
         "src/modelworks/registry/packaging/integrity.py",
         "    check_names(listing)\n",
         "",
@@ -162,14 +165,14 @@ GUARDS = (
         ("tests/pipeline/test_pipeline_stage_store.py",),
     ),
     Guard(
-        "fsync before the name",
+        "fsync before rename",
         "src/modelworks/files/atomic_files.py",
         "os.fsync(descriptor)",
         "pass",
         ("tests/pipeline/test_pipeline_stage_store.py",),
     ),
     Guard(
-        "weights that are no numbers",
+        "weights that are not finite",
         "src/modelworks/training/loop.py",
         "if not _is_finite(self._model, self._world):",
         "if False:",
@@ -190,14 +193,14 @@ GUARDS = (
         ("tests/evaluation/test_evaluation_gate.py",),
     ),
     Guard(
-        "losses that no row showed",
+        "losses that were not observed",
         "src/modelworks/evaluation/statistics/paired_comparison.py",
         "dataclasses.replace(seen, low=lowest)",
         "seen",
         ("tests/evaluation/test_evaluation_paired_comparison.py", "tests/evaluation/test_evaluation_gate.py"),
     ),
     Guard(
-        "the trivial answer is beaten",
+        "better than the trivial baseline",
         "src/modelworks/evaluation/gate/trivial_baseline.py",
         'decision="promote" if found.low > 0 else "reject"',
         'decision="promote"',
@@ -218,7 +221,7 @@ GUARDS = (
         ("tests/validation",),
     ),
     Guard(
-        "the budget of bad rows",
+        "the limit on bad rows",
         "src/modelworks/validation/validate.py",
         "passed=share <= checks.max_bad_share",
         "passed=True",
@@ -232,7 +235,7 @@ GUARDS = (
         ("tests/test_digest_memo.py",),
     ),
     Guard(
-        "files that have just changed are not relied on",
+        "digests of recently changed files are not cached",
         "src/modelworks/files/digest_memo.py",
         "for path, entry in found.items() if entry[0][1] < latest}",
         "for path, entry in found.items()}",
@@ -243,12 +246,12 @@ GUARDS = (
         "tasks/context.py",
         'with locked(project.locks / f"run-{config.name}.lock", f"running {config.name}", seconds=0):',
         "if True:",
-        ("tests/flows/test_flows_interruption.py::test_the_same_pipeline_runs_once_at_a_time",),
+        ("tests/flows/test_flows_interruption.py::test_same_pipeline_runs_once_at_a_time",),
     ),
     Guard(
-        "one maker of an output at a time",
+        "an output is made once at a time",
         "tasks/stage_task.py",
-        "with _alone(run, stage):",
+        "with _stage_lock(run, stage):",
         "if True:",
         ("tests/tasks/test_tasks_stage_task.py",),
     ),
@@ -260,23 +263,23 @@ GUARDS = (
         ("tests/training/test_training_launch.py",),
     ),
     Guard(
-        "code that is saved as it was trained",
+        "code is saved as it was trained with",
         "src/modelworks/training/fit.py",
         "sources=sources,",
         "sources=serialization.sources(architecture, sys.modules[processor.__module__], sys.modules[objective.__module__]),",
         ("tests/training/test_training_launch.py",),
     ),
     Guard(
-        "a verdict that is not whole yet",
+        "an incomplete verdict",
         "src/modelworks/registry/versions/registration.py",
         'client.set_model_version_tag(version.name, str(version.version), lineage.GATE_KEY, "")',
         "pass",
         ("tests/registry/test_registry_versions.py",),
     ),
     Guard(
-        "strangers in data/",
+        "unknown files in data/",
         "src/modelworks/data/versioning.py",
-        "dataset_format.refuse_strangers(",
+        "dataset_format.refuse_unknown_files(",
         "_ = (",
         ("tests/data/test_data_versioning.py",),
     ),
@@ -295,28 +298,28 @@ GUARDS = (
         ("tests/pipeline/test_pipeline_cache_keys.py", "tests/faults/test_faults_meanwhile.py"),
     ),
     Guard(
-        "a move that was done stays done",
+        "a finished move is not repeated",
         "src/modelworks/registry/production/audit_log.py",
         'if read(client.get_run(move)).state != "intent":',
         "if False:",
         ("tests/registry/test_registry_production.py",),
     ),
     Guard(
-        "a signal that DVC takes for a failure",
+        "a signal that DVC treats as a failure",
         "src/modelworks/data/dvc_storage/repository.py",
         "raise raised[0]",
         "pass",
-        ("tests/data/test_data_bring.py",),
+        ("tests/data/test_data_fetch_into.py",),
     ),
     Guard(
-        "tokens past the proxy",
+        "tokens bypass the proxy",
         "src/modelworks/servers/no_proxy.py",
         "build_opener(ProxyHandler({}))",
         "build_opener(ProxyHandler())",
         ("tests/servers/test_servers_no_proxy.py::test_token_is_sent_to_the_server_but_not_to_a_proxy",),
     ),
     Guard(
-        "secrets out of errors",
+        "no secrets in errors",
         "src/modelworks/errors.py",
         "self.message, self.hint, self.code = redacted(message), redacted(hint), code",
         "self.message, self.hint, self.code = message, hint, code",
@@ -330,24 +333,27 @@ GUARDS = (
         ("tests/security/test_security_access.py",),
     ),
     Guard(
-        "foreign pages",
+        "requests of other origins",
         "src/modelworks/servers/host_origin_check.py",
         "if origin and origin not in self.origins:",
         "if False:",
         ("tests/security/test_security_access.py",),
     ),
     Guard(
-        "no pickle, whatever the user set",
+        "no pickle regardless of the user's settings",
         "src/modelworks/project.py",
         "os.environ.update({**missing, **ENFORCED})",
         "os.environ.update(missing)",
-        ("tests/security/test_security_processes.py::test_entering_a_project_overrules_the_user_where_it_must",),
+        ("tests/security/test_security_processes.py::test_entering_a_project_enforces_security_settings",),
     ),
 )
 
 
 def main(names: list[str]) -> int:
-    """Try the named guards, or all; print the table; 1 when one of them was not missed."""
+    """Remove the named guards, or all, and print the table.
+
+    Return 1 if no test failed for one of them.
+    """
     chosen = [guard for guard in GUARDS if not names or guard.name in names]
     rows = []
     with tempfile.TemporaryDirectory(prefix="guards-") as folder:
@@ -355,32 +361,32 @@ def main(names: list[str]) -> int:
         _copy(copy)
         needed = sorted({test for guard in chosen for test in guard.tests})
         print(f"with every guard in place: {len(needed)} files or tests", flush=True)
-        failed, said = _run(copy, needed, stop_early=False)
+        failed, output = _run(copy, needed, stop_early=False)
         if failed:
-            print(said)
-            print("tests fail already: the table would say nothing")
+            print(output)
+            print("tests fail with every guard in place: correct them first")
             return 1
         for guard in chosen:
             path = copy / guard.file
-            whole = path.read_text()
-            path.write_text(_without(guard, whole))
+            source = path.read_text()
+            path.write_text(_without(guard, source))
             started = time.monotonic()
             failed, _ = _run(copy, guard.tests)
-            path.write_text(whole)
-            noticed = failed[0] if failed else ""
-            rows.append((guard.name, noticed or "NOBODY", f"{time.monotonic() - started:.0f} s"))
-            print(f"  without {guard.name:<34} noticed by {noticed or 'NOBODY'}", flush=True)
+            path.write_text(source)
+            failing_test = failed[0] if failed else NO_TEST
+            rows.append((guard.name, failing_test, f"{time.monotonic() - started:.0f} s"))
+            print(f"  without {guard.name:<48} failing test: {failing_test}", flush=True)
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     print(
         "\n" + "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     )
-    missed = sum(row[1] != "NOBODY" for row in rows)
-    print(f"\n{missed} of {len(rows)} guards were missed when they were gone")
-    return int(missed < len(rows))
+    detected = sum(row[1] != NO_TEST for row in rows)
+    print(f"\nthe removal of {detected} of {len(rows)} guards was detected")
+    return int(detected < len(rows))
 
 
 def _without(guard: Guard, source: str) -> str:
-    """The source with the guard switched off."""
+    """Return the source without the guard."""
     if source.count(guard.present) != 1:
         raise SystemExit(f"{guard.name}: {guard.file} has {source.count(guard.present)} times: {guard.present}")
     return source.replace(guard.present, guard.absent)
@@ -396,7 +402,7 @@ def _copy(copy: Path) -> None:
 
 
 def _run(copy: Path, tests: list[str] | tuple[str, ...], *, stop_early: bool = True) -> tuple[list[str], str]:
-    """The tests that failed, and what pytest printed; the copy's source comes before the installed one."""
+    """Run tests with the copy's source; return the failed ones and pytest's output."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(copy / "src"), str(copy)]),
@@ -415,7 +421,7 @@ def _run(copy: Path, tests: list[str] | tuple[str, ...], *, stop_early: bool = T
             timeout=SECONDS if stop_early else None,
         )
     except subprocess.TimeoutExpired:
-        return ["a test that never ended"], ""
+        return ["a test that timed out"], ""
     failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
     if done.returncode not in (0, 1) and not failed:
         raise SystemExit(f"pytest ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")

@@ -1,11 +1,11 @@
-"""`python key_differences.py`: which keys of a pipeline change by edits of a copy of the source, one edit after another.
+"""`python key_differences.py`: compute the keys of a pipeline after each edit of a copy of the source.
 
 Reads one JSON object from stdin: `source` (the copy's package folder), `project`, `config`, and `rows`, each with `edits`
 (file, old text, new text; no old text appends), `set` (overrides), `data` (a digest, or none) and `path` (folders with
 other libraries). Prints one JSON object per row: the key by name, of stages, pages and preprocessed rows.
 
-Each row is a process of its own that imports the edited code. What it makes anew is stored as what the first row found:
-the keys after it are those of a stage that ran again and gave the same bytes.
+Each row is a child process that imports the edited code. A stage with a new key gets the stored output of the first
+row, so the keys of later stages are those after a rerun that gave the same bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FIRST: dict[str, str] = {}
 
 
 def keys(job: dict[str, Any], row: dict[str, Any]) -> dict[str, str]:
-    """By name."""
+    """Return the keys by name."""
     from modelworks.config import run_config as configuration
     from modelworks.data import versioning
     from modelworks.pipeline.plan import STAGES, STORED, Plan
@@ -50,22 +50,22 @@ def keys(job: dict[str, Any], row: dict[str, Any]) -> dict[str, str]:
 
 
 def edited(folder: Path, file: str, old: str, new: str) -> None:
-    """Change a file of the copy, or all of them for "*"; a file that is not there is made."""
+    """Edit a file of the copy, or all files for "*"; create a file that does not exist."""
     for path in sorted(folder.rglob("*.py")) if file == "*" else [folder / file]:
         text = path.read_text() if path.exists() else ""
-        assert old in text, f"{file} does not hold {old!r}"
+        assert old in text, f"{file} does not contain {old!r}"
         path.write_text(text.replace(old, new, 1) if old else text + new)
 
 
 def main() -> None:
-    """Go through the rows."""
+    """Compute and print the keys of each row."""
     job = json.load(sys.stdin)
     source = Path(job["source"])
     sys.path.insert(0, str(source.parent))
-    for name in ("pydantic", "grimp", "numpy", "ruamel.yaml", "sqlite3"):  # what each row would import again
+    for name in ("pydantic", "grimp", "numpy", "ruamel.yaml", "sqlite3"):  # once, instead of in each child
         importlib.import_module(name)
     for row in job["rows"]:
-        kept = {path: path.read_bytes() for path in source.rglob("*") if path.is_file()}
+        original = {path: path.read_bytes() for path in source.rglob("*") if path.is_file()}
         for edit in row["edits"]:
             edited(source, *edit)
         reading, writing = os.pipe()
@@ -83,9 +83,9 @@ def main() -> None:
         if not FIRST:
             FIRST.update(json.loads(answer))
         for path in source.rglob("*"):
-            if path.is_file() and path not in kept:
+            if path.is_file() and path not in original:
                 path.unlink()
-        for path, content in kept.items():
+        for path, content in original.items():
             if path.read_bytes() != content:
                 path.write_bytes(content)
 

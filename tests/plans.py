@@ -1,4 +1,4 @@
-"""Plans whose stages are all known: small outputs are stored under the keys, as finished stages would leave them."""
+"""Plans whose stages are all finished, with small stored outputs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OUTPUTS = {
 
 
 def complete_plan(project: Project, config: RunConfig, dataset: DatasetVersion) -> Plan:
-    """A plan over a stage store that holds an output for each stage."""
+    """Return a plan and store an output for each of its stages."""
     plan = Plan(project, config, dataset)
     for name in STORED:
         store_output(plan, name)
@@ -32,7 +32,10 @@ def complete_plan(project: Project, config: RunConfig, dataset: DatasetVersion) 
 
 
 def store_output(plan: Plan, name: str, **changed: str) -> None:
-    """Store a small output under a stage's key unless it is there; `changed` has other contents by file name."""
+    """Store a small output under a stage's key unless it exists.
+
+    `changed` has other contents by file name.
+    """
     stage = plan.stage(name)
     if plan.store.state(name, stage.key) == "intact" and not changed:
         return

@@ -1,4 +1,4 @@
-"""Ports for servers that tests start."""
+"""Free ports for servers in tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["free_port"]
 
 
 def free_port() -> int:
-    """A port of the loopback address that nothing listens on now."""
+    """Return a port of the loopback address that nothing listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests, where one is installed."""
+"""Start a PostgreSQL server for tests, if PostgreSQL is installed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ NOBODY = 65534
 
 
 def binaries() -> Path | None:
-    """The folder of its programs; None where there is none. Debian keeps them off the path."""
+    """Return the folder of PostgreSQL's programs; None if it is not installed.
+
+    Debian does not add it to PATH.
+    """
     found = shutil.which("initdb")
     folders = [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     return next((folder for folder in reversed(folders) if (folder / "postgres").exists()), None)
@@ -27,10 +30,10 @@ def binaries() -> Path | None:
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """The address of a server with an empty cluster."""
+    """Start a server with an empty cluster and yield its address."""
     programs = binaries()
     assert programs is not None
-    # It refuses to run as root, and needs a folder that its user can reach.
+    # PostgreSQL does not run as root and needs a folder that its user can access.
     user: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
     if user:
@@ -66,4 +69,4 @@ def _wait(programs: Path, port: int, server: subprocess.Popen[bytes]) -> None:
     while subprocess.run(ready, check=False).returncode:
         assert server.poll() is None, "PostgreSQL ended"
         assert time.monotonic() < deadline, "PostgreSQL did not start"
-        time.sleep(0.05)  # between attempts; what is waited for is the answer
+        time.sleep(0.05)  # between attempts to connect

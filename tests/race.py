@@ -1,11 +1,10 @@
-"""`make race`: processes that move production of one model at once, as fast as they can; then the journal is read.
+"""`make race`: let processes change a model's production concurrently, then check the audit log.
 
     python tests/race.py [--processes 8] [--attempts 1000] [--lock flock|none|postgresql://...] [--json]
 
-What runs is what a promotion runs, but for its proof: that a model says what it said takes seconds and is the same
-each time, so it is handed in. Every attempt is a process's own: it looks what is production, chooses another version
-and promotes it against what it saw; now and then it rolls back. Afterwards the journal must be one chain, without a
-lock it is not.
+The processes run the code of a promotion, except the check of golden predictions, which takes seconds. Each attempt
+reads the production version, chooses another one and promotes it on condition that production is unchanged; some
+attempts roll back. Afterwards the audit log must be one chain. Without a lock it is not.
 """
 
 from __future__ import annotations
@@ -40,12 +39,12 @@ if TYPE_CHECKING:
 
 NAME, VERSIONS = "raced", (1, 2, 3, 4)
 ONE_ROLLBACK_IN = 100
-"""Attempts: a rollback reads the whole journal, which grows all the time."""
+"""Number of attempts per rollback. A rollback reads the complete audit log, so many would be slow."""
 
 
 @dataclass(frozen=True)
 class NoLock:
-    """The lock taken out."""
+    """A lock that excludes nobody."""
 
     kind: str = "none"
 
@@ -54,17 +53,20 @@ class NoLock:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Race in a folder of its own; print what came of it; 1 when something was violated."""
+    """Run the race in a temporary directory and print the result.
+
+    Return 1 if there are violations.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--attempts", type=int, default=1000, help="per process")
     parser.add_argument("--lock", default="flock")
     parser.add_argument("--json", action="store_true")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     os.environ.update(QUIET)
     with tempfile.TemporaryDirectory(prefix="race-") as folder:
-        table = race(Project(Path(folder)), given.processes, given.attempts, given.lock)
-    if given.json:
+        table = race(Project(Path(folder)), options.processes, options.attempts, options.lock)
+    if options.json:
         print(json.dumps(table))
     else:
         for name, value in table.items():
@@ -73,13 +75,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def race(project: Project, processes: int, attempts: int, kind: str) -> dict[str, Any]:
-    """Let processes move production at once; returns what happened and what was violated."""
-    import mlflow  # noqa: F401  # once, before the processes part
+    """Let processes change production concurrently; return the counts and the violations."""
+    import mlflow  # noqa: F401  # once, before the forks
 
     locks: dict[str, Callable[[], Lock]] = {"flock": lambda: machine_lock(project), "none": NoLock}
     lock = locks.get(kind, lambda: AdvisoryLock(kind))()
     project.make_private_folders()
-    # In a child, as all that talks to the store: a connection must not be shared by a fork.
+    # In a child, because database connections must not be shared across a fork.
     _wait([_fork(lambda: _prepare(project))])
     ready, gate = os.pipe(), os.pipe()
     workers = [
@@ -89,26 +91,26 @@ def race(project: Project, processes: int, attempts: int, kind: str) -> dict[str
     for _ in workers:
         os.read(ready[0], 1)
     started = time.monotonic()
-    os.close(gate[1])  # all begin at once
+    os.close(gate[1])  # starts all workers
     _wait(workers)
     seconds = time.monotonic() - started
     outcomes: Counter[str] = Counter()
     reported: list[tuple[int, int]] = []
     for number in range(processes):
-        answer = json.loads(_answer(project, number).read_text())
-        outcomes.update(answer["outcomes"])
-        reported += [(before, after) for before, after in answer["moves"]]
+        result = json.loads(_result_file(project, number).read_text())
+        outcomes.update(result["outcomes"])
+        reported += [(before, after) for before, after in result["moves"]]
     client = tracking_store.connect(project)
     moves = audit_log.history(client, NAME)
     found = violations(moves, queries.production(client, NAME), reported)
-    if outcomes["collided"]:  # two wrote at once, which a lock is there to prevent
-        found.append(f"{outcomes['collided']} attempts met another in the store, which refused them")
+    if outcomes["collided"]:  # concurrent writes, which a lock prevents
+        found.append(f"the store rejected {outcomes['collided']} concurrent writes")
     return {
         "lock": lock.kind,
         "processes": processes,
         "attempts": sum(outcomes.values()),
         **{name: outcomes[name] for name in ("moved", "changed meanwhile", "nothing to do", "unavailable", "collided")},
-        "journal entries": len(moves),
+        "audit log entries": len(moves),
         "violations": found,
         "seconds": round(seconds, 1),
         "attempts per second": round(sum(outcomes.values()) / seconds, 1),
@@ -116,27 +118,27 @@ def race(project: Project, processes: int, attempts: int, kind: str) -> dict[str
 
 
 def violations(moves: Sequence[Move], alias: int, reported: Sequence[tuple[int, int]]) -> list[str]:
-    """What is wrong with a history, in words."""
+    """Return a message for each inconsistency of an audit log."""
     chain = sorted((move for move in moves if move.state == "done"), key=lambda move: (move.number, move.when))
     found = [f"{move.kind} {move.before} to {move.after} was left open" for move in moves if move.state == "intent"]
-    stands = 0
+    current = 0
     for number, move in enumerate(chain, 1):
         if move.number != number:
             found.append(f"the move that should be number {number} is number {move.number}")
-        if move.before != stands:
-            found.append(f"move {number} goes from {move.before} to {move.after}, but production was {stands}")
-        stands = move.after
-    if alias != stands:
-        found.append(f"production is {alias}, the journal ends at {stands}")
-    written = Counter((move.before, move.after) for move in chain)
-    missing, extra = Counter(reported) - written, written - Counter(reported)
-    found += [f"the move {move} was reported {count} times more than written down" for move, count in missing.items()]
-    found += [f"the move {move} was written down {count} times more than reported" for move, count in extra.items()]
+        if move.before != current:
+            found.append(f"move {number} is from {move.before} to {move.after}, but production was {current}")
+        current = move.after
+    if alias != current:
+        found.append(f"production is {alias}, but the audit log ends at {current}")
+    logged = Counter((move.before, move.after) for move in chain)
+    missing, extra = Counter(reported) - logged, logged - Counter(reported)
+    found += [f"the move {move} was reported {count} times more than logged" for move, count in missing.items()]
+    found += [f"the move {move} was logged {count} times more than reported" for move, count in extra.items()]
     return found
 
 
 def _prepare(project: Project) -> None:
-    """A store with a model whose versions all have a good verdict."""
+    """Create a model whose versions are all accepted by the gate."""
     client = tracking_store.connect(project)
     client.create_registered_model(NAME)
     for _ in VERSIONS:
@@ -144,7 +146,7 @@ def _prepare(project: Project) -> None:
 
 
 def _work(project: Project, attempts: int, lock: Lock, number: int, ready: int, gate: tuple[int, int]) -> None:
-    """One process's attempts, when the gate opens."""
+    """Run one process's attempts after the start signal."""
     from mlflow.exceptions import MlflowException
 
     draw, client = random.Random(number), tracking_store.connect(project)
@@ -164,7 +166,7 @@ def _work(project: Project, attempts: int, lock: Lock, number: int, ready: int, 
                 target = draw.choice([version for version in VERSIONS if version != before])
                 move = promotion.promote(client, project, NAME, target, expected=before, evidence={}, **named)
         except Refused as error:
-            outcomes["changed meanwhile" if "changed meanwhile" in error.message else "nothing to do"] += 1
+            outcomes["changed meanwhile" if error.code == "production.changed" else "nothing to do"] += 1
         except Unavailable:
             outcomes["unavailable"] += 1
         except MlflowException:
@@ -172,10 +174,10 @@ def _work(project: Project, attempts: int, lock: Lock, number: int, ready: int, 
         else:
             outcomes["moved" if move is not None else "nothing to do"] += 1
             moves += [(move.before, move.after)] if move is not None else []
-    _answer(project, number).write_text(json.dumps({"outcomes": outcomes, "moves": moves}))
+    _result_file(project, number).write_text(json.dumps({"outcomes": outcomes, "moves": moves}))
 
 
-def _answer(project: Project, number: int) -> Path:
+def _result_file(project: Project, number: int) -> Path:
     return project.root / f"{number}.json"
 
 

@@ -1,7 +1,7 @@
-"""`make rebuild-proof`: versions of every kind of model made again in a fresh clone, and spoiled in every way.
+"""`make rebuild-proof`: rebuild versions of every kind of model, also with changed data and libraries.
 
-Each is trained by the command line in a clone of this checkout's code, then made again by `modelworks rebuild`, and
-what that says is compared with what must be said. Prints a table; the exit code is the number of wrong answers.
+Each version is trained in a clone of this checkout's code and rebuilt by `modelworks rebuild`. The result is compared
+with the expected one. Prints a table; the exit code is the number of unexpected results.
 """
 
 from __future__ import annotations
@@ -45,38 +45,38 @@ def save(tensors, metadata=None):
 
 @dataclass(frozen=True)
 class Case:
-    """One rebuild, what was expected of it and what it said."""
+    """One rebuild with its expected and its actual result."""
 
     name: str
     expected: str
-    said: str
+    result: str
     seconds: float
     tensors: str = ""
     predictions: str = ""
 
     @property
     def right(self) -> bool:
-        return self.expected in self.said
+        return self.expected in self.result
 
 
 def main() -> int:
-    """Train, rebuild, spoil, print."""
+    """Train and rebuild each version and print the table."""
     with tempfile.TemporaryDirectory() as name:
         root, beside = Path(name) / "clone", Path(name) / "beside"
         make_clone(root)
-        ours = {key: value for key, value in os.environ.items() if key not in QUIET}
-        environment = running_from(root, {**ours, "MODELWORKS_PROJECT": str(root)})
+        variables = {key: value for key, value in os.environ.items() if key not in QUIET}
+        environment = running_from(root, {**variables, "MODELWORKS_PROJECT": str(root)})
         cases = []
         for model in ("digits-cnn", "tweets-transformer", "tweets-minilm"):
             _train(root, environment, model)
             cases.append(_rebuild(environment, model, "identical"))
         other_version(beside, "safetensors", "99.0")
         changed = running_from(root, environment, beside)
-        cases.append(_rebuild(changed, "digits-cnn", "identical", "another release that computes the same"))
+        cases.append(_rebuild(changed, "digits-cnn", "identical", "another release with the same code"))
         package = beside / "safetensors" / "torch.py"
         package.write_text(package.read_text() + FAULT)
         cases.append(
-            _rebuild(changed, "digits-cnn", "libraries: safetensors", "another release that stores 0.25 too much")
+            _rebuild(changed, "digits-cnn", "libraries: safetensors", "another release that adds 0.25 to a value")
         )
         _flip(root / ".dvc" / "cache")
         cases.append(_rebuild(environment, "digits-cnn", "identical", "one data byte changed in the cache"))
@@ -98,7 +98,7 @@ def _train(root: Path, environment: dict[str, str], name: str) -> None:
             writer = csv.writer(stream)
             writer.writerow(("text", "label"))
             pairs = list(zip(examples["text"].to_pylist(), examples["label"].to_pylist(), strict=True))
-            writer.writerows(pairs[:: max(1, len(pairs) // rows)])  # they come sorted by label
+            writer.writerows(pairs[:: max(1, len(pairs) // rows)])  # they are sorted by label
         config = root / "configs" / f"{name}.yaml"
         config.write_text(TWEETS % {"name": name, "model": model, "rate": rate})
     done = _command(environment, "run", str(config), "--json")
@@ -111,16 +111,16 @@ def _rebuild(environment: dict[str, str], model: str, expected: str, what: str =
     done = _command(environment, "rebuild", model, "--json")
     seconds = time.monotonic() - started
     found: dict[str, Any] = json.loads(done.stdout) if done.stdout.strip() else {}
-    complaint = next((line for line in done.stderr.splitlines() if line.startswith(("error: ", "refused: "))), "")
-    said = "identical" if found.get("identical") and done.returncode == 0 else f"{complaint} (exit {done.returncode})"
+    error = next((line for line in done.stderr.splitlines() if line.startswith(("error: ", "refused: "))), "")
+    result = "identical" if found.get("identical") and done.returncode == 0 else f"{error} (exit {done.returncode})"
     if not found:
-        return Case(f"{model}, {what}", expected, said, seconds)
+        return Case(f"{model}, {what}", expected, result, seconds)
     tensors, predictions = found["tensors"], found["predictions"]
     equal = tensors["compared"] - len(tensors["different"])
     return Case(
         f"{model}, {what}",
         expected,
-        said,
+        result,
         seconds,
         f"{equal} of {tensors['compared']}",
         f"{predictions['compared'] - predictions['different']:,} of {predictions['compared']:,}",
@@ -148,12 +148,12 @@ def _flip(folder: Path, is_data: Callable[[bytes], bool] = lambda content: conte
 
 
 def _print(cases: list[Case]) -> None:
-    print("| version | must be said | is said | tensors equal | predictions equal | seconds | |")
+    print("| version | expected | result | tensors equal | predictions equal | seconds | |")
     print("|---|---|---|---|---|---|---|")
     for each in cases:
-        said = each.said.replace("|", "\\|")
+        result = each.result.replace("|", "\\|")
         print(
-            f"| {each.name} | {each.expected} | {said} | {each.tensors} | {each.predictions} | {each.seconds:.0f} "
+            f"| {each.name} | {each.expected} | {result} | {each.tensors} | {each.predictions} | {each.seconds:.0f} "
             f"| {'right' if each.right else '**wrong**'} |"
         )
 

@@ -1,4 +1,4 @@
-"""What the tasks of a run are given, where a test is not about that."""
+"""A config and a data set for tests of tasks that do not depend on them."""
 
 from __future__ import annotations
 

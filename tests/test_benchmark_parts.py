@@ -1,4 +1,4 @@
-"""The benchmarks name what is missing, keep what they measured, and report a failure by their exit code."""
+"""The benchmarks name missing requirements, keep their results, and report failures by their exit code."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from benchmarks import needs
 from benchmarks.__main__ import main, measure_all
 from benchmarks.parts import PARTS, Part, chosen
 from benchmarks.recovery import compare
+from benchmarks.recovery.cases import Cases
 from benchmarks.recovery.compare import cells
-from benchmarks.recovery.follow import Followed
 from benchmarks.recovery.ours import edit_loss
-from benchmarks.recovery.way import Observed, Way
+from benchmarks.recovery.tool import Observed, Tool
 from benchmarks.report import Table, insert
 from modelworks.data.sources import Fashion
 from modelworks.errors import BadInput
@@ -29,7 +29,7 @@ def named(name: str) -> Part:
     return part
 
 
-def test_a_failed_part_leaves_the_results_of_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_part_keeps_the_results_of_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "results.md"
     assert measure_all([BROKEN, named("help")], 1, output) == 1
     text = output.read_text()
@@ -38,13 +38,13 @@ def test_a_failed_part_leaves_the_results_of_the_others(tmp_path: Path, capsys: 
     assert "\n- flags: " in text
     assert "\n- GFLOP/s: fp32 and bf16 with " in text
     assert "broken" not in text
-    said = capsys.readouterr()
-    assert "has no attribute 'absent'" in said.err
-    assert "broken               FAILED" in said.out
-    assert "help                 measured in" in said.out
+    printed = capsys.readouterr()
+    assert "has no attribute 'absent'" in printed.err
+    assert "broken               FAILED" in printed.out
+    assert "help                 measured in" in printed.out
 
 
-def test_missing_data_and_packages_are_named_before_anything_is_measured(
+def test_missing_data_and_packages_are_named_before_measuring(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fashion() -> None:
@@ -60,12 +60,12 @@ def test_missing_data_and_packages_are_named_before_anything_is_measured(
     assert not (tmp_path / "results.md").exists()
 
 
-def test_every_part_says_what_it_needs() -> None:
+def test_every_part_declares_its_requirements() -> None:
     assert {part.name for part in PARTS if needs.fashion in part.needs} == {"training-cnn", "training-start"}
     assert all(part.on_gpu == (needs.gpu in part.needs) for part in PARTS)
 
 
-def test_parts_are_chosen_by_name_or_by_the_beginning_of_their_names() -> None:
+def test_parts_are_chosen_by_name_or_prefix() -> None:
     assert [part.name for part in chosen(["throughput", "help"])] == ["help", "throughput"]
     assert [part.name for part in chosen(["first-run"])] == ["first-run"]
     assert {part.name for part in chosen(["cuda"])} == {"cuda-cnn", "cuda-bert"}
@@ -79,7 +79,7 @@ def test_list_shows_every_part(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [part.name for part in PARTS]
 
 
-def test_a_new_result_replaces_its_own_section_alone(tmp_path: Path) -> None:
+def test_new_result_replaces_only_its_own_section(tmp_path: Path) -> None:
     path = tmp_path / "results.md"
     shutil.copy(REPOSITORY / "benchmarks" / "RESULTS.md", path)
     before = path.read_text()
@@ -91,18 +91,18 @@ def test_a_new_result_replaces_its_own_section_alone(tmp_path: Path) -> None:
     assert path.read_text() == before + section
 
 
-def test_the_edit_of_our_loss_fits_the_code_as_it_is(tmp_path: Path) -> None:
+def test_edit_of_our_loss_applies_to_the_current_code(tmp_path: Path) -> None:
     shutil.copytree(REPOSITORY / "src" / "modelworks", tmp_path / "modelworks")
     for path in edit_loss(tmp_path / "modelworks"):
         compile(path.read_text(), str(path), "exec")
         assert "label_smoothing=0.05 + 0.5 * (" in path.read_text()
 
 
-def test_a_way_that_fails_is_a_row_of_its_table_and_an_exit_code(
+def test_failing_tool_is_a_row_of_the_table_and_an_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken = Way(name="broken", files={}, command=(sys.executable, "-c", "raise SystemExit(3)"))
-    monkeypatch.setattr(compare, "WAYS", (broken,))
+    broken = Tool(name="broken", files={}, command=(sys.executable, "-c", "raise SystemExit(3)"))
+    monkeypatch.setattr(compare, "TOOLS", (broken,))
     assert measure_all([named("recovery")], 1, tmp_path / "results.md", small=True) == 1
     text = (tmp_path / "results.md").read_text()
     assert "| broken (failed) |" in text
@@ -119,8 +119,8 @@ def observed(steps: str = "", *, epochs: int = 0, versions: int = 1, open_runs: 
 ALL = "load check train score register"
 
 
-def test_the_words_of_a_script_that_does_everything_again() -> None:
-    found = Followed(
+def test_description_of_a_script_that_repeats_everything() -> None:
+    found = Cases(
         killed=observed("load check", epochs=5, versions=0, open_runs=1, code=-9),
         resumed=observed(ALL, epochs=10, open_runs=1),
         second=observed(ALL, epochs=10, versions=2),
@@ -133,8 +133,8 @@ def test_the_words_of_a_script_that_does_everything_again() -> None:
     )
 
 
-def test_the_words_of_a_cache_that_does_not_see_the_helper() -> None:
-    found = Followed(
+def test_description_of_a_cache_that_misses_the_helper() -> None:
+    found = Cases(
         killed=observed("load check", epochs=5, versions=0, code=-9),
         resumed=observed("train score register", epochs=6),
         second=observed(),
@@ -147,7 +147,7 @@ def test_the_words_of_a_cache_that_does_not_see_the_helper() -> None:
     )
 
 
-def test_the_words_of_a_command_that_fails() -> None:
+def test_description_of_a_failing_command() -> None:
     failed = observed(code=255)
-    found = Followed(killed=observed(epochs=5, code=-9), resumed=failed, second=failed, edited=failed)
+    found = Cases(killed=observed(epochs=5, code=-9), resumed=failed, second=failed, edited=failed)
     assert cells(found, 10) == ("fails with exit code 255",) * 3

@@ -1,4 +1,4 @@
-"""RESULTS.md keeps one section for each processor, and in it one for each part."""
+"""RESULTS.md has one section per processor, with one subsection per part."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ XEON = {"processor": "Xeon, 2 cores", "version": "cpu family 6 model 143", "flag
 ORDER = ["help", "gate"]
 
 
-def test_a_section_is_named_after_what_decides_its_figures() -> None:
+def test_section_is_named_after_the_processor_and_its_bf16_instructions() -> None:
     assert heading(EPYC) == "AMD EPYC, 2 cores, cpu family 25 model 1, no bf16 instructions"
     assert heading(XEON) == "Xeon, 2 cores, cpu family 6 model 143, amx_bf16, avx512_bf16"
 
 
-def test_a_run_replaces_the_section_of_its_processor_alone(tmp_path: Path) -> None:
+def test_run_replaces_only_the_section_of_its_processor(tmp_path: Path) -> None:
     path = tmp_path / "results.md"
     insert(path, heading(EPYC), "gate", "first", ORDER)
     insert(path, heading(XEON), "gate", "second", ORDER)

@@ -1,4 +1,4 @@
-"""Two sources have the same digest when they compute the same, and another one when they may not."""
+"""Edits that cannot change results keep a source's digest; other edits change it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check(values):
     return [value * 2 for value in values]
 '''
 
-NOTHING = {
+WITHOUT_EFFECT = {
     "comment": ("LIMIT = 3", "LIMIT = 3  # at most"),
     "docstring": ('"""Look."""', '"""Look closely."""'),
     "layout": ("    return [value", "\n    return [value"),
@@ -44,7 +44,7 @@ NOTHING = {
     "import for type checkers": ("    from collections.abc import Sequence", "    from collections.abc import Mapping"),
     "fault point": ('    fault_point("check.before")\n', ""),
 }
-SOMETHING = {
+WITH_EFFECT = {
     "constant": ("LIMIT = 3", "LIMIT = 4"),
     "operator": ("value * 2", "value + 2"),
     "condition": ("if len(values) > LIMIT", "if len(values) >= LIMIT"),
@@ -56,18 +56,18 @@ SOMETHING = {
 }
 
 
-@pytest.mark.parametrize("edit", NOTHING.values(), ids=NOTHING)
-def test_what_computes_nothing_does_not_count(edit: tuple[str, str]) -> None:
+@pytest.mark.parametrize("edit", WITHOUT_EFFECT.values(), ids=WITHOUT_EFFECT)
+def test_edit_without_effect_keeps_the_digest(edit: tuple[str, str]) -> None:
     assert edit[0] in CODE
     assert code_digest(CODE.replace(*edit).encode()) == code_digest(CODE.encode())
 
 
-@pytest.mark.parametrize("edit", SOMETHING.values(), ids=SOMETHING)
-def test_what_may_compute_something_else_counts(edit: tuple[str, str]) -> None:
+@pytest.mark.parametrize("edit", WITH_EFFECT.values(), ids=WITH_EFFECT)
+def test_edit_with_effect_changes_the_digest(edit: tuple[str, str]) -> None:
     assert edit[0] in CODE
     assert code_digest(CODE.replace(*edit).encode()) != code_digest(CODE.encode())
 
 
-def test_source_that_is_no_python_has_no_digest() -> None:
+def test_digest_of_invalid_python_raises() -> None:
     with pytest.raises(SyntaxError):
         code_digest(b"def half(")

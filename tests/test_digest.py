@@ -1,4 +1,4 @@
-"""Digests depend on content alone."""
+"""Digests depend only on content."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import pytest
 from modelworks.files.digest import canonical_json, file_digest, folder_digests, json_digest, text_digest
 
 
-def test_a_files_digest_is_that_of_its_bytes(tmp_path: Path) -> None:
+def test_file_digest_is_the_sha256_of_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
     assert file_digest(tmp_path / "file") == hashlib.sha256(b"content").hexdigest()
 
 
-def test_the_order_of_keys_changes_no_digest() -> None:
+def test_order_of_keys_does_not_change_the_digest() -> None:
     assert json_digest({"a": 1, "b": [2.5, None]}) == json_digest({"b": [2.5, None], "a": 1})
     assert canonical_json({"b": "ü", "a": True}) == '{"a":true,"b":"ü"}'
     assert json_digest("x") == text_digest('"x"')
 
 
-def test_what_json_cannot_spell_is_refused() -> None:
+def test_value_without_json_form_is_rejected() -> None:
     with pytest.raises(ValueError, match="JSON"):
         json_digest({"loss": float("nan")})
 
 
-def test_a_folders_digests_name_every_file_below_it(tmp_path: Path) -> None:
+def test_folder_digests_have_every_file_below_the_folder(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "b").write_bytes(b"12")
     (tmp_path / "a").write_bytes(b"")

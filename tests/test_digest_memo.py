@@ -1,4 +1,4 @@
-"""A digest is computed again when a file may have changed, and only then."""
+"""A digest is computed again only if the file may have changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from modelworks.files.digest_memo import DOUBTFUL_NS, DigestMemo
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that were read for their digests."""
+    """Return the names of the files that were read for their digests."""
     names: list[str] = []
 
     def counting(path: Path) -> str:
@@ -29,7 +29,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A file that was last changed some time ago."""
+    """Return a file that was last changed some time ago."""
     path = tmp_path / "file"
     path.write_text("content")
     time.sleep(2 * DOUBTFUL_NS / 1e9)
@@ -42,7 +42,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def flip_and_put_the_time_back(path: Path) -> None:
+def flip_and_restore_the_time(path: Path) -> None:
     found = path.stat()
     flip(path)
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
@@ -51,11 +51,11 @@ def flip_and_put_the_time_back(path: Path) -> None:
 def replace(path: Path) -> None:
     other = path.with_name("other")
     shutil.copy2(path, other)
-    flip_and_put_the_time_back(other)
+    flip_and_restore_the_time(other)
     other.replace(path)
 
 
-def test_an_unchanged_file_is_read_once_whichever_process_asks(tmp_path: Path, file: Path, reads: list[str]) -> None:
+def test_unchanged_file_is_read_once(tmp_path: Path, file: Path, reads: list[str]) -> None:
     for _ in range(3):
         assert DigestMemo(tmp_path).digest(file) == file_digest(file)
     assert reads == ["file"]
@@ -66,8 +66,8 @@ def test_each_algorithm_has_its_own_digest(tmp_path: Path, file: Path) -> None:
     assert (memo.digest(file, "md5"), memo.digest(file)) == (md5_digest(file), file_digest(file))
 
 
-@pytest.mark.parametrize("change", [flip, flip_and_put_the_time_back, replace])
-def test_a_changed_file_is_read_again(tmp_path: Path, file: Path, change: object) -> None:
+@pytest.mark.parametrize("change", [flip, flip_and_restore_the_time, replace])
+def test_changed_file_is_read_again(tmp_path: Path, file: Path, change: object) -> None:
     before = DigestMemo(tmp_path).digest(file)
     assert callable(change)
     change(file)
@@ -75,16 +75,16 @@ def test_a_changed_file_is_read_again(tmp_path: Path, file: Path, change: object
     assert after == file_digest(file) != before
 
 
-def test_a_file_that_has_just_changed_is_not_relied_on(tmp_path: Path, file: Path, reads: list[str]) -> None:
+def test_digest_of_a_recently_changed_file_is_not_cached(tmp_path: Path, file: Path, reads: list[str]) -> None:
     flip(file)
-    now = time.time_ns() + 10**9  # however slow the machine is, it has just changed
+    now = time.time_ns() + 10**9  # recent even on a slow machine
     os.utime(file, ns=(now, now))
     for _ in range(2):
         assert DigestMemo(tmp_path).digest(file) == file_digest(file)
     assert reads == ["file", "file"]
 
 
-def test_a_torn_or_foreign_line_is_passed_over(tmp_path: Path, file: Path, reads: list[str]) -> None:
+def test_incomplete_and_unknown_lines_are_skipped(tmp_path: Path, file: Path, reads: list[str]) -> None:
     DigestMemo(tmp_path).digest(file)
     path = tmp_path / digest_memo.NAME
     path.write_bytes(b"[1, 2\n{}\n\xff\n" + path.read_bytes() + b'["sha256", "/')
@@ -92,12 +92,12 @@ def test_a_torn_or_foreign_line_is_passed_over(tmp_path: Path, file: Path, reads
     assert reads == ["file"]
 
 
-def test_without_a_folder_nothing_is_kept(tmp_path: Path, file: Path) -> None:
+def test_memo_without_a_folder_stores_nothing(tmp_path: Path, file: Path) -> None:
     assert DigestMemo(tmp_path / "none").digest(file) == file_digest(file)
     assert not (tmp_path / "none").exists()
 
 
-def test_a_long_memo_is_written_anew_without_what_is_gone(
+def test_large_memo_is_rewritten_without_deleted_files(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = tmp_path / "gone"

@@ -1,4 +1,4 @@
-"""The tree of errors: its drawing, its exit codes, its way through pickle."""
+"""The tree of errors: its docstring, exit codes, codes and pickling."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ROOT = Path(__file__).parents[1]
 KINDS = ("BadInput", "Refused", "Unavailable", "Overtaken", "Corrupt", "ModelworksError")
 
 
-def test_every_error_is_drawn_in_the_module_docstring() -> None:
-    drawing = errors.__doc__ or ""
+def test_every_error_is_in_the_module_docstring() -> None:
+    docstring = errors.__doc__ or ""
     kinds = [name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, Exception)]
-    assert [name for name in kinds if name not in drawing] == []
+    assert [name for name in kinds if name not in docstring] == []
     assert [name for name in kinds if name not in errors.__all__] == []
     assert errors.__all__ == sorted(errors.__all__)
 
@@ -32,26 +32,26 @@ def test_every_branch_has_its_exit_code(kind: type[ModelworksError], code: int) 
     assert kind("what").exit_code == code
 
 
-def test_an_interruption_exits_as_a_shell_would_say_it() -> None:
+def test_interruption_has_the_exit_code_of_a_shell() -> None:
     assert Interrupted(signal.SIGTERM).exit_code == 143
     assert Interrupted(signal.SIGINT).exit_code == 130
 
 
 @pytest.mark.parametrize(
-    "error", [BadInput("what", "way out"), Interrupted(signal.SIGTERM), Interrupted(signal.SIGINT, "a test")]
+    "error", [BadInput("what", "hint"), Interrupted(signal.SIGTERM), Interrupted(signal.SIGINT, "a test")]
 )
-def test_an_error_survives_a_process_boundary(error: ModelworksError) -> None:
+def test_error_can_be_pickled(error: ModelworksError) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), copy.exit_code) == (type(error), str(error), error.exit_code)
 
 
-def test_the_way_out_stands_below_the_message() -> None:
-    assert str(BadInput("what", "way out")) == "what\n  way out"
+def test_hint_is_printed_below_the_message() -> None:
+    assert str(BadInput("what", "hint")) == "what\n  hint"
     assert str(BadInput("what")) == "what"
 
 
 def test_every_error_in_the_source_has_a_code() -> None:
-    """Programs and tests rely on codes, so that texts can change."""
+    """Programs and tests use the codes, so that messages can change."""
     without = []
     for folder in (ROOT / "src" / "modelworks", ROOT / "flows", ROOT / "tasks"):
         for path in sorted(folder.rglob("*.py")):
@@ -69,6 +69,6 @@ def test_every_error_in_the_source_has_a_code() -> None:
     assert without == []
 
 
-def test_an_error_keeps_its_code_across_a_process_boundary() -> None:
+def test_pickled_error_keeps_its_code() -> None:
     error = BadInput("what", "fix", code="source.missing")
     assert pickle.loads(pickle.dumps(error)).code == "source.missing"

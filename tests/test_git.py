@@ -1,4 +1,4 @@
-"""The code's repository: what was changed since a commit is kept as a patch, and any commit can be had clean."""
+"""Uncommitted changes are recorded as a patch, and any commit can be checked out into a worktree."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from clones import commit, git
 
-from modelworks import git as asked
+from modelworks import git as library
 from modelworks.errors import Unavailable
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A repository with the project in a folder of it."""
+    """Return a project in a subfolder of a repository."""
     root = tmp_path / "repository" / "works"
     (root / "src" / "modelworks").mkdir(parents=True)
     (root / "flows").mkdir()
@@ -29,7 +29,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def change(root: Path) -> None:
-    """Of every kind: edited, new, binary, deleted, ignored, and outside what a pipeline is made of."""
+    """Make changes of every kind: edited, new, binary, deleted, ignored, and outside the pipeline's code."""
     (root / "src" / "modelworks" / "one.py").write_text("ONE = 1.5  # é\n")
     (root / "configs" / "new.yaml").write_text("name: new\n")
     (root / "flows" / "table.bin").write_bytes(bytes(range(256)))
@@ -39,24 +39,24 @@ def change(root: Path) -> None:
     (root / "notes.txt").write_text("not part of it")
 
 
-def test_a_clean_clone_has_no_changes(root: Path) -> None:
-    assert asked.changes(root) == b""
-    assert asked.place_below(root) == "works/"
+def test_clean_clone_has_no_changes(root: Path) -> None:
+    assert library.changes(root) == b""
+    assert library.place_below(root) == "works/"
 
 
-def test_a_patched_worktree_is_the_code_that_was_there(root: Path, tmp_path: Path) -> None:
-    head = asked.commit(root)
+def test_patched_worktree_equals_the_changed_code(root: Path, tmp_path: Path) -> None:
+    head = library.commit(root)
     change(root)
     (root / "src" / "modelworks" / "staged.py").write_text("")
     git(root, "add", "src/modelworks/staged.py")
     status = git(root, "status", "--porcelain")
     objects = git(root, "count-objects")
 
-    patch = asked.changes(root)
+    patch = library.changes(root)
 
-    assert git(root, "status", "--porcelain") == status  # the user's index is as it was
+    assert git(root, "status", "--porcelain") == status  # the user's index did not change
     assert git(root, "count-objects") == objects
-    with asked.worktree(root, head, patch, tmp_path / "copy"):
+    with library.worktree(root, head, patch, tmp_path / "copy"):
         copy = tmp_path / "copy" / "works"
         for name in (
             "src/modelworks/one.py",
@@ -73,33 +73,34 @@ def test_a_patched_worktree_is_the_code_that_was_there(root: Path, tmp_path: Pat
     assert len(git(root, "worktree", "list").splitlines()) == 1
 
 
-def test_a_patch_does_not_depend_on_the_users_settings(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patch_does_not_depend_on_the_users_settings(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change(root)
-    plain = asked.changes(root)
+    plain = library.changes(root)
     for name, value in (("diff.noprefix", "true"), ("color.diff", "always"), ("diff.mnemonicPrefix", "true")):
         git(root, "config", name, value)
     monkeypatch.setenv("GIT_INDEX_FILE", "/nowhere")  # as inside a hook
-    assert asked.changes(root) == plain
+    assert library.changes(root) == plain
 
 
-def test_no_hook_of_the_user_runs_for_a_worktree(root: Path, tmp_path: Path) -> None:
+def test_worktree_runs_no_hook_of_the_user(root: Path, tmp_path: Path) -> None:
     hook = root.parent / ".git" / "hooks" / "post-checkout"
     hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
     hook.chmod(0o755)
-    with asked.worktree(root, asked.commit(root), b"", tmp_path / "copy"):
+    with library.worktree(root, library.commit(root), b"", tmp_path / "copy"):
         pass
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_commit_that_is_not_here_is_known_not_to_be(root: Path, tmp_path: Path) -> None:
-    assert asked.has_commit(root, asked.commit(root))
+def test_missing_commit_is_reported(root: Path, tmp_path: Path) -> None:
+    assert library.has_commit(root, library.commit(root))
     missing = "1" * 40
-    assert not asked.has_commit(root, missing)
-    with pytest.raises(Unavailable, match="cannot check out"), asked.worktree(root, missing, b"", tmp_path / "copy"):
-        pytest.fail("there is nothing to check out")
+    assert not library.has_commit(root, missing)
+    with pytest.raises(Unavailable) as caught, library.worktree(root, missing, b"", tmp_path / "copy"):
+        pytest.fail("a missing commit was checked out")
+    assert caught.value.code == "git.checkout"
 
 
-def test_outside_git_there_is_no_commit(tmp_path: Path) -> None:
-    assert asked.commit(tmp_path) == ""
+def test_commit_is_empty_outside_git(tmp_path: Path) -> None:
+    assert library.commit(tmp_path) == ""
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
-    assert asked.commit(tmp_path) == ""  # nor before the first one
+    assert library.commit(tmp_path) == ""  # also before the first commit

@@ -1,4 +1,4 @@
-"""The table of `make guards` speaks of the source and the tests as they are."""
+"""The table of `make guards` matches the current source and tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from guards import GUARDS, ROOT, Guard
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
-def test_a_guard_stands_in_its_file_once_and_its_tests_exist(guard: Guard) -> None:
+def test_guard_occurs_once_in_its_file_and_its_tests_exist(guard: Guard) -> None:
     assert (ROOT / guard.file).read_text().count(guard.present) == 1
     for test in guard.tests:
         file, _, name = test.partition("::")
@@ -15,5 +15,5 @@ def test_a_guard_stands_in_its_file_once_and_its_tests_exist(guard: Guard) -> No
         assert not name or f"def {name}(" in (ROOT / file).read_text()
 
 
-def test_guards_have_names_of_their_own() -> None:
+def test_guard_names_are_unique() -> None:
     assert len({guard.name for guard in GUARDS}) == len(GUARDS) >= 15

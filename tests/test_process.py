@@ -1,4 +1,7 @@
-"""A child ends with its parent; thresholds of the garbage collector hold inside their block alone."""
+"""A child process ends with its parent.
+
+Garbage collection thresholds apply only inside their block.
+"""
 
 from __future__ import annotations
 
@@ -29,28 +32,28 @@ signal.pause()
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells children of a parent's death")
-def test_a_killed_parents_child_is_terminated() -> None:
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux signals the death of a parent")
+def test_child_of_a_killed_parent_is_terminated() -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT, CHILD], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         ready, child = parent.stdout.readline().split()
         assert ready == "ready"
-        # The pipe's writing end is the parent's and its child's: its end is read when both are gone.
+        # A pidfd becomes readable when the process ends.
         descriptor = os.pidfd_open(int(child))
         parent.kill()
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
-        assert poll.poll(10_000), "the child lives on"
+        assert poll.poll(10_000), "the child is still running"
         os.close(descriptor)
 
 
-def test_a_child_whose_parent_is_dead_already_ends_at_once() -> None:
-    stranger = 2**22 + 1  # above the largest process id
-    done = subprocess.run([sys.executable, "-c", CHILD, str(stranger)], capture_output=True, timeout=30, check=False)
+def test_child_of_a_dead_parent_ends_at_once() -> None:
+    unused = 2**22 + 1  # above the largest process id
+    done = subprocess.run([sys.executable, "-c", CHILD, str(unused)], capture_output=True, timeout=30, check=False)
     assert done.returncode == -signal.SIGTERM
 
 
-def test_garbage_is_collected_rarely_inside_the_block_alone() -> None:
+def test_garbage_collection_thresholds_are_restored_after_the_block() -> None:
     before, frozen = gc.get_threshold(), gc.get_freeze_count()
     try:
         with rare_garbage_collection():

@@ -1,4 +1,4 @@
-"""A project is found once, from the environment or the current folder, and everything lies below it."""
+"""A project is found from the environment or the current folder, and its files are below its root."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from modelworks.project import Project
 from modelworks.settings import QUIET
 
 
-def test_the_nearest_folder_with_configs_is_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nearest_folder_with_configs_is_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "configs").mkdir()
     (tmp_path / "deep" / "below").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "deep" / "below")
     assert Project.find({}).root == tmp_path
 
 
-def test_a_named_project_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_project_variable_overrides_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named = tmp_path / "named"
     for folder in (tmp_path, named):
         (folder / "configs").mkdir(parents=True)
@@ -26,12 +26,13 @@ def test_a_named_project_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert Project.find({"MODELWORKS_PROJECT": str(named)}).root == named
 
 
-def test_no_project_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="not inside a modelworks project"):
+def test_missing_project_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as caught:
         Project.find({"MODELWORKS_PROJECT": str(tmp_path)})
+    assert caught.value.code == "project.not-found"
 
 
-def test_addresses_of_the_environment_replace_the_embedded_services(tmp_path: Path) -> None:
+def test_addresses_in_the_environment_replace_the_embedded_services(tmp_path: Path) -> None:
     (tmp_path / "configs").mkdir()
     embedded = Project.find({"MODELWORKS_PROJECT": str(tmp_path)})
     assert embedded.tracking_uri == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
@@ -49,14 +50,14 @@ def test_addresses_of_the_environment_replace_the_embedded_services(tmp_path: Pa
     assert "secret" not in repr(team)
 
 
-def test_the_environment_is_quiet_and_names_the_project(tmp_path: Path) -> None:
+def test_environment_of_children_has_quiet_settings_and_the_project(tmp_path: Path) -> None:
     environment = Project(tmp_path).environment()
     assert environment.items() >= QUIET.items()
     assert environment["MODELWORKS_PROJECT"] == str(tmp_path)
     assert environment["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
 
 
-def test_the_state_folder_is_private_and_made_once(tmp_path: Path) -> None:
+def test_state_folder_is_private_and_can_be_created_twice(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.make_private_folders()
     project.make_private_folders()
@@ -65,7 +66,8 @@ def test_the_state_folder_is_private_and_made_once(tmp_path: Path) -> None:
     assert project.locks.is_dir()
 
 
-def test_a_file_where_the_state_folder_should_be_is_a_clear_error(tmp_path: Path) -> None:
+def test_file_in_place_of_the_state_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".modelworks").write_text("")
-    with pytest.raises(BadInput, match=r"cannot write .*\.modelworks"):
+    with pytest.raises(BadInput, match=r"\.modelworks") as caught:
         Project(tmp_path).make_private_folders()
+    assert caught.value.code == "disk.not-writable"

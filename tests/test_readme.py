@@ -1,4 +1,4 @@
-"""Every command that the README shows, run as it stands there, in a clone that shares this environment."""
+"""Run every command of the README literally, in a copy of this checkout that shares its environment."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ DEADLINE = 240.0
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What git has of this checkout, changes included, with this environment instead of one of its own."""
+    """Return a copy of this checkout's files, uncommitted changes included, with a link to its environment."""
     if subprocess.run(["make", "-q", "setup"], cwd=REPOSITORY, check=False).returncode:
-        pytest.fail("this environment is not what make would set up now: run `make test`, which does that first")
+        pytest.fail("the environment is out of date: run `make setup`")
     root = tmp_path_factory.mktemp("readme") / "modelworks"
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
@@ -68,7 +68,7 @@ def shell(command: str, clone: Path, environment: dict[str, str]) -> subprocess.
     )
 
 
-def test_the_readme_shows_the_commands_that_are_tried_here() -> None:
+def test_readme_has_exactly_the_commands_tested_here() -> None:
     assert [
         "make run",
         "make test",
@@ -84,46 +84,46 @@ def test_the_readme_shows_the_commands_that_are_tried_here() -> None:
 
 
 @pytest.fixture(scope="module")
-def made(clone: Path, environment: dict[str, str]) -> Path:
-    """The clone after the README's first command."""
+def after_first_run(clone: Path, environment: dict[str, str]) -> Path:
+    """Return the clone after the README's first command."""
     first = shell("make run", clone, environment)
     assert first.returncode == 0, first.stderr
     assert re.search(r"^production +version 1$", first.stdout, re.MULTILINE)
     return clone
 
 
-def test_make_run_reaches_production_and_a_second_one_does_nothing(made: Path, environment: dict[str, str]) -> None:
-    second = shell("make run", made, environment)
+def test_make_run_promotes_and_a_second_one_does_nothing(after_first_run: Path, environment: dict[str, str]) -> None:
+    second = shell("make run", after_first_run, environment)
     assert second.returncode == 0
     assert "nothing to do" in second.stderr
     assert re.search(r"^registered +mnist-cnn version 1$", second.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", [each for each in COMMANDS if each.startswith(".venv/bin/modelworks why")])
-def test_why_answers(made: Path, environment: dict[str, str], command: str) -> None:
-    found = shell(command, made, environment)
+def test_why_succeeds(after_first_run: Path, environment: dict[str, str], command: str) -> None:
+    found = shell(command, after_first_run, environment)
     assert found.returncode == 0, found.stderr
     assert "nothing to do" in found.stdout or "mnist-cnn version 1: promote" in found.stdout
 
 
-def test_history_shows_the_promotion(made: Path, environment: dict[str, str]) -> None:
-    found = shell(".venv/bin/modelworks history mnist-cnn", made, environment)
+def test_history_shows_the_promotion(after_first_run: Path, environment: dict[str, str]) -> None:
+    found = shell(".venv/bin/modelworks history mnist-cnn", after_first_run, environment)
     assert found.returncode == 0, found.stderr
     assert re.search(r"promote +none +1 +promote +done", found.stdout)
 
 
-def test_other_epochs_train_anew(made: Path, environment: dict[str, str]) -> None:
-    # Whether ten epochs do as well as twenty is the gate's to say: 3 is its no.
-    found = shell(".venv/bin/modelworks run configs/mnist_cnn.yaml --set train.epochs=10", made, environment)
+def test_changed_epochs_train_again(after_first_run: Path, environment: dict[str, str]) -> None:
+    # The gate may reject ten epochs against twenty: exit code 3.
+    found = shell(".venv/bin/modelworks run configs/mnist_cnn.yaml --set train.epochs=10", after_first_run, environment)
     assert found.returncode in (0, 3), found.stderr
     assert re.search(r"^registered +mnist-cnn version 2$", found.stdout, re.MULTILINE)
     assert "validate cached, train ran" in found.stdout
 
 
-def test_up_serves_both_pages_and_says_what_runs_next(made: Path, environment: dict[str, str]) -> None:
+def test_up_serves_both_uis_and_lists_the_schedules(after_first_run: Path, environment: dict[str, str]) -> None:
     process = subprocess.Popen(
         [".venv/bin/modelworks", "up", "--json", "--mlflow-port", "5055", "--prefect-port", "4255"],
-        cwd=made,
+        cwd=after_first_run,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -132,7 +132,7 @@ def test_up_serves_both_pages_and_says_what_runs_next(made: Path, environment: d
     assert process.stdout is not None
     try:
         lines = []
-        for line in process.stdout:  # one object, indented: it ends with a brace alone
+        for line in process.stdout:  # one indented object, which ends with a single brace
             lines.append(line)
             if line == "}\n":
                 break
@@ -146,7 +146,7 @@ def test_up_serves_both_pages_and_says_what_runs_next(made: Path, environment: d
         due = {item["config"] for item in notice["scheduled"]}
         assert due == {
             f"configs/{path.name}"
-            for path in (made / "configs").glob("*.yaml")
+            for path in (after_first_run / "configs").glob("*.yaml")
             if configuration.load(path).schedule is not None
         }
     finally:
@@ -156,43 +156,46 @@ def test_up_serves_both_pages_and_says_what_runs_next(made: Path, environment: d
 
 
 @pytest.fixture
-def digit(made: Path) -> Iterator[str]:
-    """A PNG of a nine, drawn from the rows, where the README's curl expects one; its label."""
+def digit(after_first_run: Path) -> Iterator[str]:
+    """Write a digit of the data set to the file that the README's curl sends; yield its label."""
     from PIL import Image
 
     from modelworks.data import dataset_format
 
-    row = dataset_format.read(made / "data" / "mnist5k", ["image", "label"]).slice(4999, 1).to_pylist()[0]
+    row = dataset_format.read(after_first_run / "data" / "mnist5k", ["image", "label"]).slice(4999, 1).to_pylist()[0]
     with Image.open(io.BytesIO(row["image"])) as image:
-        image.save(made / "digit.png")
+        image.save(after_first_run / "digit.png")
     yield row["label"]
-    (made / "digit.png").unlink()
+    (after_first_run / "digit.png").unlink()
 
 
-def test_the_production_model_is_served_and_loads_from_any_folder(
-    made: Path, environment: dict[str, str], digit: str, tmp_path: Path
+def test_production_model_is_served_and_loads_from_any_folder(
+    after_first_run: Path, environment: dict[str, str], digit: str, tmp_path: Path
 ) -> None:
     serve, curl = COMMANDS[-2:]
-    # Its port may be taken on the machine that tests.
+    # The README's port may be in use on this machine.
     server = subprocess.Popen(
-        ["bash", "-c", f"exec {serve.replace('5001', '5056')}"], cwd=made, env=environment, stderr=subprocess.DEVNULL
+        ["bash", "-c", f"exec {serve.replace('5001', '5056')}"],
+        cwd=after_first_run,
+        env=environment,
+        stderr=subprocess.DEVNULL,
     )
     try:
         _wait_for("http://127.0.0.1:5056/ping", server)
         answer = shell(
-            "shopt -s expand_aliases; " + curl.replace("localhost:5001", "127.0.0.1:5056"), made, environment
+            "shopt -s expand_aliases; " + curl.replace("localhost:5001", "127.0.0.1:5056"), after_first_run, environment
         )
         assert json.loads(answer.stdout)["predictions"][0]["label"] == digit
     finally:
         server.terminate()
         server.wait(60)
-    image = base64.b64encode((made / "digit.png").read_bytes()).decode()
+    image = base64.b64encode((after_first_run / "digit.png").read_bytes()).decode()
     program = (
         "import base64, mlflow\n"
         f"image = base64.b64decode('{image}')\n"
         "print(mlflow.pyfunc.load_model('models:/mnist-cnn@production').predict([image])['label'][0])"
     )
-    uri = f"sqlite:///{made}/mlflow/mlflow.db"
+    uri = f"sqlite:///{after_first_run}/mlflow/mlflow.db"
     elsewhere = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
@@ -215,4 +218,4 @@ def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.1)
         else:
             return
-    pytest.fail(f"nothing answers at {address}")
+    pytest.fail(f"no reply from {address}")

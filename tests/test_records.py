@@ -1,4 +1,4 @@
-"""Records come back from JSON as they went in, in a project that was moved as well."""
+"""Records survive a round trip through JSON, also in a project that was moved."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def promotion(root: Path) -> Promotion:
     return Promotion(verdict=verdict, moved=False, production=2)
 
 
-def test_the_longest_chain_of_records_survives_json() -> None:
+def test_longest_chain_of_records_survives_json() -> None:
     root = Path("/project")
     record = promotion(root)
     assert from_json(Promotion, json.loads(json.dumps(to_json(record, root))), root) == record
 
 
-def test_a_project_may_be_moved() -> None:
+def test_paths_are_relative_to_the_project() -> None:
     moved = from_json(Promotion, to_json(promotion(Path("/old")), Path("/old")), Path("/new"))
     assert moved == promotion(Path("/new"))
 
@@ -107,10 +107,10 @@ def test_slices_of_an_earlier_verdict_have_a_score_and_a_gain() -> None:
 
 def test_records_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        promotion(Path("/project")).moved = True  # type: ignore[misc]  # what the test is about
+        promotion(Path("/project")).moved = True  # type: ignore[misc]  # the assignment must fail
 
 
-def test_a_verdict_gives_its_reasons_and_an_interval_its_ends() -> None:
+def test_verdict_has_reasons_and_interval_has_a_text_form() -> None:
     verdict = promotion(Path("/project")).verdict
     assert verdict.reasons == ("passed: rows is 10, required >= 5",)
     assert str(verdict.version.evaluation.metrics["accuracy"]) == "0.9000 [0.8000, 1.0000]"

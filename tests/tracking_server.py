@@ -1,4 +1,4 @@
-"""A real MLflow server for tests, and a proxy before it that loses replies and breaks in other ways."""
+"""Start an MLflow server for tests, and a proxy that drops replies and injects other faults."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from typing import Literal
 __all__ = ["Fault", "LossyProxy", "tracking_server"]
 
 Fault = int | Literal["reset", "halved"]
-"""What happens to a request instead of being answered.
+"""A fault of a request.
 
-- a number: that is the status of the answer, and the server is not asked;
-- reset: the connection to either side is reset when half of the body is through;
-- halved: the server gets half of the body and is told that this is all.
+- a number: the proxy replies with this status and does not forward the request;
+- reset: both connections are reset after half of the body was sent;
+- halved: the server receives half of the body, with a matching Content-Length.
 """
 
 
 @contextmanager
 def tracking_server(folder: Path, empty_store: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The address and the process of a server with its own store, its artifacts reached through it alone."""
+    """Yield the address and the process of a server with its own store that also serves the artifacts."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -57,29 +57,29 @@ def tracking_server(folder: Path, empty_store: Path) -> Iterator[tuple[str, subp
                 break
         except (urllib.error.URLError, OSError):
             assert time.monotonic() < deadline, "the server did not start"
-            time.sleep(0.2)  # between attempts; what is waited for is the answer
+            time.sleep(0.2)  # between attempts to connect
     yield address, process
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 class LossyProxy:
-    """Hands requests on to a server and replies back, but for those replies it was told to lose.
+    """Forwards requests to a server and its replies to the client, except the replies to lose.
 
-    A reply is lost after it has come: the server has done what it was asked, and the client does not hear of it.
+    A reply is lost after the server has processed the request.
     """
 
     def __init__(self, server: str) -> None:
         self._upstream = server.removeprefix("http://").split(":")
         self._to_lose: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
-        """Replies lost so far, by the end of the request's path."""
+        """Number of lost replies, by the suffix of the request's path."""
         self.broken: dict[str, Fault] = {}
-        """What happens to every request whose "METHOD path" a regular expression finds something in."""
+        """Faults of every request, by a regular expression that matches its "METHOD path"."""
         self.stumbling: dict[str, Fault] = {}
-        """What happens to the first request for each method and path, likewise."""
+        """Faults of only the first request for each method and path, likewise."""
         self.faults: Counter[str] = Counter()
-        """What happened so, by method and path."""
+        """Number of faults, by method and path."""
         self._stumbled: set[str] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -89,11 +89,11 @@ class LossyProxy:
         self.address = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def lose(self, path: str, times: int = 1) -> None:
-        """Lose the next replies to POST requests whose path ends so."""
+        """Lose the next replies to POST requests whose path has this suffix."""
         self._to_lose[path] = times
 
     def mend(self) -> None:
-        """From now on all goes well."""
+        """Remove all faults."""
         self.broken.clear()
         self.stumbling.clear()
         self.faults.clear()
@@ -113,7 +113,7 @@ class LossyProxy:
         await asyncio.gather(*under_way, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One request per connection, so that its reply ends where the connection does."""
+        """Handle one request per connection, so that the end of the connection ends the reply."""
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
@@ -128,9 +128,9 @@ class LossyProxy:
                 body = body[: len(body) // 2]
                 head = re.sub(rb"(?i)(\r\ncontent-length:) *\d+", rb"\1 %d" % len(body), head)
             head = re.sub(rb"(?i)\r\nconnection:[^\r]*", b"", head)
-            # A server that knows its own name lets no other pass.
+            # The server checks the Host header.
             head = re.sub(rb"(?i)(\r\nhost:)[^\r]*", rb"\1 " + ":".join(self._upstream).encode(), head)
-            reply = await self._ask(head, body[: len(body) // 2] if fault == "reset" else body, cut=fault == "reset")
+            reply = await self._send(head, body[: len(body) // 2] if fault == "reset" else body, cut=fault == "reset")
             if fault == "reset":
                 writer.transport.abort()
                 return
@@ -142,7 +142,7 @@ class LossyProxy:
                 writer.write(reply)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client has gone
+            pass  # the client closed the connection
         finally:
             writer.close()
 
@@ -155,7 +155,7 @@ class LossyProxy:
             self.faults[request] += 1
         return found
 
-    async def _ask(self, head: bytes, body: bytes, *, cut: bool) -> bytes:
+    async def _send(self, head: bytes, body: bytes, *, cut: bool) -> bytes:
         reader, writer = await asyncio.open_connection(self._upstream[0], int(self._upstream[1]))
         try:
             writer.write(head[:-2] + b"Connection: close\r\n\r\n" + body)

@@ -1,4 +1,4 @@
-"""What tests ask of a training."""
+"""Helpers for tests of training."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ CPU = Hardware(device="cpu", precision="fp32", threads=1)
 
 
 class StopAt(Stop):
-    """Asks to stop once a number of steps was taken, as a signal would."""
+    """Requests a stop after a number of steps, as a signal would."""
 
     def __init__(self, step: int) -> None:
         self.left = step
 
     @property
-    def requested(self) -> int:  # type: ignore[override]  # the loop looks once a step
+    def requested(self) -> int:  # type: ignore[override]  # the loop reads it once per step
         self.left -= 1
         return signal.SIGTERM if self.left == 0 else 0
 

@@ -1,1 +1,1 @@
-"""What each way of running a pipeline does after kill -9, after an edit of a helper, and when nothing changed."""
+"""Compare which work tools repeat after kill -9, when nothing changed, and after an edit of a helper."""

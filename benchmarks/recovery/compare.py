@@ -1,14 +1,14 @@
-"""The table of all ways: after kill -9 in the training, when nothing changed, after an edit of a helper of the loss."""
+"""Write the table of all tools: after kill -9 in the training, when nothing changed, after an edit of a helper."""
 
 from __future__ import annotations
 
 import traceback
 from pathlib import Path
 
-from benchmarks.recovery.follow import Followed, follow
+from benchmarks.recovery.cases import Cases, run_cases
 from benchmarks.recovery.packages import NotInstalled, install
-from benchmarks.recovery.way import Observed
-from benchmarks.recovery.ways import WAYS
+from benchmarks.recovery.tool import Observed
+from benchmarks.recovery.tools import TOOLS
 from benchmarks.report import Table
 
 __all__ = ["measure"]
@@ -23,39 +23,39 @@ HEADINGS = (
 
 
 def measure(_runs: int, folder: Path, *, small: bool = False) -> Table:
-    """Take every way through all cases once: what is compared are counts, not times."""
+    """Run all cases of every tool once; the table compares counts, not times."""
     epochs = SMALL_EPOCHS if small else EPOCHS
     rows: list[tuple[str, ...]] = []
     notes = [f"{epochs} epochs on the 1,797 digits of scikit-learn; all processes get SIGKILL halfway."]
     failures = []
-    for number, way in enumerate(WAYS):
-        print(f"  {way.name}", flush=True)
+    for number, tool in enumerate(TOOLS):
+        print(f"  {tool.name}", flush=True)
         try:
-            packages = install(way, folder / f"packages-{number}")
+            packages = install(tool, folder / f"packages-{number}")
         except NotInstalled as error:
-            rows.append((f"{way.name} (not run: from its documentation)", *way.documented))
-            notes.append(f"{way.name}: {', '.join(way.packages)} not installed: {error}")
+            rows.append((f"{tool.name} (not run: from its documentation)", *tool.documented))
+            notes.append(f"{tool.name}: {', '.join(tool.packages)} not installed: {error}")
             continue
         try:
-            found = follow(way, folder / f"project-{number}", packages, epochs)
+            found = run_cases(tool, folder / f"project-{number}", packages, epochs)
         except (Exception, SystemExit) as error:
             traceback.print_exc()
-            rows.append((f"{way.name} (failed)", "", "", ""))
-            notes.append(f"{way.name}: {error}")
-            failures.append(way.name)
+            rows.append((f"{tool.name} (failed)", "", "", ""))
+            notes.append(f"{tool.name}: {error}")
+            failures.append(tool.name)
             continue
-        rows.append((way.name, *cells(found, epochs)))
+        rows.append((tool.name, *cells(found, epochs)))
         print("\n".join(f"    {cell}" for cell in rows[-1][1:]), flush=True)
-        notes += [f"{way.name}: {way.settings}", *_figures(found)]
+        notes += [f"{tool.name}: {tool.settings}", *_figures(found)]
     return Table(headings=HEADINGS, rows=rows, notes=notes, failures=failures)
 
 
-def cells(found: Followed, epochs: int) -> tuple[str, str, str]:
-    """Return what happened in words: after the kill, in the second run, after the edit."""
+def cells(found: Cases, epochs: int) -> tuple[str, str, str]:
+    """Return a description of each case: after the kill, in the second run, after the edit."""
     return _after_kill(found, epochs), _second(found), _edited(found)
 
 
-def _after_kill(found: Followed, epochs: int) -> str:
+def _after_kill(found: Cases, epochs: int) -> str:
     if found.resumed.code:
         return f"fails with exit code {found.resumed.code}"
     reached = found.killed.epochs
@@ -69,13 +69,13 @@ def _after_kill(found: Followed, epochs: int) -> str:
     return "; ".join(words)
 
 
-def _second(found: Followed) -> str:
+def _second(found: Cases) -> str:
     if found.second.code:
         return f"fails with exit code {found.second.code}"
     return _redone(found.second, found.resumed.versions, "the same model")
 
 
-def _edited(found: Followed) -> str:
+def _edited(found: Cases) -> str:
     if found.edited.code:
         return f"fails with exit code {found.edited.code}"
     if not found.edited.epochs:
@@ -97,7 +97,7 @@ def _times(count: int) -> str:
     return "" if count == 1 else f" ({count} of them)"
 
 
-def _figures(found: Followed) -> list[str]:
+def _figures(found: Cases) -> list[str]:
     return [
         f"  {name:<8} exit {seen.code:>3}, {seen.seconds:5.1f} s, {seen.epochs:>2} epochs, versions {seen.versions},"
         f" runs RUNNING {seen.open_runs}, steps: {' '.join(seen.steps) or 'none'}"

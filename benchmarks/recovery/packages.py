@@ -1,4 +1,4 @@
-"""Install the packages of a way into a temporary folder, beside the project's environment and without changing it."""
+"""Install the packages of a tool to a temporary folder, without changing the project's environment."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.measure import ROOT
-from benchmarks.recovery.way import Way
+from benchmarks.recovery.tool import Tool
 
 __all__ = ["NotInstalled", "install"]
 
@@ -16,17 +16,17 @@ class NotInstalled(Exception):
     """A package cannot be installed on this machine; the message is the installer's last line."""
 
 
-def install(way: Way, folder: Path) -> Path | None:
-    """Return the folder with the packages, None if the project has all that the way needs.
+def install(tool: Tool, folder: Path) -> Path | None:
+    """Return the folder with the packages; None if the project's environment has all of them.
 
     Raises:
         NotInstalled: the installer failed.
     """
-    if not way.packages:
+    if not tool.packages:
         return None
     uv = Path(sys.executable).with_name("uv")
-    command = [uv, "pip", "install", "--quiet", "--python", sys.executable, "--target", folder, *way.packages]
-    if way.constrained:
+    command = [uv, "pip", "install", "--quiet", "--python", sys.executable, "--target", folder, *tool.packages]
+    if tool.constrained:
         command += ["--constraint", ROOT / "requirements.lock"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""The same training done by ours and by others, each in a process of its own: `python -m benchmarks.trainers`."""
+"""The same training with our trainer and other libraries, in separate processes: `python -m benchmarks.trainers`."""
 
 SIDES = {
     "ours": "ours:train",
@@ -9,4 +9,4 @@ SIDES = {
     "lightning": "lightning_trainer:train",
     "accelerate": "accelerate_loop:train",
 }
-"""Each side's module here and the function that trains."""
+"""The module and the training function of each side."""

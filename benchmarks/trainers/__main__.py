@@ -1,4 +1,7 @@
-"""`python -m benchmarks.trainers SIDE JOB.json`: train as one side does; the last line on stdout is what came out."""
+"""`python -m benchmarks.trainers SIDE JOB.json`: train with one side.
+
+The last line on stdout is the outcome.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from modelworks.training.job import Job
 
 
 def main(side: str, path: Path) -> Outcome:
-    """Train, and test what was trained."""
+    """Train and test the model."""
     job = Job.read(path)
     if side == "ours":
         return ours.train(job)

@@ -1,4 +1,4 @@
-"""The loop of accelerate's first page; no log, no checkpoint, no progress bar."""
+"""The training loop of accelerate's quick start, without log, checkpoints and progress bar."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["train"]
 
 
 def train(job: Job, rows: Rows, network: nn.Module, watch: Stopwatch) -> None:
-    """Everything prepared by it, with its defaults."""
+    """Train with accelerate's defaults."""
     config = job.train
     accelerator = Accelerator(
         cpu=job.hardware.device == "cpu", mixed_precision="bf16" if job.hardware.precision == "bf16" else "no"

@@ -1,4 +1,4 @@
-"""The bare loop: plain PyTorch with every trick that ours has and nothing around it; no log, no checkpoint."""
+"""The bare loop: plain PyTorch with the same optimizations as ours, without log and checkpoints."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 
 
 def train(job: Job, rows: Rows, network: nn.Module, watch: Stopwatch) -> None:
-    """Batches by index (images normalised beforehand, texts bucketed by length), fused AdamW, deterministic kernels."""
+    """Train with batches by index (normalised images, texts bucketed by length), fused AdamW, deterministic kernels."""
     config, device = job.train, job.hardware.device
     torch.set_deterministic_debug_mode("error")
     optimizer = torch.optim.AdamW(decay_groups(network, config), lr=config.learning_rate, fused=True)
@@ -54,14 +54,14 @@ def train(job: Job, rows: Rows, network: nn.Module, watch: Stopwatch) -> None:
 
 
 def decay_groups(network: nn.Module, config: TrainConfig) -> list[dict[str, object]]:
-    """Norms and biases are not decayed."""
+    """Return parameter groups without weight decay for norms and biases."""
     weights = [each for each in network.parameters() if each.ndim > 1]
     others = [each for each in network.parameters() if each.ndim <= 1]
     return [{"params": weights, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
 class _Images:
-    """All pixels normalised once, on the device."""
+    """All normalised pixels on the device."""
 
     def __init__(self, rows: Rows, device: str) -> None:
         self._pixels, self._labels = rows.pixels().to(device), rows.labels.to(device)
@@ -73,7 +73,7 @@ class _Images:
 
 
 class _Texts:
-    """Tokens end to end, padded batch by batch."""
+    """Concatenated tokens, padded batch by batch."""
 
     def __init__(self, rows: Rows, device: str) -> None:
         self._input, self._device, self._labels = rows.data.processor, device, rows.labels.to(device)

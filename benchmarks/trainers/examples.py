@@ -1,4 +1,4 @@
-"""The rows as the other libraries are usually given them: a data set of examples, padded by a collator."""
+"""The rows in the usual form for other libraries: a data set of examples, padded by a collator."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Images", "as_usual", "loader", "relative_rate", "texts"]
 
 
 class Images(Dataset[dict[str, Any]]):
-    """Each image normalised beforehand: kind to the other libraries, which then only stack them."""
+    """Normalised images, so that the other libraries only stack them."""
 
     def __init__(self, rows: Rows) -> None:
         self._pixels, self._labels = rows.pixels().contiguous(), rows.labels
@@ -33,7 +33,7 @@ class Images(Dataset[dict[str, Any]]):
 
 
 def texts(rows: Rows) -> list[dict[str, Any]]:
-    """Each text tokenized beforehand."""
+    """Return the tokenized texts."""
     return [
         {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": label}
         for ids, label in zip(rows.texts(), rows.labels.tolist(), strict=True)
@@ -41,14 +41,14 @@ def texts(rows: Rows) -> list[dict[str, Any]]:
 
 
 def as_usual(network: nn.Module) -> nn.Module:
-    """The network as its library computes it: channels last and the narrow last layer are tricks of ours."""
+    """Return the network without our optimizations: channels last and the reduced last layer."""
     for module in network.modules():
-        module._forward_pre_hooks.clear()  # noqa: SLF001  # torch takes back only hooks whose handle was kept
+        module._forward_pre_hooks.clear()  # noqa: SLF001  # torch removes only hooks with a stored handle
     return network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload,no-any-return]  # torch's stubs lack memory_format alone
 
 
 def loader(job: Job, rows: Rows) -> DataLoader[Any]:
-    """Shuffled batches of `({input name: tensor}, labels)` from torch's DataLoader with its defaults."""
+    """Return torch's DataLoader with its defaults; batches are `({input name: tensor}, labels)`."""
     if rows.lengths is None:
         return DataLoader(Images(rows), job.train.batch_size, shuffle=True, collate_fn=_stacked)
     padding = int(rows.data.processor.spec["padding"])
@@ -56,7 +56,7 @@ def loader(job: Job, rows: Rows) -> DataLoader[Any]:
 
 
 def relative_rate(job: Job, num_steps: int) -> Callable[[int], float]:
-    """The learning rate of each step, as a share of the highest."""
+    """Return the learning rate of each step relative to the maximum."""
     rate_of = learning_rate(job.train, num_steps)
     return lambda step: rate_of(min(step, num_steps - 1)) / job.train.learning_rate
 

@@ -1,4 +1,4 @@
-"""The bare loop on a GPU, a whole step captured as one CUDA graph: what is left is what the GPU needs."""
+"""The bare loop on a GPU, with a complete step captured as one CUDA graph."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ __all__ = ["train"]
 
 
 def train(job: Job, rows: Rows, network: nn.Module, watch: Stopwatch) -> None:
-    """Needs batches of one shape: as many rows as a multiple of the batch size, texts of one length."""
+    """Train.
+
+    The number of rows must be a multiple of the batch size, and all texts must have one length.
+    """
     config, device = job.train, job.hardware.device
     assert len(rows) % config.batch_size == 0
     assert rows.lengths is None or len(set(rows.lengths.tolist())) == 1
-    inputs = {name: each.to(device) for name, each in _whole(rows).items()}
+    inputs = {name: each.to(device) for name, each in _inputs(rows).items()}
     labels = rows.labels.to(device)
     places = torch.zeros(config.batch_size, dtype=torch.int64, device=device)
     rate = torch.zeros((), device=device)
@@ -34,7 +37,7 @@ def train(job: Job, rows: Rows, network: nn.Module, watch: Stopwatch) -> None:
     parameters = list(network.parameters())
 
     def step() -> None:
-        # Casts that autocast remembers would outlive the graph's memory.
+        # Autocast's cached casts would outlive the graph's memory.
         with torch.autocast(device, torch.bfloat16, enabled=job.hardware.precision == "bf16", cache_enabled=False):
             logits = _logits(network, {name: each[places] for name, each in inputs.items()})
         functional.cross_entropy(logits.float(), labels[places]).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -58,11 +61,11 @@ def train(job: Job, rows: Rows, network: nn.Module, watch: Stopwatch) -> None:
     watch.stop()
 
 
-def _whole(rows: Rows) -> dict[str, torch.Tensor]:
+def _inputs(rows: Rows) -> dict[str, torch.Tensor]:
     if rows.lengths is None:
         return {"pixels": rows.pixels()}
-    # No mask, for none is padded. Transformers itself drops a mask that hides nothing, and attention is then flash
-    # attention; but while a graph is captured it cannot look into the mask, and would keep it.
+    # No mask, because no text is padded. Transformers drops a mask that masks nothing, to use flash attention, but
+    # cannot check the mask during graph capture and would keep it.
     return {"tokens": rows.data.processor.collate(rows.data.inputs, torch.arange(len(rows)))["tokens"]}
 
 
@@ -73,7 +76,10 @@ def _logits(network: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def _captured(step: Any, network: nn.Module, optimizer: torch.optim.Optimizer) -> Any:
-    """The step as a graph, captured after the warm-up that torch's notes on CUDA graphs ask for; all of it is undone."""
+    """Capture the step as a graph, after the warm-up that torch's notes on CUDA graphs require.
+
+    Undo its updates.
+    """
     first = {name: each.clone() for name, each in network.state_dict().items()}
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     stream.wait_stream(torch.cuda.current_stream())
@@ -82,7 +88,7 @@ def _captured(step: Any, network: nn.Module, optimizer: torch.optim.Optimizer) -
             optimizer.zero_grad(set_to_none=True)
             step()
     torch.cuda.current_stream().wait_stream(stream)
-    optimizer.zero_grad(set_to_none=True)  # the graph brings its own gradients
+    optimizer.zero_grad(set_to_none=True)  # the graph allocates its own gradients
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()

@@ -1,4 +1,4 @@
-"""HF Trainer with its defaults: its data loader, optimizer, log, checkpoints and progress bar."""
+"""HF Trainer with its default data loader, optimizer, log, checkpoints and progress bar."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["train", "train_grouped"]
 
 
 def train(job: Job, rows: Rows, network: nn.Module, watch: Stopwatch, sampling: str = "random") -> None:
-    """Images stacked, or texts padded to the longest of their batch."""
+    """Train with stacked images, or texts padded to the longest of their batch."""
     config = job.train
     arguments = TrainingArguments(
         output_dir=str(job.work / "hf"),
@@ -35,7 +35,7 @@ def train(job: Job, rows: Rows, network: nn.Module, watch: Stopwatch, sampling: 
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         lr_scheduler_type="cosine",
-        warmup_steps=config.warmup,  # below 1 it is a share
+        warmup_steps=config.warmup,  # a value below 1 is a share
         max_grad_norm=config.clip_norm,
         seed=config.seed,
         train_sampling_strategy=sampling,
@@ -61,7 +61,7 @@ def train(job: Job, rows: Rows, network: nn.Module, watch: Stopwatch, sampling: 
 
 
 def train_grouped(job: Job, rows: Rows, network: nn.Module, watch: Stopwatch) -> None:
-    """Texts of like length share a batch."""
+    """Train with texts of similar length in a batch."""
     train(job, rows, network, watch, "group_by_length")
 
 
@@ -78,7 +78,7 @@ class _Timed(TrainerCallback):
 
 
 class _WithLoss(nn.Module):
-    """Called as HF Trainer calls models."""
+    """Adapt the network to the call of HF Trainer."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

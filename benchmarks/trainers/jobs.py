@@ -1,7 +1,7 @@
-"""The trainings that every side does, written down as jobs of the trainer program: all sides read the same file.
+"""Define the trainings as jobs of our trainer; all sides read the same file.
 
-The schedule is a linear warm-up and half a cosine, which every library has. There are no validation rows, so that
-what is timed is training alone.
+The schedule is a linear warm-up and half a cosine, which every library has. There are no validation rows, so that only
+training is timed.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ __all__ = ["Precision", "bert", "fashion", "for_side", "pictures", "tweets"]
 Precision = Literal["fp32", "bf16"]
 
 WORDS = 30_522
-"""Tokens of BERT's vocabulary."""
+"""Size of BERT's vocabulary."""
 
 
 def fashion(folder: Path, rows: int, epochs: int = 1) -> Job:
-    """The two-conv CNN on so many training rows of Fashion-MNIST, all test rows; settings as configs/fashion_cnn.yaml."""
+    """Return the job of the two-conv CNN on `rows` training rows of Fashion-MNIST, as in configs/fashion_cnn.yaml."""
     train = TrainConfig(
         epochs=epochs,
         batch_size=128,
         learning_rate=0.003,
         schedule="cosine",
         warmup=0.2,
-        checkpoint_steps=rows * epochs // 128 // 2 + 1,  # one of ours, in the middle, however short the run
+        checkpoint_steps=rows * epochs // 128 // 2 + 1,  # one checkpoint of ours, in the middle
     )
     return _job(folder, Fashion(kind="fashion").read(folder), Cnn(kind="cnn"), train, rows)
 
 
 def tweets(folder: Path, rows: int, test_rows: int) -> Job:
-    """The packaged MiniLM, fine-tuned on so many tweets for one epoch; settings as configs/tweets_minilm.yaml."""
+    """Return the job of fine-tuning MiniLM on `rows` tweets for one epoch, as in configs/tweets_minilm.yaml."""
     train = TrainConfig(epochs=1, batch_size=32, learning_rate=0.0001, schedule="cosine", warmup=0.1, clip_norm=1.0)
     model = Pretrained(kind="pretrained", checkpoint="minilm")
     return _job(folder, Tweets(kind="tweets").read(folder), model, train, rows, test_rows)
@@ -59,7 +59,7 @@ def tweets(folder: Path, rows: int, test_rows: int) -> Job:
 def pictures(
     folder: Path, rows: int, *, side: int = 28, colours: int = 1, batch_size: int = 512, epochs: int = 1
 ) -> Job:
-    """The two-conv CNN on drawn pictures: noise on one of ten levels of grey, which is the class."""
+    """Return the job of the two-conv CNN on synthetic images: noise on one of ten grey levels, which is the class."""
     import numpy as np
     import pyarrow as pa
 
@@ -90,7 +90,7 @@ def pictures(
 
 
 def bert(folder: Path, rows: int, batch_size: int) -> Job:
-    """A BERT of 110 M fresh weights on drawn texts of exactly 128 tokens; the class is which words are frequent."""
+    """Return the job of a BERT with 110 M random weights on synthetic texts of exactly 128 tokens."""
     import numpy as np
     import pyarrow as pa
 
@@ -114,7 +114,7 @@ def bert(folder: Path, rows: int, batch_size: int) -> Job:
 
 
 def for_side(job: Job, folder: Path, seed: int, precision: Precision | None = None) -> Path:
-    """The job's file for one training by one side, in a folder of its own; precision is the hardware's by default."""
+    """Write the job's file for one training of one side to a new folder; return its path."""
     folder.mkdir(parents=True)
     hardware = replace(job.hardware, precision=precision) if precision else job.hardware
     path = folder / "job.json"
@@ -153,7 +153,7 @@ def _job(
 
 
 def _keep(splits: np.ndarray, code: int, wanted: int | None) -> None:
-    """Set all but so many rows of a split aside, drawn with a fixed seed."""
+    """Quarantine all but `wanted` random rows of a split, with a fixed seed."""
     import numpy as np
 
     places = np.random.default_rng(0).permutation(np.flatnonzero(splits == code))
@@ -161,7 +161,7 @@ def _keep(splits: np.ndarray, code: int, wanted: int | None) -> None:
 
 
 def _fresh_bert(folder: Path) -> Path:
-    """A checkpoint with fresh weights and a tokenizer of whole words."""
+    """Write a checkpoint with random weights and a word-level tokenizer."""
     from safetensors.torch import save_file
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import BertConfig, BertModel

@@ -18,7 +18,7 @@ __all__ = ["train"]
 
 
 def train(job: Job, rows: Rows, network: nn.Module, watch: Stopwatch) -> None:
-    """The module as Lightning's first page writes it."""
+    """Train a module as in Lightning's quick start."""
     batches = loader(job, rows)
     trainer = lightning.Trainer(
         max_epochs=job.train.epochs,

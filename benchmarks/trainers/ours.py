@@ -1,4 +1,4 @@
-"""Ours: the trainer program as the pipeline starts it, with events, checkpoints and progress on."""
+"""Our trainer as the pipeline starts it, with events, checkpoints and progress."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["command", "train"]
 
 
 def command(job: Path) -> list[str | Path]:
-    """The trainer program on a job's file."""
+    """Return the command of our trainer for a job's file."""
     return [sys.executable, "-P", "-m", "modelworks.training", job]
 
 
 def train(job: Job) -> Outcome:
-    """Run the program, follow its events as they come, then test the model it stored."""
+    """Run the trainer, read its events, then test the saved model."""
     tail = EventTail(job.work / "events.jsonl")
-    told: list[dict[str, Any]] = []
+    seen: list[dict[str, Any]] = []
     path = job.work / "job.json"
     replace(job, parent=os.getpid()).write(path)
     child = subprocess.Popen(command(path))
@@ -37,17 +37,17 @@ def train(job: Job) -> Outcome:
     while running:
         running = child.poll() is None
         for event in tail.new():
-            told.append(event)
+            seen.append(event)
             if event["type"] == "step":
                 print(f"step {event['step']}, {event['seconds_left']:.0f} s left", file=sys.stderr)
         time.sleep(POLL_SECONDS)
     if child.returncode:
-        raise SystemExit(f"the trainer ended with {child.returncode}: {told[-1:]}")
-    begun = next(event["time"] for event in told if event["type"] == "start")
-    ended = [event["time"] for event in told if event["type"] == "epoch"][-1]
-    checkpoints = [event["seconds"] for event in told if event["type"] == "checkpoint"]
+        raise SystemExit(f"the trainer ended with {child.returncode}: {seen[-1:]}")
+    begun = next(event["time"] for event in seen if event["type"] == "start")
+    ended = [event["time"] for event in seen if event["type"] == "epoch"][-1]
+    checkpoints = [event["seconds"] for event in seen if event["type"] == "checkpoint"]
 
-    # Only now: while it trains, this process takes no more of the machine than the pipeline's does.
+    # After the training, so that this process uses no more of the machine than the pipeline does.
     from benchmarks.trainers.rows import load, test_rows
     from modelworks.models import serialization
 
@@ -62,14 +62,17 @@ def train(job: Job) -> Outcome:
         tokens=rows.num_tokens * job.train.epochs,
         accuracy=accuracy,
         macro_f1=macro_f1,
-        warm_examples_per_second=_warm(told, job.train.batch_size, ended),
-        remark=f"{len(checkpoints)} checkpoints in {sum(checkpoints):.2f} s, {len(told)} events",
+        warm_examples_per_second=_warm(seen, job.train.batch_size, ended),
+        remark=f"{len(checkpoints)} checkpoints in {sum(checkpoints):.2f} s, {len(seen)} events",
     )
 
 
-def _warm(told: list[dict[str, Any]], batch_size: int, ended: float) -> float:
-    """Examples a second after the warm-up. A step event is written when the GPU has done its step, as the last is."""
-    steps = [event for event in told if event["type"] == "step" and event["step"] >= WARM_UP]
+def _warm(seen: list[dict[str, Any]], batch_size: int, ended: float) -> float:
+    """Return examples per second after the warm-up.
+
+    A step event is written after the GPU has finished the step.
+    """
+    steps = [event for event in seen if event["type"] == "step" and event["step"] >= WARM_UP]
     if len(steps) < 2:
         return 0.0
     return float((steps[-1]["step"] - steps[0]["step"]) * batch_size / (ended - steps[0]["time"]))

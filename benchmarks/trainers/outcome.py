@@ -1,4 +1,4 @@
-"""What a side found: how long its steps took, and how good the model is on the test rows."""
+"""The outcome of one training: the time of its steps and the metrics on the test rows."""
 
 from __future__ import annotations
 
@@ -12,26 +12,25 @@ if TYPE_CHECKING:
 __all__ = ["WARM_UP", "Outcome", "Stopwatch", "score"]
 
 WARM_UP = 3
-"""Steps in which libraries load their kernels and find their memory."""
+"""Number of steps in which libraries load kernels and allocate memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One training by one side; travels as JSON."""
+    """The outcome of one training of one side; passed as JSON."""
 
     seconds: float
-    """Wall time from the begin of the first step to the end of the last epoch, with all that the side does between:
-    its log, its checkpoints, its progress bar. Imports, reading, decoding and the model's making lie before it. A
-    checkpoint at the very end is left out: what share it has says only how short the run is."""
+    """Wall time from the first step to the end of the last epoch, including log, checkpoints and progress bar.
+    Excludes imports, reading, decoding, building the model, and a checkpoint at the end."""
     epochs: int
     examples: int
-    """Of all epochs."""
+    """Number of examples in all epochs."""
     tokens: int
-    """Real ones of all epochs, padding left out; 0 for images."""
+    """Number of tokens in all epochs without padding; 0 for images."""
     accuracy: float
     macro_f1: float
     warm_examples_per_second: float = 0.0
-    """After the first steps, `WARM_UP` at least; 0 where it was not measured."""
+    """After at least `WARM_UP` steps; 0 if not measured."""
     remark: str = ""
 
     @property
@@ -48,7 +47,7 @@ class Outcome:
 
 
 class Stopwatch:
-    """Started by a side right before it takes its first batch, stopped when it has done its last epoch."""
+    """Started by a side before its first batch and stopped after its last epoch."""
 
     seconds = 0.0
     _started = 0.0
@@ -63,7 +62,7 @@ class Stopwatch:
 
 
 def score(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> tuple[float, float]:
-    """Accuracy and macro F1 of class indices (n,)."""
+    """Return accuracy and macro F1 of class indices (n,)."""
     import numpy as np
 
     counts = np.bincount(labels * num_classes + predicted, minlength=num_classes**2).reshape(num_classes, num_classes)
@@ -72,7 +71,7 @@ def score(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> tuple[
 
 
 def _wait() -> None:
-    """Let a GPU finish what it was given."""
+    """Wait until the GPU has finished."""
     import torch
 
     if torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""What the other sides start from: the job's rows, decoded, and its network with its first weights."""
+"""The decoded rows of a job and its network with initial weights, for the other sides."""
 
 from __future__ import annotations
 
@@ -43,27 +43,27 @@ class Rows:
 
     @property
     def num_tokens(self) -> int:
-        """Of all texts, padding left out; 0 for images."""
+        """Number of tokens of all texts without padding; 0 for images."""
         lengths = self.lengths
         return 0 if lengths is None else int(lengths.sum())
 
     @property
     def lengths(self) -> np.ndarray | None:
-        """Tokens of each text; None for images."""
+        """Number of tokens of each text; None for images."""
         return self.data.processor.lengths(self.data.inputs)
 
     def pixels(self) -> torch.Tensor:
-        """Of all images: float32 (n, channels, height, width), normalised, channels last in memory."""
+        """Return all images: float32 (n, channels, height, width), normalised, channels last in memory."""
         return self.data.processor.collate(self.data.inputs, torch.arange(len(self)))["pixels"]
 
     def texts(self) -> list[list[int]]:
-        """The token ids of each text."""
+        """Return the token ids of each text."""
         tokens, offsets = self.data.inputs["tokens"], self.data.inputs["offsets"].tolist()
         return [tokens[start:end].tolist() for start, end in pairwise(offsets)]
 
 
 def load(job: Job) -> Rows:
-    """The training rows of a job, from its decoded set."""
+    """Return the decoded training rows of a job."""
     architecture = _architecture(job)
     processor = processor_class(job.model.modality)
     data = preprocessed(
@@ -80,7 +80,7 @@ def load(job: Job) -> Rows:
 
 
 def make_network(job: Job, rows: Rows) -> nn.Module:
-    """The network, with the weights that the job's seed gives, on its device."""
+    """Return the network on its device, with initial weights from the job's seed."""
     architecture = _architecture(job)
     torch.manual_seed(job.train.seed)
     configuration = architecture.configure(vars(job.model), job.checkpoint)
@@ -92,7 +92,7 @@ def make_network(job: Job, rows: Rows) -> nn.Module:
 
 
 def test_rows(job: Job, rows: Rows) -> tuple[list[Any], np.ndarray]:
-    """Contents of the test rows, and the indices of their classes (n,)."""
+    """Return the contents of the test rows and their class indices (n,)."""
     content = job.model.modality
     chosen = np.flatnonzero(np.load(job.splits) == TEST)
     columns = dataset_format.read(job.dataset, [content, "label"]).take(chosen).to_pydict()
@@ -100,7 +100,7 @@ def test_rows(job: Job, rows: Rows) -> tuple[list[Any], np.ndarray]:
 
 
 def test(job: Job, rows: Rows, network: nn.Module) -> tuple[float, float]:
-    """Accuracy and macro F1 over the test rows, in fp32."""
+    """Return accuracy and macro F1 on the test rows, in fp32."""
     contents, labels = test_rows(job, rows)
     input_ = rows.data.processor
     arrays: Mapping[str, torch.Tensor] = input_.arrange(input_.decode(contents))

@@ -1,4 +1,4 @@
-"""Sides that take turns at one job."""
+"""Run the sides in turns on one job."""
 
 from __future__ import annotations
 
@@ -27,37 +27,37 @@ NEEDS = {
     "lightning": ("lightning",),
     "accelerate": ("accelerate",),
 }
-"""Packages of the dependency group `bench`; what else a side needs is there."""
+"""Packages of the dependency group `bench` that a side needs; its other packages are always installed."""
 TUNED = ("ours", "bare", "graphed")
-"""Sides that start as the pipeline starts a training; the libraries start as their users start them, with as many
+"""Sides with the pipeline's environment for a training; the libraries have their default environment and as many
 threads."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """Who trains, and how."""
+    """A training library and its precision."""
 
     name: str
-    """As it is printed."""
+    """The printed name."""
     program: str
-    """Of `benchmarks.trainers.SIDES`."""
+    """A key of `benchmarks.trainers.SIDES`."""
     precision: jobs.Precision
 
 
 def missing(sides: Sequence[Side]) -> list[str]:
-    """Packages that some of the sides need and that are not installed."""
+    """Return the packages that the sides need and that are not installed."""
     wanted = {package for side in sides for package in NEEDS.get(side.program, ())}
     return sorted(package for package in wanted if importlib.util.find_spec(package) is None)
 
 
 def compare(job: Job, sides: Sequence[Side], runs: int, folder: Path) -> Mapping[Side, Sequence[Outcome]]:
-    """Each side once per turn, with the turn's number as the seed."""
+    """Train each side once per turn, with the turn's number as the seed; return the outcomes."""
     programs = [lambda turn, side=side: train(job, side, turn, folder) for side in sides]
     return dict(zip(sides, alternately(runs, *programs), strict=True))
 
 
 def train(job: Job, side: Side, seed: int, folder: Path) -> Outcome:
-    """One training, in a process of its own."""
+    """Run one training in a separate process."""
     path = jobs.for_side(job, folder / f"{side.name.replace(' ', '-')}-{seed}", seed, side.precision)
     variables = {"OMP_NUM_THREADS": str(job.hardware.threads), "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
     if side.program in TUNED:
@@ -69,7 +69,7 @@ def train(job: Job, side: Side, seed: int, folder: Path) -> Outcome:
 
 
 def described(found: Mapping[Side, Sequence[Outcome]]) -> list[str]:
-    """A line for each side: precision, speed, metrics, and what else it has to say."""
+    """Return a line for each side: precision, speed, metrics and remark."""
     lines = []
     for side, outcomes in found.items():
         rate = statistics.median(each.examples_per_second for each in outcomes)

@@ -1,1 +1,1 @@
-"""The commands of modelworks against a plain script, a DVC pipeline and a bare loop."""
+"""Compare the commands of modelworks with a plain script, a DVC pipeline and a bare loop."""

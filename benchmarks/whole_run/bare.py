@@ -1,4 +1,4 @@
-"""Only the loop of `plain.py`, in a process of its own: `python -m benchmarks.whole_run.bare SEED PRECISION` prints examples per second."""
+"""Run only the loop of `plain.py`: `python -m benchmarks.whole_run.bare SEED PRECISION` prints examples per second."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Where the seconds of a first run go, as far as it can be told from outside.
+"""Divide the time of a first run into start, imports, training and the rest.
 
-The run is started once more with PYTHONPROFILEIMPORTTIME, under which Python writes a line per imported module, and
-every line on stderr is noted with the time it came. The server's and the trainer's lines are in their logs. Measuring
-imports makes them slower by a tenth or so; the figures that are compared come from runs without it.
+The run is repeated with PYTHONPROFILEIMPORTTIME, which makes Python print a line per imported module. The time of each
+line on stderr is recorded. The server's and the trainer's lines are in their logs. Import profiling slows imports by
+about a tenth; the compared figures are from runs without it.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _STAGE = re.compile(r"\s*[\d.]+  (\w+)\s+ran\s+([\d.]+) s")
 @dataclass(frozen=True)
 class _Line:
     seconds: float
-    """Since the run was started."""
+    """Seconds since the start of the run."""
     text: str
 
 
 def measure(_runs: int, folder: Path) -> Table:
-    """Run a config once in a fresh project and show where its seconds go."""
+    """Run a config once in a fresh project and show the time of its parts."""
     return Table(notes=_divide(project(folder / "project"), CONFIG))
 
 
@@ -61,7 +61,7 @@ def _divide(place: Path, config: str) -> tuple[str, ...]:
 
 
 def _run(place: Path, config: str) -> tuple[list[_Line], float]:
-    """The lines on stderr as they came, and the wall seconds.
+    """Run a config; return the lines on stderr with their times, and the wall seconds.
 
     Raises:
         SystemExit: the run failed.
@@ -84,5 +84,5 @@ def _run(place: Path, config: str) -> tuple[list[_Line], float]:
 
 
 def _imports(lines: Iterable[str]) -> float:
-    """Seconds in imports, by the own time of each module."""
+    """Return the seconds in imports, the sum of each module's own time."""
     return sum(int(found[1]) for line in lines if (found := _IMPORT.search(line))) / 1e6

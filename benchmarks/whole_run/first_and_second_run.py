@@ -1,4 +1,4 @@
-"""A first run from empty stores to production against one plain script; a second run against `dvc repro`."""
+"""Compare a first run with a plain script, and a second run with `dvc repro`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["CONFIG", "SECOND_RUNS", "first", "first_run", "nothing_to_do", "seco
 
 CONFIG = "configs/mnist_cnn.yaml"
 SECOND_RUNS = 3
-"""The least number of second runs; they are short."""
+"""The minimum number of second runs, which are short."""
 
 
 def first_run(runs: int, folder: Path) -> list[Comparison]:
-    """Time first runs, each in stores of its own below `folder`."""
+    """Time first runs, each with its own stores below `folder`."""
 
-    precision = choice("image", folder, threads=2).precision  # of as many threads as the config has
+    precision = choice("image", folder, threads=2).precision  # with the number of threads of the config
     taken = set()
 
     def ours(turn: int) -> float:

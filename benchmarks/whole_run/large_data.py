@@ -1,4 +1,4 @@
-"""A run with nothing to do on a data set of 10 GB against one on 5,000 rows."""
+"""Compare a run with nothing to do on a data set of 10 GB with one on 5,000 rows."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from modelworks.project import Project
 __all__ = ["measure"]
 
 LARGE = 10 * 10**9
-"""Bytes of the large data set."""
+"""Size of the large data set in bytes."""
 
 
 def measure(runs: int, folder: Path) -> list[Comparison]:
-    """Time both; the large data set is a sparse file whose digest is remembered, as it is after a run has read it."""
+    """Time both.
+
+    The large data set is a sparse file whose digest is in the memo, as after a run that read it.
+    """
     small, large = folder / "small", folder / "large"
     first(small)
     shutil.copytree(small, large, symlinks=True)
@@ -28,7 +31,7 @@ def measure(runs: int, folder: Path) -> list[Comparison]:
     os.truncate(examples, LARGE)
     os.utime(examples, (0, 0))
     Project(large).memo.remember({examples: (snapshot(examples), digest)}, "md5")
-    nothing_to_do(large)  # its other files are new to it
+    nothing_to_do(large)  # stores the digests of the copied files
     programs = (lambda _: nothing_to_do(large), lambda _: nothing_to_do(small))
     large_seconds, small_seconds = alternately(max(runs, SECOND_RUNS), *programs)
     return [

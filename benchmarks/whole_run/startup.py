@@ -1,4 +1,4 @@
-"""`modelworks --help` against an interpreter that imports typer and no more."""
+"""Compare `modelworks --help` with an interpreter that only imports typer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REPETITIONS = 10
 
 
 def measure(runs: int, folder: Path) -> list[Comparison]:
-    """`REPETITIONS` times as many runs as asked for, after one of each that is not counted."""
+    """Time `REPETITIONS` times as many runs as requested, after one uncounted run of each."""
     programs = (modelworks("--help"), [sys.executable, "-c", "import typer"])
     for program in programs:
         run(program, folder)

@@ -1,4 +1,4 @@
-"""Training throughput inside the pipeline, with events, progress and tracking, against a bare PyTorch loop."""
+"""Compare the training throughput inside the pipeline with a bare PyTorch loop."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["measure"]
 
 
 def measure(runs: int, folder: Path) -> list[Comparison]:
-    """Each turn trains with a seed of its own, so that nothing is cached."""
+    """Measure with another seed in each turn, so that nothing is cached."""
     place = project(folder / "throughput")
 
     def ours(turn: int) -> float:
-        # Whether one seed is better than another is of no interest here, and a refusal is an exit code.
+        # Seeds are not compared here, and a rejected version would be an error.
         changes = ("--set", f"train.seed={turn}", "--set", "gate.max_regression=0.9")
         _, output = run(modelworks("run", "configs/mnist_cnn.yaml", *changes, "--json"), place)
         assert json.loads(output)["stages"]["train"] == "ran"

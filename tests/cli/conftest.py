@@ -1,4 +1,4 @@
-"""Whole pipelines, as in tests/flows."""
+"""Make the fixtures of tests/flows available: complete pipelines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A forgotten row is in no later data version and no later model; what still holds it is named."""
+"""A forgotten row is in no later data version or model.
+
+`trace` names the versions that were trained on it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ def stored_ids(workspace: Workspace) -> list[str]:
 
 
 def trained_ids(workspace: Workspace, version: int, folder: Path) -> set[str]:
-    """The first 16 digits of the ids in the manifest of the stored model itself."""
+    """Return the first 16 digits of the training row ids in a version's artifacts."""
     tags = workspace.client.get_model_version("digits-cnn", str(version))
     from mlflow.artifacts import download_artifacts
 
@@ -28,27 +31,27 @@ def trained_ids(workspace: Workspace, version: int, folder: Path) -> set[str]:
     return {f"{each:016x}" for each in np.load(model / "artifacts" / "model" / "training_ids.npy")}
 
 
-def test_a_forgotten_row_is_missing_from_the_next_version_and_found_in_the_old_one(
+def test_forgotten_row_is_missing_from_next_version_and_traced_to_old_one(
     after_digits: Workspace, tmp_path: Path
 ) -> None:
     first = trained_ids(after_digits, 1, tmp_path)
     row = next(each for each in stored_ids(after_digits) if each[:16] in first)
     rows = len(stored_ids(after_digits))
 
-    told = after_digits.done("forget", row[:16], "--reason", "asked for by mail")
-    assert [each["id"] for each in told["forgotten"]] == [row]
-    (kept,) = json.loads((after_digits.root / "forgotten.json").read_text())["rows"]
-    assert (kept["id"], kept["reason"]) == (row, "asked for by mail")
-    assert kept["who"]
-    assert kept["when"].endswith("+00:00")
+    result = after_digits.done("forget", row[:16], "--reason", "asked for by mail")
+    assert [each["id"] for each in result["forgotten"]] == [row]
+    (entry,) = json.loads((after_digits.root / "forgotten.json").read_text())["rows"]
+    assert (entry["id"], entry["reason"]) == (row, "asked for by mail")
+    assert entry["who"]
+    assert entry["when"].endswith("+00:00")
 
-    # The one in production still holds it: that is refused, in words.
-    held = after_digits.run("trace", "--row", row)
-    assert held.code == 3
-    assert "digits-cnn version 1  production" in held.stdout
-    assert "is to be forgotten" in held.complaint[0]
+    # The production version was trained on the row: `trace` reports an error.
+    refused = after_digits.run("trace", "--row", row)
+    assert (refused.code, refused.error_code) == (3, "production.forgotten-row")
+    assert "digits-cnn version 1  production" in refused.stdout
 
-    assert after_digits.done("why", DIGITS)["stages"]["ingest"] == ["the rows to be forgotten are others"]
+    (reason,) = after_digits.done("why", DIGITS)["stages"]["ingest"]
+    assert "forgotten.json changed" in reason
     summary = after_digits.done("run", DIGITS, "--set", "gate.max_regression=0.9")
     assert (summary["version"], summary["production"]) == (2, 2)
     assert row not in stored_ids(after_digits)
@@ -62,22 +65,23 @@ def test_a_forgotten_row_is_missing_from_the_next_version_and_found_in_the_old_o
     assert now["data"] == []
     assert now["forgotten"]["reason"] == "asked for by mail"
 
-    # Saying it again changes nothing.
+    # Forgetting it again changes nothing.
     before = (after_digits.root / "forgotten.json").read_bytes()
     assert after_digits.done("forget", row) == {"forgotten": [], "before": [row]}
     assert (after_digits.root / "forgotten.json").read_bytes() == before
 
 
-def test_ids_that_name_no_row_or_several_are_bad_input_and_nothing_is_written(after_digits: Workspace) -> None:
+def test_unknown_and_ambiguous_ids_are_rejected_and_nothing_is_written(after_digits: Workspace) -> None:
     row = stored_ids(after_digits)[0]
-    for wrong in ("f" * 64, "0", "no-id", f"{row}00"):
+    codes = {"f" * 64: "row.unknown", "0": "row.ambiguous", "no-id": "row.not-an-id", f"{row}00": "row.not-an-id"}
+    for wrong, code in codes.items():
         outcome = after_digits.run("forget", row, wrong)
-        assert outcome.code == 2, (wrong, outcome.stderr)
+        assert (outcome.code, outcome.error_code) == (2, code), (wrong, outcome.stderr)
     assert not (after_digits.root / "forgotten.json").exists()
 
 
-def test_a_list_that_cannot_be_read_stops_a_run_instead_of_keeping_rows(after_digits: Workspace) -> None:
+def test_invalid_forgotten_file_stops_a_run(after_digits: Workspace) -> None:
     (after_digits.root / "forgotten.json").write_text('{"rows": [{"id": "abc", "when": "", "who": "", "reason": ""}]}')
     outcome = after_digits.run("run", DIGITS)
-    assert outcome.code == 2
+    assert (outcome.code, outcome.error_code) == (2, "row.not-an-id")
     assert "forgotten.json" in outcome.complaint[0]

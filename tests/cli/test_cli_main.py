@@ -1,4 +1,4 @@
-"""The command line as a whole: what it says of itself."""
+"""The help texts of the command line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from modelworks.project import Project
 
-VERBS = ("run", "why", "promote", "rollback", "history", "up", "doctor")
+COMMANDS = ("run", "why", "promote", "rollback", "history", "up", "doctor")
 
 
 @pytest.fixture
@@ -22,30 +22,30 @@ def empty(project: Project, make_workspace: Callable[[Path], Workspace]) -> Work
     return make_workspace(project.root)
 
 
-def test_help_shows_every_verb(empty: Workspace) -> None:
+def test_help_lists_every_command(empty: Workspace) -> None:
     outcome = empty.run("--help")
     assert outcome.code == 0
-    for verb in VERBS:
-        assert f" {verb} " in outcome.stdout
+    for command in COMMANDS:
+        assert f" {command} " in outcome.stdout
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_help_of_each_verb_shows_its_options(empty: Workspace, verb: str) -> None:
-    outcome = empty.run(verb, "--help")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_each_command_lists_its_options(empty: Workspace, command: str) -> None:
+    outcome = empty.run(command, "--help")
     assert outcome.code == 0
-    assert outcome.stdout.strip().startswith(f"Usage: modelworks {verb}")
+    assert outcome.stdout.strip().startswith(f"Usage: modelworks {command}")
     assert "--json" in outcome.stdout
 
 
-def test_an_unknown_verb_is_bad_input(empty: Workspace) -> None:
+def test_unknown_command_is_rejected(empty: Workspace) -> None:
     outcome = empty.run("rnu")
     assert outcome.code == 2
     assert "rnu" in outcome.stderr
     assert outcome.stdout == ""
 
 
-def test_help_imports_none_of_the_large_libraries(empty: Workspace) -> None:
-    loud = empty.with_environment(PYTHONPROFILEIMPORTTIME="1")
-    imported = {line.rpartition("|")[2].strip() for line in loud.run("--help").stderr.splitlines()}
+def test_help_imports_no_large_library(empty: Workspace) -> None:
+    profiled = empty.with_environment(PYTHONPROFILEIMPORTTIME="1")
+    imported = {line.rpartition("|")[2].strip() for line in profiled.run("--help").stderr.splitlines()}
     assert "typer" in imported
     assert imported.isdisjoint({"torch", "mlflow", "prefect", "great_expectations", "pandas", "numpy", "dvc"})

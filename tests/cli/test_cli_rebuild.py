@@ -1,4 +1,4 @@
-"""A version is made again from its record alone, by the code of its commit, and is equal; or it is said what is not."""
+"""`rebuild` trains a version again from its record with the code of its commit, and names every difference."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def write_texts(path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def proven(made_once: Callable[..., Path], server_url: str) -> Path:
-    """A clone in which the digits were trained by a commit, and texts by changes to it that are gone again."""
+def trained(shared_project: Callable[..., Path], server_url: str) -> Path:
+    """Return a clone where digits were trained by a commit, and texts by uncommitted changes that are gone."""
 
     def make(workspace: Workspace) -> Any:
         root = workspace.root
@@ -46,30 +46,30 @@ def proven(made_once: Callable[..., Path], server_url: str) -> Path:
         config = root / DIGITS
         config.write_text(config.read_text().replace("threads: 2", "threads: 1"))  # tests share the machine
         commit(root, "One thread")
-        ours = replace(workspace, environment=running_from(root, workspace.environment))
-        ours = ours.with_environment(PREFECT_API_URL=server_url)
-        first = ours.done("run", DIGITS, "--set", "train.epochs=3", "--set", "gate.minimums.accuracy=0.3")
+        in_clone = replace(workspace, environment=running_from(root, workspace.environment))
+        in_clone = in_clone.with_environment(PREFECT_API_URL=server_url)
+        first = in_clone.done("run", DIGITS, "--set", "train.epochs=3", "--set", "gate.minimums.accuracy=0.3")
         model = root / EDITED
         before = model.read_text()
         model.write_text(before.replace("std=0.02", "std=0.05"))  # other weights from the first step on
         assert model.read_text() != before
         write_texts(root / "texts.csv")
-        ours.write_config("texts", TEXTS)
-        second = ours.done("run", "configs/texts.yaml")
+        in_clone.write_config("texts", TEXTS)
+        second = in_clone.done("run", "configs/texts.yaml")
         git(root, "checkout", "--quiet", EDITED)
         return {"digits": first, "texts": second}
 
-    return made_once("proven", make)
+    return shared_project("trained", make)
 
 
 @pytest.fixture
-def clone(copy: Callable[[Path], Workspace], proven: Path) -> Workspace:
-    workspace = copy(proven)
+def clone(copy: Callable[[Path], Workspace], trained: Path) -> Workspace:
+    workspace = copy(trained)
     return replace(workspace, environment=running_from(workspace.root, workspace.environment))
 
 
 def state(workspace: Workspace) -> dict[str, Any]:
-    """What a rebuild must leave as it is."""
+    """Return everything that a rebuild must not change."""
     root = workspace.root
     return {
         "versions": workspace.registered(),
@@ -81,7 +81,7 @@ def state(workspace: Workspace) -> dict[str, Any]:
     }
 
 
-def test_a_cnn_made_by_a_commit_is_made_again_identical(clone: Workspace) -> None:
+def test_cnn_trained_by_a_commit_is_rebuilt_identically(clone: Workspace) -> None:
     before = state(clone)
     found = clone.done("rebuild", "digits-cnn")
     assert found["identical"] is True
@@ -95,8 +95,8 @@ def test_a_cnn_made_by_a_commit_is_made_again_identical(clone: Workspace) -> Non
     assert not list((clone.root / ".modelworks").glob("rebuild-*"))
 
 
-def test_a_transformer_made_by_changed_code_is_made_again_with_the_changes(clone: Workspace) -> None:
-    # Code of later commits plays no part, nor does data/ as it is now.
+def test_transformer_trained_by_uncommitted_code_is_rebuilt_identically(clone: Workspace) -> None:
+    # Neither the code of later commits nor the current data/ is used.
     (clone.root / EDITED).write_text("raise SystemExit('not this one')\n")
     commit(clone.root, "Broken since")
     (clone.root / "data" / "texts" / "examples.parquet").unlink()
@@ -104,14 +104,14 @@ def test_a_transformer_made_by_changed_code_is_made_again_with_the_changes(clone
     outcome = clone.run("rebuild", "texts/1")
 
     assert outcome.code == 0, outcome.stderr
-    assert "texts version 1, made again: identical" in outcome.stdout
-    assert "with the changes kept with it" in outcome.stdout
-    assert "train" in outcome.stderr  # it shows what it does
+    assert "texts version 1, rebuilt: identical" in outcome.stdout
+    assert "with uncommitted changes" in outcome.stdout
+    assert "train" in outcome.stderr  # it shows its progress
     assert not (clone.root / "data" / "texts" / "examples.parquet").exists()
 
 
-def test_a_library_of_another_version_is_named_with_what_it_changed(clone: Workspace, tmp_path: Path) -> None:
-    """A release of safetensors that stores one value of one tensor a little off."""
+def test_other_library_version_is_named_with_the_differences_it_caused(clone: Workspace, tmp_path: Path) -> None:
+    """Use a release of safetensors that changes one value of one tensor."""
     fault = (
         "\n_save = save_file\n\ndef save_file(tensors, *others, **named):\n    name = sorted(tensors)[0]\n"
         "    off = tensors[name].clone()\n    off.view(-1)[0] += 0.25\n"
@@ -121,12 +121,12 @@ def test_a_library_of_another_version_is_named_with_what_it_changed(clone: Works
     changed = replace(clone, environment=running_from(clone.root, clone.environment, beside))
 
     refused = changed.run("rebuild", "digits-cnn", "--strict")
-    assert refused.code == 3
-    assert "libraries: safetensors" in refused.complaint[0]
-    assert "validate" not in refused.stderr  # before anything was done
+    assert (refused.code, refused.error_code) == (3, "rebuild.other-libraries")
+    assert "safetensors" in refused.complaint[0]
+    assert "validate" not in refused.stderr  # before any stage
 
     outcome = changed.run("rebuild", "digits-cnn", "--json")
-    assert outcome.code == 3
+    assert (outcome.code, outcome.error_code) == (3, "rebuild.different")
     found = outcome.object
     assert [(each["kind"], each["name"], each["now"]) for each in found["causes"]] == [
         ("libraries", "safetensors", "99.0")
@@ -134,10 +134,10 @@ def test_a_library_of_another_version_is_named_with_what_it_changed(clone: Works
     (tensor,) = found["tensors"]["different"]
     assert (tensor["changed"], tensor["largest"]) == (1, pytest.approx(0.25))
     assert found["predictions"]["different"] > 0
-    assert "is not the same: libraries: safetensors" in outcome.complaint[0]
+    assert "safetensors" in outcome.complaint[0]
 
 
-def test_one_changed_byte_of_the_data_is_found_before_anything_is_trained(clone: Workspace) -> None:
+def test_one_changed_byte_of_the_data_is_found_before_training(clone: Workspace) -> None:
     objects = [
         path
         for folder in (".dvc/cache/files/md5", ".modelworks/dvc-remote/files/md5")
@@ -156,38 +156,34 @@ def test_one_changed_byte_of_the_data_is_found_before_anything_is_trained(clone:
     assert "train" not in outcome.stderr
 
 
-def test_what_is_missing_is_said_at_once(clone: Workspace) -> None:
+def test_missing_data_and_missing_commit_are_reported(clone: Workspace) -> None:
     no_data = clone.root / ".dvc" / "cache"
     no_data.rename(clone.root / "cache-away")
     (clone.root / ".modelworks" / "dvc-remote").rename(clone.root / "remote-away")
     outcome = clone.run("rebuild", "digits-cnn@production")
-    assert outcome.code == 4
-    assert outcome.complaint[0].startswith("error: data: ")
+    assert (outcome.code, outcome.error_code) == (4, "rebuild.data-missing")
 
     (clone.root / ".git").rename(clone.root / "git-away")
-    make_clone_of_nothing(clone.root)
+    make_unrelated_repository(clone.root)
     outcome = clone.run("rebuild", "digits-cnn")
-    assert outcome.code == 4
-    assert "does not have the commit" in outcome.complaint[0]
+    assert (outcome.code, outcome.error_code) == (4, "rebuild.commit-missing")
 
 
-def make_clone_of_nothing(root: Path) -> None:
-    """Another repository over the same files: none of the old commits is in it."""
+def make_unrelated_repository(root: Path) -> None:
+    """Create a new repository with the same files and without the old commits."""
     git(root, "init", "--quiet")
-    commit(root, "Another beginning")
+    commit(root, "First commit")
 
 
-def test_a_record_that_was_edited_is_not_believed(clone: Workspace) -> None:
+def test_edited_record_is_rejected(clone: Workspace) -> None:
     (path,) = (path for path in (clone.root / "mlflow").rglob("record.json") if "digits-cnn" in path.read_text())
     record = json.loads(path.read_text())
     record["making"]["seed"] = 1
     path.write_text(json.dumps(record))
     outcome = clone.run("rebuild", "digits-cnn")
-    assert outcome.code == 5
-    assert "record" in outcome.complaint[0]
+    assert (outcome.code, outcome.error_code) == (5, "version.record-damaged")
 
 
-def test_a_name_that_means_no_version_is_bad_input(clone: Workspace) -> None:
+def test_unknown_version_is_rejected(clone: Workspace) -> None:
     outcome = clone.run("rebuild", "digits-cnn/7")
-    assert outcome.code == 2
-    assert "has no version 7" in outcome.complaint[0]
+    assert (outcome.code, outcome.error_code) == (2, "version.unknown")

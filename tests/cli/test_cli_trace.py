@@ -1,4 +1,4 @@
-"""Where a version comes from, from its source to production; and which versions were trained on a row."""
+"""`trace` shows a version's lineage, and the versions that were trained on a row."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def finished(copy: Callable[[Path], Workspace], two_versions: Path) -> Workspace:
-    """The digits, trained twice; the second version is production."""
+    """Return a project with two versions of the digits; the second is production."""
     return copy(two_versions)
 
 
 def rows(workspace: Workspace, split: int) -> list[str]:
-    """The ids of a split's rows: 0 trained on, 2 tested on."""
+    """Return the row ids of a split: 0 for training, 2 for test."""
     ids = pyarrow.parquet.read_table(workspace.root / "data" / "digits" / "examples.parquet")["id"].to_pylist()
     splits = np.load(workspace.stage_folder("validate") / "splits.npy")
     return [ids[row] for row in np.flatnonzero(splits == split)]
 
 
-def test_the_ancestry_is_a_tree_from_the_source_to_the_moves_of_production(finished: Workspace) -> None:
+def test_lineage_is_a_tree_from_the_source_to_the_promotions(finished: Workspace) -> None:
     outcome = finished.run("trace", "digits-cnn", "1")
     assert outcome.code == 0, outcome.stderr
     lines = outcome.stdout.splitlines()
@@ -43,7 +43,7 @@ def test_the_ancestry_is_a_tree_from_the_source_to_the_moves_of_production(finis
     assert ["none -> version 1" in moves[0], "version 1 -> version 2" in moves[1]] == [True, True]
 
 
-def test_as_json_the_ancestry_comes_with_everything_recorded_of_the_making(finished: Workspace) -> None:
+def test_json_output_has_the_lineage_and_the_provenance(finished: Workspace) -> None:
     found = finished.done("trace", "digits-cnn@production")
     assert (found["version"], found["production"]) == (2, True)
     making = found["making"]
@@ -59,7 +59,7 @@ def test_as_json_the_ancestry_comes_with_everything_recorded_of_the_making(finis
     assert found["ancestry"]["name"] == "source"
 
 
-def test_the_graph_is_in_mlflow_with_the_record(finished: Workspace, tmp_path: Path) -> None:
+def test_lineage_and_record_are_mlflow_artifacts(finished: Workspace, tmp_path: Path) -> None:
     tags = finished.client.get_model_version("digits-cnn", "1").tags
     assert len(tags["modelworks.record_digest"]) == len(tags["modelworks.training_ids_digest"]) == 64
     folder = Path(finished.client.download_artifacts(tags["modelworks.run_id"], "lineage", str(tmp_path)))
@@ -69,7 +69,7 @@ def test_the_graph_is_in_mlflow_with_the_record(finished: Workspace, tmp_path: P
     assert json.loads((folder / "record.json").read_text())["model"] == "digits-cnn"
 
 
-def test_a_row_leads_to_every_version_that_was_trained_on_it(finished: Workspace) -> None:
+def test_training_row_is_traced_to_every_version_trained_on_it(finished: Workspace) -> None:
     row = rows(finished, 0)[0]
     found = finished.done("trace", "--row", row)
     assert found["row"] == row
@@ -83,29 +83,37 @@ def test_a_row_leads_to_every_version_that_was_trained_on_it(finished: Workspace
     assert "digits-cnn version 2  production" in outcome.stdout
 
 
-def test_a_row_that_was_tested_on_leads_to_none(finished: Workspace) -> None:
+def test_test_row_is_traced_to_no_version(finished: Workspace) -> None:
     found = finished.done("trace", "--row", rows(finished, 2)[0])
     assert (found["versions"], found["asked"]) == ([], 2)
 
 
-def test_lists_of_ids_are_kept_and_not_believed_when_damaged(finished: Workspace) -> None:
+def test_damaged_cached_id_list_is_fetched_again_and_damaged_artifact_is_reported(finished: Workspace) -> None:
     row = rows(finished, 0)[0]
     finished.done("trace", "--row", row)
-    (kept,) = (finished.root / ".modelworks" / "training_ids").iterdir()  # both were trained on the same rows
-    np.save(kept, np.zeros(0, np.uint64))
+    (cached,) = (finished.root / ".modelworks" / "training_ids").iterdir()  # both were trained on the same rows
+    np.save(cached, np.zeros(0, np.uint64))
     assert len(finished.done("trace", "--row", row)["versions"]) == 2
     for path in (finished.root / "mlflow").rglob("lineage/training_ids.npy"):
         np.save(path, np.zeros(0, np.uint64))
-    kept.unlink()
+    cached.unlink()
     assert finished.run("trace", "--row", row).code == 5
 
 
-@pytest.mark.parametrize("arguments", [(), ("digits-cnn", "--row", "00"), ("--row", "xyz"), ("--row", "f" * 64)])
-def test_what_names_nothing_is_bad_input(finished: Workspace, arguments: tuple[str, ...]) -> None:
-    assert finished.run("trace", *arguments).code == 2
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ((), "arguments.trace"),
+        (("digits-cnn", "--row", "00"), "arguments.trace"),
+        (("--row", "xyz"), "row.not-an-id"),
+        (("--row", "f" * 64), "row.unknown"),
+    ],
+)
+def test_wrong_arguments_are_rejected(finished: Workspace, arguments: tuple[str, ...], code: str) -> None:
+    outcome = finished.run("trace", *arguments)
+    assert (outcome.code, outcome.error_code) == (2, code)
 
 
-def test_the_beginning_of_several_ids_is_bad_input(finished: Workspace) -> None:
+def test_ambiguous_prefix_is_rejected(finished: Workspace) -> None:
     outcome = finished.run("trace", "--row", rows(finished, 0)[0][:1])
-    assert outcome.code == 2
-    assert "is the beginning of" in outcome.complaint[0]
+    assert (outcome.code, outcome.error_code) == (2, "row.ambiguous")

@@ -77,18 +77,18 @@ def test_transfer_sends_and_fetches_objects_and_rejects_damaged_ones(
         for each in (path, remote / name[:2] / name[2:]):
             each.chmod(0o644)
         (remote / name[:2] / name[2:]).unlink()
-        transfer.send(repository, cache, [name, other])
+        transfer.upload(repository, cache, [name, other])
         path.unlink()
-        assert transfer.bring(repository, cache, [name])
+        assert transfer.download(repository, cache, [name])
         assert object_cache.holds(cache, name)
         path.unlink()
         (remote / name[:2] / name[2:]).chmod(0o644)
         (remote / name[:2] / name[2:]).write_text("other bytes")
         with pytest.raises(Corrupt):
-            transfer.bring(repository, cache, [name])
+            transfer.download(repository, cache, [name])
         assert not path.exists()
         (remote / name[:2] / name[2:]).unlink()
-        assert not transfer.bring(repository, cache, [name])
+        assert not transfer.download(repository, cache, [name])
 
 
 def test_temporary_files_of_dvc_are_deleted(project: Project) -> None:
@@ -108,5 +108,5 @@ def test_truncated_rwlock_blocks_dvc_and_is_found(project: Project) -> None:
     (project.data / "a" / "examples.parquet").write_text("other rows")
     with pytest.raises(Unavailable) as caught:
         versioning.record(project)
-    assert caught.value.hint == "run modelworks doctor: it removes that file"
+    assert caught.value.hint == "run modelworks doctor, which removes the unreadable lock file"
     assert unreadable_lock(project) == table

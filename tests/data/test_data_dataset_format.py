@@ -1,4 +1,4 @@
-"""The packed form: the same bytes everywhere, opened by everyone, split by content alone."""
+"""The data set format: reproducible bytes, readable by other libraries, and splits by content."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_was_written_is_read(folder: Path) -> None:
+def test_read_returns_the_written_examples(folder: Path) -> None:
     table = dataset_format.read(folder)
     assert table.column_names == ["id", "text", "label", "confidence"]
     assert table["text"].to_pylist() == ["one", "two", "three"]
@@ -56,22 +56,22 @@ def test_what_was_written_is_read(folder: Path) -> None:
     }
 
 
-def test_columns_can_be_chosen_and_missing_ones_are_left_out(folder: Path) -> None:
+def test_read_selects_columns_and_skips_missing_ones(folder: Path) -> None:
     assert dataset_format.read(folder, ["label", "split"]).column_names == ["label"]
 
 
-def test_pandas_opens_it_as_it_is(folder: Path) -> None:
+def test_pandas_can_read_the_file(folder: Path) -> None:
     frame = pd.read_parquet(folder / "examples.parquet")
     assert frame["label"].tolist() == ["b", "a", "b"]
 
 
-def test_rows_without_label_or_content_are_kept_but_are_no_class(tmp_path: Path) -> None:
+def test_rows_without_label_or_content_are_kept_and_not_counted_as_a_class(tmp_path: Path) -> None:
     dataset_format.write(tmp_path, "holes", {}, texts("one", None, labels=[None, "a"]))
     assert dataset_format.describe(tmp_path)["features"]["label"]["classes"] == {"a": 1}
     assert dataset_format.read(tmp_path)["text"].to_pylist() == ["one", None]
 
 
-def test_the_bytes_are_the_same_in_another_process_with_other_threads(folder: Path, tmp_path: Path) -> None:
+def test_bytes_do_not_depend_on_threads_or_allocator(folder: Path, tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; import pyarrow as pa; pa.set_cpu_count(1)\n"
         "from modelworks.data import dataset_format; from modelworks.data.sources import Digits\n"
@@ -91,54 +91,55 @@ def test_the_bytes_are_the_same_in_another_process_with_other_threads(folder: Pa
     assert len(digests) == 1
 
 
-def test_a_flipped_byte_in_a_page_is_corrupt(tmp_path: Path) -> None:
+def test_flipped_byte_in_a_page_is_reported(tmp_path: Path) -> None:
     dataset_format.write(tmp_path, "many", {}, texts(*IDS))
     path = tmp_path / "examples.parquet"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(Corrupt, match=r"examples\.parquet"):
+    with pytest.raises(Corrupt, match=r"examples\.parquet") as caught:
         dataset_format.read(tmp_path)
+    assert caught.value.code == "data.damaged"
 
 
 @pytest.mark.parametrize("name", ["examples.parquet", "dataset.json"])
-def test_a_truncated_or_missing_file_is_corrupt(folder: Path, name: str) -> None:
-    def look() -> None:
+def test_truncated_or_missing_file_is_reported(folder: Path, name: str) -> None:
+    def read() -> None:
         dataset_format.read(folder)
         dataset_format.describe(folder)
 
     (folder / name).write_bytes((folder / name).read_bytes()[:-8])
     with pytest.raises(Corrupt, match=name):
-        look()
+        read()
     (folder / name).unlink()
     with pytest.raises(Corrupt, match=name):
-        look()
+        read()
 
 
-def test_splits_have_the_shares_that_were_asked_for() -> None:
+def test_splits_have_the_configured_shares() -> None:
     codes = assign_splits(IDS, None, SplitConfig(validation=0.1, test=0.3))
     assert codes.dtype == np.int8
     shares = np.bincount(codes, minlength=3) / len(codes)
     assert shares == pytest.approx([0.6, 0.1, 0.3], abs=0.01)
 
 
-def test_a_row_keeps_its_split_as_the_data_grows_and_in_any_order() -> None:
+def test_row_keeps_its_split_as_the_data_grows_and_in_any_order() -> None:
     split = SplitConfig()
     few, many = assign_splits(IDS[:100], None, split), assign_splits(IDS[::-1], None, split)
     assert few.tolist() == many[::-1][:100].tolist()
 
 
-def test_a_larger_test_share_moves_no_test_row_to_training() -> None:
+def test_larger_test_share_moves_no_test_row_to_training() -> None:
     small, large = (assign_splits(IDS, None, SplitConfig(validation=0, test=share)) for share in (0.2, 0.4))
     assert set(np.flatnonzero(small == TEST)) < set(np.flatnonzero(large == TEST))
 
 
-def test_another_salt_is_another_draw() -> None:
+def test_another_salt_gives_another_split() -> None:
     one, two = (assign_splits(IDS, None, SplitConfig(salt=salt)) for salt in ("one", "two"))
     assert (one != two).mean() > 0.2
 
 
-def test_official_splits_are_honoured_and_validation_is_drawn_from_training() -> None:
+def test_official_splits_are_used_and_validation_is_drawn_from_training() -> None:
     official = ["train"] * 15_000 + ["test"] * 5_000
     codes = assign_splits(IDS, official, SplitConfig(validation=0.1))
     assert (codes[15_000:] == TEST).all()
@@ -146,13 +147,13 @@ def test_official_splits_are_honoured_and_validation_is_drawn_from_training() ->
     assert (codes[:15_000] == VALIDATION).mean() == pytest.approx(0.1, abs=0.01)
 
 
-def test_official_validation_rows_stay_the_only_ones() -> None:
+def test_official_validation_rows_are_the_only_validation_rows() -> None:
     official = [SPLIT_NAMES[number % 3] for number in range(300)]
     codes = assign_splits(IDS[:300], official, SplitConfig(validation=0.5))
     assert [SPLIT_NAMES[code] for code in codes] == official
 
 
-def test_no_rows_have_no_splits() -> None:
+def test_no_rows_give_no_splits() -> None:
     assert assign_splits([], None, SplitConfig()).tolist() == []
 
 
@@ -175,9 +176,9 @@ def test_targets_of_every_kind_are_described(tmp_path: Path) -> None:
     assert table["number"].to_pylist() == [1.5, None]
 
 
-def test_a_set_from_before_columns_had_types_is_described_as_today(folder: Path) -> None:
+def test_description_of_an_earlier_release_is_converted(folder: Path) -> None:
     path = folder / "dataset.json"
-    today = json.loads(path.read_text())
-    before = {name: value for name, value in today.items() if name != "features"}
-    path.write_text(json.dumps({**before, "modality": "text", "classes": {"a": 1, "b": 2}}))
-    assert dataset_format.describe(folder) == today
+    current = json.loads(path.read_text())
+    earlier = {name: value for name, value in current.items() if name != "features"}
+    path.write_text(json.dumps({**earlier, "modality": "text", "classes": {"a": 1, "b": 2}}))
+    assert dataset_format.describe(folder) == current

@@ -1,4 +1,4 @@
-"""Ingest and DVC together: whatever was lost or damaged, data/ is what data.dvc pins, or the run says why not."""
+"""Ingest with DVC: lost or damaged data is restored to its pin, or an error is raised."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from modelworks.data.sources import PINNED, Digits, Folder, Source, Table
 from modelworks.errors import BadInput, Corrupt, Unavailable
 from modelworks.project import Project
 
-# DVC uses what pygtrie, its library, is about to drop.
+# DVC uses a deprecated class of pygtrie.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
 
 DIGITS = Digits(kind="digits")
@@ -35,7 +35,7 @@ def write_reviews(root: Path, rows: int = 20) -> None:
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with two data sets, pinned and pushed. Tests work on copies."""
+    """Return a project with two data sets, pinned and pushed. Tests use copies."""
     root = tmp_path_factory.mktemp("ready")
     write_reviews(root)
     project = Project(root)
@@ -52,7 +52,7 @@ def project(ready: Path, tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project that pins what the committed data.dvc pins: the packaged sets."""
+    """Return a project with the data sets of the committed data.dvc: the packaged sets."""
     root = tmp_path_factory.mktemp("packages")
     for source in PINNED:
         ingest(Project(root), source)
@@ -60,7 +60,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def clone(original: Path, target: Path) -> Project:
-    """What git would carry to another machine."""
+    """Copy the files that are committed to git."""
     (target / ".dvc").mkdir(parents=True)
     for name in ("data.dvc", ".dvc/config", ".dvcignore"):
         shutil.copy(original / name, target / name)
@@ -81,7 +81,7 @@ def dvc(root: Path, *arguments: str) -> str:
 
 
 def flip(path: Path) -> None:
-    """Change one byte and leave no other trace: same size, same times."""
+    """Change one byte and keep the size and the times."""
     status = path.stat()
     path.chmod(0o644)
     content = bytearray(path.read_bytes())
@@ -90,7 +90,7 @@ def flip(path: Path) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def test_what_stands_is_verified_without_work(project: Project) -> None:
+def test_unchanged_data_is_verified(project: Project) -> None:
     before = versioning.observe(project, "digits")
     assert reason_to_work(project, DIGITS) is None
     dataset, outcome = ingest(project, DIGITS)
@@ -99,7 +99,7 @@ def test_what_stands_is_verified_without_work(project: Project) -> None:
     assert (dataset.rows, dataset.modality, len(dataset.targets["label"]["classes"])) == (1797, "image", 10)
 
 
-def test_verifying_imports_nothing_heavy(project: Project) -> None:
+def test_verification_imports_no_large_library(project: Project) -> None:
     program = (
         "import sys; from pathlib import Path\n"
         "from modelworks.project import Project; from modelworks.data.dvc_storage import object_cache\n"
@@ -118,7 +118,7 @@ def test_verifying_imports_nothing_heavy(project: Project) -> None:
     assert done.stdout.split() == []
 
 
-def test_dvc_itself_finds_nothing_to_do_and_can_pull(project: Project) -> None:
+def test_dvc_status_is_clean_and_dvc_pull_works(project: Project) -> None:
     assert "up to date" in dvc(project.root, "status")
     assert "are in sync" in dvc(project.root, "status", "--cloud")
     shutil.rmtree(project.data)
@@ -127,7 +127,7 @@ def test_dvc_itself_finds_nothing_to_do_and_can_pull(project: Project) -> None:
     assert reason_to_work(project, DIGITS) is None
 
 
-def test_a_data_sets_digest_is_dvcs_own_of_its_folder(project: Project, tmp_path: Path) -> None:
+def test_data_set_digest_equals_dvcs_digest_of_its_folder(project: Project, tmp_path: Path) -> None:
     alone = tmp_path / "alone"
     shutil.copytree(project.data / "digits", alone / "digits")
     (alone / "digits" / "below").mkdir()
@@ -140,11 +140,11 @@ def test_a_data_sets_digest_is_dvcs_own_of_its_folder(project: Project, tmp_path
     assert len(added) == 36
 
 
-def lose_data(project: Project) -> None:
+def delete_data(project: Project) -> None:
     shutil.rmtree(project.data)
 
 
-def lose_one_set(project: Project) -> None:
+def delete_one_data_set(project: Project) -> None:
     shutil.rmtree(project.data / "digits")
 
 
@@ -152,7 +152,7 @@ def flip_data(project: Project) -> None:
     flip(project.data / "digits" / "examples.parquet")
 
 
-def lose_data_and_cache(project: Project) -> None:
+def delete_data_and_cache(project: Project) -> None:
     shutil.rmtree(project.data)
     shutil.rmtree(cache(project))
 
@@ -163,29 +163,29 @@ def damage_data_and_cache(project: Project) -> None:
         flip(path)
 
 
-def lose_data_and_an_object(project: Project) -> None:
+def delete_data_and_an_object(project: Project) -> None:
     shutil.rmtree(project.data)
     next(path for path in (cache(project) / "files").rglob("*") if path.is_file() and path.suffix != ".dir").unlink()
 
 
-def lose_data_cache_and_memory(project: Project) -> None:
-    lose_data_and_cache(project)
+def delete_data_cache_and_state(project: Project) -> None:
+    delete_data_and_cache(project)
     shutil.rmtree(project.state / "ingest")
 
 
 @pytest.mark.parametrize(
     "fault",
     [
-        lose_data,
-        lose_one_set,
+        delete_data,
+        delete_one_data_set,
         flip_data,
-        lose_data_and_cache,
+        delete_data_and_cache,
         damage_data_and_cache,
-        lose_data_and_an_object,
-        lose_data_cache_and_memory,
+        delete_data_and_an_object,
+        delete_data_cache_and_state,
     ],
 )
-def test_lost_or_damaged_data_is_put_back(project: Project, fault: Callable[[Project], None]) -> None:
+def test_lost_or_damaged_data_is_restored(project: Project, fault: Callable[[Project], None]) -> None:
     before, pin = object_cache.subtree(project.data), dvc_file.read(project)
     fault(project)
     assert reason_to_work(project, DIGITS) is not None
@@ -196,12 +196,13 @@ def test_lost_or_damaged_data_is_put_back(project: Project, fault: Callable[[Pro
 
 
 @pytest.mark.parametrize("place", ["notes.txt", "digits/notes.txt", "mine/deep/notes.txt"])
-def test_a_file_that_is_not_ours_is_never_lost(project: Project, place: str) -> None:
+def test_unknown_file_in_data_is_never_deleted(project: Project, place: str) -> None:
     (notes := project.data / place).parent.mkdir(parents=True, exist_ok=True)
     notes.write_text("written nowhere else")
     flip_data(project)
-    with pytest.raises(BadInput, match=f"{notes} would be lost") as caught:
+    with pytest.raises(BadInput, match=str(notes)) as caught:
         ingest(project, DIGITS)
+    assert caught.value.code == "data.unknown-file"
     assert "move it elsewhere" in caught.value.hint
     assert notes.read_text() == "written nowhere else"
     notes.rename(project.root / "notes.txt")
@@ -225,7 +226,7 @@ ingest(Project(Path(sys.argv[1])), Digits(kind="digits"))
 """
 
 
-def test_what_a_killed_checkout_was_writing_is_in_nobodys_way(project: Project) -> None:
+def test_temporary_file_of_a_killed_checkout_is_removed(project: Project) -> None:
     before = object_cache.subtree(project.data)
     shutil.rmtree(project.data)
     done = subprocess.run([sys.executable, "-c", CHECKOUT, str(project.root)], timeout=120, check=False)
@@ -235,7 +236,7 @@ def test_what_a_killed_checkout_was_writing_is_in_nobodys_way(project: Project) 
     assert object_cache.subtree(project.data) == before
 
 
-def test_a_file_that_an_earlier_pin_has_makes_way_for_one_that_has_it_not(project: Project) -> None:
+def test_fetch_removes_a_cached_file_that_the_pin_lacks(project: Project) -> None:
     earlier, before = (project.root / "data.dvc").read_text(), object_cache.subtree(project.data)
     (project.data / "extra").mkdir()
     (project.data / "extra" / "notes.txt").write_text("DVC has them")
@@ -249,13 +250,14 @@ def test_a_file_that_an_earlier_pin_has_makes_way_for_one_that_has_it_not(projec
     assert (project.data / "extra" / "notes.txt").read_text() == "DVC has them"
 
 
-def test_a_file_in_the_way_of_a_new_data_set_is_not_lost(tmp_path: Path) -> None:
+def test_unknown_file_in_the_folder_of_a_new_data_set_is_not_deleted(tmp_path: Path) -> None:
     write_reviews(tmp_path)
     project = Project(tmp_path)
     (notes := project.data / "reviews" / "notes.txt").parent.mkdir(parents=True)
     notes.write_text("written nowhere else")
-    with pytest.raises(BadInput, match=f"{notes} would be lost"):
+    with pytest.raises(BadInput, match=str(notes)) as caught:
         ingest(project, REVIEWS)
+    assert caught.value.code == "data.unknown-file"
     assert notes.read_text() == "written nowhere else"
 
 
@@ -266,15 +268,16 @@ def test_a_file_in_the_way_of_a_new_data_set_is_not_lost(tmp_path: Path) -> None
         Folder(kind="folder", path="data/../data/leaves"),
     ],
 )
-def test_a_source_in_data_is_refused_and_left_alone(project: Project, source: Source) -> None:
+def test_source_in_data_is_rejected_and_not_changed(project: Project, source: Source) -> None:
     write_reviews(project.data)
-    with pytest.raises(BadInput, match=r"source\.path: .* is in data/"):
+    with pytest.raises(BadInput, match=r"source\.path: ") as caught:
         ingest(project, source)
+    assert caught.value.code == "source.inside-data"
     assert (project.data / "reviews.csv").is_file()
 
 
 @pytest.mark.parametrize("remote_too", [False, True])
-def test_a_lost_cache_is_filled_again_from_data(project: Project, remote_too: bool) -> None:
+def test_lost_cache_is_filled_from_data(project: Project, remote_too: bool) -> None:
     shutil.rmtree(cache(project))
     if remote_too:
         shutil.rmtree(remote(project))
@@ -286,8 +289,8 @@ def test_a_lost_cache_is_filled_again_from_data(project: Project, remote_too: bo
 
 
 @pytest.mark.parametrize("listing", [False, True])
-def test_a_corrupt_remote_is_refused_and_the_object_named(project: Project, listing: bool) -> None:
-    lose_data_and_cache(project)
+def test_damaged_object_of_the_remote_is_named(project: Project, listing: bool) -> None:
+    delete_data_and_cache(project)
     objects = sorted(path for path in (remote(project) / "files").rglob("*") if path.is_file())
     pin = dvc_file.read(project)
     current = next(path for path in objects if path.parent.name + path.name == pin)
@@ -296,24 +299,23 @@ def test_a_corrupt_remote_is_refused_and_the_object_named(project: Project, list
     flip(damaged)
     with pytest.raises(Corrupt, match=str(damaged)) as caught:
         ingest(project, REVIEWS)
-    assert caught.value.exit_code == 5
-    damaged.unlink()  # the way out that the error names
+    assert (caught.value.exit_code, caught.value.code) == (5, "dvc.object-damaged")
+    damaged.unlink()  # as the hint suggests
     assert ingest(project, REVIEWS)[1] == "ran"
     assert dvc_file.read(project) == pin
 
 
-def test_a_remote_that_is_not_mounted_is_not_made_anew(project: Project, tmp_path: Path) -> None:
+def test_missing_remote_folder_is_reported_and_not_created(project: Project, tmp_path: Path) -> None:
     config = project.root / ".dvc" / "config"
     config.write_text(config.read_text().replace("../.modelworks/dvc-remote", str(tmp_path / "mount" / "remote")))
-    lose_data_and_cache(project)
-    with pytest.raises(Unavailable, match="does not exist"):
+    delete_data_and_cache(project)
+    with pytest.raises(Unavailable) as caught:
         ingest(project, DIGITS)
+    assert caught.value.code == "dvc.remote-missing"
     assert not (tmp_path / "mount").exists()
 
 
-def test_a_clone_without_a_remote_builds_the_packaged_sets_and_compares_them_with_the_pin(
-    packages: Path, tmp_path: Path
-) -> None:
+def test_clone_without_a_remote_builds_the_pinned_packaged_sets(packages: Path, tmp_path: Path) -> None:
     project = clone(packages, tmp_path / "clone")
     dataset, outcome = ingest(project, DIGITS)
     assert outcome == "ran"
@@ -323,19 +325,19 @@ def test_a_clone_without_a_remote_builds_the_packaged_sets_and_compares_them_wit
     assert "are in sync" in dvc(project.root, "status", "--cloud")
 
 
-def test_a_wrong_pin_is_corrupt(packages: Path, tmp_path: Path) -> None:
+def test_unknown_pin_is_reported(packages: Path, tmp_path: Path) -> None:
     project = clone(packages, tmp_path / "clone")
     path = project.root / "data.dvc"
     pin = dvc_file.read(project)
     assert pin is not None
     path.write_text(path.read_text().replace(pin, "0" * 32 + ".dir"))
-    with pytest.raises(Corrupt, match=f"pins {'0' * 32}.dir") as caught:
+    with pytest.raises(Corrupt, match=f"{'0' * 32}.dir") as caught:
         ingest(project, DIGITS)
-    assert caught.value.exit_code == 5
+    assert (caught.value.exit_code, caught.value.code) == (5, "data.pin-unavailable")
     assert not project.data.exists()
 
 
-def test_a_pin_of_a_users_own_data_is_built_from_its_source(tmp_path: Path) -> None:
+def test_pinned_user_data_is_built_from_its_source(tmp_path: Path) -> None:
     first = Project(tmp_path / "first")
     first.root.mkdir()
     write_reviews(first.root)
@@ -347,13 +349,14 @@ def test_a_pin_of_a_users_own_data_is_built_from_its_source(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", ["", "outs: []", "outs: 3", "- {", "\0"])
-def test_a_pin_that_dvc_did_not_write_is_corrupt(project: Project, content: str) -> None:
+def test_invalid_pin_file_is_reported(project: Project, content: str) -> None:
     (project.root / "data.dvc").write_text(content)
-    with pytest.raises(Corrupt, match=r"data\.dvc is not what DVC writes"):
+    with pytest.raises(Corrupt, match=r"data\.dvc") as caught:
         ingest(project, DIGITS)
+    assert caught.value.code == "data.pin-damaged"
 
 
-def test_a_changed_source_is_a_new_version_and_leaves_the_others_alone(project: Project) -> None:
+def test_changed_source_gives_a_new_version_of_its_data_set_only(project: Project) -> None:
     digits, reviews, pin = (
         versioning.observe(project, "digits"),
         versioning.observe(project, "reviews"),
@@ -370,7 +373,7 @@ def test_a_changed_source_is_a_new_version_and_leaves_the_others_alone(project: 
     assert versioning.observe(project, "digits") == digits
 
 
-def test_a_change_keeps_the_others_pinned_though_their_files_were_lost(project: Project) -> None:
+def test_other_data_sets_stay_pinned_even_if_their_files_were_lost(project: Project) -> None:
     shutil.rmtree(project.data / "digits")
     write_reviews(project.root, rows=30)
     ingest(project, REVIEWS)
@@ -378,7 +381,7 @@ def test_a_change_keeps_the_others_pinned_though_their_files_were_lost(project: 
     assert reason_to_work(project, DIGITS) is None
 
 
-def test_a_source_that_was_touched_but_not_changed_is_the_same_version(project: Project) -> None:
+def test_touched_source_gives_the_same_version(project: Project) -> None:
     pin = dvc_file.read(project)
     os.utime(project.root / "reviews.csv", (0, 0))
     assert reason_to_work(project, REVIEWS) is not None
@@ -387,7 +390,7 @@ def test_a_source_that_was_touched_but_not_changed_is_the_same_version(project: 
     assert reason_to_work(project, REVIEWS) is None
 
 
-def test_a_new_file_in_a_folder_of_images_is_a_new_version(project: Project) -> None:
+def test_new_file_in_an_image_folder_gives_a_new_version(project: Project) -> None:
     pictures = project.root / "pictures"
     for name in ("cat", "dog"):
         (pictures / name).mkdir(parents=True)
@@ -400,19 +403,21 @@ def test_a_new_file_in_a_folder_of_images_is_a_new_version(project: Project) -> 
     assert first.digest != second.digest
 
 
-def test_a_lost_source_is_named(project: Project) -> None:
+def test_missing_source_is_named(project: Project) -> None:
     (project.root / "reviews.csv").unlink()
-    with pytest.raises(BadInput, match=r"reviews\.csv does not exist"):
+    with pytest.raises(BadInput, match=r"reviews\.csv") as caught:
         ingest(project, REVIEWS)
+    assert caught.value.code == "source.missing"
 
 
-def test_an_unreadable_table_of_locks_is_said_and_removed_by_the_doctor(project: Project) -> None:
+def test_unreadable_dvc_lock_is_reported_and_can_be_removed(project: Project) -> None:
     lock = project.root / ".dvc" / "tmp" / "rwlock"
     assert not repository.remove_unreadable_lock(project)
     lock.write_text('{"read": {')
     write_reviews(project.root, rows=30)
     with pytest.raises(Unavailable) as caught:
         ingest(project, REVIEWS)
+    assert caught.value.code == "dvc.failing"
     assert "doctor" in caught.value.hint
     assert repository.remove_unreadable_lock(project)
     assert not lock.exists()
@@ -421,10 +426,11 @@ def test_an_unreadable_table_of_locks_is_said_and_removed_by_the_doctor(project:
     assert reason_to_work(project, REVIEWS) is None
 
 
-def test_a_file_where_data_should_be_is_a_clear_error(tmp_path: Path) -> None:
+def test_file_called_data_is_reported(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
-    with pytest.raises(BadInput, match="in its way"):
+    with pytest.raises(BadInput) as caught:
         ingest(Project(tmp_path), DIGITS)
+    assert caught.value.code == "disk.path-taken"
 
 
 KILLED = """
@@ -433,28 +439,28 @@ from pathlib import Path
 from modelworks.data.ingest import ingest
 from modelworks.data.sources import Table
 from modelworks.project import Project
-import dvc.repo, pyarrow.csv, pyarrow.parquet, filelock, ruamel.yaml, grimp  # imports are no moments of an ingest
+import dvc.repo, pyarrow.csv, pyarrow.parquet, filelock, ruamel.yaml, grimp  # before counting file operations
 
 source = Table(kind="table", path="reviews.csv", text="text", label="label")
-moments = 0
+operations = 0
 
 def attempt(root, kill_at):
     def hook(event, arguments):
-        global moments
+        global operations
         if event in ("open", "os.rename", "os.mkdir", "os.remove", "os.link", "shutil.move", "shutil.rmtree"):
-            moments += 1
-            if moments >= kill_at:
+            operations += 1
+            if operations >= kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
     sys.addaudithook(hook)
     ingest(Project(root), source)
 
 reading, writing = os.pipe()
 copies = sorted(Path(sys.argv[1]).iterdir())
-for index, copy in enumerate(copies):  # the first is left alone: it tells how many moments there are
+for index, copy in enumerate(copies):  # the first is not killed: it counts the operations
     child = os.fork()
     if child == 0:
         attempt(copy, float("inf") if index == 0 else total * index / len(copies))
-        os.write(writing, str(moments).encode())
+        os.write(writing, str(operations).encode())
         os._exit(0)
     status = os.waitpid(child, 0)[1]
     assert os.WIFSIGNALED(status) == (index > 0)
@@ -464,7 +470,7 @@ print(total)
 """
 
 
-def test_kill_9_during_an_ingest_is_mended_by_the_next(project: Project, tmp_path: Path) -> None:
+def test_next_ingest_repairs_a_killed_one(project: Project, tmp_path: Path) -> None:
     write_reviews(project.root, rows=30)
     for index in range(8):
         shutil.copytree(project.root, tmp_path / "copies" / str(index))
@@ -477,6 +483,6 @@ def test_kill_9_during_an_ingest_is_mended_by_the_next(project: Project, tmp_pat
         digests.add(ingest(copy, REVIEWS)[0].digest)
         pin = dvc_file.read(copy)
         assert pin is not None
-        assert object_cache.complete(remote(copy) / "files" / "md5", pin), "the next run left the push undone"
+        assert object_cache.complete(remote(copy) / "files" / "md5", pin), "the next run did not push"
         assert dvc_file.files(copy, "digits")
     assert len(digests) == 1

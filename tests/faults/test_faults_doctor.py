@@ -26,8 +26,7 @@ from faults.projects import PIPELINES, FaultWorkspace
 from modelworks.cli import main
 from modelworks.cli.doctor import databases, folders, installation, tracking
 from modelworks.cli.doctor import doctor as verb
-from modelworks.cli.doctor.finding import Finding, well
-from modelworks.cli.doctor.finding import sick as sick_finding
+from modelworks.cli.doctor.finding import Finding, ok, repairable
 from modelworks.data.dvc_storage import object_cache
 from modelworks.errors import Interrupted, Refused
 from modelworks.pipeline.stage_store import GRACE_SECONDS
@@ -85,7 +84,7 @@ def ask(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., dict[str, dict[str, str]]]:
     """Run doctor in this process, without the slow installation check."""
-    monkeypatch.setattr(verb, "ROOMS", verb.ROOMS[1:])
+    monkeypatch.setattr(verb, "CHECKS", verb.CHECKS[1:])
 
     def ask(project: Project, *, dry_run: bool = False) -> dict[str, dict[str, str]]:
         for name in ("PREFECT_HOME", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
@@ -131,7 +130,7 @@ def test_doctor_repairs_what_its_dry_run_reports(sick: FaultWorkspace, ask: Call
     repaired = ask(sick.project)
     assert {what for what, each in repaired.items() if each["state"] == "mended"} == set(SICK), repaired
     assert "1 flow runs" in repaired["Prefect's runs of dead processes"]["detail"]
-    assert "1 runs, 1 models begun" in repaired["runs of dead processes"]["detail"]
+    assert "1 runs, 1 models" in repaired["runs of dead processes"]["detail"]
     assert list(no_run_is_open(Aftermath(sick, [], Undisturbed("", {})))) == []
     with closing(sqlite3.connect(sick.project.prefect_home / "prefect.db")) as connection:
         assert connection.execute("SELECT DISTINCT state_type FROM flow_run").fetchall() == [("CRASHED",)]
@@ -174,9 +173,9 @@ def test_interrupted_migration_is_reported_with_a_hint(tmp_path: Path, library: 
 
     before = path.read_bytes()
     (finding,) = (each for each in databases.examine(project) if str(path) in each.detail)
-    assert (finding.state, finding.remedy) == ("ill", None)
+    assert (finding.state, finding.repair) == ("ill", None)
     assert "columns are missing" in finding.detail
-    assert "put a backup in its place, or move it away" in finding.detail
+    assert "restore a backup, or move the file away" in finding.detail
     assert path.read_bytes() == before
     path.rename(path.with_suffix(".old"))  # follow the hint
     assert {each.state for each in databases.examine(project)} == {"well"}
@@ -240,7 +239,7 @@ def test_failing_server_is_reported_and_the_rest_is_repaired(
 ) -> None:
     with pytest.raises(Refused) as caught:
         ask(sick.project)
-    assert caught.value.message == "not well: Prefect's runs of dead processes"
+    assert caught.value.message == "to repair by hand: Prefect's runs of dead processes"
     found = {each["what"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
     assert "503" in found["Prefect's runs of dead processes"]["detail"]
     assert found["runs of dead processes"]["state"] == "mended"
@@ -252,7 +251,7 @@ def test_failing_check_is_reported_and_the_others_run(
     (made.locks / "opinions.holder").mkdir()
     with pytest.raises(Refused) as caught:
         ask(made)
-    assert caught.value.message == "not well: folders"
+    assert caught.value.message == "to repair by hand: folders"
     found = {each["what"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
     assert "opinions.holder" in found["folders"]["detail"]
     assert found["MLflow's database"]["state"] == "well"
@@ -260,7 +259,7 @@ def test_failing_check_is_reported_and_the_others_run(
 
 def _when_looking(monkeypatch: pytest.MonkeyPatch) -> None:
     def examine(_: Project) -> Iterator[Finding]:
-        yield well("the first", "look")
+        yield ok("the first", "look")
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(folders, "examine", examine)
@@ -271,7 +270,7 @@ def _when_mending(monkeypatch: pytest.MonkeyPatch) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         return "mended"
 
-    monkeypatch.setattr(folders, "examine", lambda _: [sick_finding("the first", "to be repaired", remedy)])
+    monkeypatch.setattr(folders, "examine", lambda _: [repairable("the first", "to be repaired", remedy)])
 
 
 def _when_importing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +278,7 @@ def _when_importing(monkeypatch: pytest.MonkeyPatch) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(importlib, "import_module", load)
-    monkeypatch.setattr(verb, "ROOMS", (installation, *verb.ROOMS))
+    monkeypatch.setattr(verb, "CHECKS", (installation, *verb.CHECKS))
 
 
 def _when_asking_a_database(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Whole pipelines, run as a user runs them: the command line in a process of its own, in a folder of its own."""
+"""Fixtures that run complete pipelines as a user does: commands in child processes, in separate projects."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ class Background:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def child(self, module: str) -> psutil.Process:
-        """The child that runs a module, once it is there."""
+        """Wait for the child process that runs a module, and return it."""
         found: list[psutil.Process] = []
 
-        def look() -> bool:
-            with _vanishing():
+        def search() -> bool:
+            with _ended_processes_ignored():
                 found.extend(each for each in self.children() if module in each.cmdline())
             return bool(found)
 
-        self.wait_until(look)
+        self.wait_until(search)
         return found[0]
 
     def wait_until(self, condition: Callable[[], Any]) -> None:
-        """Wait for a condition; fails when the command ends before it holds."""
+        """Wait for a condition; fail if the command ends before it is true."""
         while not condition():
             if self.process.poll() is not None:
                 pytest.fail(f"ended too early: {self.finish()}")
             if time.monotonic() - self.started > DEADLINE:
-                pytest.fail("the condition never held")
+                pytest.fail("the condition was never true")
             time.sleep(0.02)
 
     def signal(self, number: int) -> None:
@@ -69,29 +69,29 @@ class Background:
 
 
 @contextmanager
-def _vanishing() -> Iterator[None]:
-    """Processes may end while they are looked at."""
+def _ended_processes_ignored() -> Iterator[None]:
+    """Ignore processes that end while they are inspected."""
     with suppress(psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
         yield
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """A project's folder and the environment its commands run in."""
+    """A project's folder and the environment of its commands."""
 
     root: Path
     environment: dict[str, str]
     prefix: tuple[str, ...] = ()
-    """A command that runs the command."""
+    """Arguments in front of the command, e.g. of strace."""
 
     def run(self, *arguments: str | Path) -> Outcome:
-        """A command, to its end."""
+        """Run a command until it ends."""
         with self.running(*arguments) as background:
             return background.finish()
 
     @contextmanager
     def running(self, *arguments: str | Path) -> Iterator[Background]:
-        """A command in the background; what is left of it afterwards is killed."""
+        """Run a command in the background; kill it at the end of the block."""
         process = subprocess.Popen(
             [*self.prefix, COMMAND, *arguments],
             cwd=self.root,
@@ -110,7 +110,7 @@ class Workspace:
                     os.killpg(process.pid, signal.SIGKILL)
 
     def done(self, *arguments: str | Path) -> Any:
-        """The JSON object of a command that must succeed."""
+        """Run a command that must succeed; return its JSON object."""
         outcome = self.run(*arguments, "--json")
         assert outcome.code == 0, outcome.stderr
         return outcome.object
@@ -122,7 +122,7 @@ class Workspace:
         return replace(self, environment={name: value for name, value in self.environment.items() if name not in names})
 
     def write_config(self, name: str, text: str) -> str:
-        """Write a config; returns its path in the project."""
+        """Write a config; return its path in the project."""
         path = self.root / "configs" / f"{name}.yaml"
         path.write_text(text)
         return f"configs/{name}.yaml"
@@ -138,7 +138,7 @@ class Workspace:
         return MlflowClient(self.project.tracking_uri)
 
     def registered(self) -> dict[str, list[int]]:
-        """The numbers of the versions of each registered model."""
+        """Return the version numbers of each registered model."""
         found: dict[str, list[int]] = {}
         for entry in self.client.search_model_versions():
             found.setdefault(entry.name, []).append(int(entry.version))
@@ -149,23 +149,23 @@ class Workspace:
         return int(version) if version is not None else None
 
     def runs(self, name: str) -> list[Any]:
-        """The MLflow runs of an experiment, oldest first."""
+        """Return the MLflow runs of an experiment, oldest first."""
         experiment = self.client.get_experiment_by_name(name)
         if experiment is None:
             return []
         return self.client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
 
     def stage_folder(self, stage: str) -> Path:
-        """The one stored output of a stage."""
+        """Return the only stored output of a stage."""
         (folder,) = (path for path in (self.root / ".modelworks" / "stages" / stage).iterdir() if path.name[0] != ".")
         return folder
 
     def training_events(self) -> list[dict[str, Any]]:
-        """What the trainer has told so far, whichever training goes on."""
+        """Return the trainer's events so far."""
         events = []
         for path in (self.root / ".modelworks" / "training").glob("*/events.jsonl"):
-            whole = path.read_text().rpartition("\n")[0]
-            events += [json.loads(line) for line in whole.splitlines()]
+            complete = path.read_text().rpartition("\n")[0]
+            events += [json.loads(line) for line in complete.splitlines()]
         return events
 
     def has_checkpoint(self) -> bool:
@@ -174,42 +174,46 @@ class Workspace:
 
 @pytest.fixture(scope="session")
 def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all workers of this test session share."""
+    """Return a folder that all workers of this test session share."""
     base = tmp_path_factory.getbasetemp()
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session")
 def environment(session_folder: Path) -> dict[str, str]:
-    """The user's environment without anything that concerns the project, and an empty home."""
+    """Return the user's environment without variables of the project, and with an empty home."""
     return environment_at(session_folder / "home")
 
 
 @pytest.fixture
 def make_workspace(environment: dict[str, str]) -> Callable[[Path], Workspace]:
-    """Commands in any folder."""
+    """Return a function that makes a workspace of any folder."""
     return lambda root: Workspace(root, environment)
 
 
 @pytest.fixture(scope="session")
-def made_once(session_folder: Path, environment: dict[str, str]) -> Callable[[str, Callable[[Workspace], Any]], Path]:
-    """A project made by whichever worker needs it first; tests copy it and leave it as it is.
+def shared_project(
+    session_folder: Path, environment: dict[str, str]
+) -> Callable[[str, Callable[[Workspace], Any]], Path]:
+    """Return a function that makes a project once per session.
 
-    What `make` returns is kept in `made.json` beside it.
+    Tests copy it and do not change it.
+
+    The result of `make` is written to `made.json` beside it.
     """
 
     def make_once(name: str, make: Callable[[Workspace], Any]) -> Path:
         root = session_folder / name / "project"
-        answer = root.with_name("made.json")
+        result = root.with_name("made.json")
         with FileLock(session_folder / f"{name}.lock"):
-            if not answer.exists():
-                shutil.rmtree(root.parent, ignore_errors=True)  # of a worker whose attempt failed
+            if not result.exists():
+                shutil.rmtree(root.parent, ignore_errors=True)  # left by a worker that failed
                 (root / "configs").mkdir(parents=True)
                 for config in (REPOSITORY / "configs").iterdir():
                     shutil.copy(config, root / "configs")
                 config = root / DIGITS
                 config.write_text(config.read_text().replace("threads: 2", "threads: 1"))  # tests share the machine
-                answer.write_text(json.dumps(make(Workspace(root, environment))))
+                result.write_text(json.dumps(make(Workspace(root, environment))))
         return root
 
     return make_once
@@ -217,7 +221,7 @@ def made_once(session_folder: Path, environment: dict[str, str]) -> Callable[[st
 
 @pytest.fixture(scope="session")
 def server_url(session_folder: Path) -> Iterator[str]:
-    """The API of a Prefect server for tests that are not about how a run gets one: one per worker."""
+    """Return the API address of a Prefect server that this worker's tests share."""
     root = session_folder / f"server-{os.getpid()}"
     project = Project(root)
     project.make_private_folders()
@@ -227,32 +231,35 @@ def server_url(session_folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def bare(made_once: Callable[..., Path]) -> Path:
-    """A project in which nothing has run; only the tracking store, whose schema takes seconds, is there."""
+def bare(shared_project: Callable[..., Path]) -> Path:
+    """Return a project without runs.
+
+    Only the tracking store exists, because its creation takes seconds.
+    """
 
     def make(workspace: Workspace) -> None:
         from modelworks.registry.backend.tracking_store import connect
 
         connect(workspace.project)
 
-    return made_once("bare", make)
+    return shared_project("bare", make)
 
 
 @pytest.fixture(scope="session")
-def digits(made_once: Callable[..., Path]) -> Path:
-    """The digits, brought from nothing to production by a run with a Prefect server of its own."""
+def digits(shared_project: Callable[..., Path]) -> Path:
+    """Return a project after a first run of the digits, which started its own Prefect server."""
 
     def make(workspace: Workspace) -> Any:
         outcome = workspace.run("run", DIGITS, "--json")
         assert outcome.code == 0, outcome.stderr
         return {"summary": outcome.object, "stderr": outcome.stderr}
 
-    return made_once("digits", make)
+    return shared_project("digits", make)
 
 
 @pytest.fixture(scope="session")
-def two_versions(made_once: Callable[..., Path], digits: Path, server_url: str) -> Path:
-    """The digits' project after a second training, of fewer epochs, that became production as well."""
+def two_versions(shared_project: Callable[..., Path], digits: Path, server_url: str) -> Path:
+    """Return the digits' project after a second training with fewer epochs, which was promoted too."""
 
     def make(workspace: Workspace) -> Any:
         _copy(digits, workspace.root)
@@ -264,12 +271,12 @@ def two_versions(made_once: Callable[..., Path], digits: Path, server_url: str) 
             "summary": workspace.with_environment(PREFECT_API_URL=server_url).done("run", DIGITS, *changes),
         }
 
-    return made_once("two-versions", make)
+    return shared_project("two-versions", make)
 
 
 @pytest.fixture
 def copy(tmp_path: Path, environment: dict[str, str]) -> Callable[[Path], Workspace]:
-    """A copy of a project, to be changed at will."""
+    """Return a function that copies a project."""
 
     def make(source: Path) -> Workspace:
         _copy(source, tmp_path / "project")
@@ -280,13 +287,13 @@ def copy(tmp_path: Path, environment: dict[str, str]) -> Callable[[Path], Worksp
 
 @pytest.fixture
 def workspace(copy: Callable[[Path], Workspace], bare: Path, server_url: str) -> Workspace:
-    """A project in which nothing has run, and a Prefect server for it."""
+    """Return a project without runs, and with a Prefect server."""
     return copy(bare).with_environment(PREFECT_API_URL=server_url)
 
 
 @pytest.fixture
 def after_digits(copy: Callable[[Path], Workspace], digits: Path, server_url: str) -> Workspace:
-    """A project with the digits in production, and a Prefect server for it."""
+    """Return a project with the digits in production, and with a Prefect server."""
     return copy(digits).with_environment(PREFECT_API_URL=server_url)
 
 
@@ -296,7 +303,7 @@ def _copy(source: Path, root: Path) -> None:
 
 
 def _move_store(database: Path, before: str, after: str) -> None:
-    """MLflow keeps absolute paths: those below the old root get the new one."""
+    """Replace the root in MLflow's absolute paths."""
     with closing(sqlite3.connect(database)) as connection, connection:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         for table in tables:

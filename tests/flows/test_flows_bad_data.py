@@ -1,4 +1,7 @@
-"""Data that are wrong: named with their place, refused before training; what was registered and produces stays."""
+"""Bad data is reported with its location before training.
+
+Registered versions and production do not change.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from conftest import Workspace
 
 CONFIG = """\
-name: digits-cnn                # the model that is in production
+name: digits-cnn                # the production model
 source: {kind: %s}
 model: {kind: %s}
 train: {epochs: 1}
@@ -67,7 +70,7 @@ def same_content_in_train_and_test(root: Path) -> None:
     shutil.copy(root / "own" / "train" / "a" / "0.png", root / "own" / "test" / "a" / "copy.png")
 
 
-def all_the_same(root: Path) -> None:
+def identical_texts(root: Path) -> None:
     (root / "own.csv").write_text("opinion,words\n" + "good,the same\nbad,the same\n" * 20)
 
 
@@ -79,11 +82,11 @@ def not_utf8(root: Path) -> None:
     (root / "own.csv").write_text(rows().replace("text 11", "café"), "latin-1")
 
 
-def column_of_the_gate_missing(root: Path) -> None:
+def missing_gate_column(root: Path) -> None:
     (root / "own.csv").write_text(rows())
 
 
-def header_alone(root: Path) -> None:
+def only_a_header(root: Path) -> None:
     (root / "own.csv").write_text("opinion,words\n")
 
 
@@ -92,40 +95,41 @@ def nothing(root: Path) -> None:
 
 
 CASES = [
-    (FOLDER, nothing, 2, ("source.path: {root}/own does not exist",)),
-    (TABLE, nothing, 2, ("source.path: {root}/own.csv does not exist",)),
-    (FOLDER, empty_folder, 2, ("source.path: no image files in the sub-folders of {root}/own",)),
-    (TABLE, header_alone, 2, ("source.path: {root}/own.csv has no rows",)),
-    (TABLE, wrong_columns, 2, ("source.text: {root}/own.csv has no column 'words'",)),
-    (SLICED, column_of_the_gate_missing, 2, ("gate.slices.by: own has no column 'shop'",)),
-    (TABLE, not_utf8, 2, ("source.encoding: {root}/own.csv line 13 is not utf-8: byte 0xe9",)),
-    (FOLDER, one_class, 3, ("classes: observed 1 (a), required at least 2",)),
-    (FOLDER, damaged_images, 3, ("a/7.png", "b/3.png")),
-    (FOLDER, class_only_in_test, 3, ("classes missing from train or test: observed train lacks 1 (c)",)),
-    (FOLDER, same_content_in_train_and_test, 3, ("contents in several splits: observed 1",)),
-    (TABLE, all_the_same, 3, ("bad rows: observed 40 of 40",)),
+    (FOLDER, nothing, "source.missing", ("source.path: {root}/own",)),
+    (TABLE, nothing, "source.missing", ("source.path: {root}/own.csv",)),
+    (FOLDER, empty_folder, "source.no-images", ("{root}/own",)),
+    (TABLE, only_a_header, "source.empty", ("source.path: {root}/own.csv",)),
+    (TABLE, wrong_columns, "source.missing-column", ("source.text: {root}/own.csv has no column 'words'",)),
+    (SLICED, missing_gate_column, "gate.unknown-column", ("gate.slices.by", "'shop'")),
+    (TABLE, not_utf8, "source.encoding", ("source.encoding: {root}/own.csv line 13", "byte 0xe9")),
+    (FOLDER, one_class, "checks.failed", ("classes: observed 1 (a), required at least 2",)),
+    (FOLDER, damaged_images, "checks.failed", ("a/7.png", "b/3.png")),
+    (FOLDER, class_only_in_test, "checks.failed", ("observed train lacks 1 (c)",)),
+    (FOLDER, same_content_in_train_and_test, "checks.failed", ("contents in several splits: observed 1",)),
+    (TABLE, identical_texts, "checks.failed", ("bad rows: observed 40 of 40",)),
 ]
 
 
-@pytest.mark.parametrize(("config", "make", "code", "said"), CASES, ids=[case[1].__name__ for case in CASES])
-def test_bad_data_are_named_and_nothing_is_trained_or_registered(
-    after_digits: Workspace, config: str, make: Callable[[Path], None], code: int, said: tuple[str, ...]
+@pytest.mark.parametrize(("config", "make", "code", "named"), CASES, ids=[case[1].__name__ for case in CASES])
+def test_bad_data_is_reported_and_nothing_is_trained_or_registered(
+    after_digits: Workspace, config: str, make: Callable[[Path], None], code: str, named: tuple[str, ...]
 ) -> None:
     make(after_digits.root)
     outcome = after_digits.run("run", after_digits.write_config("own", config), "--json")
 
-    assert outcome.code == code
+    checked = code == "checks.failed"
+    assert (outcome.code, outcome.error_code) == (3 if checked else 2, code)
     assert outcome.only_the_error
     assert "Traceback" not in outcome.stderr
-    assert outcome.complaint[0].startswith("error: " if code == 2 else "refused: ")
-    for phrase in said:
+    assert outcome.complaint[0].startswith("refused: " if checked else "error: ")
+    for phrase in named:
         assert any(phrase.format(root=after_digits.root) in line for line in outcome.complaint), outcome.complaint
-    assert code == 3 or len(outcome.complaint) == 2
+    assert checked or len(outcome.complaint) == 2
     assert "train     ..." not in outcome.stderr
     assert after_digits.registered() == {"digits-cnn": [1]}
     assert after_digits.production("digits-cnn") == 1
     assert {run.info.status for run in after_digits.runs("digits-cnn")} <= {"FINISHED", "FAILED"}
     stages = after_digits.root / ".modelworks" / "stages"
     assert {path.parent.name for path in stages.glob("*/*")} == {"validate", "train", "score"}
-    assert len(list(stages.glob("*/*"))) == 3  # those of the version in production
+    assert len(list(stages.glob("*/*"))) == 3  # those of the production version
     assert after_digits.done("why", "configs/digits_cnn.yaml")["stages"]["train"] == []

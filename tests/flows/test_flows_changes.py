@@ -1,4 +1,4 @@
-"""What changed is done again, with all that follows from it, and nothing else; `why` says so beforehand."""
+"""A change reruns the stages that depend on it and no others; `why` predicts them."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ FROM_TRAIN = {"ingest": "verified", "validate": "cached", **dict.fromkeys(STAGES
 
 @pytest.fixture(scope="session")
 def second(two_versions: Path) -> dict[str, Any]:
-    """What `why` and `run` said when the number of epochs was changed."""
+    """Return the results of `why` and `run` after a change of the number of epochs."""
     return json.loads(two_versions.with_name("made.json").read_text())
 
 
 @pytest.fixture
 def own_code(tmp_path: Path, after_digits: Workspace) -> tuple[Workspace, Path]:
-    """The project run by a copy of the library, to be edited."""
+    """Return a project that runs an editable copy of the library, and the copy's path."""
     source = tmp_path / "src"
     shutil.copytree(Path(modelworks.__path__[0]), source / "modelworks", ignore=shutil.ignore_patterns("__pycache__"))
     path = ":".join([str(source), *filter(None, [after_digits.environment.get("PYTHONPATH")])])
     return after_digits.with_environment(PYTHONPATH=path), source / "modelworks"
 
 
-def test_with_nothing_changed_why_says_that_every_stage_stands(after_digits: Workspace) -> None:
+def test_why_reports_every_stage_up_to_date_if_nothing_changed(after_digits: Workspace) -> None:
     assert after_digits.done("why", DIGITS) == {
         "nothing_to_do": True,
         "stages": {stage: [] for stage in STAGES},
@@ -45,19 +45,19 @@ def test_with_nothing_changed_why_says_that_every_stage_stands(after_digits: Wor
     assert "every stage is up to date" in after_digits.run("why", DIGITS).stdout
 
 
-def test_in_an_empty_project_why_says_that_everything_would_run_and_writes_nothing(
+def test_why_in_an_empty_project_reports_every_stage_and_writes_nothing(
     copy: Callable[[Path], Workspace], bare: Path
 ) -> None:
     workspace = copy(bare)
     before = sorted(workspace.root.rglob("*"))
     answer = workspace.done("why", DIGITS)
     assert not answer["nothing_to_do"]
-    assert answer["stages"]["ingest"] == ["data/digits is not there"]
+    assert answer["stages"]["ingest"] == ["data/digits does not exist"]
     assert all(answer["stages"][stage] for stage in STAGES)
     assert sorted(workspace.root.rglob("*")) == before
 
 
-def test_other_epochs_train_again_and_redo_what_follows(second: dict[str, Any]) -> None:
+def test_changed_epochs_rerun_training_and_the_stages_after_it(second: dict[str, Any]) -> None:
     assert second["summary"]["stages"] == FROM_TRAIN
     assert second["summary"]["version"] == 2
     reasons = second["why"]["stages"]
@@ -66,28 +66,26 @@ def test_other_epochs_train_again_and_redo_what_follows(second: dict[str, Any]) 
     assert reasons["score"] == reasons["promote"] == ["depends on the result of train"]
 
 
-def test_going_back_to_a_config_that_ran_before_trains_nothing(
-    copy: Callable[[Path], Workspace], two_versions: Path
-) -> None:
+def test_earlier_config_needs_no_training(copy: Callable[[Path], Workspace], two_versions: Path) -> None:
     reasons = copy(two_versions).done("why", DIGITS)["stages"]
     assert all(reasons[stage] == [] for stage in ("ingest", "validate", "train", "score", "register"))
 
 
-def test_an_edited_readme_changes_nothing(after_digits: Workspace) -> None:
+def test_edited_readme_changes_nothing(after_digits: Workspace) -> None:
     (after_digits.root / "README.md").write_text("Edited.\n")
     assert after_digits.done("why", DIGITS)["nothing_to_do"]
 
 
-def test_a_comment_in_the_code_changes_nothing(own_code: tuple[Workspace, Path]) -> None:
+def test_comment_in_the_code_changes_nothing(own_code: tuple[Workspace, Path]) -> None:
     workspace, code = own_code
     for path in code.rglob("*.py"):
         path.write_text(path.read_text() + "\n# A remark.\n")
     assert workspace.done("why", DIGITS)["nothing_to_do"]
 
 
-def test_an_edit_two_imports_away_from_the_trainer_trains_again(own_code: tuple[Workspace, Path]) -> None:
+def test_edit_of_an_indirect_import_of_the_trainer_reruns_training(own_code: tuple[Workspace, Path]) -> None:
     workspace, code = own_code
-    helper = code / "training" / "optimization" / "lr_schedule.py"  # the program imports the loop, and the loop this
+    helper = code / "training" / "optimization" / "lr_schedule.py"  # imported by the loop, not by the program
     assert "lr_schedule" not in (code / "training" / "__main__.py").read_text()
     helper.write_text(helper.read_text().replace("cos(math.pi * share)", "cos(math.pi * share * share)"))
 
@@ -101,7 +99,7 @@ def test_an_edit_two_imports_away_from_the_trainer_trains_again(own_code: tuple[
     assert workspace.done("why", DIGITS)["nothing_to_do"]
 
 
-def test_a_damaged_and_a_deleted_output_are_made_again_under_the_same_version(after_digits: Workspace) -> None:
+def test_damaged_and_deleted_outputs_are_made_again_without_a_new_version(after_digits: Workspace) -> None:
     weights = after_digits.stage_folder("train") / "model" / "model.safetensors"
     damaged = bytearray(weights.read_bytes())
     damaged[-1] ^= 1
@@ -114,17 +112,17 @@ def test_a_damaged_and_a_deleted_output_are_made_again_under_the_same_version(af
     assert {*map(tuple, list(reasons.values())[3:])} == {("depends on the result of train",)}
 
     summary = after_digits.done("run", DIGITS)
-    made = ("train", "score")
-    assert {stage: summary["stages"][stage] for stage in made} == dict.fromkeys(made, "ran")
+    rerun = ("train", "score")
+    assert {stage: summary["stages"][stage] for stage in rerun} == dict.fromkeys(rerun, "ran")
     assert {summary["stages"][stage] for stage in ("validate", "register", "gate", "promote")} == {"cached"}
     assert after_digits.registered() == {"digits-cnn": [1]}
     assert after_digits.done("why", DIGITS)["nothing_to_do"]
 
 
-def test_lost_data_come_back_from_the_remote_and_nothing_else_runs(after_digits: Workspace) -> None:
+def test_lost_data_is_restored_from_the_remote_and_nothing_else_runs(after_digits: Workspace) -> None:
     shutil.rmtree(after_digits.root / "data")
     shutil.rmtree(after_digits.root / ".dvc" / "cache")
-    assert after_digits.done("why", DIGITS)["stages"]["ingest"] == ["data/digits is not there"]
+    assert after_digits.done("why", DIGITS)["stages"]["ingest"] == ["data/digits does not exist"]
     summary = after_digits.done("run", DIGITS)
     assert summary["stages"] == {"ingest": "ran", **dict.fromkeys(STAGES[1:], "cached")}
     assert after_digits.registered() == {"digits-cnn": [1]}

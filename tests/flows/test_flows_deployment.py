@@ -1,4 +1,4 @@
-"""The flow as a deployment on a Prefect server, run by a worker, as prefect.yaml declares it."""
+"""The deployments of prefect.yaml, run by a Prefect worker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).parents[2]
 PREFECT = Path(sys.executable).with_name("prefect")
 
 
-def test_every_config_has_a_deployment_of_its_name() -> None:
+def test_every_config_has_a_deployment_with_its_name() -> None:
     deployments = YAML(typ="safe").load(REPOSITORY / "prefect.yaml")["deployments"]
     configs = {path.stem: f"configs/{path.name}" for path in (REPOSITORY / "configs").glob("*.yaml")}
     assert {each["name"]: each["parameters"]["config"] for each in deployments} == configs
@@ -32,7 +32,7 @@ def test_every_config_has_a_deployment_of_its_name() -> None:
         assert each.get("schedules") == expected, each["name"]
 
 
-def test_a_worker_runs_the_deployed_flow_in_the_project(after_digits: Workspace, server_url: str) -> None:
+def test_worker_runs_the_deployed_flow_in_the_project(after_digits: Workspace, server_url: str) -> None:
     shutil.copy(REPOSITORY / "prefect.yaml", after_digits.root)
     settings = {**after_digits.project.environment(), **after_digits.environment}
 
@@ -42,19 +42,20 @@ def test_a_worker_runs_the_deployed_flow_in_the_project(after_digits: Workspace,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def ask(path: str, question: dict[str, Any] | None = None) -> Any:
-        body = None if question is None else json.dumps(question).encode()
-        request = urllib.request.Request(f"{server_url}/{path}", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request) as response:
+    def request(path: str, content: dict[str, Any] | None = None) -> Any:
+        body = None if content is None else json.dumps(content).encode()
+        prepared = urllib.request.Request(f"{server_url}/{path}", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(prepared) as response:
             return json.load(response)
 
-    ask("work_pools/", {"name": "modelworks", "type": "process"})
+    request("work_pools/", {"name": "modelworks", "type": "process"})
     prefect("deploy", "--name", "digits_cnn")
-    flow_run = ask(f"deployments/{ask('deployments/name/training/digits_cnn')['id']}/create_flow_run", {})
+    deployment = request("deployments/name/training/digits_cnn")
+    flow_run = request(f"deployments/{deployment['id']}/create_flow_run", {})
     prefect("worker", "start", "--pool", "modelworks", "--run-once", "--install-policy", "never")
 
-    assert ask(f"flow_runs/{flow_run['id']}")["state_name"] == "Completed"
+    assert request(f"flow_runs/{flow_run['id']}")["state_name"] == "Completed"
     only_this = {"flow_runs": {"id": {"any_": [flow_run["id"]]}}}
-    states = {task["name"].rpartition("-")[0]: task["state_name"] for task in ask("task_runs/filter", only_this)}
+    states = {task["name"].rpartition("-")[0]: task["state_name"] for task in request("task_runs/filter", only_this)}
     assert states == {"ingest": "Completed", **dict.fromkeys(STAGES[1:], "Cached")}
     assert after_digits.registered() == {"digits-cnn": [1]}

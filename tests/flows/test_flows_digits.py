@@ -1,4 +1,4 @@
-"""The digits from nothing to production, and what a person can look at afterwards."""
+"""A first run of the digits to production, and its records in MLflow and Prefect."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ DIGITS = "configs/digits_cnn.yaml"
 
 @pytest.fixture(scope="session")
 def summary(digits: Path) -> dict[str, Any]:
-    """The JSON object of the first run."""
+    """Return the JSON object of the first run."""
     return json.loads(digits.with_name("made.json").read_text())["summary"]
 
 
 @pytest.fixture
 def finished(copy: Callable[[Path], Workspace], digits: Path) -> Workspace:
-    """The project after that run; no Prefect server is running."""
+    """Return the project after that run; no Prefect server is running."""
     return copy(digits)
 
 
 @pytest.fixture
 def run(finished: Workspace, summary: dict[str, Any]) -> Run:
-    """Its MLflow run."""
+    """Return its MLflow run."""
     return finished.client.get_run(summary["mlflow_run_id"])
 
 
-def test_the_summary_has_the_promised_keys(summary: dict[str, Any]) -> None:
+def test_summary_has_the_documented_keys(summary: dict[str, Any]) -> None:
     assert list(summary) == [
         "model",
         "version",
@@ -67,7 +67,7 @@ def test_the_summary_has_the_promised_keys(summary: dict[str, Any]) -> None:
     ]
 
 
-def test_a_first_run_does_every_stage_and_ends_in_production(summary: dict[str, Any]) -> None:
+def test_first_run_runs_every_stage_and_promotes(summary: dict[str, Any]) -> None:
     assert summary["stages"] == dict.fromkeys(STAGES, "ran")
     assert (summary["model"], summary["version"], summary["production"]) == ("digits-cnn", 1, 1)
     assert summary["verdict"] == "promote"
@@ -77,7 +77,7 @@ def test_a_first_run_does_every_stage_and_ends_in_production(summary: dict[str, 
     assert 0.9 <= accuracy["low"] <= accuracy["value"] <= accuracy["high"] <= 1
 
 
-def test_the_data_version_is_what_dvc_pins(finished: Workspace, summary: dict[str, Any]) -> None:
+def test_data_version_is_pinned_by_dvc(finished: Workspace, summary: dict[str, Any]) -> None:
     from modelworks.data.dvc_storage import object_cache
 
     assert summary["data_version"] == object_cache.listing_digest(
@@ -89,23 +89,23 @@ def test_the_data_version_is_what_dvc_pins(finished: Workspace, summary: dict[st
     )
 
 
-def test_the_run_in_mlflow_shows_the_config_as_parameters(run: Run) -> None:
+def test_mlflow_run_has_the_config_as_parameters(run: Run) -> None:
     assert run.info.status == "FINISHED"
     expected = {"train.epochs": "6", "model.kind": "cnn", "gate.minimums.accuracy": "0.9", "source.kind": "digits"}
     assert expected.items() <= run.data.params.items()
     assert {"compute.device", "compute.precision", "compute.threads"} <= run.data.params.keys()
 
 
-def test_the_precision_and_what_decided_it_are_shown_and_recorded(run: Run, summary: dict[str, Any]) -> None:
+def test_precision_and_its_source_are_recorded(run: Run, summary: dict[str, Any]) -> None:
     hardware = summary["hardware"]
-    assert run.data.params["compute.precision"] == "auto", "as the config has it; what it came to is a tag"
+    assert run.data.params["compute.precision"] == "auto", "the config's value; a tag has the selected precision"
     assert hardware["precision"] == run.data.tags["modelworks.precision"]
     source = hardware["precision_source"]
     assert source == run.data.tags["modelworks.precision_source"]
     assert (source == "measurement") == bool(hardware["product_rates"]) == ("modelworks.product_rates" in run.data.tags)
 
 
-def test_the_run_in_mlflow_has_curves_figures_and_system_metrics(
+def test_mlflow_run_has_curves_metrics_and_system_metrics(
     finished: Workspace, run: Run, summary: dict[str, Any]
 ) -> None:
     curve = finished.client.get_metric_history(run.info.run_id, "epoch/validation_loss")
@@ -120,7 +120,7 @@ def test_the_run_in_mlflow_has_curves_figures_and_system_metrics(
     assert any(name.startswith("system/cpu") for name in run.data.metrics)
 
 
-def test_the_run_in_mlflow_names_the_data_it_stands_on(run: Run, summary: dict[str, Any]) -> None:
+def test_mlflow_run_has_its_data_set_as_input(run: Run, summary: dict[str, Any]) -> None:
     assert run.info.run_name == "digits-cnn v1"
     (used,) = run.inputs.dataset_inputs
     assert (used.dataset.name, used.dataset.digest) == ("digits", summary["data_version"])
@@ -128,7 +128,7 @@ def test_the_run_in_mlflow_names_the_data_it_stands_on(run: Run, summary: dict[s
     assert json.loads(used.dataset.profile)["rows"] == 1797
 
 
-def test_the_run_in_mlflow_holds_data_docs_and_the_evaluation(finished: Workspace, run: Run, tmp_path: Path) -> None:
+def test_mlflow_run_has_data_docs_and_evaluation_as_artifacts(finished: Workspace, run: Run, tmp_path: Path) -> None:
     folder = Path(finished.client.download_artifacts(run.info.run_id, "", str(tmp_path)))
     assert "<html" in (folder / "validation" / "data_docs" / "index.html").read_text().lower()
     for picture in ("confusion_matrix.png", "worst_mistakes.png", "calibration.png"):
@@ -140,7 +140,7 @@ def test_the_run_in_mlflow_holds_data_docs_and_the_evaluation(finished: Workspac
     assert {"bad rows", "label leakage"} < set(checks)
 
 
-def test_the_run_in_mlflow_says_the_verdict_and_leads_to_prefect(run: Run, summary: dict[str, Any]) -> None:
+def test_mlflow_run_has_the_verdict_and_a_link_to_prefect(run: Run, summary: dict[str, Any]) -> None:
     note = run.data.tags["mlflow.note.content"]
     assert "digits-cnn version 1: promote" in note
     assert "Production is version 1" in note
@@ -148,7 +148,7 @@ def test_the_run_in_mlflow_says_the_verdict_and_leads_to_prefect(run: Run, summa
     assert summary["prefect_flow_run_id"] in run.data.tags["modelworks.prefect_url"]
 
 
-def test_the_version_carries_its_evidence(finished: Workspace, summary: dict[str, Any]) -> None:
+def test_version_has_its_evidence_as_tags(finished: Workspace, summary: dict[str, Any]) -> None:
     tags = finished.client.get_model_version("digits-cnn", "1").tags
     assert tags["modelworks.data_version"] == summary["data_version"]
     assert tags["modelworks.run_id"] == summary["mlflow_run_id"]
@@ -158,15 +158,15 @@ def test_the_version_carries_its_evidence(finished: Workspace, summary: dict[str
 
 @pytest.fixture
 def server(finished: Workspace) -> Iterator[str]:
-    """The API of a server over the database that the run's own server wrote."""
+    """Return the API address of a Prefect server with the database of the run."""
     server = start_server(Project(finished.root))
     yield server.wait()
     server.stop()
 
 
 @pytest.fixture
-def ask(server: str) -> Callable[..., list[dict[str, Any]]]:
-    """Questions to it."""
+def query(server: str) -> Callable[..., list[dict[str, Any]]]:
+    """Return a function that queries the server."""
 
     def post(what: str, **filters: Any) -> list[dict[str, Any]]:
         headers = {"Content-Type": "application/json"}
@@ -177,21 +177,21 @@ def ask(server: str) -> Callable[..., list[dict[str, Any]]]:
     return post
 
 
-def test_prefect_shows_a_task_per_stage_the_verdict_and_the_way_to_mlflow(
-    ask: Callable[..., list[dict[str, Any]]], summary: dict[str, Any]
+def test_prefect_has_a_task_per_stage_and_artifacts_with_verdict_and_mlflow_link(
+    query: Callable[..., list[dict[str, Any]]], summary: dict[str, Any]
 ) -> None:
-    (flow_run,) = ask("flow_runs")
+    (flow_run,) = query("flow_runs")
     assert flow_run["id"] == summary["prefect_flow_run_id"]
     assert flow_run["state_name"] == "Completed"
     assert flow_run["parameters"]["config"] == DIGITS
 
-    tasks = sorted(ask("task_runs"), key=lambda each: each["start_time"])
+    tasks = sorted(query("task_runs"), key=lambda each: each["start_time"])
     assert [each["name"].rpartition("-")[0] for each in tasks] == list(STAGES)
     assert {each["state_name"] for each in tasks} == {"Completed"}
     assert all("modelworks" in each["tags"] for each in tasks)
     assert all(each["empirical_policy"]["retries"] == 2 for each in tasks)
 
-    artifacts = {each["key"]: each for each in ask("artifacts")}
+    artifacts = {each["key"]: each for each in query("artifacts")}
     verdict, link = artifacts["digits-cnn-verdict"], artifacts["digits-cnn-mlflow"]
     assert verdict["type"] == link["type"] == "markdown"
     assert "digits-cnn version 1: promote" in verdict["data"]
@@ -199,18 +199,18 @@ def test_prefect_shows_a_task_per_stage_the_verdict_and_the_way_to_mlflow(
     assert {each["flow_run_id"] for each in artifacts.values()} == {flow_run["id"]}
 
 
-def test_flow_run_is_named_after_its_model_and_its_log_has_the_lines_of_the_display(
+def test_flow_run_is_named_after_its_model_and_logs_the_display(
     server: str, summary: dict[str, Any], digits: Path
 ) -> None:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    number = UUID(summary["prefect_flow_run_id"])
+    flow_run_id = UUID(summary["prefect_flow_run_id"])
     with temporary_settings({PREFECT_API_URL: server}), get_client(sync_client=True) as client:
-        run = client.read_flow_run(number)
-        asked = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[number]))
-        logged = [each.message for each in client.read_logs(asked)]
+        run = client.read_flow_run(flow_run_id)
+        log_filter = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id]))
+        logged = [each.message for each in client.read_logs(log_filter)]
     assert run.expected_start_time is not None
     assert run.name == f"digits-cnn {run.expected_start_time.astimezone():%Y-%m-%d %H:%M}"
     stderr = json.loads(digits.with_name("made.json").read_text())["stderr"]
@@ -221,7 +221,7 @@ def test_flow_run_is_named_after_its_model_and_its_log_has_the_lines_of_the_disp
     assert any(line.startswith("  epoch 6/6  validation loss ") for line in logged)
 
 
-def test_a_second_run_does_nothing_says_so_and_starts_no_server(finished: Workspace, summary: dict[str, Any]) -> None:
+def test_second_run_does_nothing_and_starts_no_server(finished: Workspace, summary: dict[str, Any]) -> None:
     prefect = finished.root / ".modelworks" / "prefect"
     before = {path: path.stat().st_mtime_ns for path in prefect.rglob("*")}
     runs = [run.info.run_id for run in finished.runs("digits-cnn")]
@@ -233,15 +233,15 @@ def test_a_second_run_does_nothing_says_so_and_starts_no_server(finished: Worksp
     again = outcome.object
     assert again["stages"] == {"ingest": "verified", **dict.fromkeys(STAGES[1:], "cached")}
     assert again["prefect_flow_run_id"] is None
-    changing = ("stages", "prefect_flow_run_id", "seconds")
+    varying = ("stages", "prefect_flow_run_id", "seconds")
     assert list(again) == list(summary)
-    assert all(again[key] == summary[key] for key in summary if key not in changing)
+    assert all(again[key] == summary[key] for key in summary if key not in varying)
     assert {path: path.stat().st_mtime_ns for path in prefect.rglob("*")} == before
     assert [run.info.run_id for run in finished.runs("digits-cnn")] == runs
     assert finished.registered() == {"digits-cnn": [1]}
 
 
-def test_without_json_a_second_run_ends_in_a_readable_summary(finished: Workspace) -> None:
+def test_second_run_without_json_prints_a_text_summary(finished: Workspace) -> None:
     outcome = finished.run("run", DIGITS)
     assert outcome.code == 0
     lines = dict(line.split(maxsplit=1) for line in outcome.stdout.splitlines() if line[:1].strip())
@@ -252,7 +252,7 @@ def test_without_json_a_second_run_ends_in_a_readable_summary(finished: Workspac
     assert "\x1b" not in outcome.stdout + outcome.stderr
 
 
-def test_on_a_terminal_the_summary_is_a_panel(finished: Workspace) -> None:
+def test_summary_on_a_terminal_is_a_panel(finished: Workspace) -> None:
     on_terminal = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
     outcome = replace(finished, prefix=(sys.executable, "-c", on_terminal)).run("run", DIGITS)
     assert outcome.code == 0

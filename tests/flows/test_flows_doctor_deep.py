@@ -1,4 +1,4 @@
-"""`doctor --deep` reads every stored byte. What it finds damaged, the next run restores."""
+"""`doctor --deep` reads every stored byte, and the next run restores damaged files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PLACES = {
 
 
 def flip_bit(path: Path) -> bytes:
-    """Change the last bit of a file; returns what it was. Size and modification time stay."""
+    """Change the last bit of a file, keep its size and times, and return the original content."""
     status, before = path.stat(), path.read_bytes()
     path.chmod(0o600)
     path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
@@ -30,15 +30,15 @@ def flip_bit(path: Path) -> bytes:
 
 
 def states(workspace: Workspace, *arguments: str) -> dict[str, str]:
-    """The state that the doctor gives to each place where bytes are stored."""
+    """Return the state of each finding about stored bytes."""
     outcome = workspace.run("doctor", "--deep", *arguments, "--json")
     found = {each["what"]: each["state"] for each in outcome.object["findings"]}
     return {what: found[what] for what in PLACES}
 
 
 def test_changed_bits_are_found_and_the_next_run_restores_the_files(after_digits: Workspace) -> None:
-    well = dict.fromkeys(PLACES, "well")
-    assert states(after_digits, "--dry-run") == well
+    intact = dict.fromkeys(PLACES, "well")
+    assert states(after_digits, "--dry-run") == intact
     largest = {
         what: max(after_digits.root.glob(place), key=lambda each: each.stat().st_size) for what, place in PLACES.items()
     }
@@ -50,4 +50,4 @@ def test_changed_bits_are_found_and_the_next_run_restores_the_files(after_digits
     assert summary["version"] == 1, "the same bytes are the same version"
     for path, content in contents.items():
         assert path.read_bytes() == content, path
-    assert states(after_digits, "--dry-run") == well
+    assert states(after_digits, "--dry-run") == intact

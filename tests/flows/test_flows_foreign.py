@@ -123,7 +123,7 @@ def every_verb(verbs: Verbs, seed: int) -> None:
 
 
 @pytest.fixture(scope="session")
-def used(made_once: Callable[..., Path], server_url: str) -> Path:
+def used(shared_project: Callable[..., Path], server_url: str) -> Path:
     """A clone in which two versions were made, by runs with a Prefect server of their own, and every verb was used."""
 
     def make(workspace: Workspace) -> None:
@@ -140,7 +140,7 @@ def used(made_once: Callable[..., Path], server_url: str) -> Path:
         with Warm(_settings(ours)) as warm:
             every_verb(Verbs(ours, warm), seed=1)
 
-    return made_once("used", make)
+    return shared_project("used", make)
 
 
 @pytest.fixture

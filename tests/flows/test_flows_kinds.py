@@ -1,4 +1,4 @@
-"""Every model kind and every kind of own data goes through the whole flow, and needs no network for it."""
+"""Every kind of model and of user data runs through the complete flow without network access."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ MINILM = {"model": "{kind: pretrained, checkpoint: minilm, max_tokens: 12}", "ep
 
 
 def write_pictures(folder: Path, splits: dict[str, int]) -> None:
-    """PNG files of noise around a colour, of many sizes, some of them with transparency or with a palette.
+    """Write PNG files of noise around a colour, of many sizes, some with transparency or a palette.
 
     Args:
-        folder: to fill.
-        splits: how many images per class are put below each of these folders; "" for none in between.
+        folder: the folder to write to.
+        splits: number of images per class in each of these subfolders; "" for the folder itself.
     """
     draw = np.random.default_rng(0)
     for split, count in splits.items():
@@ -76,7 +76,7 @@ def write_pictures(folder: Path, splits: dict[str, int]) -> None:
 
 
 def sentences(count: int) -> list[dict[str, str]]:
-    """Different short texts, whose opinion one of their words gives away."""
+    """Return different short texts with one word each that depends on the opinion."""
     rows = []
     for number in range(count):
         opinion = ("good", "bad")[number % 2]
@@ -103,7 +103,7 @@ def assert_in_production(workspace: Workspace, summary: dict[str, Any]) -> None:
     assert workspace.done("why", "configs/own.yaml")["nothing_to_do"]
 
 
-def test_a_cnn_learns_colour_pictures_of_many_sizes_and_is_judged_on_the_test_folder(workspace: Workspace) -> None:
+def test_cnn_is_trained_on_colour_images_of_many_sizes_and_scored_on_the_test_folder(workspace: Workspace) -> None:
     write_pictures(workspace.root / "pictures", {"train": 15, "test": 5})
     summary = workspace.done("run", workspace.write_config("own", IMAGES))
     assert_in_production(workspace, summary)
@@ -112,7 +112,7 @@ def test_a_cnn_learns_colour_pictures_of_many_sizes_and_is_judged_on_the_test_fo
 
 
 @pytest.mark.parametrize(("file", "encoding"), [("own.csv", "utf-8"), ("own.tsv", "latin-1"), ("own.parquet", "utf-8")])
-def test_a_transformer_learns_a_table(workspace: Workspace, file: str, encoding: str) -> None:
+def test_transformer_is_trained_on_a_table(workspace: Workspace, file: str, encoding: str) -> None:
     write_table(workspace.root / file, encoding, sentences(300))
     config = workspace.write_config("own", TEXTS % {"file": file, "encoding": encoding, **TRANSFORMER})
     summary = workspace.done("run", config)
@@ -123,7 +123,7 @@ def test_a_transformer_learns_a_table(workspace: Workspace, file: str, encoding:
 
 
 GUARD = '''
-"""Every process of the run refuses to leave this machine or to be seen from outside, and writes down who tried."""
+"""Refuse and log connections to other machines and listening sockets that other machines can reach."""
 import os, sys
 
 OUTGOING = ("socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname")
@@ -134,7 +134,7 @@ def guard(event, arguments):
         return
     target = arguments[0] if event in OUTGOING[2:] else arguments[1]
     if event not in OUTGOING[2:] and not isinstance(target, tuple):
-        return  # a path: a socket of this machine
+        return  # a path: a local socket
     host = target[0] if isinstance(target, tuple) else target
     host = host.decode() if isinstance(host, bytes) else host
     if host in HERE or host.startswith("127."):
@@ -151,7 +151,7 @@ with open(os.environ["NETWORK_GUARDED"], "a") as stream:
 
 @pytest.fixture
 def guard(tmp_path: Path, environment: dict[str, str]) -> dict[str, str]:
-    """The environment in which every Python process is guarded."""
+    """Return environment variables that load the guard into every Python process."""
     (tmp_path / "guard").mkdir()
     (tmp_path / "guard" / "sitecustomize.py").write_text(GUARD)
     return {
@@ -164,12 +164,12 @@ def guard(tmp_path: Path, environment: dict[str, str]) -> dict[str, str]:
 @pytest.mark.parametrize(
     "attempt",
     [
-        "connect(('192.0.2.1', 80))",  # an address that documentation may use and nobody has
+        "connect(('192.0.2.1', 80))",  # an address that is reserved for documentation
         "connect_ex(('192.0.2.1', 80))",
         "bind(('0.0.0.0', 0))",
     ],
 )
-def test_the_guard_sees_who_leaves_this_machine(guard: dict[str, str], attempt: str) -> None:
+def test_guard_refuses_and_logs_network_access(guard: dict[str, str], attempt: str) -> None:
     program = f"import socket; socket.socket().{attempt}"
     done = subprocess.run([sys.executable, "-P", "-c", program], env={**os.environ, **guard}, capture_output=True)
     assert done.returncode == 1
@@ -177,10 +177,8 @@ def test_the_guard_sees_who_leaves_this_machine(guard: dict[str, str], attempt: 
     assert attempt.split("'")[1] in Path(guard["NETWORK_ATTEMPTS"]).read_text()
 
 
-def test_a_run_from_nothing_needs_no_network_and_asks_for_none(
-    copy: Callable[[Path], Workspace], bare: Path, guard: dict[str, str]
-) -> None:
-    """With a server of its own and a packaged checkpoint, so that every library has its chance to call home."""
+def test_first_run_uses_no_network(copy: Callable[[Path], Workspace], bare: Path, guard: dict[str, str]) -> None:
+    """Start a Prefect server and use a packaged checkpoint, so that every library could access the network."""
     offline = copy(bare).with_environment(**guard)
     write_table(offline.root / "own.jsonl", "utf-8", sentences(200))
     config = offline.write_config("own", TEXTS % {"file": "own.jsonl", "encoding": "utf-8", **MINILM})

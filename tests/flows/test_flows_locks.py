@@ -1,4 +1,4 @@
-"""Which lock a promotion takes."""
+"""The choice of the lock for promotions."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ POSTGRES = "postgresql://team@db.team.example/mlflow"
     [
         ("", "", "", MachineLock, False),
         ("", PREFECT, "", MachineLock, False),
-        (HERE, "", "", MachineLock, True),  # a server on loopback may be the team's, seen from its host
+        (HERE, "", "", MachineLock, True),  # a server on loopback may be shared: this may be its host
         (HERE, "", POSTGRES, AdvisoryLock, False),
         (TEAM, PREFECT, "", MachineLock, True),
         (TEAM, PREFECT, POSTGRES, AdvisoryLock, False),
     ],
 )
-def test_postgresqls_lock_is_taken_where_it_is_named_and_a_servers_store_without_it_is_warned_of(
+def test_lock_is_postgresqls_if_configured_and_a_shared_store_without_it_causes_a_warning(
     tmp_path: Path, mlflow: str, prefect: str, lock: str, kind: type, warned: bool
 ) -> None:
     project = Project(tmp_path, mlflow_uri=mlflow, prefect_url=prefect, lock_url=lock)
@@ -37,6 +37,7 @@ def test_postgresqls_lock_is_taken_where_it_is_named_and_a_servers_store_without
     assert bool(warning(project, chosen)) == warned
 
 
-def test_a_lock_url_of_another_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="MODELWORKS_LOCK_URL"):
+def test_unsupported_lock_url_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="MODELWORKS_LOCK_URL") as caught:
         choose_lock(Project(tmp_path, lock_url="redis://host"))
+    assert caught.value.code == "lock.address"

@@ -1,8 +1,8 @@
-"""The mutation table: what an edit of code, config, data or libraries makes necessary, and nothing else.
+"""The mutation table: the keys that an edit of code, config, data or libraries changes.
 
-Each row names an edit and the keys that it changes when every stage that runs again gives the same bytes: stages, pages
-(data_docs, evaluation_page, gate_page) and the preprocessed rows. A stage that reads another output than before changes
-its key as well; the last tests show that on real runs.
+Each row has an edit and the keys that it changes if every stage that runs again gives the same bytes: stages, pages
+(data_docs, evaluation_page, gate_page) and the preprocessed rows. A stage whose inputs differ has another key too; the
+last tests show that with real runs.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PAGES = "evaluation_page gate_page"
 
 @dataclass(frozen=True)
 class Row:
-    """An edit, and what it changes."""
+    """An edit and the keys that it changes."""
 
     edit: str
     changes: str
@@ -52,7 +52,7 @@ class Row:
 
     @property
     def may_register(self) -> bool:
-        """Whether a new version is possible: only if the model, its answers, its name or its serving code may differ."""
+        """Whether a new version is possible: the model, its predictions, its name or its serving code may differ."""
         return bool({"train", "score", "register"} & {*self.changes.split()})
 
 
@@ -70,7 +70,7 @@ def library(name: str, changes: str) -> Row:
 
 # fmt: off
 TABLE = (
-    # Texts
+    # Comments and messages
     code("a comment in every module", "", "*", "", "\n# A remark.\n"),
     code("a docstring of the loop", "", "training/loop.py", '"""The training loop, in', '"""A training loop, in'),
     code("a message in errors.py", "", "errors.py", "run the same command again: it resumes", "run it again"),
@@ -91,7 +91,7 @@ TABLE = (
     code("several processes", "", "training/distributed/ddp.py"),
     code("sharding", "", "training/distributed/fsdp.py"),
     code("torch.compile", "", "training/compile.py"),
-    code("what starts the trainer", "", "training/launchers/local.py"),
+    code("the launcher of the trainer", "", "training/launchers/local.py"),
     # Code that stores and registers
     code("the stage store", "", "pipeline/stage_store.py"),
     code("packing of a version", "", "registry/packaging/build.py"),
@@ -151,7 +151,7 @@ TABLE = (
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> list[dict[str, str]]:
-    """The keys by name: of the code as it is, then of each row of the table."""
+    """Return the keys by name: first without an edit, then for each row of the table."""
     folder = tmp_path_factory.mktemp("mutations")
     shutil.copytree(digits, folder / "project")
     source = folder / "src" / "modelworks"
@@ -183,12 +183,12 @@ def found(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> list[dict[s
 
 
 @pytest.mark.parametrize("place", range(len(TABLE)), ids=[row.edit for row in TABLE])
-def test_an_edit_changes_the_keys_that_it_can_change(found: list[dict[str, str]], place: int) -> None:
+def test_edit_changes_exactly_the_expected_keys(found: list[dict[str, str]], place: int) -> None:
     before, after = found[0], found[place + 1]
     assert {name for name in before if before[name] != after[name]} == {*TABLE[place].changes.split()}
 
 
-def test_the_table_is_long_and_names_each_edit_once() -> None:
+def test_table_has_at_least_40_unique_edits() -> None:
     assert len(TABLE) >= 40
     assert len({row.edit for row in TABLE}) == len(TABLE)
     assert 0 < sum(row.may_register for row in TABLE) < len(TABLE)
@@ -196,14 +196,14 @@ def test_the_table_is_long_and_names_each_edit_once() -> None:
 
 @pytest.fixture
 def own_code(tmp_path: Path, after_digits: Workspace) -> tuple[Workspace, Path]:
-    """The project run by a copy of the library, to be edited."""
+    """Return a project that runs an editable copy of the library, and the copy's path."""
     source = tmp_path / "src"
     shutil.copytree(Path(modelworks.__path__[0]), source / "modelworks", ignore=shutil.ignore_patterns("__pycache__"))
     path = ":".join([str(source), *filter(None, [after_digits.environment.get("PYTHONPATH")])])
     return after_digits.with_environment(PYTHONPATH=path), source / "modelworks"
 
 
-def test_an_unused_constant_trains_again_and_registers_nothing(own_code: tuple[Workspace, Path]) -> None:
+def test_unused_constant_reruns_training_and_registers_nothing(own_code: tuple[Workspace, Path]) -> None:
     workspace, package = own_code
     loop = package / "training" / "loop.py"
     loop.write_text(loop.read_text() + UNUSED)
@@ -213,14 +213,14 @@ def test_an_unused_constant_trains_again_and_registers_nothing(own_code: tuple[W
     assert workspace.done("why", DIGITS)["nothing_to_do"]
 
 
-def test_a_check_that_passes_validates_again_and_trains_nothing(after_digits: Workspace) -> None:
+def test_changed_check_reruns_only_validation(after_digits: Workspace) -> None:
     changes = ("--set", "checks.min_rows=900", "--set", "train.checkpoint_seconds=60")
     summary = after_digits.done("run", DIGITS, *changes)
     assert summary["stages"] == {"ingest": "verified", **dict.fromkeys(STAGES[1:], "cached"), "validate": "ran"}
     assert after_digits.registered() == {"digits-cnn": [1]}
 
 
-def test_a_colour_renders_the_pages_again_where_the_version_has_them(own_code: tuple[Workspace, Path]) -> None:
+def test_changed_colour_renders_the_pages_of_the_version_again(own_code: tuple[Workspace, Path]) -> None:
     workspace, package = own_code
     frame = package / "html_page.py"
     frame.write_text(frame.read_text().replace("#1f2933", "#010203"))
@@ -245,11 +245,11 @@ def test_a_colour_renders_the_pages_again_where_the_version_has_them(own_code: t
     assert workspace.done("why", DIGITS)["nothing_to_do"]
 
 
-def test_a_page_that_fails_is_named_and_the_run_goes_on(own_code: tuple[Workspace, Path]) -> None:
+def test_failing_page_is_reported_and_the_run_continues(own_code: tuple[Workspace, Path]) -> None:
     workspace, package = own_code
     page = package / "evaluation" / "reports" / "evaluation_page.py"
     page.write_text(page.read_text().replace('BODY = """\\', 'BODY = """{{ nothing.at.all }}'))
     outcome = workspace.run("run", DIGITS)
     assert outcome.code == 0, outcome.stderr
-    assert "evaluation page: it could not be rendered: UndefinedError" in outcome.stderr
+    assert "evaluation page: could not be rendered: UndefinedError" in outcome.stderr
     assert workspace.done("why", DIGITS)["reports"]["evaluation_page"]

@@ -1,4 +1,4 @@
-"""RECIPES.md, followed: every file is written, every edit made, every config trained to promotion."""
+"""Follow RECIPES.md: write every file, make every edit, and train every config to promotion."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONFIGS = re.findall(r"Write `(configs/[^`]+)`:", RECIPES)
 
 
 def follow(root: Path) -> None:
-    """Write the files and make the edits of RECIPES.md in a clone, from its top down."""
+    """Write the files and make the edits of RECIPES.md in a clone, in order."""
     end = 0
     place: tuple[str, str] = ("", "")
     for block in BLOCK.finditer(RECIPES):
@@ -44,7 +44,7 @@ def follow(root: Path) -> None:
 
 
 def write_data(root: Path) -> None:
-    """Write counts.csv, whose sentences name a number of knocks, and waves.npz, sine waves of two frequencies."""
+    """Write counts.csv, sentences with a number of knocks, and waves.npz, sine waves of two frequencies."""
     draw = np.random.default_rng(0)
     knocks = draw.integers(0, 6, 400)
     words = [f"{'knock ' * count}at door {row}" for row, count in enumerate(knocks)]
@@ -58,7 +58,7 @@ def write_data(root: Path) -> None:
 
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone of the code in which all recipes were followed."""
+    """Return a clone of the code after all recipes."""
     root = tmp_path_factory.mktemp("recipes") / "project"
     make_clone(root)
     follow(root)

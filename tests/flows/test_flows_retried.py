@@ -1,4 +1,4 @@
-"""A run that somebody retries in Prefect's page is not taken for one whose process is dead."""
+"""`doctor` does not treat a run that is retried in the Prefect UI as one whose process is dead."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ def client(project: Project) -> Iterator[SyncPrefectClient]:
 
 
 @pytest.mark.parametrize("labelled", [True, False], ids=["", "by an earlier release"])
-def test_a_retried_run_bears_the_dead_process_of_its_first_attempt_and_is_left_alone(
+def test_retried_run_with_the_label_of_its_first_attempt_is_not_stale(
     project: Project, client: SyncPrefectClient, labelled: bool
 ) -> None:
     dead = dataclasses.replace(Owner.this(), pid=2**30).written()
     labels = {**{OWNER + part: value for part, value in dead.items()}, **({ATTEMPT: "1"} if labelled else {})}
-    number = client.create_flow_run(training, parameters={"config": "configs/none.yaml"}).id
+    flow_run_id = client.create_flow_run(training, parameters={"config": "configs/none.yaml"}).id
 
     def found() -> str:
         (finding,) = orchestration.examine(project)
         return finding.state
 
-    client.set_flow_run_state(number, Running(), force=True)
-    assert found() == "well", "it has not named its process yet"
-    client.update_flow_run_labels(number, labels)
+    client.set_flow_run_state(flow_run_id, Running(), force=True)
+    assert found() == "well", "its process is not recorded yet"
+    client.update_flow_run_labels(flow_run_id, labels)
     assert found() == "sick"
     for state in (Failed(), AwaitingRetry(), Pending()):
-        client.set_flow_run_state(number, state, force=True)
+        client.set_flow_run_state(flow_run_id, state, force=True)
         assert found() == "well", state.name
-    client.set_flow_run_state(number, Running(), force=True)
-    assert client.read_flow_run(number).run_count == 2
-    assert found() == ("well" if labelled else "sick"), "one of an earlier release does not say which attempt it was"
-    client.update_flow_run_labels(number, {**labels, ATTEMPT: "2"})
+    client.set_flow_run_state(flow_run_id, Running(), force=True)
+    assert client.read_flow_run(flow_run_id).run_count == 2
+    assert found() == ("well" if labelled else "sick"), "earlier releases did not record the attempt"
+    client.update_flow_run_labels(flow_run_id, {**labels, ATTEMPT: "2"})
     assert found() == "sick"

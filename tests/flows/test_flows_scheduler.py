@@ -1,4 +1,4 @@
-"""The scheduler's own questions to Prefect's server."""
+"""The scheduler deletes overdue runs on the Prefect server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAGE = 3
 
 @pytest.fixture
 def client(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[SyncPrefectClient]:
-    """Of a server with small pages."""
+    """Return a client of a server with small result pages."""
     monkeypatch.setenv("PREFECT_SERVER_API_DEFAULT_LIMIT", str(PAGE))
     project.make_private_folders()
     server = start_server(project)
@@ -32,20 +32,21 @@ def client(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[SyncPr
         server.stop()
 
 
-def test_missed_runs_are_dropped_however_many_and_those_that_people_asked_for_stay(
+def test_all_overdue_scheduled_runs_are_deleted_and_manual_runs_are_kept(
     project: Project, client: SyncPrefectClient
 ) -> None:
     (project.root / "configs" / "opinions.yaml").write_text(TRANSFORMER + 'schedule: {cron: "* * * * *"}\n')
     (item,) = scheduled(project)
-    number = scheduler.deployment(item).apply()
+    deployment_id = scheduler.deployment(item).apply()
     earlier = datetime.now(UTC) - timedelta(hours=1)
     past = {"start_time": earlier.isoformat(), "min_runs": 3 * PAGE, "max_runs": 3 * PAGE}
-    client._client.post(f"/deployments/{number}/schedule", json=past).raise_for_status()  # a backfill; no method has it
+    # A backfill, for which the client has no method.
+    client._client.post(f"/deployments/{deployment_id}/schedule", json=past).raise_for_status()
     state = Scheduled(scheduled_time=earlier)
-    asked = {client.create_flow_run_from_deployment(number, state=state).id for _ in range(PAGE + 1)}
+    manual = {client.create_flow_run_from_deployment(deployment_id, state=state).id for _ in range(PAGE + 1)}
     assert client.count_flow_runs() == 4 * PAGE + 1
 
     scheduler.skip_missed([item])
 
     left = [run.id for offset in (0, PAGE, 2 * PAGE) for run in client.read_flow_runs(offset=offset)]
-    assert set(left) == asked
+    assert set(left) == manual

@@ -1,4 +1,4 @@
-"""Two configs that have a training in common, run at once."""
+"""Two configs with the same training that run at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ for _change in (
     CHANGES += ["--set", _change]
 
 
-def test_a_training_that_two_configs_have_in_common_is_done_once(after_digits: Workspace) -> None:
+def test_training_shared_by_two_configs_runs_once(after_digits: Workspace) -> None:
     digits = (after_digits.root / "configs" / "digits_cnn.yaml").read_text()
     other = after_digits.write_config("other", digits.replace("name: digits-cnn", "name: other"))
     with after_digits.running("run", "configs/digits_cnn.yaml", *CHANGES) as first:
@@ -29,7 +29,7 @@ def test_a_training_that_two_configs_have_in_common_is_done_once(after_digits: W
         trainer = first.child("modelworks.training")
         trainer.suspend()
         with after_digits.running("run", other, *CHANGES) as second:
-            assert f"doing the same already: pid {first.process.pid} on" in waits(second)
+            assert f"pid {first.process.pid} on" in waiting_line(second)
             trainer.resume()
             outcomes = [first.finish(), second.finish()]
     for outcome in outcomes:
@@ -48,8 +48,8 @@ def test_a_training_that_two_configs_have_in_common_is_done_once(after_digits: W
     assert list((state / "training").iterdir()) == []
 
 
-def waits(run: Background) -> str:
-    """The line in which a run says that it waits for another one."""
+def waiting_line(run: Background) -> str:
+    """Return the line that a run prints when it waits for another one."""
     assert run.process.stderr is not None
     for line in run.process.stderr:
         if "waiting for its result" in line:

@@ -217,8 +217,8 @@ def test_moved_or_copied_project_works_after_doctor_rewrites_its_addresses(
     finding = location(other)
     assert finding.state == "sick"
     assert str(project.mlflow / "artifacts") in finding.detail
-    assert finding.remedy is not None
-    finding.remedy()
+    assert finding.repair is not None
+    finding.repair()
     assert location(other).state == "well"
 
     client = connect(other)

@@ -1,9 +1,9 @@
-"""Flip bits in every kind of stored bytes and see that each flip is found before anything of it is used.
+"""Flip bits in every kind of stored file and check that each flip is found before the file is used.
 
     python tests/security/bit_flips.py [FLIPS] [SEED]
 
-prints a table; `make bit-flips` does 1,000. What is asked is the code that reads those bytes in earnest: no check of
-this file's own. A flip counts as found when an error or a word names the file, and nothing was loaded.
+prints a table; `make bit-flips` does 1,000. The flips must be found by the code that normally reads the files. A flip
+counts as found if an error or a log message names the file and nothing was loaded.
 """
 
 from __future__ import annotations
@@ -48,21 +48,21 @@ REPOSITORY = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Kind:
-    """Bytes of one kind, and what is said of them when they are asked for."""
+    """One kind of stored file and the code that reads it."""
 
     name: str
-    then: str
-    """What follows from the finding."""
+    reaction: str
+    """What the product does about a damaged file."""
     files: tuple[Path, ...]
-    ask: Callable[[Path], str]
-    """Use the bytes as the product does, one file of them damaged; returns what is said, "" when nothing is."""
+    read: Callable[[Path], str]
+    """Read the files, one of which is damaged, as the product does; return its message, "" for none."""
     names: str = "the file"
-    """What the word names."""
+    """What the message names."""
 
 
 @dataclass
 class Result:
-    """What became of the flips in one kind."""
+    """The result of the flips in one kind."""
 
     kind: Kind
     flips: int = 0
@@ -71,7 +71,7 @@ class Result:
 
 
 def kinds(project: Project, client: MlflowClient, scratch: Path) -> list[Kind]:
-    """All stored bytes of a project in which the digits were registered."""
+    """Return all kinds of stored files of a project where the digits were registered."""
     version = registered.get(client, NAME, 1)
     store = StageStore(project.stages)
     stages = {path.name: next(path.glob("[!.]*")) for path in project.stages.glob("[!.]*")}
@@ -90,20 +90,20 @@ def kinds(project: Project, client: MlflowClient, scratch: Path) -> list[Kind]:
         return lambda _: damage(folder) if store.state(name, folder.name) == "damaged" else ""
 
     def model(_: Path) -> str:
-        return _refusal(lambda: inference.load(stages["train"] / "model"))
+        return _error_message(lambda: inference.load(stages["train"] / "model"))
 
     def fresh(_: Path) -> str:
         with tempfile.TemporaryDirectory(dir=scratch) as name:
-            return _refusal(lambda: verify_version.fetch(client, version, Path(name)))
+            return _error_message(lambda: verify_version.fetch(client, version, Path(name)))
 
     def again(path: Path) -> str:
-        with _words() as said:
+        with _log_messages() as messages:
             verify_version.model_folder(client, project, NAME, 1)
-        return " ".join(said) if path.is_file() else ""
+        return " ".join(messages) if path.is_file() else ""
 
     def recorded(_: Path) -> str:
         with tempfile.TemporaryDirectory(dir=scratch) as name:
-            return _refusal(lambda: provenance_record.read_all(client, version, Path(name)))
+            return _error_message(lambda: provenance_record.read_all(client, version, Path(name)))
 
     def dataset(_: Path) -> str:
         return reason_to_work(project, config.source) or ""
@@ -118,55 +118,55 @@ def kinds(project: Project, client: MlflowClient, scratch: Path) -> list[Kind]:
     ]
     return [
         Kind("package in the artifact store", "exit 5", _files(stored), fresh),
-        Kind("listing and probe of a version", "exit 5", _files(run / integrity.EVIDENCE), fresh),
+        Kind("listing and golden predictions", "exit 5", _files(run / integrity.EVIDENCE), fresh),
         Kind("record of a version", "exit 5", tuple(lineage_files), recorded),
-        Kind("version fetched before", "said, fetched again", _files(fetched), again),
+        Kind("version fetched before", "reported, fetched again", _files(fetched), again),
         Kind("saved model of a stage", "exit 5; run makes it again", _files(stages["train"] / "model"), model),
         *(
-            Kind(f"output of {name}", "said, made again", _files(stages[name]), stage(name))
+            Kind(f"output of {name}", "reported, made again", _files(stages[name]), stage(name))
             for name in ("validate", "train", "score")
         ),
-        Kind("decoded arrays", "said, decoded again", _files(decoded), _decoded(project, decoded)),
-        Kind("checkpoint of a training", "said, an older one is used", checkpoint, restore, "the step"),
-        Kind("data set", "said, restored or exit 5", _files(project.data), dataset, "the data set"),
-        Kind("object in DVC's cache", "dropped, fetched again", _files(cache), object_in(cache), "the object"),
+        Kind("decoded arrays", "reported, decoded again", _files(decoded), _decoded(project, decoded)),
+        Kind("checkpoint of a training", "reported, an older one is used", checkpoint, restore, "the step"),
+        Kind("data set", "reported, restored or exit 5", _files(project.data), dataset, "the data set"),
+        Kind("object in DVC's cache", "deleted, fetched again", _files(cache), object_in(cache), "the object"),
         Kind("object in DVC's remote", "exit 5", _files(remote), object_in(remote), "the object"),
     ]
 
 
 def flip_bits(kind: Kind, flips: int, draw: random.Random) -> Result:
-    """Flip one bit at a time, each in a file drawn at random, and put it back."""
+    """Flip one bit at a time in a random file, read it, and restore the file."""
     result = Result(kind)
     for _ in range(flips):
         path = draw.choice(kind.files)
         before = path.read_bytes()
-        place = draw.randrange(len(before) * 8)
+        bit = draw.randrange(len(before) * 8)
         changed = bytearray(before)
-        changed[place // 8] ^= 1 << place % 8
+        changed[bit // 8] ^= 1 << bit % 8
         path.chmod(0o644)  # DVC's objects are read-only
         path.write_bytes(changed)
         try:
-            said = kind.ask(path)
+            message = kind.read(path)
         finally:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(before)
         result.flips += 1
-        if _named(kind, path) in said:
+        if _expected_name(kind, path) in message:
             result.found += 1
         else:
-            result.missed.append(f"{path} bit {place}: {said or 'nothing was said'}")
+            result.missed.append(f"{path} bit {bit}: {message or 'no message'}")
     return result
 
 
 def table(results: list[Result]) -> str:
-    """For people."""
-    head = f"{'stored bytes':<32} {'files':>5} {'kB':>8} {'flips':>6} {'found':>6} {'used':>5}  then"
-    lines = [head, "-" * len(head)]
+    """Return the results as a text table."""
+    heading = f"{'stored files':<32} {'files':>5} {'kB':>8} {'flips':>6} {'found':>6} {'used':>5}  reaction"
+    lines = [heading, "-" * len(heading)]
     for each in results:
         size = sum(path.stat().st_size for path in each.kind.files) / 1000
         lines.append(
             f"{each.kind.name:<32} {len(each.kind.files):>5} {size:>8,.0f} {each.flips:>6} {each.found:>6} "
-            f"{each.flips - each.found:>5}  {each.kind.then}, by the name of {each.kind.names}"
+            f"{each.flips - each.found:>5}  {each.kind.reaction}; names {each.kind.names}"
         )
     flips, found = sum(each.flips for each in results), sum(each.found for each in results)
     lines.append(f"{'all':<32} {'':>5} {'':>8} {flips:>6} {found:>6} {flips - found:>5}")
@@ -174,15 +174,15 @@ def table(results: list[Result]) -> str:
 
 
 def make_project(root: Path) -> Project:
-    """The digits, from nothing to production, by the command line."""
+    """Create a project and run the digits by the command line."""
     shutil.copytree(REPOSITORY / "configs", root / "configs")
     command = [str(Path(sys.executable).with_name("modelworks")), "run", CONFIG]
     subprocess.run(command, cwd=root, check=True, stdout=subprocess.DEVNULL)
     return Project(root)
 
 
-def _named(kind: Kind, path: Path) -> str:
-    """What the word must hold: the file's name, or of what is used whole the name of the whole."""
+def _expected_name(kind: Kind, path: Path) -> str:
+    """Return the name that the message must contain."""
     if kind.names == "the step":
         return path.parent.name
     if kind.names == "the data set":
@@ -190,7 +190,7 @@ def _named(kind: Kind, path: Path) -> str:
     return path.name
 
 
-def _refusal(use: Callable[[], object]) -> str:
+def _error_message(use: Callable[[], object]) -> str:
     try:
         use()
     except Corrupt as error:
@@ -199,7 +199,10 @@ def _refusal(use: Callable[[], object]) -> str:
 
 
 def _checkpoints(scratch: Path) -> tuple[tuple[Path, ...], Callable[[Path], str]]:
-    """Two checkpoints of a small training; whoever restores finds the newer one damaged, and uses the older."""
+    """Save two checkpoints.
+
+    Return the files of the newer one and a function that restores from them.
+    """
     import torch
 
     from modelworks.training.checkpoint import Checkpoints, random_states
@@ -211,49 +214,49 @@ def _checkpoints(scratch: Path) -> tuple[tuple[Path, ...], Callable[[Path], str]
     folder, key = scratch / "training" / "checkpoints", "0" * 64
     for step in (10, 20):
         Checkpoints(folder, key).save(step, parts)
-    pristine = scratch / "pristine"
-    shutil.copytree(folder / "step-20", pristine)
+    original = scratch / "original"
+    shutil.copytree(folder / "step-20", original)
 
     def restore(_: Path) -> str:
-        said: list[str] = []
-        step = Checkpoints(folder, key, skipped=lambda each: said.append(f"step-{each}")).restore(parts)
+        skipped: list[str] = []
+        step = Checkpoints(folder, key, skipped=lambda each: skipped.append(f"step-{each}")).restore(parts)
         shutil.rmtree(folder / "step-20", ignore_errors=True)
-        shutil.copytree(pristine, folder / "step-20")
-        return " ".join(said) if step == 10 else ""
+        shutil.copytree(original, folder / "step-20")
+        return " ".join(skipped) if step == 10 else ""
 
     return _files(folder / "step-20"), restore
 
 
 def _decoded(project: Project, folder: Path) -> Callable[[Path], str]:
-    """Asked for in earnest, the rows would be decoded again: this asks what that goes by."""
+    """Return a function that runs the check which decides whether the rows are decoded again."""
     store = StageStore(project.state)
     return lambda _: damage(folder) if store.state("decoded", folder.name) == "damaged" else ""
 
 
 @contextmanager
-def _words() -> Iterator[list[str]]:
-    """What our code says meanwhile."""
-    said: list[str] = []
+def _log_messages() -> Iterator[list[str]]:
+    """Yield a list of our log messages in the block."""
+    messages: list[str] = []
 
-    class Keep(logging.Handler):
+    class ListHandler(logging.Handler):
         def emit(self, entry: logging.LogRecord) -> None:
-            said.append(entry.getMessage())
+            messages.append(entry.getMessage())
 
-    logger, handler = logging.getLogger("modelworks"), Keep()
+    logger, handler = logging.getLogger("modelworks"), ListHandler()
     logger.addHandler(handler)
     try:
-        yield said
+        yield messages
     finally:
         logger.removeHandler(handler)
 
 
 def _files(folder: Path) -> tuple[Path, ...]:
-    """Those with bytes in them; what other processes hold is not stored."""
+    """Return the non-empty files below a folder."""
     return tuple(path for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size)
 
 
 def main() -> int:
-    """Flip, print, and fail if one was missed."""
+    """Flip bits and print the table; return 1 if a flip was missed."""
     flips = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     os.environ |= QUIET
@@ -265,7 +268,7 @@ def main() -> int:
         scratch.mkdir()
         chosen = kinds(project, connect(project), scratch)
         draw, started = random.Random(seed), time.monotonic()
-        shares = [flips // len(chosen) + (place < flips % len(chosen)) for place in range(len(chosen))]
+        shares = [flips // len(chosen) + (index < flips % len(chosen)) for index in range(len(chosen))]
         results = [flip_bits(kind, share, draw) for kind, share in zip(chosen, shares, strict=True)]
         print(table(results))
         print(f"seed {seed}, {time.monotonic() - started:.0f} s")

@@ -1,4 +1,4 @@
-"""Packages and checkpoints that an attacker made: each would leave a mark if anything of it ran."""
+"""Hostile packages and checkpoints. Each creates a canary file if any of its code runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 __all__ = ["ATTACKS", "FORGED", "code", "pickled", "seal"]
 
 Attack = Callable[[Path, Path], object]
-"""Changes a package (its folder in the artifact store), so that running any of it makes a file (the canary)."""
+"""Changes a package (its folder in the artifact store) so that running its code creates a file (the canary)."""
 MODEL = Path("artifacts") / "model"
 
 
@@ -29,17 +29,17 @@ class _Payload:
 
 
 def pickled(canary: Path) -> bytes:
-    """A pickle that makes the canary when it is read."""
+    """Return a pickle that creates the canary when it is loaded."""
     return pickle.dumps(_Payload(canary))
 
 
 def code(canary: Path) -> str:
-    """Source that makes the canary when it runs."""
+    """Return source that creates the canary when it runs."""
     return f"import pathlib\npathlib.Path({str(canary)!r}).write_text('ran')\n"
 
 
 def seal(folder: Path) -> None:
-    """Make the saved model's own manifest fit what is there now."""
+    """Update the saved model's manifest to the current files."""
     files = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != "manifest.json":
@@ -52,10 +52,10 @@ def seal(folder: Path) -> None:
 
 def _write(name: str, content: Callable[[Path], str | bytes]) -> Attack:
     def attack(folder: Path, canary: Path) -> None:
-        made = content(canary)
+        written = content(canary)
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(made.encode() if isinstance(made, str) else made)
+        path.write_bytes(written.encode() if isinstance(written, str) else written)
         if MODEL in Path(name).parents:
             seal(folder / MODEL)
 
@@ -65,7 +65,7 @@ def _write(name: str, content: Callable[[Path], str | bytes]) -> Attack:
 def _edit(name: str, before: str, after: str) -> Attack:
     def attack(folder: Path, canary: Path) -> None:
         text = (folder / name).read_text()
-        assert before in text, f"{name} holds no {before!r}"
+        assert before in text, f"{name} does not contain {before!r}"
         (folder / name).write_text(text.replace(before, after.replace("CANARY", str(canary)), 1))
 
     return attack
@@ -90,7 +90,7 @@ def _append_code(name: str) -> Attack:
 
 
 def _compiled(folder: Path, canary: Path) -> None:
-    """A compiled file where Python would look for serving.py's, of the right time and size."""
+    """Write a .pyc file for serving.py with the right time and size."""
     import importlib._bootstrap_external as bootstrap
     import importlib.util
 
@@ -131,7 +131,7 @@ def _pipe(folder: Path, canary: Path) -> None:
 def _bomb(name: str) -> Attack:
     def attack(folder: Path, canary: Path) -> None:
         with (folder / name).open("ab") as stream:
-            stream.truncate(2**40)  # all holes here, a full disk wherever it is copied
+            stream.truncate(2**40)  # a sparse file, which would fill a disk when copied
 
     return attack
 
@@ -170,7 +170,7 @@ PICKLE_FLAVOR = _both(
 )
 
 LOAD_NOTE = "model_name: small\nmodel_version: 1\n"
-"""What MLflow writes into `registered_model_meta` beside the MLmodel of a package that it loads."""
+"""What MLflow writes to `registered_model_meta` beside the MLmodel file of a package that it loads."""
 
 ATTACKS: dict[str, Attack] = {
     "a pickle beside the model": _write("artifacts/model/model.pkl", pickled),
@@ -211,7 +211,7 @@ ATTACKS: dict[str, Attack] = {
     "a header of an exabyte": _header(2**60, "{}", b""),
     "overlapping tensors": _header(len(OVERLAPPING), OVERLAPPING, bytes(24)),
     "swapped weights": _weights(_reversed),
-    "weights that are no numbers": _weights(lambda all_: {name: each * np.nan for name, each in all_.items()}),
+    "weights that are NaN": _weights(lambda all_: {name: each * np.nan for name, each in all_.items()}),
     "weights of other shapes": _weights(lambda all_: {name: each.reshape(-1)[:1] for name, each in all_.items()}),
     "a pickle called registered_model_meta": _write("registered_model_meta", pickled),
     "code called registered_model_meta": _write("registered_model_meta", code),
@@ -230,7 +230,7 @@ ATTACKS: dict[str, Attack] = {
     "registered_model_meta inside the model": _both(
         _write("artifacts/model/registered_model_meta", lambda _: LOAD_NOTE), lambda folder, _: seal(folder / MODEL)
     ),
-    "registered_model_meta with an ending": _write("registered_model_meta.yaml", lambda _: LOAD_NOTE),
+    "registered_model_meta with a suffix": _write("registered_model_meta.yaml", lambda _: LOAD_NOTE),
     "planted compiled code": _compiled,
     "a planted serving.py": _append_code("serving.py"),
     "a planted architecture.py": _append_code("artifacts/model/code/models/cnn.py"),
@@ -256,7 +256,7 @@ FORGED: tuple[str, ...] = (
     "an object in MLmodel's YAML",
     "a header of an exabyte",
     "overlapping tensors",
-    "weights that are no numbers",
+    "weights that are NaN",
     "weights of other shapes",
     "a sitecustomize.py",
     "a .pth",
@@ -265,4 +265,4 @@ FORGED: tuple[str, ...] = (
     "pip's options in conda.yaml",
     "a build dependency",
 )
-"""Those that are refused even if the attacker can write the registry's tags as well, so that every digest fits."""
+"""Attacks that are refused even if the attacker can also write the registry's tags, so that every digest matches."""

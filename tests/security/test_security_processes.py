@@ -1,4 +1,4 @@
-"""No process of ours reads a pickle, whatever the environment that it was started in says."""
+"""No process of ours loads a pickle, whatever the user's environment is."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ PICKLE = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 
 
 @pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
+def _restored_environment() -> Iterator[None]:
     before = dict(os.environ)
     yield
     os.environ.clear()
     os.environ.update(before)
 
 
-def test_entering_a_project_overrules_the_user_where_it_must(tmp_path: Path) -> None:
+def test_entering_a_project_enforces_security_settings(tmp_path: Path) -> None:
     os.environ.update(dict.fromkeys(ENFORCED, "true"))
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "77"
     Project(tmp_path).enter()
@@ -40,15 +40,15 @@ def test_entering_a_project_overrules_the_user_where_it_must(tmp_path: Path) -> 
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
 
 
-def test_the_witness_reads_none() -> None:
+def test_isolated_process_loads_no_pickle() -> None:
     os.environ[PICKLE] = "true"
-    with IsolatedModel() as witness:
-        witness.installed([])  # an answer: the kernel has its environment for certain
-        assert psutil.Process(witness._child.pid).environ()[PICKLE] == "false"
+    with IsolatedModel() as isolated_model:
+        isolated_model.installed([])  # after a reply, the process has its environment
+        assert psutil.Process(isolated_model._child.pid).environ()[PICKLE] == "false"
 
 
-def test_no_process_of_a_run_reads_any(workspace: Workspace) -> None:
-    """The command, the trainer, the fresh process that asks the model: all that a run starts, as long as it runs."""
+def test_no_process_of_a_run_loads_a_pickle(workspace: Workspace) -> None:
+    """Check the trainer and the isolated process while the command runs."""
     seen: dict[str, str | None] = {}
     with workspace.with_environment(**{PICKLE: "true"}).running("run", "configs/digits_cnn.yaml", "--json") as run:
         while run.process.poll() is None:
@@ -58,11 +58,11 @@ def test_no_process_of_a_run_reads_any(workspace: Workspace) -> None:
                         command, found = " ".join(each.cmdline()), each.environ().get(PICKLE)
                     except (psutil.NoSuchProcess, psutil.ZombieProcess):
                         continue
-                    # Between fork and exec a child is still a copy of the command.
+                    # Between fork and exec a child still has the command's arguments.
                     if found is not None and ("modelworks.training" in command or "isolated_main.py" in command):
                         seen[command] = found
             with suppress(subprocess.TimeoutExpired):
-                run.process.wait(0.1)  # until the next look
+                run.process.wait(0.1)
         outcome = run.finish()
     assert outcome.code == 0, json.dumps(outcome.stderr)
     assert len(seen) >= 2, seen

@@ -1,4 +1,4 @@
-"""Fifty-one secrets around a whole pipeline, and none of them in anything that it wrote or said."""
+"""A complete pipeline with 51 secrets in its environment writes and prints none of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMES = (
     *("REDIS_PASSWORD", "RABBITMQ_PASSWORD", "SMTP_PASSWORD", "LDAP_PASSWORD", "JWT_SECRET", "SESSION_SECRET"),
     *("ENCRYPTION_KEY", "PRIVATE_KEY", "SSH_PASSPHRASE", "GPG_PASSPHRASE", "STRIPE_SECRET_KEY", "TWILIO_AUTH_TOKEN"),
 )
-"""Secret environment variables; with the eight addresses below they are fifty-one."""
+"""Secret environment variables; with the eight addresses below they are 51."""
 
 
 def _secret(number: int) -> str:
@@ -36,7 +36,7 @@ IN_ADDRESSES = tuple(_secret(number) for number in range(len(NAMES), 51))
 
 
 def _found(folders: list[Path], texts: Mapping[str, str], secrets: tuple[str, ...]) -> list[str]:
-    """Where a secret stands: a file below the folders, or a text by its name."""
+    """Return where a secret occurs: a file below the folders, or the name of a text."""
     patterns = [each.encode() for each in secrets]
     places = [name for name, text in texts.items() if any(each in text for each in secrets)]
     for folder in folders:
@@ -49,18 +49,18 @@ def _found(folders: list[Path], texts: Mapping[str, str], secrets: tuple[str, ..
     return places
 
 
-def test_there_are_fifty_one() -> None:
+def test_there_are_51_secrets() -> None:
     assert len({*VARIABLES.values(), *IN_ADDRESSES}) == 51
     assert len(IN_ADDRESSES) == 8
 
 
-def test_a_whole_pipeline_writes_no_secret_of_its_environment_anywhere(
+def test_pipeline_writes_no_secret_of_its_environment(
     copy: Callable[[Path], Workspace], bare: Path, tmp_path: Path
 ) -> None:
     workspace = copy(bare).with_environment(**VARIABLES, TMPDIR=str(tmp_path / "tmp"), HOME=str(tmp_path / "home"))
     for name in ("tmp", "home"):
         (tmp_path / name).mkdir()
-    # Authentication against our own server is asked of nobody: these two would be sent, and are not what is tested.
+    # Prefect's client would send these two to our own server, which needs no authentication.
     workspace = workspace.without_environment("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")
     texts = {}
     for arguments in (
@@ -72,7 +72,7 @@ def test_a_whole_pipeline_writes_no_secret_of_its_environment_anywhere(
         outcome = workspace.run(*arguments)
         assert outcome.code == 0, outcome.stderr
         texts[" ".join(arguments)] = outcome.stdout + outcome.stderr
-    # Killed in the middle, too: what a crash leaves is written as well.
+    # Also after a kill in the middle, which leaves other files.
     crashed = workspace.with_environment(MODELWORKS_FAULT="package.after_create").run(
         "run", DIGITS, "--set", "train.epochs=1"
     )
@@ -83,68 +83,73 @@ def test_a_whole_pipeline_writes_no_secret_of_its_environment_anywhere(
 
 @pytest.fixture
 def failures(after_digits: Workspace) -> dict[str, tuple[int, Callable[[], Outcome]]]:
-    """Commands whose trouble is an address with a password in it: exit code, and the command."""
+    """Return commands that fail because of an address with a password: exit code and command."""
     mlflow, prefect, remote, source, override, token, database, lock = IN_ADDRESSES
-    here = after_digits
+    workspace = after_digits
 
     def with_remote() -> Outcome:
-        config = here.root / ".dvc" / "config.local"
+        config = workspace.root / ".dvc" / "config.local"
         config.write_text(f"['remote \"local\"']\n    url = https://ada:{remote}@127.0.0.1:9/dvc\n")
-        for folder in (here.root / "data", here.root / ".dvc" / "cache"):
+        for folder in (workspace.root / "data", workspace.root / ".dvc" / "cache"):
             folder.rename(folder.with_name(f"{folder.name}-away"))
         try:
-            return here.run("run", DIGITS)
+            return workspace.run("run", DIGITS)
         finally:
             config.unlink()
 
     def with_source() -> Outcome:
-        text = (here.root / "configs" / "tweets_transformer.yaml").read_text()
-        path = here.write_config("mine", text + f"\n# {0}\n")
-        return here.run(
+        text = (workspace.root / "configs" / "tweets_transformer.yaml").read_text()
+        path = workspace.write_config("mine", text + f"\n# {0}\n")
+        return workspace.run(
             "run", path, "--set", "source.kind=table", "--set", f"source.path=https://ada:{source}@host/x.csv"
         )
 
     return {
         "MLFLOW_TRACKING_URI": (
             4,
-            lambda: here.with_environment(MLFLOW_TRACKING_URI=f"http://ada:{mlflow}@127.0.0.1:9").run("run", DIGITS),
+            lambda: workspace.with_environment(MLFLOW_TRACKING_URI=f"http://ada:{mlflow}@127.0.0.1:9").run(
+                "run", DIGITS
+            ),
         ),
         "PREFECT_API_URL": (
             4,
-            lambda: here.with_environment(PREFECT_API_URL=f"http://ada:{prefect}@127.0.0.1:9/api").run(
+            lambda: workspace.with_environment(PREFECT_API_URL=f"http://ada:{prefect}@127.0.0.1:9/api").run(
                 "run", DIGITS, "--set", "train.epochs=1"
             ),
         ),
         "the source in a config": (2, with_source),
         "an override": (
             2,
-            lambda: here.run("run", DIGITS, "--set", f"split.salt=https://ada:{override}@host", "--json"),
+            lambda: workspace.run("run", DIGITS, "--set", f"split.salt=https://ada:{override}@host", "--json"),
         ),
-        "a token in an address": (2, lambda: here.run("run", DIGITS, "--set", f"split.salt=s3://b/k?token={token}")),
-        "a database, which is no server": (
+        "a token in an address": (
             2,
-            lambda: here.with_environment(MLFLOW_TRACKING_URI=f"postgresql://ada:{database}@127.0.0.1:9/m").run(
+            lambda: workspace.run("run", DIGITS, "--set", f"split.salt=s3://b/k?token={token}"),
+        ),
+        "a database instead of a server": (
+            2,
+            lambda: workspace.with_environment(MLFLOW_TRACKING_URI=f"postgresql://ada:{database}@127.0.0.1:9/m").run(
                 "history", "digits-cnn"
             ),
         ),
-        "the database of a team's lock": (
+        "the database of a shared lock": (
             4,
-            lambda: here.with_environment(MODELWORKS_LOCK_URL=f"postgresql://ada:{lock}@127.0.0.1:9/m").run(
+            lambda: workspace.with_environment(MODELWORKS_LOCK_URL=f"postgresql://ada:{lock}@127.0.0.1:9/m").run(
                 "run", DIGITS, "--set", "train.epochs=1"
             ),
         ),
-        "DVC's remote": (4, with_remote),  # which cannot be reached: no training on data that may be there alone
+        "DVC's remote": (4, with_remote),  # unreachable: the data may exist only there
     }
 
 
-def test_passwords_in_addresses_are_in_no_error_and_in_no_file(
+def test_passwords_in_addresses_are_in_no_error_and_no_file(
     after_digits: Workspace, failures: dict[str, tuple[int, Callable[[], Outcome]]]
 ) -> None:
-    said = {}
+    printed = {}
     for name, (code, command) in failures.items():
         outcome = command()
-        said[name] = outcome.stdout + outcome.stderr
+        printed[name] = outcome.stdout + outcome.stderr
         assert outcome.code == code, (name, outcome.stderr)
         assert "Traceback" not in outcome.stderr, (name, outcome.stderr)
         assert outcome.complaint, name
-    assert _found([after_digits.root], said, IN_ADDRESSES) == []
+    assert _found([after_digits.root], printed, IN_ADDRESSES) == []

@@ -1,4 +1,4 @@
-"""The servers as we start them, asked by strangers: other hosts, other sites' pages, and paths that lead outside."""
+"""Attacks on our servers: other hosts, other origins, and paths outside the artifact store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from modelworks.data import dataset_format
 if TYPE_CHECKING:
     from fixtures_of_flows import Background, Workspace
 
-SECRET = "the content of a file that no server may show"
+SECRET = "the content of a file that no server may return"
 
 
 def free_port() -> int:
@@ -37,8 +37,8 @@ class Server:
 
     port: int
 
-    def ask(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, str]:
-        """Status and text. The path goes out as it is: no client's library makes it harmless."""
+    def request(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, str]:
+        """Return status and text. The path is sent unchanged; client libraries would normalize it."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
             connection.putrequest(method, path, skip_host=True)
             raw = json.dumps(body).encode() if body is not None else b""
@@ -47,13 +47,13 @@ class Server:
             connection.putheader("Content-Type", "application/json")
             connection.putheader("Content-Length", str(len(raw)))
             connection.endheaders(raw)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode(errors="replace")
+            response = connection.getresponse()
+            return response.status, response.read().decode(errors="replace")
 
 
 @dataclass(frozen=True)
 class Up:
-    """`modelworks up`, running."""
+    """A running `modelworks up`."""
 
     workspace: Workspace
     background: Background
@@ -64,7 +64,7 @@ class Up:
 
 @pytest.fixture(scope="module")
 def up(digits: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """Over a copy of the digits' project; the user's environment asks for everything unsafe."""
+    """Run `modelworks up` in a copy of the digits' project, with an unsafe user's environment."""
     from fixtures_of_flows import Workspace, _copy
 
     root = tmp_path_factory.mktemp("up") / "project"
@@ -94,7 +94,7 @@ def up(digits: Path, environment: dict[str, str], tmp_path_factory: pytest.TempP
         assert background.finish().code == 0
 
 
-def test_every_process_refuses_pickles_and_listens_on_loopback_alone(up: Up) -> None:
+def test_every_process_disables_pickles_and_listens_only_on_loopback(up: Up) -> None:
     processes = [psutil.Process(up.background.process.pid), *up.background.children()]
     listening = set()
     for each in processes[1:]:
@@ -110,16 +110,16 @@ def test_every_process_refuses_pickles_and_listens_on_loopback_alone(up: Up) -> 
 @pytest.mark.parametrize(
     "host", ["evil.org", "evil.org:5000", "192.168.1.5:5000", "10.0.0.1", "127.0.0.1:1", "[fd00::1]:80"]
 )
-def test_a_foreign_host_is_refused(up: Up, host: str) -> None:
+def test_other_host_is_refused(up: Up, host: str) -> None:
     body = {"max_results": 10}
-    assert up.mlflow.ask("POST", "/api/2.0/mlflow/experiments/search", body)[0] == 200
-    assert up.mlflow.ask("POST", "/api/2.0/mlflow/experiments/search", body, Host=host)[0] == 403
-    assert up.prefect.ask("POST", "/api/flows/filter", {})[0] == 200
-    assert up.prefect.ask("POST", "/api/flows/filter", {}, Host=host)[0] == 403
+    assert up.mlflow.request("POST", "/api/2.0/mlflow/experiments/search", body)[0] == 200
+    assert up.mlflow.request("POST", "/api/2.0/mlflow/experiments/search", body, Host=host)[0] == 403
+    assert up.prefect.request("POST", "/api/flows/filter", {})[0] == 200
+    assert up.prefect.request("POST", "/api/flows/filter", {}, Host=host)[0] == 403
 
 
 @pytest.mark.parametrize("origin", ["http://evil.org", "https://127.0.0.1.evil.org", "null"])
-def test_a_foreign_page_can_change_nothing(up: Up, origin: str) -> None:
+def test_other_origin_cannot_change_anything(up: Up, origin: str) -> None:
     before = up.workspace.registered()
     for method, path, body in (
         ("POST", "experiments/create", {"name": "evil"}),
@@ -129,22 +129,22 @@ def test_a_foreign_page_can_change_nothing(up: Up, origin: str) -> None:
         ("DELETE", "registered-models/alias", {"name": "digits-cnn", "alias": "production"}),
     ):
         for prefix in ("/api/2.0/mlflow/", "/ajax-api/2.0/mlflow/"):
-            status, _ = up.mlflow.ask(method, prefix + path, body, Origin=origin)
+            status, _ = up.mlflow.request(method, prefix + path, body, Origin=origin)
             assert status == 403, (method, path)
     for method, path in (("POST", "/api/flows/filter"), ("DELETE", "/api/flows/0"), ("GET", "/api/health")):
-        assert up.prefect.ask(method, path, {}, Origin=origin)[0] == 403
+        assert up.prefect.request(method, path, {}, Origin=origin)[0] == 403
     assert up.workspace.registered() == before
     assert up.workspace.production("digits-cnn") == 1
 
 
-def test_a_foreign_page_opens_no_websocket(up: Up) -> None:
+def test_other_origin_cannot_open_a_websocket(up: Up) -> None:
     upgrade = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
         "Sec_WebSocket_Version": "13",
         "Sec_WebSocket_Key": base64.b64encode(b"0" * 16).decode(),
     }
-    assert up.prefect.ask("GET", "/api/events/in", Origin="http://evil.org", **upgrade)[0] == 403
+    assert up.prefect.request("GET", "/api/events/in", Origin="http://evil.org", **upgrade)[0] == 403
 
 
 @pytest.mark.parametrize(
@@ -161,33 +161,33 @@ def test_a_foreign_page_opens_no_websocket(up: Up) -> None:
         "package%00/../../{0}",
     ],
 )
-def test_artifacts_lead_to_no_file_outside(up: Up, path: str) -> None:
+def test_artifact_paths_cannot_leave_the_store(up: Up, path: str) -> None:
     run = up.workspace.runs("digits-cnn")[0].info.run_id
-    asked = path.format(str(up.outside).lstrip("/"))
+    traversal = path.format(str(up.outside).lstrip("/"))
     model = up.workspace.client.search_logged_models([up.workspace.runs("digits-cnn")[0].info.experiment_id])[
         0
     ].model_id
     for address in (
-        f"/get-artifact?run_id={run}&path={asked}",
-        f"/get-artifact?run_uuid={run}&path={asked}",
-        f"/model-versions/get-artifact?name=digits-cnn&version=1&path={asked}",
-        f"/ajax-api/2.0/mlflow/get-artifact?run_id={run}&path={asked}",
-        f"/ajax-api/2.0/mlflow/logged-models/{model}/artifacts/files?artifact_file_path={asked}",
-        f"/api/2.0/mlflow-artifacts/artifacts/{asked}",
-        f"/ajax-api/2.0/mlflow-artifacts/artifacts/{asked}",
-        f"/static-files/{asked}",
-        f"/{asked}",
+        f"/get-artifact?run_id={run}&path={traversal}",
+        f"/get-artifact?run_uuid={run}&path={traversal}",
+        f"/model-versions/get-artifact?name=digits-cnn&version=1&path={traversal}",
+        f"/ajax-api/2.0/mlflow/get-artifact?run_id={run}&path={traversal}",
+        f"/ajax-api/2.0/mlflow/logged-models/{model}/artifacts/files?artifact_file_path={traversal}",
+        f"/api/2.0/mlflow-artifacts/artifacts/{traversal}",
+        f"/ajax-api/2.0/mlflow-artifacts/artifacts/{traversal}",
+        f"/static-files/{traversal}",
+        f"/{traversal}",
     ):
-        status, text = up.mlflow.ask("GET", address)
+        status, text = up.mlflow.request("GET", address)
         assert SECRET not in text, address
         assert status >= 400 or "<!doctype html>" in text.lower(), address
-    for address in (f"/{asked}", f"/ui/{asked}", f"/api/{asked}"):
-        assert SECRET not in up.prefect.ask("GET", address)[1], address
+    for address in (f"/{traversal}", f"/ui/{traversal}", f"/api/{traversal}"):
+        assert SECRET not in up.prefect.request("GET", address)[1], address
 
 
-def test_nothing_is_uploaded_or_deleted_through_the_server(up: Up) -> None:
+def test_server_allows_no_upload_or_deletion(up: Up) -> None:
     for method in ("PUT", "DELETE", "GET"):
-        status, _ = up.mlflow.ask(method, "/api/2.0/mlflow-artifacts/artifacts/mine.txt", {})
+        status, _ = up.mlflow.request(method, "/api/2.0/mlflow-artifacts/artifacts/mine.txt", {})
         assert status >= 400
 
 
@@ -206,26 +206,26 @@ def test_nothing_is_uploaded_or_deleted_through_the_server(up: Up) -> None:
         "models:/../../{0}",
     ],
 )
-def test_a_version_cannot_be_made_of_files_outside(up: Up, source: str) -> None:
+def test_version_cannot_have_files_outside_the_store(up: Up, source: str) -> None:
     run = up.workspace.runs("digits-cnn")[0].info
-    place = source.format(up.outside.parent, run.artifact_uri.removeprefix("file://"))
+    location = source.format(up.outside.parent, run.artifact_uri.removeprefix("file://"))
     for fields in ({}, {"run_id": run.run_id}):
-        status, text = up.mlflow.ask(
-            "POST", "/api/2.0/mlflow/model-versions/create", {"name": "digits-cnn", "source": place, **fields}
+        status, text = up.mlflow.request(
+            "POST", "/api/2.0/mlflow/model-versions/create", {"name": "digits-cnn", "source": location, **fields}
         )
         if status == 200:
             number = json.loads(text)["model_version"]["version"]
-            shown = up.mlflow.ask(
+            shown = up.mlflow.request(
                 "GET", f"/model-versions/get-artifact?name=digits-cnn&version={number}&path={up.outside.name}"
             )
             up.workspace.client.delete_model_version("digits-cnn", number)
-            pytest.fail(f"{place} was taken for a source; its files answer {shown}")
+            pytest.fail(f"{location} was accepted as a source; the response for its file was {shown}")
         assert status >= 400
 
 
 @pytest.fixture
 def served(copy: Callable[[Path], Workspace], digits: Path) -> Iterator[tuple[Workspace, Server, Any]]:
-    """`modelworks serve`, and what it printed."""
+    """Run `modelworks serve`; yield the server and the printed object."""
     workspace = copy(digits).with_environment(MLFLOW_ALLOW_PICKLE_DESERIALIZATION="true")
     port = free_port()
     with workspace.running("serve", "digits-cnn@production", "--port", str(port), "--json") as background:
@@ -243,28 +243,30 @@ def served(copy: Callable[[Path], Workspace], digits: Path) -> Iterator[tuple[Wo
         assert not child.is_running()
 
 
-def test_a_served_answer_is_the_evaluations_and_strangers_get_none(served: tuple[Workspace, Server, Any]) -> None:
+def test_served_predictions_equal_the_evaluations_and_other_origins_are_refused(
+    served: tuple[Workspace, Server, Any],
+) -> None:
     workspace, server, notice = served
     assert (notice["model"], notice["version"]) == ("digits-cnn", 1)
     assert notice["address"] == f"http://127.0.0.1:{server.port}/invocations"
     assert notice["example"].startswith(f"curl {notice['address']} ")
-    said = pq.read_table(workspace.stage_folder("score") / "predictions.parquet").slice(0, 16)
-    images = dataset_format.read(workspace.root / "data" / "digits", ["image"]).take(said["row"])["image"].to_pylist()
+    expected = pq.read_table(workspace.stage_folder("score") / "predictions.parquet").slice(0, 16)
+    images = (
+        dataset_format.read(workspace.root / "data" / "digits", ["image"]).take(expected["row"])["image"].to_pylist()
+    )
     body = {"inputs": [base64.b64encode(each).decode() for each in images], "params": {"top_k": 10}}
-    status, text = server.ask("POST", "/invocations", body)
+    status, text = server.request("POST", "/invocations", body)
     assert status == 200, text
-    answers = json.loads(text)["predictions"]
-    assert [int(each["label"]) for each in answers] == said["predicted"].to_pylist()
-    for answer, probabilities in zip(answers, said["probabilities"].to_pylist(), strict=True):
-        assert list(answer["probabilities"].values()) == pytest.approx(sorted(probabilities, reverse=True), abs=1e-5)
-    assert server.ask("POST", "/invocations", body, Host="evil.org")[0] == 403
-    assert server.ask("POST", "/invocations", body, Origin="http://evil.org")[0] == 403
+    served_rows = json.loads(text)["predictions"]
+    assert [int(each["label"]) for each in served_rows] == expected["predicted"].to_pylist()
+    for row, probabilities in zip(served_rows, expected["probabilities"].to_pylist(), strict=True):
+        assert list(row["probabilities"].values()) == pytest.approx(sorted(probabilities, reverse=True), abs=1e-5)
+    assert server.request("POST", "/invocations", body, Host="evil.org")[0] == 403
+    assert server.request("POST", "/invocations", body, Origin="http://evil.org")[0] == 403
 
 
-def test_a_host_that_others_reach_is_refused_with_what_is_missing(
-    copy: Callable[[Path], Workspace], digits: Path
-) -> None:
+def test_public_host_is_rejected_with_the_missing_settings(copy: Callable[[Path], Workspace], digits: Path) -> None:
     outcome = copy(digits).run("serve", "digits-cnn", "--host", "0.0.0.0")
-    assert outcome.code == 2
+    assert (outcome.code, outcome.error_code) == (2, "server.exposed")
     for name in ("TOKEN", "HOSTS", "ORIGINS"):
         assert f"MODELWORKS_SERVER_{name}" in outcome.complaint[0]

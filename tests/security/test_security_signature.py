@@ -1,4 +1,4 @@
-"""With a key named, a version is used only with its signature: also where every digest was forged."""
+"""With a configured key, only versions with a valid signature are used, even if every digest was forged."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PRIVATE, PUBLIC = "MODELWORKS_SIGNING_KEY", "MODELWORKS_VERIFYING_KEY"
 
 
 def _make_key(folder: Path) -> tuple[Path, Path]:
-    """Private and public key files."""
+    """Write a private and a public key file; return their paths."""
     folder.mkdir(exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     private, public = folder / "private.pem", folder / "public.pem"
@@ -53,7 +53,7 @@ def keys(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def signed(keys: tuple[Path, Path], register: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A version registered with the private key; only the public one is named afterwards."""
+    """Register a version with the private key; only the public one is configured afterwards."""
     monkeypatch.setenv(PRIVATE, str(keys[0]))
     version = register()
     monkeypatch.delenv(PRIVATE)
@@ -62,7 +62,10 @@ def signed(keys: tuple[Path, Path], register: Callable[..., Any], monkeypatch: p
 
 
 def _forge(client: MlflowClient, run_id: str) -> tuple[Path, Path]:
-    """The package and its evidence in the store, every digest made to fit what is there now."""
+    """Update every digest to the current files.
+
+    Return the folders of the package and its evidence.
+    """
     stored = Path(str(client.get_model_version(NAME, "1").source).removeprefix("file://"))
     evidence = Path(client.get_run(run_id).info.artifact_uri.removeprefix("file://")) / integrity.EVIDENCE
     files = folder_digests(stored)
@@ -71,7 +74,7 @@ def _forge(client: MlflowClient, run_id: str) -> tuple[Path, Path]:
     return stored, evidence
 
 
-def test_a_signed_version_is_proven_and_the_proof_says_so(
+def test_signature_of_a_signed_version_is_verified(
     client: MlflowClient, project: Project, signed: Any, isolated_model: IsolatedModel
 ) -> None:
     found = verify_version.prove(client, queries.get(client, NAME, 1), isolated_model)
@@ -79,7 +82,7 @@ def test_a_signed_version_is_proven_and_the_proof_says_so(
     assert verify_version.model_folder(client, project, NAME, 1).is_dir()
 
 
-def test_the_private_key_alone_is_enough_to_verify(
+def test_private_key_alone_can_verify(
     client: MlflowClient, project: Project, signed: Any, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(PUBLIC)
@@ -88,22 +91,22 @@ def test_the_private_key_alone_is_enough_to_verify(
 
 
 @pytest.mark.parametrize("attack", ["a planted serving.py", "a planted architecture.py", "swapped weights"])
-def test_code_and_weights_that_were_forged_with_every_digest_are_found(
+def test_forged_code_and_weights_are_found(
     client: MlflowClient, project: Project, signed: Any, isolated_model: IsolatedModel, tmp_path: Path, attack: str
 ) -> None:
     stored, _ = _forge(client, signed.run_id)
     ATTACKS[attack](stored, tmp_path / "canary")
     _forge(client, signed.run_id)
-    with pytest.raises(Corrupt, match=r"signature\.json") as caught:
+    with pytest.raises(Corrupt) as caught:
         verify_version.prove(client, queries.get(client, NAME, 1), isolated_model)
     assert caught.value.code == "signing.mismatch"
-    with pytest.raises(Corrupt, match=r"signature\.json") as caught:
+    with pytest.raises(Corrupt) as caught:
         verify_version.model_folder(client, project, NAME, 1)
     assert caught.value.code == "signing.mismatch"
     assert not (tmp_path / "canary").exists()
 
 
-def test_a_signature_that_is_missing_or_of_another_key_is_refused(
+def test_missing_signature_and_signature_of_another_key_are_refused(
     client: MlflowClient,
     project: Project,
     signed: Any,
@@ -111,20 +114,20 @@ def test_a_signature_that_is_missing_or_of_another_key_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _, evidence = _forge(client, signed.run_id)
-    kept = evidence / signing.FILE
-    shutil.copyfile(kept, tmp_path / "kept")
-    kept.unlink()
-    with pytest.raises(Corrupt, match=r"signature\.json") as caught:
+    signature = evidence / signing.FILE
+    shutil.copyfile(signature, tmp_path / "signature")
+    signature.unlink()
+    with pytest.raises(Corrupt) as caught:
         verify_version.model_folder(client, project, NAME, 1)
     assert caught.value.code == "signing.missing"
-    shutil.copyfile(tmp_path / "kept", kept)
+    shutil.copyfile(tmp_path / "signature", signature)
     monkeypatch.setenv(PUBLIC, str(_make_key(tmp_path / "other")[1]))
-    with pytest.raises(Corrupt, match=r"signature\.json") as caught:
+    with pytest.raises(Corrupt) as caught:
         verify_version.model_folder(client, project, NAME, 1)
     assert caught.value.code == "signing.mismatch"
 
 
-def test_a_copy_that_was_fetched_before_is_not_used_without_its_signature(
+def test_fetched_copy_is_not_used_without_its_signature(
     client: MlflowClient,
     project: Project,
     register: Callable[..., Any],
@@ -134,20 +137,21 @@ def test_a_copy_that_was_fetched_before_is_not_used_without_its_signature(
     register()  # without a key
     assert verify_version.model_folder(client, project, NAME, 1).is_dir()
     monkeypatch.setenv(PUBLIC, str(keys[1]))
-    with pytest.raises(Corrupt, match=r"signature\.json") as caught:
+    with pytest.raises(Corrupt) as caught:
         verify_version.model_folder(client, project, NAME, 1)
     assert caught.value.code == "signing.missing"
 
 
-def test_a_key_that_is_not_there_is_a_mistake_that_is_named(
+def test_missing_key_file_is_named(
     register: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(PRIVATE, str(tmp_path / "nowhere.pem"))
-    with pytest.raises(BadInput, match=f"{PRIVATE}: there is no file"):
+    with pytest.raises(BadInput, match=PRIVATE) as caught:
         register()
+    assert caught.value.code == "signing.bad-key"
 
 
-def _of_another_kind(public: Path, private: Path) -> None:
+def _rsa_keys(public: Path, private: Path) -> None:
     key = rsa.generate_private_key(65537, 2048)
     public.write_bytes(
         key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -157,25 +161,25 @@ def _of_another_kind(public: Path, private: Path) -> None:
     )
 
 
-def _no_key(public: Path, private: Path) -> None:
-    public.write_text("no key")
-    private.write_text("no key")
+def _invalid_keys(public: Path, private: Path) -> None:
+    public.write_text("not a key")
+    private.write_text("not a key")
 
 
-@pytest.mark.parametrize("spoil", [_no_key, _of_another_kind])
-def test_a_key_that_is_none_is_a_mistake_that_is_named_and_costs_no_copy(
+@pytest.mark.parametrize("write_keys", [_invalid_keys, _rsa_keys])
+def test_invalid_key_is_named_and_the_fetched_copy_is_kept(
     client: MlflowClient,
     project: Project,
     register: Callable[..., Any],
     signed: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    spoil: Callable[[Path, Path], None],
+    write_keys: Callable[[Path, Path], None],
 ) -> None:
     copy = verify_version.model_folder(client, project, NAME, 1)
-    was = copy.stat().st_ino
+    inode = copy.stat().st_ino
     public, private = tmp_path / "public.pem", tmp_path / "private.pem"
-    spoil(public, private)
+    write_keys(public, private)
     monkeypatch.setenv(PUBLIC, str(public))
     with pytest.raises(BadInput, match=f"^{PUBLIC}: {public}: ") as caught:
         verify_version.model_folder(client, project, NAME, 1)
@@ -184,19 +188,19 @@ def test_a_key_that_is_none_is_a_mistake_that_is_named_and_costs_no_copy(
     monkeypatch.setenv(PRIVATE, str(private))
     with pytest.raises(BadInput, match=f"^{PRIVATE}: {private}: "):
         verify_version.model_folder(client, project, NAME, 1)
-    assert copy.stat().st_ino == was
+    assert copy.stat().st_ino == inode
     with pytest.raises(BadInput, match=f"^{PRIVATE}: {private}: "):
         register(1)
 
 
 @pytest.mark.parametrize("step", ["verify", "use_elliptic_key_verifier"])
-def test_a_signal_while_a_signature_is_verified_is_no_corruption(
+def test_signal_during_verification_raises_interrupted(
     client: MlflowClient, project: Project, signed: Any, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     from model_signing import verifying
 
     def stopped(*_: object, **__: object) -> None:
-        raise Interrupted(signal.SIGTERM)  # as the command's handler does, wherever it finds itself
+        raise Interrupted(signal.SIGTERM)  # as the command's signal handler does
 
     monkeypatch.setattr(verifying.Config, step, stopped)
     with pytest.raises(Interrupted) as caught:
@@ -204,7 +208,7 @@ def test_a_signal_while_a_signature_is_verified_is_no_corruption(
     assert caught.value.exit_code == 143
 
 
-def test_a_signal_while_the_key_to_sign_with_is_read_is_no_mistake(
+def test_signal_while_the_signing_key_is_read_raises_interrupted(
     register: Callable[..., Any], keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from model_signing import signing
@@ -218,9 +222,10 @@ def test_a_signal_while_the_key_to_sign_with_is_read_is_no_mistake(
         register()
 
 
-def test_a_machine_that_may_only_verify_registers_nothing(
+def test_registration_with_only_a_verifying_key_is_rejected(
     register: Callable[..., Any], keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(PUBLIC, str(keys[1]))
-    with pytest.raises(BadInput, match="there is no key to sign"):
+    with pytest.raises(BadInput) as caught:
         register()
+    assert caught.value.code == "signing.no-key"

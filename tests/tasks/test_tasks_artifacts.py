@@ -1,6 +1,6 @@
-"""The MLflow run around the stages tells how they ended, and never hides why."""
+"""The MLflow run around the stages gets the status of their end, and the first error is raised."""
 
-# ruff: noqa: F811  # fixtures are imported, and then asked for by name
+# ruff: noqa: F811  # imported fixtures are used as arguments
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from tasks.context import RunContext
 from tasks.display import PlainDisplay
 
 
-def pass_stages(run: RunContext, ending: Callable[[], None]) -> None:
-    """Stages, tracked, that come to that end."""
+def run_stages(run: RunContext, stages: Callable[[], None]) -> None:
+    """Run a function in place of the stages, tracked."""
     with track(run, Plan(run.project, CONFIG, DATASET), ""):
-        ending()
+        stages()
 
 
-def test_the_run_in_mlflow_is_finished_when_its_stages_are(project: Project) -> None:
+def test_mlflow_run_is_finished_after_its_stages(project: Project) -> None:
     run = RunContext(project, CONFIG, tracking_store.connect(project), PlainDisplay())
-    pass_stages(run, lambda: None)
+    run_stages(run, lambda: None)
     assert run.client.get_run(run.run_id).info.status == "FINISHED"
 
 
@@ -46,18 +46,18 @@ def test_the_run_in_mlflow_is_finished_when_its_stages_are(project: Project) -> 
     ],
     ids=repr,
 )
-def test_the_run_in_mlflow_tells_how_its_stages_ended(project: Project, error: BaseException, status: str) -> None:
-    def ending() -> None:
+def test_mlflow_run_has_the_status_of_the_error(project: Project, error: BaseException, status: str) -> None:
+    def stages() -> None:
         raise error
 
     run = RunContext(project, CONFIG, tracking_store.connect(project), PlainDisplay())
     with pytest.raises(type(error)) as caught:
-        pass_stages(run, ending)
+        run_stages(run, stages)
     assert caught.value is error
     assert run.client.get_run(run.run_id).info.status == status
 
 
-def test_the_first_error_is_the_one_told_when_the_store_is_away_at_the_end(
+def test_first_error_is_raised_if_the_server_is_down_at_the_end(
     project: Project,
     empty_store: Path,
     tmp_path: Path,
@@ -67,28 +67,26 @@ def test_the_first_error_is_the_one_told_when_the_store_is_away_at_the_end(
         shared = Project(project.root, mlflow_uri=address)
         run = RunContext(shared, CONFIG, tracking_store.connect(shared), PlainDisplay())
 
-        def ending() -> None:
+        def stages() -> None:
             workers = psutil.Process(server.pid).children(recursive=True)
             os.killpg(server.pid, signal.SIGKILL)
             psutil.wait_procs(workers, timeout=60)
             raise BadInput("no such rows")
 
         with pytest.raises(BadInput, match="no such rows"):
-            pass_stages(run, ending)
-    said = capsys.readouterr().err
-    assert f"{address} does not answer" in said
-    assert "the MLflow run was not closed; the next run closes what is open" in said
+            run_stages(run, stages)
+    printed = capsys.readouterr().err
+    assert address in printed
+    assert "the MLflow run was not closed" in printed
 
 
-def test_the_first_error_is_the_one_told_when_somebody_has_deleted_the_run(
-    project: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_first_error_is_raised_if_the_run_was_deleted(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     run = RunContext(project, CONFIG, tracking_store.connect(project), PlainDisplay())
 
-    def ending() -> None:
+    def stages() -> None:
         run.client.delete_run(run.run_id)
         raise BadInput("no such rows")
 
     with pytest.raises(BadInput, match="no such rows"):
-        pass_stages(run, ending)
+        run_stages(run, stages)
     assert f"{run.run_id} must be in the 'active' state" in capsys.readouterr().err

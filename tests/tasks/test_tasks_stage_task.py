@@ -1,6 +1,6 @@
-"""What several pipelines have in common is made once, and what was made stays told as made."""
+"""A stage that several pipelines share is made once, and its outcome survives a retry."""
 
-# ruff: noqa: F811  # fixtures are imported, and then asked for by name
+# ruff: noqa: F811  # imported fixtures are used as arguments
 
 from __future__ import annotations
 
@@ -44,61 +44,61 @@ with locked(Path(sys.argv[1]), "doing the same"):
 """
 
 
-class Listening(PlainDisplay):
-    """A display that passes on what it says."""
+class CallbackDisplay(PlainDisplay):
+    """A display that passes its lines to a function."""
 
-    def __init__(self, hear: Callable[[str], None]) -> None:
+    def __init__(self, callback: Callable[[str], None]) -> None:
         super().__init__()
-        self.hear = hear
+        self.callback = callback
 
-    def say(self, text: str) -> None:
-        self.hear(text)
+    def print(self, text: str) -> None:
+        self.callback(text)
 
 
-def pass_stage(
+def run_stage(
     run: RunContext,
-    make: Callable[[Path, Path], DatasetVersion] = lambda aside, final: DATASET,
+    make: Callable[[Path, Path], DatasetVersion] = lambda temporary, final: DATASET,
     log: Callable[[MlflowClient, str, DatasetVersion], None] = lambda client, run_id, record: None,
     work: Path | None = None,
 ) -> None:
-    """Bring a stage behind a run, as its task does."""
+    """Run a stage as its task does."""
     reuse_or_make(run, STAGE, DatasetVersion, make, log=log, describe=lambda record: record.name, work=work)
 
 
-def test_of_two_pipelines_that_come_to_the_same_stage_at_once_one_makes_it_and_the_other_takes_it(
-    project: Project, tmp_path: Path
-) -> None:
+def test_one_of_two_pipelines_makes_a_shared_stage_and_the_other_reuses_it(project: Project, tmp_path: Path) -> None:
     client, work = tracking_store.connect(project), tmp_path / "work"
-    at_work, somebody_waits, said, made = threading.Event(), threading.Event(), [], []
+    making, waiting = threading.Event(), threading.Event()
+    lines: list[str] = []
+    made: list[Path] = []
 
-    def make(aside: Path, final: Path) -> DatasetVersion:
-        made.append(aside)
+    def make(temporary: Path, final: Path) -> DatasetVersion:
+        made.append(temporary)
         work.mkdir()
-        at_work.set()
-        assert somebody_waits.wait(60)
-        assert work.is_dir(), "the other one has deleted it"
+        making.set()
+        assert waiting.wait(60)
+        assert work.is_dir(), "the waiting pipeline deleted it"
         return DATASET
 
-    def hear(text: str) -> None:
-        said.append(text)
-        somebody_waits.set()
+    def callback(text: str) -> None:
+        lines.append(text)
+        waiting.set()
 
     first = RunContext(project, CONFIG, client, PlainDisplay())
-    second = RunContext(project, replace(CONFIG, name="other"), client, Listening(hear))
-    maker = threading.Thread(target=pass_stage, args=(first, make), kwargs={"work": work})
-    maker.start()
-    assert at_work.wait(60)
-    pass_stage(second, make, work=work)
-    maker.join()
+    second = RunContext(project, replace(CONFIG, name="other"), client, CallbackDisplay(callback))
+    thread = threading.Thread(target=run_stage, args=(first, make), kwargs={"work": work})
+    thread.start()
+    assert making.wait(60)
+    run_stage(second, make, work=work)
+    thread.join()
     assert len(made) == 1
     assert (first.outcomes, second.outcomes) == ({"train": "ran"}, {"train": "cached"})
-    assert f"another process is doing the same already: pid {os.getpid()} on " in said[0]
+    assert f"pid {os.getpid()} on " in lines[0]
     assert StageStore(project.stages).state("train", STAGE.key) == "intact"
     assert not work.exists()
 
 
-def held(project: Project) -> subprocess.Popen[str]:
-    """Another process at the stage."""
+def lock_holder(project: Project) -> subprocess.Popen[str]:
+    """Start a process that holds the lock of the stage."""
     command = [sys.executable, "-c", HOLDER, str(project.locks / f"train-{STAGE.key}.lock")]
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
@@ -106,26 +106,27 @@ def held(project: Project) -> subprocess.Popen[str]:
     return holder
 
 
-def test_what_a_killed_process_did_not_finish_is_made_by_the_one_that_waited(project: Project) -> None:
-    with held(project) as holder:
-        run = RunContext(project, CONFIG, tracking_store.connect(project), Listening(lambda said: holder.kill()))
-        pass_stage(run)
+def test_waiting_pipeline_makes_the_stage_after_the_lock_holder_is_killed(project: Project) -> None:
+    with lock_holder(project) as holder:
+        display = CallbackDisplay(lambda text: holder.kill())
+        run = RunContext(project, CONFIG, tracking_store.connect(project), display)
+        run_stage(run)
     assert run.outcomes == {"train": "ran"}
 
 
-def test_a_signal_ends_the_wait_for_another_process(project: Project) -> None:
-    def give_up(number: int, _frame: FrameType | None) -> None:
+def test_signal_ends_the_wait_for_another_process(project: Project) -> None:
+    def interrupt(number: int, _frame: FrameType | None) -> None:
         raise Interrupted(number)
 
-    def hear(text: str) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)  # once it waits
+    def callback(text: str) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)  # after the wait begins
 
-    run = RunContext(project, CONFIG, tracking_store.connect(project), Listening(hear))
-    before = signal.signal(signal.SIGALRM, give_up)
-    with held(project) as holder:
+    run = RunContext(project, CONFIG, tracking_store.connect(project), CallbackDisplay(callback))
+    before = signal.signal(signal.SIGALRM, interrupt)
+    with lock_holder(project) as holder:
         try:
             with pytest.raises(Interrupted):
-                pass_stage(run)
+                run_stage(run)
             assert holder.poll() is None
         finally:
             holder.kill()
@@ -133,16 +134,16 @@ def test_a_signal_ends_the_wait_for_another_process(project: Project) -> None:
     assert run.outcomes == {}
 
 
-def test_a_stage_that_ran_is_told_so_when_only_its_tracking_is_tried_again(project: Project) -> None:
+def test_outcome_is_ran_if_only_the_tracking_is_retried(project: Project) -> None:
     run = RunContext(project, CONFIG, tracking_store.connect(project), PlainDisplay())
     run.run_id = "there is one"
-    answers = iter([Unavailable("the server is away"), None])
+    errors = iter([Unavailable("the server is down"), None])
 
     def log(client: MlflowClient, run_id: str, record: DatasetVersion) -> None:
-        if (answer := next(answers)) is not None:
-            raise answer
+        if (error := next(errors)) is not None:
+            raise error
 
     with pytest.raises(Unavailable):
-        pass_stage(run, log=log)
-    pass_stage(run, log=log)
+        run_stage(run, log=log)
+    run_stage(run, log=log)
     assert run.outcomes == {"train": "ran"}

@@ -1,6 +1,6 @@
-"""What happens around a training takes no model away."""
+"""Errors of tracking do not stop a training."""
 
-# ruff: noqa: F811  # fixtures are imported, and then asked for by name
+# ruff: noqa: F811  # imported fixtures are used as arguments
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from tasks.display import PlainDisplay
 from tasks.train import _curves
 
 
-def test_a_run_that_somebody_deletes_costs_its_curves_and_not_the_model(
-    project: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_deleted_mlflow_run_does_not_stop_the_training(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     run = RunContext(project, CONFIG, tracking_store.connect(project), PlainDisplay())
     run.run_id = runs.start(
         run.client, project, experiment="small", parameters={}, prefect_flow_run_id="", prefect_url=""
@@ -26,6 +24,6 @@ def test_a_run_that_somebody_deletes_costs_its_curves_and_not_the_model(
     with _curves(run) as add:
         run.client.delete_run(run.run_id)
         add({"type": "epoch", "step": 3, "epoch": 1, "time": 1004.0, "loss": 0.4})
-    said = capsys.readouterr().err
-    assert "was deleted" in said
-    assert "the curves in MLflow are incomplete, events.jsonl is whole" in said
+    printed = capsys.readouterr().err
+    assert "was deleted" in printed
+    assert "the curves in MLflow are incomplete" in printed

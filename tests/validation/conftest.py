@@ -1,4 +1,4 @@
-"""Small data sets in the packed format, and the stage run on them as its task does."""
+"""Fixtures that write small data sets and validate them as the stage's task does."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Png = Callable[..., bytes]
 
 @pytest.fixture(scope="session", autouse=True)
 def _great_expectations() -> None:
-    """Import it once, past the deprecated modules that it imports itself."""
+    """Import Great Expectations once, ignoring its own deprecation warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         importlib.import_module("great_expectations")
@@ -36,7 +36,7 @@ def _great_expectations() -> None:
 
 @pytest.fixture(scope="session")
 def png() -> Png:
-    """A grey PNG of random pixels; another seed is another image."""
+    """Return a function that makes a grey PNG of random pixels from a seed."""
     from PIL import Image
 
     def make(seed: int, size: tuple[int, int] = (6, 8)) -> bytes:
@@ -50,7 +50,7 @@ def png() -> Png:
 
 @pytest.fixture
 def pack(tmp_path: Path) -> Callable[..., DatasetVersion]:
-    """Columns to a packed data set."""
+    """Return a function that writes columns as a data set."""
 
     def make(columns: Mapping[str, Sequence[Any]], name: str = "own") -> DatasetVersion:
         modality = "image" if "image" in columns else "text"
@@ -78,21 +78,21 @@ def pack(tmp_path: Path) -> Callable[..., DatasetVersion]:
 
 @pytest.fixture
 def validated(tmp_path: Path, pack: Callable[..., DatasetVersion]) -> Validate:
-    """Pack the columns and validate them into a stage store; few demands unless given."""
+    """Return a function that writes columns as a data set and validates it, with minimal requirements by default."""
 
     def run(columns: Mapping[str, Sequence[Any]], split: SplitConfig | None = None, **checks: Any) -> ValidationReport:
         store = StageStore(tmp_path / "stages")
-        demands = ChecksConfig(**{"min_rows": 2, "min_per_class": 1, **checks})
+        required = ChecksConfig(**{"min_rows": 2, "min_per_class": 1, **checks})
         folder = store.folder("validate", "key")
-        with store.write("validate", "key", {}) as aside:
+        with store.write("validate", "key", {}) as temporary:
             return validate(
                 pack(columns),
                 "classification",
                 split or SplitConfig(test=0.4),
-                demands,
+                required,
                 key="key",
                 folder=folder,
-                aside=aside,
+                temporary=temporary,
             )
 
     return run
@@ -100,7 +100,7 @@ def validated(tmp_path: Path, pack: Callable[..., DatasetVersion]) -> Validate:
 
 @pytest.fixture
 def texts() -> Callable[..., dict[str, list[Any]]]:
-    """Columns of different texts, half good and half bad."""
+    """Return a function that makes columns of different texts, half good and half bad."""
 
     def make(rows: int = 40) -> dict[str, list[Any]]:
         labels = ["good", "bad"]

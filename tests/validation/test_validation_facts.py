@@ -20,13 +20,13 @@ def reasons_of(facts: pd.DataFrame) -> dict[int, tuple[str, ...]]:
     return {bad.row: bad.reasons for bad in bad_rows(facts.assign(fault=None), examples, ["label"])}
 
 
-def test_copies_point_at_the_first_row_with_the_same_content_and_label() -> None:
+def test_duplicates_refer_to_the_first_row_with_the_same_content_and_label() -> None:
     facts = facts_of("abaa", ["x", "x", "x", "x"])
     assert facts["duplicate_of"].tolist() == [pd.NA, pd.NA, 0, 0]
     assert reasons_of(facts) == {2: ("duplicate of row 0",), 3: ("duplicate of row 0",)}
 
 
-def test_all_copies_of_a_content_with_several_labels_are_out() -> None:
+def test_all_rows_of_a_content_with_several_labels_are_bad() -> None:
     facts = facts_of("abaca", ["x", "x", "y", "y", "z"])
     assert facts["conflicting"].tolist() == [True, False, True, False, True]
     assert reasons_of(facts) == {
@@ -36,7 +36,7 @@ def test_all_copies_of_a_content_with_several_labels_are_out() -> None:
     }
 
 
-def test_a_row_can_be_bad_in_several_ways() -> None:
+def test_row_can_be_bad_for_several_reasons() -> None:
     facts = facts_of("aaa", ["x", "x", "y"]).assign(fault=["blank", "blank", None])
     bad = bad_rows(facts, pa.table({"id": list("aaa"), "path": ["p", "q", None]}), ["label"])
     assert bad[1] == BadRow(
@@ -50,29 +50,29 @@ def test_a_row_can_be_bad_in_several_ways() -> None:
     assert str(bad[2]) == "row 2: contradicts row 0 (label y / x)"
 
 
-def test_a_row_without_a_label_contradicts_nothing() -> None:
+def test_row_without_a_label_contradicts_nothing() -> None:
     facts = facts_of("aab", ["x", None, None])
     assert facts["conflicting"].tolist() == [False, False, False]
     assert reasons_of(facts) == {1: ("null label",), 2: ("null label",)}
 
 
-def test_the_same_content_in_several_splits_leaks() -> None:
+def test_same_content_in_several_splits_leaks() -> None:
     facts = facts_of("aabbc", ["x"] * 5, [TRAIN, TEST, TRAIN, TRAIN, VALIDATION])
     assert facts["leaks"].tolist() == [True, True, False, False, False]
 
 
-def test_a_class_counts_the_splits_it_is_missing_from() -> None:
+def test_missing_splits_are_counted_per_class() -> None:
     facts = facts_of("abcdef", ["x", "x", "y", "y", "z", "v"], [TRAIN, TEST, TRAIN, TRAIN, TEST, VALIDATION])
     found = target_facts(facts)
     assert found["class_size"].tolist() == [2, 2, 2, 2, 1, 1]
     assert found["missing_splits"].tolist() == [0, 0, 1, 1, 1, 2]
 
 
-def test_a_split_without_any_row_misses_every_class() -> None:
+def test_split_without_rows_lacks_every_class() -> None:
     assert target_facts(facts_of("ab", ["x", "y"]))["missing_splits"].tolist() == [1, 1]
 
 
-def test_several_targets_contradict_and_lack_each_for_itself() -> None:
+def test_each_of_several_targets_can_be_contradicted_or_missing() -> None:
     table = pa.table(
         {
             "id": list("aabbcd"),

@@ -1,4 +1,4 @@
-"""What gives the label away is found and named, and data that has to be learnt raises no alarm."""
+"""Leaking features are found, and data without leakage raises no warning."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORDS = ("fine", "dull", "short", "long", "odd", "plain", "loud", "late")
 
 
 def texts(rows: int = 120, **more: Callable[[int, str, np.random.Generator], Any]) -> dict[str, list[Any]]:
-    """Columns whose texts say nothing of their labels; further ones are made of row, label and a generator."""
+    """Return columns whose texts are independent of the labels; `more` makes further columns."""
     draw = np.random.default_rng(0)
     labels = [("good", "bad", "odd one")[row % 3] for row in range(rows)]
     columns: dict[str, list[Any]] = {
@@ -37,18 +37,18 @@ def texts(rows: int = 120, **more: Callable[[int, str, np.random.Generator], Any
 
 def found(report: ValidationReport) -> str:
     (check,) = (check for check in report.checks if check.name == "label leakage")
-    warned = [each for each in report.warnings if each.startswith("label leakage: ")]
-    assert len(warned) == (not check.passed)
+    warnings = [each for each in report.warnings if each.startswith("label leakage: ")]
+    assert len(warnings) == (not check.passed)
     assert check.passed == (check.observed == "nothing")
     return check.observed
 
 
 NOTHING = {
     "a number": lambda row, label, draw: f"{draw.normal():.3f}",
-    "a number of each row": lambda row, label, draw: str(row),
-    "a name of each row": lambda row, label, draw: f"document-{draw.integers(1 << 40)}",
-    "a value that hints": lambda row, label, draw: label if draw.random() < 0.9 else "good",
-    "nothing at all": lambda row, label, draw: None,
+    "a unique number": lambda row, label, draw: str(row),
+    "a unique name": lambda row, label, draw: f"document-{draw.integers(1 << 40)}",
+    "a weakly correlated value": lambda row, label, draw: label if draw.random() < 0.9 else "good",
+    "all missing": lambda row, label, draw: None,
 }
 LEAKS = {
     "a code of the label": (lambda row, label, draw: f"k{hash_of(label)}", "bad by column more (AUC 1.000)"),
@@ -57,28 +57,28 @@ LEAKS = {
         "bad by the word 'bad' in column more (AUC 1.000)",
     ),
     "a score": (lambda row, label, draw: str((label == "bad") + draw.random() / 2), "bad by column more (AUC 1.000)"),
-    "what is missing": (lambda row, label, draw: None if label == "bad" else "x", "bad by column more (AUC 1.000)"),
+    "missing values": (lambda row, label, draw: None if label == "bad" else "x", "bad by column more (AUC 1.000)"),
 }
 
 
 def hash_of(label: str) -> int:
-    """Codes in no order, so that a rank does not find them."""
+    """Return a code that is not in the order of the labels, so that ranks do not separate the classes."""
     return {"good": 3, "bad": 7, "odd one": 5}[label]
 
 
 @pytest.mark.parametrize("make", NOTHING.values(), ids=NOTHING)
-def test_a_column_that_does_not_give_the_label_away_raises_no_alarm(validated: Validate, make: Any) -> None:
+def test_column_without_leakage_raises_no_warning(validated: Validate, make: Any) -> None:
     assert found(validated(texts(more=make))) == "nothing"
 
 
-@pytest.mark.parametrize(("make", "said"), LEAKS.values(), ids=LEAKS)
-def test_a_column_that_gives_a_class_away_is_named(validated: Validate, make: Any, said: str) -> None:
+@pytest.mark.parametrize(("make", "expected"), LEAKS.values(), ids=LEAKS)
+def test_leaking_column_is_named(validated: Validate, make: Any, expected: str) -> None:
     report = validated(texts(more=make))
-    assert said in found(report)
+    assert expected in found(report)
     assert json.loads((report.folder / "report.json").read_text())["warnings"] == list(report.warnings)
 
 
-def test_a_word_that_stands_in_the_texts_of_one_class_alone_is_named(validated: Validate) -> None:
+def test_word_that_occurs_in_only_one_class_is_named(validated: Validate) -> None:
     columns = texts()
     columns["text"] = [
         f"{text} __label__{label.split()[0]}" for text, label in zip(columns["text"], columns["label"], strict=True)
@@ -86,27 +86,28 @@ def test_a_word_that_stands_in_the_texts_of_one_class_alone_is_named(validated: 
     assert "good by the word '__label__good' in the text (AUC 1.000)" in found(validated(columns))
 
 
-def test_images_whose_size_gives_their_class_away_are_named(validated: Validate, png: Callable[..., bytes]) -> None:
+def test_leaking_image_size_is_named(validated: Validate, png: Callable[..., bytes]) -> None:
     labels = ["cat", "dog"] * 20
     images = [png(row, (6, 8) if label == "cat" else (8, 8)) for row, label in enumerate(labels)]
     assert "cat by images' width (AUC 1.000)" in found(validated({"image": images, "label": labels}))
 
 
-def test_a_config_can_refuse_what_leaks_or_allow_it(validated: Validate, tmp_path: Path) -> None:
+def test_config_can_refuse_or_allow_leakage(validated: Validate, tmp_path: Path) -> None:
     columns = texts(more=lambda row, label, draw: label)
     with pytest.raises(Refused, match="label leakage: observed bad by column more ") as refused:
         validated(columns, label_leakage="refuse")
+    assert refused.value.code == "checks.failed"
     assert "checks.max_single_auc" in refused.value.hint
     (tmp_path / "data" / "own").rename(tmp_path / "refused")
     assert found(validated(columns, label_leakage="refuse", max_single_auc=1.0)) == "nothing"
 
 
-def test_with_a_handful_of_rows_of_a_class_nothing_is_said_of_it(validated: Validate) -> None:
+def test_class_with_few_rows_is_not_checked(validated: Validate) -> None:
     columns = texts(24, more=lambda row, label, draw: label)
     assert found(validated(columns)) == "nothing"
 
 
-def test_areas_are_those_of_scikit_learn() -> None:
+def test_areas_equal_scikit_learns() -> None:
     draw = np.random.default_rng(1)
     codes = draw.integers(0, 3, 300)
     sides = _Sides(codes, np.bincount(codes))
@@ -114,13 +115,13 @@ def test_areas_are_those_of_scikit_learn() -> None:
     areas = [roc_auc_score(codes == each, numbers) for each in range(3)]
     np.testing.assert_allclose(_of_numbers(numbers, sides), [max(area, 1 - area) for area in areas])
     texts = ["a word" if draw.random() < (0.9, 0.2, 0.4)[code] else "another" for code in codes]
-    ((word, stands), *_) = _of_words(texts, sides, 0.51)
+    ((word, found_areas), *_) = _of_words(texts, sides, 0.51)
     has = [word in text.split() for text in texts]
     areas = [roc_auc_score(codes == each, has) for each in range(3)]
-    np.testing.assert_allclose(stands, [max(area, 1 - area) for area in areas])
+    np.testing.assert_allclose(found_areas, [max(area, 1 - area) for area in areas])
 
 
-def test_values_that_say_nothing_have_areas_about_a_half() -> None:
+def test_random_values_have_areas_near_one_half() -> None:
     draw = np.random.default_rng(2)
     codes, half = draw.integers(0, 2, 2000), draw.integers(0, 2, 2000)
     sides = _Sides(codes, np.bincount(codes))
@@ -129,17 +130,17 @@ def test_values_that_say_nothing_have_areas_about_a_half() -> None:
 
 
 @pytest.mark.parametrize("source", [Digits(kind="digits"), Tweets(kind="tweets")], ids=["digits", "tweets"])
-def test_real_sets_raise_no_alarm(validated: Validate, source: Any, tmp_path: Path) -> None:
+def test_real_data_sets_raise_no_warning(validated: Validate, source: Any, tmp_path: Path) -> None:
     read = source.read(tmp_path).columns
-    some = np.random.default_rng(0).permutation(len(read["label"]))[:8000]
+    sample = np.random.default_rng(0).permutation(len(read["label"]))[:8000]
     columns = {
-        name: (values if name == "image" else values.cast(pa.string())).take(some).to_pylist()
+        name: (values if name == "image" else values.cast(pa.string())).take(sample).to_pylist()
         for name, values in read.items()
     }
     assert found(validated(columns, max_bad_share=0.2)) == "nothing"
 
 
-def test_opinions_in_different_words_raise_no_alarm(validated: Validate) -> None:
+def test_words_correlated_with_the_class_raise_no_warning(validated: Validate) -> None:
     rows = _opinions(200)
     columns = {"text": [row["words"] for row in rows], "label": [row["opinion"] for row in rows]}
     assert found(validated(columns)) == "nothing"

@@ -39,7 +39,7 @@ MANDATORY = {
 }
 
 
-def test_good_data_passes_every_check_and_is_published(validated: Validate, texts: Texts) -> None:
+def test_good_data_passes_every_check_and_is_stored(validated: Validate, texts: Texts) -> None:
     report = validated(texts())
     assert {check.name for check in report.checks} == MANDATORY
     assert all(check.passed for check in report.checks)
@@ -50,7 +50,7 @@ def test_good_data_passes_every_check_and_is_published(validated: Validate, text
     assert written["great_expectations"]["success"] is True
 
 
-def test_split_codes_are_those_of_the_packed_format(validated: Validate, texts: Texts) -> None:
+def test_stored_splits_are_those_of_assign_splits(validated: Validate, texts: Texts) -> None:
     report = validated(texts())
     splits = np.load(report.folder / "splits.npy")
     ids = dataset_format.read(report.dataset.folder, ["id"])["id"].to_pylist()
@@ -58,7 +58,7 @@ def test_split_codes_are_those_of_the_packed_format(validated: Validate, texts: 
     assert splits.tolist() == assign_splits(ids, None, SplitConfig(test=0.4)).tolist()
 
 
-def test_data_docs_are_one_page_that_loads_nothing(validated: Validate, texts: Texts, tmp_path: Path) -> None:
+def test_data_docs_are_one_page_without_external_resources(validated: Validate, texts: Texts, tmp_path: Path) -> None:
     expect = ({"expect_column_mean_to_be_between": {"column": "tokens", "min_value": 1}},)
     report = validated(texts(), expect=expect)
     folder = tmp_path / "data_docs"
@@ -72,7 +72,7 @@ def test_data_docs_are_one_page_that_loads_nothing(validated: Validate, texts: T
     assert not re.findall(r"<(?:script|link|img)\b|https?://", html)
 
 
-def test_bad_rows_within_the_budget_are_quarantined_with_their_reasons(validated: Validate, texts: Texts) -> None:
+def test_bad_rows_within_the_limit_are_quarantined_with_their_reasons(validated: Validate, texts: Texts) -> None:
     columns = texts()
     columns["text"] += [columns["text"][0], columns["text"][1], "", None, "nobody knows"]
     columns["label"] += ["good", "good", "bad", "bad", None]
@@ -91,7 +91,7 @@ def test_bad_rows_within_the_budget_are_quarantined_with_their_reasons(validated
     assert (report.quarantined, sum(report.rows.values())) == (6, 39)
     assert any(each.startswith("6 of 45 rows (13.333%) are left out") for each in report.warnings)
     assert "repeated texts: 3 rows, e.g. row 40" in report.warnings
-    conflict = "contradicting labels: 2 rows over 1 texts, e.g. row 1 is bad and row 41 is good; none is used"
+    conflict = "contradicting labels: 2 rows of 1 texts, e.g. row 1 is bad and row 41 is good; none is used"
     assert conflict in report.warnings
 
 
@@ -107,17 +107,18 @@ def test_bad_rows_within_the_budget_are_quarantined_with_their_reasons(validated
         ({"label": [None] * 40}, "bad rows: observed 40 of 40"),
     ],
 )
-def test_what_no_config_can_drop_is_refused(
+def test_mandatory_checks_refuse_bad_data(
     validated: Validate, texts: Texts, tmp_path: Path, change: dict[str, list[str | None]], found: str
 ) -> None:
     with pytest.raises(Refused) as refused:
         validated(texts() | change)
+    assert refused.value.code == "checks.failed"
     assert found in refused.value.message
     assert refused.value.hint
     assert not [*(tmp_path / "stages" / "validate").iterdir()]
 
 
-def test_a_refusal_lists_every_failed_check_once(validated: Validate, texts: Texts) -> None:
+def test_error_lists_every_failed_check_once(validated: Validate, texts: Texts) -> None:
     columns = texts()
     columns["text"][2] = columns["text"][0]
     expect = ({"expect_column_values_to_be_between": {"column": "tokens", "min_value": 100}},)
@@ -130,14 +131,14 @@ def test_a_refusal_lists_every_failed_check_once(validated: Validate, texts: Tex
         "  usable rows: observed 39, required at least 100",
         "  rows of the smallest class: observed 19 (good), required at least 20",
         (
-            "  expect_column_values_to_be_between tokens: observed 39 of 39 rows otherwise, "
+            "  expect_column_values_to_be_between tokens: observed 39 of 39 rows fail, "
             "e.g. row 0: 7; row 1: 7; row 3: 7, required min_value 100"
         ),
     ]
     assert "checks.max_bad_share: 0.025" in refused.value.hint
 
 
-def test_a_refusal_names_a_few_bad_rows_by_path_and_counts_the_rest(validated: Validate, png: Png) -> None:
+def test_error_names_a_few_bad_rows_by_path_and_counts_the_rest(validated: Validate, png: Png) -> None:
     images = [png(seed) for seed in range(40)]
     images[:8] = [image[: len(image) // 2] for image in images[:8]]
     paths = [f"class/{row}.png" for row in range(40)]
@@ -149,17 +150,17 @@ def test_a_refusal_names_a_few_bad_rows_by_path_and_counts_the_rest(validated: V
     assert "    and 3 more" in message
 
 
-def test_images_that_do_not_decode_are_quarantined_within_the_budget(validated: Validate, png: Png) -> None:
+def test_images_that_do_not_decode_are_quarantined_within_the_limit(validated: Validate, png: Png) -> None:
     images = [png(seed) for seed in range(40)]
     images[3] = b"not an image"
     expect = ({"expect_column_values_to_be_between": {"column": "width", "min_value": 6, "max_value": 6}},)
     report = validated({"image": images, "label": ["a", "b"] * 20}, max_bad_share=0.1, expect=expect)
     (bad,) = json.loads((report.folder / "quarantine.json").read_text())
     assert (bad["row"], bad["reasons"]) == (3, ["does not decode: not an image file"])
-    assert report.checks[-1].observed == "all 39 rows so"
+    assert report.checks[-1].observed == "all 39 rows pass"
 
 
-def test_a_class_whose_rows_are_all_bad_is_refused(validated: Validate, texts: Texts) -> None:
+def test_class_without_usable_rows_is_refused(validated: Validate, texts: Texts) -> None:
     columns = texts()
     columns["text"] += ["", "  "]
     columns["label"] += ["ugly", "ugly"]
@@ -172,20 +173,20 @@ def official(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return {**columns, "split": ["test" if row >= rows - 10 else "train" for row in range(rows)]}
 
 
-def test_an_official_split_is_honoured_and_said_so(validated: Validate, texts: Texts) -> None:
+def test_official_split_is_used_and_reported(validated: Validate, texts: Texts) -> None:
     report = validated(official(texts()))
     assert report.rows["test"] == 10
     assert "the source's own split is used; split.test does not apply" in report.warnings
 
 
-def test_the_same_content_in_train_and_test_is_refused_whatever_the_budget(validated: Validate, texts: Texts) -> None:
+def test_same_content_in_train_and_test_is_refused_regardless_of_the_limit(validated: Validate, texts: Texts) -> None:
     columns = official(texts())
     columns["text"][38] = columns["text"][0]
     with pytest.raises(Refused, match=r"contents in several splits: observed 1, e\.g\. that of row 0, required none"):
         validated(columns, max_bad_share=0.9)
 
 
-def test_a_class_missing_from_an_official_side_is_named(validated: Validate, texts: Texts) -> None:
+def test_class_missing_from_an_official_split_is_named(validated: Validate, texts: Texts) -> None:
     columns = official(texts())
     columns["label"] = [
         "new" if split == "test" else label for label, split in zip(columns["label"], columns["split"], strict=True)
@@ -195,54 +196,60 @@ def test_a_class_missing_from_an_official_side_is_named(validated: Validate, tex
 
 
 @pytest.mark.parametrize(
-    ("expectation", "message"),
+    ("expectation", "code", "message"),
     [
         (
             {"expect_column_mean_to_be_betwen": {"column": "tokens", "min_value": 1}},
+            "checks.unknown",
             "there is no expectation 'expect_column_mean_to_be_betwen'; did you mean expect_column_mean_to_be_between?",
         ),
         (
             {"expect_column_values_to_be_between": {"column": "token", "min_value": 1}},
+            "checks.unknown",
             "there is no fact 'token'; did you mean tokens?",
         ),
         (
             {"expect_column_values_to_be_between": {"column": "tokens", "min": 1}},
+            "checks.arguments",
             "there is no argument 'min'; did you mean min_value?",
         ),
-        ({"expect_column_values_to_be_in_set": {"column": "label"}}, "value_set: field required"),
+        ({"expect_column_values_to_be_in_set": {"column": "label"}}, "checks.arguments", "value_set: field required"),
         (
             {"expect_column_values_to_be_between": {"column": "tokens", "min_value": "many"}},
+            "checks.arguments",
             "min_value: value is not a valid float",
         ),
         (
             {"expect_column_stdev_to_be_between": {"column": "label", "min_value": 1}},
+            "checks.not-computable",
             "expect_column_stdev_to_be_between label cannot be computed: ",
         ),
     ],
 )
-def test_a_mistaken_expectation_is_bad_input(
-    validated: Validate, texts: Texts, expectation: dict[str, Any], message: str
+def test_wrong_expectation_is_rejected(
+    validated: Validate, texts: Texts, expectation: dict[str, Any], code: str, message: str
 ) -> None:
     with pytest.raises(BadInput) as bad:
         validated(texts(), expect=(expectation,))
+    assert bad.value.code == code
     assert message in bad.value.message
     assert bad.value.message.startswith("checks.expect: ")
 
 
-def test_an_expectation_below_critical_only_warns(validated: Validate, texts: Texts) -> None:
-    demand = {"column": "tokens", "min_value": 100, "severity": "warning"}
-    report = validated(texts(), expect=({"expect_column_mean_to_be_between": demand},))
-    sentence = "expect_column_mean_to_be_between tokens: observed 7, required min_value 100"
-    assert sentence in report.warnings
+def test_expectation_below_critical_only_warns(validated: Validate, texts: Texts) -> None:
+    arguments = {"column": "tokens", "min_value": 100, "severity": "warning"}
+    report = validated(texts(), expect=({"expect_column_mean_to_be_between": arguments},))
+    warning = "expect_column_mean_to_be_between tokens: observed 7, required min_value 100"
+    assert warning in report.warnings
     assert not report.checks[-1].passed
 
 
-def test_an_unwatched_training_is_warned_of(validated: Validate, texts: Texts) -> None:
+def test_missing_validation_rows_cause_a_warning(validated: Validate, texts: Texts) -> None:
     report = validated(texts(), SplitConfig(validation=0, test=0.4))
-    assert "no rows are for validation: nothing is watched while training" in report.warnings
+    assert "there are no validation rows: nothing is monitored during training" in report.warnings
 
 
-def test_the_faults_of_the_tweets_are_found_and_counted(tmp_path: Path) -> None:
+def test_bad_rows_of_the_tweets_are_counted(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "tweets"
     folder.mkdir(parents=True)
     dataset_format.write(folder, "tweets", {"kind": "tweets"}, Tweets(kind="tweets").read(tmp_path))
@@ -257,7 +264,7 @@ def test_the_faults_of_the_tweets_are_found_and_counted(tmp_path: Path) -> None:
         licence=described["licence"],
     )
     store = StageStore(tmp_path / "stages")
-    with store.write("validate", "key", {}) as aside:
+    with store.write("validate", "key", {}) as temporary:
         report = validate(
             dataset,
             "classification",
@@ -265,11 +272,11 @@ def test_the_faults_of_the_tweets_are_found_and_counted(tmp_path: Path) -> None:
             ChecksConfig(max_bad_share=0.03),
             key="key",
             folder=store.folder("validate", "key"),
-            aside=aside,
+            temporary=temporary,
         )
     assert dataset.targets["label"]["classes"] == ["negative", "neutral", "positive"]
     assert report.quarantined == 961
     warnings = "\n".join(report.warnings)
     assert "repeated texts: 915 rows" in warnings
-    assert "contradicting labels: 605 rows over 46 texts" in warnings
+    assert "contradicting labels: 605 rows of 46 texts" in warnings
     assert re.search(r"^texts decoded with the wrong encoding \(mojibake\): \d{4}, ", warnings, re.MULTILINE)

@@ -1,4 +1,7 @@
-"""One step as a stage of dvc.yaml: `python dvc_stage.py STEP`; results pass through pickles of this project."""
+"""One step as a stage of dvc.yaml: `python dvc_stage.py STEP`.
+
+Results are passed as pickle files.
+"""
 
 import pickle
 import sys

@@ -1,4 +1,4 @@
-"""The helper that the benchmark edits: the training calls it, and no pipeline names it."""
+"""The helper that the benchmark edits: the training calls it, and no pipeline lists it."""
 
 import torch
 from torch.nn import functional

@@ -5,7 +5,7 @@ from metaflow import FlowSpec, step
 
 
 class DigitsFlow(FlowSpec):
-    """Bring the digits from rows to a registered version."""
+    """Train the digits and register a version."""
 
     @step
     def start(self) -> None:

@@ -1,4 +1,4 @@
-"""The steps as a Prefect flow, with results kept and reused while inputs and task source are the same."""
+"""The steps as a Prefect flow, with results cached by inputs and task source."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def register(weights: Any, accuracy: float) -> int:
 
 @flow
 def digits() -> int:
-    """Bring the digits from rows to a registered version."""
+    """Train the digits and register a version."""
     rows = check(load())
     weights = train(rows)
     return register(weights, score(weights, rows))

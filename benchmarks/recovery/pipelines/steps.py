@@ -1,7 +1,7 @@
-"""The steps that every pipeline runs, from the digits of scikit-learn to a version in MLflow's registry.
+"""The steps of every pipeline, from the digits of scikit-learn to a version in MLflow's registry.
 
-Each step appends to the file JOURNAL when it starts and ends, and the training when an epoch ends: the benchmark counts
-these lines.
+Each step appends a line to the file STEP_EVENTS at its start and end, and the training at the end of each epoch; the
+benchmark counts the lines.
 """
 
 import json
@@ -25,9 +25,9 @@ TRACKING = f"sqlite:///{os.environ['PROJECT']}/mlflow.db"
 
 
 def note(step: str, event: str, epoch: int = 0) -> None:
-    """Append one event to the journal."""
-    with Path(os.environ["JOURNAL"]).open("a") as journal:
-        journal.write(json.dumps({"time": time.time(), "step": step, "event": event, "epoch": epoch}) + "\n")
+    """Append one event to the file."""
+    with Path(os.environ["STEP_EVENTS"]).open("a") as events:
+        events.write(json.dumps({"time": time.time(), "step": step, "event": event, "epoch": epoch}) + "\n")
 
 
 def load() -> dict[str, np.ndarray]:
@@ -61,7 +61,7 @@ def network() -> nn.Sequential:
 
 
 def train(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the trained weights; the loss of each epoch goes into an MLflow run of its own."""
+    """Return the trained weights; log the loss of each epoch to an MLflow run."""
     note("train", "start")
     mlflow.set_tracking_uri(TRACKING)
     mlflow.set_experiment(NAME)

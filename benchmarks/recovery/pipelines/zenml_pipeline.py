@@ -32,7 +32,7 @@ def register(weights: dict[str, np.ndarray], accuracy: float) -> int:
 
 @pipeline
 def digits() -> None:
-    """Bring the digits from rows to a registered version."""
+    """Train the digits and register a version."""
     rows = check(load())
     weights = train(rows)
     register(weights, score(weights, rows))

@@ -1,4 +1,4 @@
-"""`modelworks forget`: rows that the next data version, and every model after it, is without."""
+"""`modelworks forget`: exclude rows from future data versions and their models."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SHOWN = 5
 
 
 def forget(prefixes: Sequence[str], reason: str, *, as_json: bool) -> None:
-    """Write rows down as to be forgotten; all of them, or none when one cannot be told.
+    """Add rows to forgotten.json; add none if one of the ids cannot be resolved.
 
     Raises:
-        BadInput: an id is not in any data set, or is the beginning of several.
+        BadInput: an id is in no data set, or is a prefix of several ids.
     """
     from modelworks.data.erasure import FILE, Forgotten, add, forgotten
     from modelworks.files.locks import locked
@@ -44,16 +44,16 @@ def forget(prefixes: Sequence[str], reason: str, *, as_json: bool) -> None:
         print_json({"forgotten": [asdict(row) for row in new], "before": [each for each in chosen if each in before]})
         return
     for each in chosen:
-        print(f"{each}  {f'was to be forgotten already, since {before[each].when}' if each in before else 'forgotten'}")
+        print(f"{each}  {f'already forgotten, since {before[each].when}' if each in before else 'forgotten'}")
     if new:
         print(
-            f"{FILE} holds them: commit it. The next run of a config leaves them out of its data; data versions and "
-            "models made before keep them: `modelworks trace --row ID` lists the models"
+            f"They were added to {FILE}: commit it. The next run excludes them from its data. Existing data versions "
+            "and models still contain them: `modelworks trace --row ID` lists the models"
         )
 
 
 def _resolve(project: Project, prefix: str, before: dict[str, Forgotten]) -> str:
-    """The full id that a prefix means."""
+    """Return the full id for a prefix."""
     from modelworks.data.erasure import known
 
     found = sorted({*known(project, prefix), *(each for each in before if each.startswith(prefix))})
@@ -61,13 +61,13 @@ def _resolve(project: Project, prefix: str, before: dict[str, Forgotten]) -> str
         return found[0]
     if not found:
         raise BadInput(
-            f"no row of data/ has an id that begins with {prefix}; nothing was written",
-            "ids are in the column id of data/*/examples.parquet; run a config if its data is not here",
+            f"no row in data/ has an id that starts with {prefix}; nothing was written",
+            "see the column id of data/*/examples.parquet; run a config to create its data",
             code="row.unknown",
         )
     shown = ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
     raise BadInput(
-        f"{prefix} is the beginning of {len(found):,} ids: {shown}; nothing was written",
-        "give more of its digits",
+        f"{prefix} is a prefix of {len(found):,} ids: {shown}; nothing was written",
+        "give more digits of the id",
         code="row.ambiguous",
     )

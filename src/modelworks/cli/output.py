@@ -1,4 +1,4 @@
-"""What a verb prints when it is done: for people, or as one JSON object."""
+"""Print a command's result, as text or as one JSON object."""
 
 from __future__ import annotations
 
@@ -14,37 +14,40 @@ __all__ = ["print_error", "print_json", "print_summary", "print_table", "print_w
 
 
 def print_json(value: Any) -> None:  # any JSON value
-    """One object on stdout; everything else goes to stderr."""
+    """Print one JSON object to stdout; everything else goes to stderr."""
     print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Rows under their headings, as wide as they are: a terminal may wrap the last column, a program can cut at two spaces."""
+    """Print rows under their headings.
+
+    Columns are never truncated and are separated by two spaces.
+    """
     widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
     for row in (columns, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def print_warning(message: str, way_out: str = "") -> None:
-    """What a person should know, on stderr."""
+def print_warning(message: str, hint: str = "") -> None:
+    """Print a warning and its hint to stderr."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(stderr=True, highlight=False)
     console.print(Text("warning: ", style="bold yellow") + Text(message, style=""), soft_wrap=True)
-    if way_out:
-        console.print(Text(f"  {way_out}", style="dim"), soft_wrap=True)
+    if hint:
+        console.print(Text(f"  {hint}", style="dim"), soft_wrap=True)
 
 
 def print_error(error: ModelworksError) -> None:
-    """The message with the error's code, and the hint below, on stderr."""
+    """Print an error's message and code, and its hint on the next line, to stderr."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(stderr=True, highlight=False)
-    head = "error" if error.exit_code != 3 else "refused"
+    prefix = "error" if error.exit_code != 3 else "refused"
     first, *rest = error.message.splitlines() or [""]
-    line = Text(f"{head}: ", style="bold red") + Text(first, style="") + Text(f"  [{error.code}]", style="dim")
+    line = Text(f"{prefix}: ", style="bold red") + Text(first, style="") + Text(f"  [{error.code}]", style="dim")
     console.print(line, soft_wrap=True)
     for each in rest:
         console.print(Text(each), soft_wrap=True)
@@ -53,7 +56,7 @@ def print_error(error: ModelworksError) -> None:
 
 
 def print_summary(summary: Mapping[str, Any], links: Mapping[str, str]) -> None:
-    """The end of a run: a table on a terminal, plain lines in a log."""
+    """Print the result of a run: a table on a terminal, plain lines otherwise."""
     rows = list(_rows(summary))
     if sys.stdout.isatty():
         _print_panel(summary, rows, links)
@@ -67,13 +70,13 @@ def print_summary(summary: Mapping[str, Any], links: Mapping[str, str]) -> None:
 
 def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = summary["rows"]
-    counted = ", ".join(f"{rows[name]:,} {name}" for name in ("train", "validation", "test"))
+    counts = ", ".join(f"{rows[name]:,} {name}" for name in ("train", "validation", "test"))
     passed = sum(summary["checks"].values())
     left_out = f", {summary['quarantined']:,} rows left out" if summary["quarantined"] else ""
     production = f"version {summary['production']}" if summary["production"] else "none"
     return [
         ("data", f"{summary['data']} {summary['data_version']}"),
-        ("rows", counted + left_out),
+        ("rows", counts + left_out),
         ("checks", f"{passed} of {len(summary['checks'])} passed"),
         *(("warning", warning) for warning in summary["warnings"]),
         *(
@@ -96,7 +99,7 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _hardware(hardware: Mapping[str, Any]) -> str:
-    """The device, the precision and what decided it."""
+    """Return the device, the precision and how the precision was chosen."""
     reason = explained(hardware["precision_source"], hardware["product_rates"])
     return f"{hardware['device']} {hardware['precision']}" + (f": {reason}" if reason else "")
 

@@ -1,4 +1,4 @@
-"""`modelworks run --print-config`: the complete config, with every field that the file leaves out."""
+"""`modelworks run --print-config`: print the config with every default filled in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["print_config"]
 
 
 def print_config(config: Path, overrides: Sequence[str], *, as_json: bool) -> None:
-    """Print a config as it is keyed, recorded and trained with: as YAML that is itself a config, or as JSON.
+    """Print the complete config as YAML, which is itself a valid config, or as JSON.
 
     Raises:
         BadInput: the config has mistakes.

@@ -1,4 +1,4 @@
-"""`modelworks promote`, `rollback` and `history`: production moved by hand, and its journal."""
+"""`modelworks promote`, `rollback` and `history`: change production and show the audit log."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def promote(model: str, version: int | None, reason: str, *, override: bool, as_
     warn_if_moved(client, model)
     decision = queries.get(client, model, chosen).decision
     if override and reason.strip() and decision != "promote":
-        said = f"said {decision!r} of it" if decision else "has not judged it"
-        print_warning(f"OVERRIDE: {model} version {chosen} is to become production although the gate {said}: {reason}")
+        verdict = f"the gate's verdict is {decision!r}" if decision else "it has no verdict"
+        print_warning(f"OVERRIDE: promoting {model} version {chosen} although {verdict}: {reason}")
     move = promotion.promote(
         client,
         project,
@@ -50,11 +50,11 @@ def promote(model: str, version: int | None, reason: str, *, override: bool, as_
         lock=lock,
         proof=partial(verify_version.prove, other_libraries=override),
     )
-    _say(model, move, chosen, lock, as_json=as_json)
+    _print_move(model, move, chosen, lock, as_json=as_json)
 
 
 def rollback(model: str, reason: str, *, override: bool, as_json: bool) -> None:
-    """Go back to the production version before."""
+    """Make the previous production version production again."""
     from modelworks.registry.production import promotion
     from modelworks.registry.verification import verify_version
     from modelworks.registry.versions import queries
@@ -71,16 +71,16 @@ def rollback(model: str, reason: str, *, override: bool, as_json: bool) -> None:
         lock=lock,
         proof=partial(verify_version.prove, other_libraries=override),
     )
-    _say(model, move, queries.production(client, model), lock, as_json=as_json)
+    _print_move(model, move, queries.production(client, model), lock, as_json=as_json)
 
 
 def history(model: str, at: str, *, as_json: bool) -> None:
-    """Print the journal, newest first; or what was production at a time."""
+    """Print the audit log, newest first, or the production version at a given time."""
     from modelworks.registry.production import audit_log
     from modelworks.registry.versions import queries
 
     _, client, _ = _connect()
-    queries.all_of(client, model)  # says which models there are when this is none
+    queries.all_of(client, model)  # raises an error that lists the models if this one does not exist
     warn_if_moved(client, model)
     if at:
         then = audit_log.at(client, model, _time(at))
@@ -102,7 +102,7 @@ def history(model: str, at: str, *, as_json: bool) -> None:
 
 
 def warn_if_moved(client: MlflowClient, model: str) -> None:
-    """Say so when something outside the journal moved a model's production."""
+    """Warn if a model's production alias was moved without an entry in the audit log."""
     from modelworks.registry.production.alias_drift import find_alias_drift
 
     stray = find_alias_drift(client, model)
@@ -111,7 +111,7 @@ def warn_if_moved(client: MlflowClient, model: str) -> None:
 
 
 def _connect() -> tuple[Project, MlflowClient, Lock]:
-    """The project, its tracking store, and the lock that a move takes."""
+    """Return the project, its tracking store, and the lock for changes of production."""
     project = Project.find()
     project.enter()
     project.make_private_folders()
@@ -123,7 +123,7 @@ def _connect() -> tuple[Project, MlflowClient, Lock]:
     return project, connect(project), lock
 
 
-def _say(model: str, move: Move | None, production: int, lock: Lock, *, as_json: bool) -> None:
+def _print_move(model: str, move: Move | None, production: int, lock: Lock, *, as_json: bool) -> None:
     from modelworks.registry.versions.queries import numbered
 
     if as_json:
@@ -135,7 +135,7 @@ def _say(model: str, move: Move | None, production: int, lock: Lock, *, as_json:
     elif move is None:
         print(f"{model}: version {production} is production already")
     elif move.kind == "adopt":
-        print(f"{model}: version {production}, which something else made production, is in the journal now")
+        print(f"{model}: version {production}, which was made production outside modelworks, is now in the audit log")
     else:
         print(f"{model}: production moved from {numbered(move.before)} to {numbered(move.after)}, under {lock.kind}")
 
@@ -160,11 +160,14 @@ def _row(move: Move) -> tuple[str, ...]:
 
 
 def _time(text: str) -> datetime:
-    """A time of the journal, whose times are UTC; one with a zone is of that zone. A second is meant to its end."""
+    """Parse a time, UTC unless it has a zone.
+
+    A time without microseconds means the end of that second.
+    """
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        way_out = "e.g. 2026-11-22T14:00, which is UTC, or 2026-11-22T14:00+01:00"
-        raise BadInput(f"--at {text}: not a time", way_out, code="arguments.not-a-time") from None
+        hint = "use e.g. 2026-11-22T14:00 (UTC) or 2026-11-22T14:00+01:00"
+        raise BadInput(f"--at {text}: not a time", hint, code="arguments.not-a-time") from None
     time = time if time.tzinfo else time.replace(tzinfo=UTC)
     return time if time.microsecond else time.replace(microsecond=999_999)  # `history` prints whole seconds

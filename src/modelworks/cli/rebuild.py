@@ -1,4 +1,4 @@
-"""`modelworks rebuild`: a version made again from its record alone, and the proof that it is the same, or why not."""
+"""`modelworks rebuild`: train a version again from its record and compare the two."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["rebuild"]
 
 SHOWN = 5
-"""Tensors that people are shown; --json has them all."""
+"""Maximum number of tensors that are printed; --json lists all."""
 
 
 def rebuild(target: str, number: int | None, *, strict: bool, as_json: bool) -> None:
-    """Make a version again and compare.
+    """Train a version again and print how it compares with the registered one.
 
     Raises:
-        Refused: it is not the same.
+        Refused: the two are not identical.
     """
     from modelworks.registry.backend.tracking_store import connect
     from modelworks.registry.versions.references import named
@@ -40,7 +40,9 @@ def rebuild(target: str, number: int | None, *, strict: bool, as_json: bool) -> 
     display = make_display()
     try:
         with _Listener(display) as listener:
-            found = reproduce.rebuild(client, project, version, strict=strict, say=display.say, on_event=listener.hear)
+            found = reproduce.rebuild(
+                client, project, version, strict=strict, say=display.print, on_event=listener.hear
+            )
     finally:
         display.close()
     if as_json:
@@ -49,14 +51,14 @@ def rebuild(target: str, number: int | None, *, strict: bool, as_json: bool) -> 
         print("\n".join(_lines(version, found)))
     if not found.identical:
         raise Refused(
-            f"{version.name} version {version.version} was made again and is not the same: {_blame(found)}",
-            "bring the named ingredients back to what the record says, and rebuild again",
+            f"the rebuild of {version.name} version {version.version} is not identical: {_cause(found)}",
+            "restore the named ingredients to their recorded values and rebuild again",
             code="rebuild.different",
         ).after_output()
 
 
 class _Listener:
-    """Shows what the rebuilding process tells."""
+    """Show the events of the rebuild's process on the display."""
 
     def __init__(self, display: Display) -> None:
         self._display, self._working = display, ExitStack()
@@ -77,12 +79,12 @@ class _Listener:
             self._display.training(event)
 
 
-def _blame(found: Rebuilt) -> str:
+def _cause(found: Rebuilt) -> str:
     from modelworks.reproduce.differences import in_words
 
     if found.causes:
         return in_words(found.causes)
-    return "no recorded ingredient differs, so the training does not repeat itself (see train.deterministic)"
+    return "no recorded ingredient differs, so the training is not deterministic (see train.deterministic)"
 
 
 def _as_object(version: Registered, found: Rebuilt) -> dict[str, Any]:
@@ -116,19 +118,19 @@ def _as_object(version: Registered, found: Rebuilt) -> dict[str, Any]:
 
 def _lines(version: Registered, found: Rebuilt) -> list[str]:
     comparison, code = found.comparison, found.provenance.code
-    verdict = "identical" if found.identical else "NOT the same"
+    result = "identical" if found.identical else "NOT identical"
     different = len(comparison.different_tensors)
     rows = [
-        ("code", f"commit {code.commit}{' with the changes kept with it' if code.patch else ''}"),
+        ("code", f"commit {code.commit}{' with uncommitted changes' if code.patch else ''}"),
         ("data", f"{found.provenance.data.dataset} {found.provenance.data.digest}"),
-        ("tensors", f"{comparison.tensors - different} of {comparison.tensors} equal, bit by bit"),
+        ("tensors", f"{comparison.tensors - different} of {comparison.tensors} bitwise equal"),
         *(("", _tensor(each)) for each in comparison.different_tensors[:SHOWN]),
         *([("", f"and {different - SHOWN} more")] if different > SHOWN else []),
         (
             "predictions",
             f"{comparison.predictions - comparison.different_predictions:,} of {comparison.predictions:,} equal"
             + (
-                f"; {comparison.flipped:,} answered differently, by up to {comparison.largest_disagreement:.3g}"
+                f"; {comparison.flipped:,} with another answer, by up to {comparison.largest_disagreement:.3g}"
                 if comparison.different_predictions
                 else ""
             ),
@@ -138,17 +140,17 @@ def _lines(version: Registered, found: Rebuilt) -> list[str]:
         ("seconds", f"{found.seconds:.1f}"),
     ]
     return [
-        f"{version.name} version {version.version}, made again: {verdict}",
+        f"{version.name} version {version.version}, rebuilt: {result}",
         *(f"  {name:<12} {value}" for name, value in rows),
     ]
 
 
 def _tensor(each: Any) -> str:
     if not each.values:
-        return f"{each.name}: only one of them has it in this shape"
+        return f"{each.name}: missing in one of them, or of another shape"
     return f"{each.name}: {each.changed:,} of {each.values:,} values, by up to {each.largest:.3g}"
 
 
 def _finite(value: float) -> float | None:
-    """JSON knows no infinity."""
+    """Return None for infinity and NaN, which JSON cannot represent."""
     return value if math.isfinite(value) else None

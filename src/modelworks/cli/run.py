@@ -1,4 +1,4 @@
-"""`modelworks run`: nothing when nothing changed, else the training flow under a Prefect server."""
+"""`modelworks run`: run the training flow under a Prefect server, unless nothing changed."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ __all__ = ["run"]
 
 FORBIDDEN = (401, 403)
 BUSY = (408, 429)
-"""Statuses of HTTP that are below 500, and yet say nothing against the request."""
+"""HTTP status codes below 500 that do not mean that the request is wrong."""
 
 
 def run(config: Path, overrides: Sequence[str], *, as_json: bool) -> None:
-    """Bring a pipeline up to date and print what it came to.
+    """Bring a pipeline up to date and print the summary.
 
     Raises:
-        Refused: the gate did not accept the version; all the rest was done.
-        Corrupt: there is nothing to do, and the files of the production version are not in the artifact store.
+        Refused: the gate did not accept the version; all stages were run.
+        Corrupt: nothing is to be done, but files of the production version are missing from the artifact store.
     """
     started = time.monotonic()
     project = Project.find()
@@ -49,7 +49,7 @@ def run(config: Path, overrides: Sequence[str], *, as_json: bool) -> None:
         close_when_done(project, settings.name)
         if found.promotion.production:
             check_quickly(project, settings.name, found.promotion.production)
-        print("nothing to do: data, config, code and libraries are those of the version that stands", file=sys.stderr)
+        print("nothing to do: data, config, code and libraries have not changed since the last run", file=sys.stderr)
     else:
         summary = _flow(project, config, overrides, found)
     summary["seconds"] = round(time.monotonic() - started, 2)
@@ -57,30 +57,30 @@ def run(config: Path, overrides: Sequence[str], *, as_json: bool) -> None:
         print_json(summary)
     else:
         print_summary(summary, _links(project, summary))
-    # What a person promoted in spite of the verdict is not refused any more.
+    # A version that was promoted with --override is not an error.
     if summary["verdict"] != "promote" and summary["production"] != summary["version"]:
         name, version = summary["model"], summary["version"]
         raise Refused(
-            f"the gate says {summary['verdict']}: {name} version {version} did not become production",
-            f"`modelworks why {name} {version}` says why",
+            f"the gate's verdict is {summary['verdict']}: {name} version {version} did not become production",
+            f"run `modelworks why {name} {version}` to see the checks",
             code="gate.not-promoted",
         ).after_output()
 
 
 def _flow(project: Project, config: Path, overrides: Sequence[str], found: PipelineStatus) -> dict[str, Any]:
-    """Run the flow in this process, against the server that is there or one of our own.
+    """Run the flow in this process, with a running Prefect server or one started for this run.
 
     Raises:
-        BadInput: that server refuses our credentials.
-        Interrupted: a person cancelled the flow run in Prefect.
-        Unavailable: it fails, for longer than Prefect's client repeats its requests.
+        BadInput: the server rejects our credentials.
+        Interrupted: the flow run was cancelled in Prefect.
+        Unavailable: the server keeps failing after the retries of Prefect's client.
     """
     from modelworks.servers.prefect_client import answers, serving_address, start_server
 
     url = serving_address(project)
     server = start_server(project) if url is None else None
     os.environ["PREFECT_API_URL"] = server.url if server else str(url)
-    # The server takes seconds to start; what the stages need is imported meanwhile.
+    # The server takes seconds to start; import the stages' libraries meanwhile.
     with make_display().working("start"):
         from modelworks.registry.backend.tracking_store import connect
 
@@ -104,21 +104,21 @@ def _flow(project: Project, config: Path, overrides: Sequence[str], found: Pipel
     except CancelledRun:
         raise Interrupted(signal.SIGINT, "a cancellation in Prefect") from None
     except (HTTPError, ConcurrencySlotAcquisitionError) as error:
-        place = without_password(os.environ["PREFECT_API_URL"])
+        address = without_password(os.environ["PREFECT_API_URL"])
         reason = first_line(error)
         answer = error if isinstance(error, HTTPStatusError) else error.__cause__
         status = answer.response.status_code if isinstance(answer, HTTPStatusError) else None
         if status in FORBIDDEN:
             raise BadInput(
-                f"Prefect's server {place} refuses: {reason}",
-                "set PREFECT_API_AUTH_STRING or PREFECT_API_KEY, or ask for the right",
+                f"Prefect's server {address} refuses: {reason}",
+                "set PREFECT_API_AUTH_STRING or PREFECT_API_KEY, or ask its administrator for access",
                 code="prefect.refused",
             ) from error
         if status is not None and status < 500 and status not in BUSY:
-            raise  # what we asked was wrong: our own bug
+            raise  # the request was wrong: a bug of ours
         raise Unavailable(
-            f"Prefect's server {place} fails: {reason}",
-            "see its log, then run again: what is done stays done",
+            f"Prefect's server {address} fails: {reason}",
+            "check the server's log and run again: finished stages are kept",
             code="prefect.failing",
         ) from error
 

@@ -1,6 +1,6 @@
-"""What `make setup` does when everything is installed: `python -m modelworks.cli.setup`.
+"""Create an empty database of each service: `python -m modelworks.cli.setup`.
 
-An empty database of each service, for projects to start with a copy: it saves a first run several seconds.
+`make setup` runs it. A project starts with a copy, which saves several seconds of its first run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from modelworks.sqlite.databases import keep_empty
 
 
 def main() -> None:
-    """Keep one of each in this Python's environment."""
+    """Store an empty MLflow and an empty Prefect database in this Python environment."""
     os.environ |= QUIET
     keep_empty("mlflow", tracking_store.build_schema)
     keep_empty("prefect", prefect_server.build_schema)

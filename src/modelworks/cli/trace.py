@@ -1,4 +1,4 @@
-"""`modelworks trace`: where a version comes from; or, of a row, which versions were trained on it."""
+"""`modelworks trace`: show a version's lineage, or the versions that were trained on a row."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 __all__ = ["trace"]
 
 SHOWN = 5
-"""Ids that an ambiguous beginning of one is answered with."""
+"""Maximum number of ids that are listed for an ambiguous prefix."""
 
 
 def trace(target: str, number: int | None, row: str, *, as_json: bool) -> None:
-    """Print a version's ancestry, or the versions that hold a row.
+    """Print a version's lineage, or the versions that were trained on a row.
 
     Raises:
-        BadInput: neither or both are named, or there is no such version or row.
-        Refused: a production version was trained on a row that is to be forgotten.
+        BadInput: neither or both are given, or the version or row does not exist.
+        Refused: a production version was trained on a forgotten row.
     """
     from modelworks.registry.backend.tracking_store import connect
 
     if bool(target) == bool(row):
         raise BadInput(
-            "trace needs a version or a row, and one of them only",
-            "e.g. modelworks trace mnist-cnn, or modelworks trace --row 1f2e3d",
+            "trace needs either a version or a row",
+            "run e.g. modelworks trace mnist-cnn, or modelworks trace --row 1f2e3d",
             code="arguments.trace",
         )
     project = Project.find()
@@ -75,10 +75,10 @@ def _trace_row(client: MlflowClient, project: Project, prefix: str, *, as_json: 
     from modelworks.data.erasure import forgotten, known
     from modelworks.registry.versions.training_row_index import trained_on
 
-    here = known(project, prefix)  # refuses what is no id, too
+    here = known(project, prefix)  # raises if the prefix is not hexadecimal
     found = trained_on(client, project, prefix)
     marked = {row.id: row for row in forgotten(project) if row.id.startswith(prefix)}
-    row = _the_one(prefix, {*here, *marked}, found)
+    row = _resolve(prefix, {*here, *marked}, found)
     mark = marked.get(row)
     if as_json:
         print_json(
@@ -94,42 +94,42 @@ def _trace_row(client: MlflowClient, project: Project, prefix: str, *, as_json: 
     else:
         print("\n".join(_lines(row, here.get(row, []), found)))
         if mark:
-            print(f"to be forgotten since {mark.when}, by {mark.who}: {mark.reason or 'no reason given'}")
-    holding = [f"{each.model} version {each.version}" for each in found.holders if each.production]
-    if mark and holding:
+            print(f"forgotten since {mark.when}, by {mark.who}: {mark.reason or 'no reason given'}")
+    trained = [f"{each.model} version {each.version}" for each in found.holders if each.production]
+    if mark and trained:
         raise Refused(
-            f"{', '.join(holding)} is production and was trained on a row that is to be forgotten",
-            "run its config: the next version is made without the row, and takes its place if the gate accepts it",
+            f"{', '.join(trained)} is production and was trained on a forgotten row",
+            "run its config: it trains a version without the row and promotes it if the gate accepts it",
             code="production.forgotten-row",
         ).after_output()
 
 
-def _the_one(prefix: str, full: set[str], found: Holders) -> str:
-    """The row that a prefix means; its first 16 digits when that is all that any version keeps of it.
+def _resolve(prefix: str, full: set[str], found: Holders) -> str:
+    """Return the row id for a prefix; only its first 16 digits if versions recorded no more.
 
     Raises:
-        BadInput: there is none, or several.
+        BadInput: no id or several ids match.
     """
-    # What versions keep of an id is the beginning of a full one, or of a row that data/ does not hold any more.
+    # Versions record a prefix of each id: of a row in data/, or of one that is no longer there.
     rows = sorted(full | {each for each in found.ids if not any(each == known[: len(each)] for known in full)})
     if len(rows) == 1:
         return rows[0]
     if not rows:
         raise BadInput(
-            f"no row's id begins with {prefix}",
-            "ids are in the column id of data/*/examples.parquet",
+            f"no row has an id that starts with {prefix}",
+            "see the column id of data/*/examples.parquet",
             code="row.unknown",
         )
     shown = ", ".join(rows[:SHOWN]) + (", ..." if len(rows) > SHOWN else "")
     raise BadInput(
-        f"{prefix} is the beginning of {len(rows):,} ids: {shown}", "give more of its digits", code="row.ambiguous"
+        f"{prefix} is a prefix of {len(rows):,} ids: {shown}", "give more digits of the id", code="row.ambiguous"
     )
 
 
 def _lines(row: str, data: list[str], found: Holders) -> list[str]:
-    where = f"in data {', '.join(data)}" if data else "in no data set as it stands"
+    where = f"in data {', '.join(data)}" if data else "in no current data set"
     lines = [f"row {row}: {where}; {len(found.holders)} of {found.asked} versions were trained on it"]
     lines += [
         f"  {each.model} version {each.version}{'  production' if each.production else ''}" for each in found.holders
     ]
-    return [*lines, *(f"  {each}: not known, modelworks did not register it" for each in found.unknown)]
+    return [*lines, *(f"  {each}: unknown, not registered by modelworks" for each in found.unknown)]

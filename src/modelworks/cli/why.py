@@ -1,4 +1,4 @@
-"""`modelworks why`: what a run would do and which ingredient changed; or why the gate said what it said."""
+"""`modelworks why`: show what a run would do and why, or explain a verdict."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from modelworks.project import Project
 __all__ = ["why"]
 
 SHOWN = 6
-"""Reasons per stage, and slices, that people are shown; --json has them all."""
+"""Maximum number of reasons per stage and of slices that are printed; --json lists all."""
 
 
 def why(target: str, version: int | None, overrides: Sequence[str], *, as_json: bool) -> None:
@@ -34,7 +34,7 @@ def why(target: str, version: int | None, overrides: Sequence[str], *, as_json: 
         if as_json:
             print_json({"nothing_to_do": found.nothing_to_do, "stages": found.reasons, "reports": found.reports})
         else:
-            _print_outlook(found)
+            _print_plan(found)
         return
     verdict = _verdict(project, target, version)
     if as_json:
@@ -43,12 +43,12 @@ def why(target: str, version: int | None, overrides: Sequence[str], *, as_json: 
         _print_verdict(verdict)
 
 
-def _print_outlook(found: PipelineStatus) -> None:
+def _print_plan(found: PipelineStatus) -> None:
     if found.nothing_to_do:
-        print("nothing to do: every stage is up to date, and the verdict was followed")
+        print("nothing to do: every stage is up to date")
     for stage, phrases in found.reasons.items():
-        quiet = "would look" if stage == "ingest" else "up to date"
-        print(f"{stage:<9} {'would run' if phrases else quiet}")
+        unchanged = "would check" if stage == "ingest" else "up to date"
+        print(f"{stage:<9} {'would run' if phrases else unchanged}")
         _print_phrases(phrases)
     for page, phrases in found.reports.items():
         if phrases and not any("depends on" in phrase for phrase in phrases):
@@ -75,7 +75,7 @@ def _verdict(project: Project, name: str, version: int | None) -> dict[str, Any]
     if not registered.verdict:
         raise BadInput(
             f"{name} version {number} has no verdict yet",
-            "run its config again: the gate then speaks",
+            "run its config again: the gate runs then",
             code="version.no-verdict",
         )
     return {
@@ -89,13 +89,13 @@ def _verdict(project: Project, name: str, version: int | None) -> dict[str, Any]
 
 
 def _print_verdict(verdict: Mapping[str, Any]) -> None:
-    opponent = f"against version {verdict['opponent']}" if verdict["opponent"] else "without an opponent"
-    print(f"{verdict['model']} version {verdict['version']}: {verdict['decision']} ({opponent})")
+    baseline = f"against version {verdict['opponent']}" if verdict["opponent"] else "without a baseline"
+    print(f"{verdict['model']} version {verdict['version']}: {verdict['decision']} ({baseline})")
     for check in verdict["checks"]:
         print(
             f"  {'passed' if check['passed'] else 'FAILED'}  {check['name']} is {check['observed']}, required {check['required']}"
         )
-    for remark in verdict.get("remarks", ()):  # verdicts of earlier versions of this program have none
+    for remark in verdict.get("remarks", ()):  # verdicts of earlier releases have none
         print(f"  remark  {remark}")
     if verdict.get("changes"):
         _print_changes(verdict)
@@ -104,19 +104,19 @@ def _print_verdict(verdict: Mapping[str, Any]) -> None:
 
 
 def _print_changes(verdict: Mapping[str, Any]) -> None:
-    """What users would notice: over all test rows, and in the slices that differ most."""
-    changes, opponent = verdict["changes"], f"version {verdict['opponent']}"
+    """Print how predictions differ from the baseline's, overall and in the slices."""
+    changes, baseline = verdict["changes"], f"version {verdict['opponent']}"
     different = changes["fixed"] + changes["broken"] + changes["otherwise"]
     print(
-        f"for users: of {changes['rows']:,} test rows {different:,} ({different / changes['rows']:.2%}) are answered "
-        f"differently: {changes['fixed']:,} better, {changes['broken']:,} worse, {changes['otherwise']:,} neither"
+        f"predictions: {different:,} of {changes['rows']:,} test rows ({different / changes['rows']:.2%}) "
+        f"differ: {changes['fixed']:,} better, {changes['broken']:,} worse, {changes['otherwise']:,} neither"
     )
     if changes.get("calibration_error") is not None:
-        theirs = changes["opponent_calibration_error"]
-        print(f"calibration error: {changes['calibration_error']:.4f}, {opponent}'s {theirs:.4f}")
-    told = [each for each in verdict.get("slices", ()) if each["gain"] is not None]
-    told.sort(key=lambda each: -abs(each["gain"]))
-    if told:
+        baseline_error = changes["opponent_calibration_error"]
+        print(f"calibration error: {changes['calibration_error']:.4f}, {baseline}: {baseline_error:.4f}")
+    slices = [each for each in verdict.get("slices", ()) if each["gain"] is not None]
+    slices.sort(key=lambda each: -abs(each["gain"]))
+    if slices:
         rows = [
             (
                 f"{each['by']} {each['value']}",
@@ -128,10 +128,10 @@ def _print_changes(verdict: Mapping[str, Any]) -> None:
                 f"{each['fixed']:,}",
                 f"{each['broken']:,}",
             )
-            for each in told[:SHOWN]
+            for each in slices[:SHOWN]
         ]
         print()
-        print_table(("slice", "rows", "score", opponent, "gain", "interval", "better", "worse"), rows)
-        if len(told) > SHOWN:
-            print(f"and {len(told) - SHOWN:,} slices that differ less; --json has them all")
+        print_table(("slice", "rows", "score", baseline, "gain", "interval", "better", "worse"), rows)
+        if len(slices) > SHOWN:
+            print(f"and {len(slices) - SHOWN:,} slices that differ less; --json lists all")
         print()

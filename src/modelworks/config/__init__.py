@@ -1,1 +1,1 @@
-"""The configuration file of a pipeline: read, checked, explained."""
+"""Load and check the YAML configuration of a pipeline."""

@@ -1,4 +1,4 @@
-"""What is wrong with a config, in words: each mistake with its place, its name and the nearest right one."""
+"""Describe each mistake in a config with its location, its field and the nearest valid name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from modelworks.config.yaml_document import Document
 
     Location = tuple[str | int, ...]
-    """Keys and indices from the top of the file down."""
+    """Keys and indices from the root of the file."""
 
 __all__ = ["in_words"]
 
@@ -26,33 +26,33 @@ MOVED: Mapping[Location, tuple[str, str]] = {
     ("train", "label_smoothing"): ("objective", "kind: classification"),
     ("train", "class_weights"): ("objective", "kind: classification"),
 }
-"""Fields that earlier versions had elsewhere: their section now, and what that section needs beside them."""
+"""Fields that earlier releases had in another section: their new section, and what else it needs."""
 
 
-def in_words(document: Document, whole: type, errors: Iterable[Mapping[str, Any]]) -> list[str]:
-    """All that is wrong with a document, from its top down, what was given on the command line last.
+def in_words(document: Document, root: type, errors: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return a message for each mistake, in the order of the file, command line overrides last.
 
     Args:
-        whole: the class of the complete config.
-        errors: what pydantic says of the document as a `whole`.
+        root: the class of the complete config.
+        errors: pydantic's validation errors of the document as a `root`.
     """
     secret = dict(_secrets(document))
     foreign = {**dict(_foreign_values(document)), **secret}
     found = [*foreign.items(), *_unknown_expectations(document)]
     errors = list(_one_by_one(errors))
-    misspelt = {place for error in errors if (place := _meant(whole, error))}
+    misspelt = {place for error in errors if (place := _meant(root, error))}
     for error in errors:
-        location, text = _phrase(whole, error)
+        location, text = _phrase(root, error)
         if location not in foreign and location not in misspelt:
             found.append((location, text))
     found.sort(key=lambda mistake: (document.assignment(mistake[0]) is not None, document.line(mistake[0])))
-    # Of what was given as --set NAME=VALUE, the value is left out if it is secret.
+    # The value of --set NAME=VALUE is left out if it looks like a secret.
     places = (document.place(each).partition("=")[0] if each in secret else document.place(each) for each, _ in found)
     return [f"{place}: {text}" for place, (_, text) in zip(places, found, strict=True)]
 
 
 def _one_by_one(errors: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """The errors; a section's own complaint of several lines is one error per line."""
+    """Yield the errors, and one error per line of a section's own `ValueError`."""
     for error in errors:
         if error["type"] == "value_error":
             for line in str(error["ctx"]["error"]).splitlines():
@@ -61,17 +61,17 @@ def _one_by_one(errors: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, An
             yield error
 
 
-def _phrase(whole: type, error: Mapping[str, Any]) -> tuple[Location, str]:
-    """Where one of pydantic's errors is in the file, and its words."""
+def _phrase(root: type, error: Mapping[str, Any]) -> tuple[Location, str]:
+    """Return the location of a pydantic error in the file, and its message."""
     path = tuple(part for part in error["loc"] if part != "[key]")
-    location, section = _resolve(whole, path)
+    location, section = _resolve(root, path)
     kind, context, given = error["type"], error.get("ctx", {}), error["input"]
     if kind == "unexpected_keyword_argument":
         if location in MOVED:
             section_name, given_there = MOVED[location]
             written = f"{section_name}: {{{given_there}, {location[-1]}: {_shown(given)}}}"
-            return location, f"{_name(location)}: belongs to another section now; write {written}"
-        known = _fields(_resolve(whole, path[:-1])[1])
+            return location, f"{_name(location)}: was moved to another section; write {written}"
+        known = _fields(_resolve(root, path[:-1])[1])
         return location, f"{_name(location)}: unknown key{_nearest(str(location[-1]), known)}"
     if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return location, f"{_name(location)}: is missing"
@@ -87,47 +87,47 @@ def _phrase(whole: type, error: Mapping[str, Any]) -> tuple[Location, str]:
     if kind == "string_pattern_mismatch":
         return location, f"{_name(location)}: {_shown(given)} is not of the form {context['pattern']}"
     if kind == "value_error":
-        return _complaint(location, str(context["error"]), _fields(section))
-    demand = error["msg"].removeprefix("Input ")
-    return location, f"{_name(location)}: {demand[0].lower()}{demand[1:]}, not {_shown(given)}"
+        return _section_error(location, str(context["error"]), _fields(section))
+    message = error["msg"].removeprefix("Input ")
+    return location, f"{_name(location)}: {message[0].lower()}{message[1:]}, not {_shown(given)}"
 
 
-def _meant(whole: type, error: Mapping[str, Any]) -> Location | None:
-    """Where an unknown key would have been right, spelt as it was probably meant: it is not missing as well."""
+def _meant(root: type, error: Mapping[str, Any]) -> Location | None:
+    """Return the location of the key that a misspelt one probably means, to not report it missing."""
     if error["type"] != "unexpected_keyword_argument":
         return None
     path = tuple(part for part in error["loc"] if part != "[key]")
-    near = difflib.get_close_matches(str(path[-1]), _fields(_resolve(whole, path[:-1])[1]), n=1)
-    return (*_resolve(whole, path)[0][:-1], *near) if near else None
+    near = difflib.get_close_matches(str(path[-1]), _fields(_resolve(root, path[:-1])[1]), n=1)
+    return (*_resolve(root, path)[0][:-1], *near) if near else None
 
 
-def _complaint(location: Location, message: str, known: Collection[str]) -> tuple[Location, str]:
-    """A section's own complaint, which begins with the name of the field it is about: there is its line."""
+def _section_error(location: Location, message: str, known: Collection[str]) -> tuple[Location, str]:
+    """Return the location and message of a section's own error, which starts with its field."""
     names = message.partition(" ")[0].split(".")
     text = f"{_name(location)}: {message}" if location else message
     return (*location, *names) if names[0] in known else location, text
 
 
 def _foreign_values(document: Document) -> Iterator[tuple[Location, str]]:
-    """Values that YAML has and JSON has not, such as dates: no section takes them, and they have no digest."""
+    """Yield values that YAML has and JSON lacks, such as dates: no field accepts them."""
     for location, value in _leaves(document.values, ()):
         if isinstance(value, float) and not math.isfinite(value):
             yield location, f"{_name(location)}: {value} is not a finite number"
         elif not isinstance(value, str | int | float | None):
             kind = type(value).__name__
-            yield location, f"{_name(location)}: {value} is a {kind} to YAML; write it in quotes"
+            yield location, f"{_name(location)}: {value} is a {kind} in YAML; write it in quotes"
 
 
 def _secrets(document: Document) -> Iterator[tuple[Location, str]]:
-    """Values that must not be written down, and a config is: it is kept with every run and every version."""
+    """Yield values that look like secrets: a config is stored with every run and version."""
     for location, value in _leaves(document.values, ()):
-        likeness = looks_secret(value) if isinstance(value, str) else ""
-        if likeness:
-            yield location, f"{_name(location)}: holds {likeness}; leave it to the environment, which is kept nowhere"
+        secret = looks_secret(value) if isinstance(value, str) else ""
+        if secret:
+            yield location, f"{_name(location)}: contains {secret}; set it in the environment, which is not stored"
 
 
 def _unknown_expectations(document: Document) -> Iterator[tuple[Location, str]]:
-    """Names below `checks.expect` that Great Expectations does not have."""
+    """Yield names in `checks.expect` that Great Expectations does not have."""
     from modelworks.validation.expectation_names import nearest
     from modelworks.validation.great_expectations_internals import known_expectations
 
@@ -145,13 +145,13 @@ def _unknown_expectations(document: Document) -> Iterator[tuple[Location, str]]:
             yield location, f"{_name(location)}: there is no such expectation{nearest(name, known)}"
 
 
-def _resolve(whole: type, path: Location) -> tuple[Location, type | None]:
-    """Where pydantic's path leads: the location in the file and the section class there, if there is one.
+def _resolve(root: type, path: Location) -> tuple[Location, type | None]:
+    """Return the location in the file for a pydantic path, and the section class there, if any.
 
-    The path runs through the kinds of unions, as in ("source", "table", "label"), which are no keys in the file.
+    The path includes the kinds of unions, as in ("source", "table", "label"), which are not keys in the file.
     """
     location: Location = ()
-    section: type | None = whole
+    section: type | None = root
     choices: dict[str, type] = {}
     for part in path:
         if choices:
@@ -186,7 +186,7 @@ def _nearest(word: str, known: Collection[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1)
     if near:
         return f"; did you mean {near[0]}?"
-    return f"; there are: {', '.join(known)}" if known and len(known) <= 12 else ""
+    return f"; use one of: {', '.join(known)}" if known and len(known) <= 12 else ""
 
 
 def _leaves(value: Any, location: Location) -> Iterator[tuple[Location, Any]]:

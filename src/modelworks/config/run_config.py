@@ -1,6 +1,6 @@
-"""One YAML file is one complete pipeline: load it, override it, and say every mistake at once.
+"""Load a pipeline from a YAML file with overrides, and report all mistakes at once.
 
-Each component keeps its own section class beside its code; this file only composes them.
+Each component has its section class beside its code; this file only composes them.
 `python -m modelworks.config` prints the JSON Schema that editors read.
 """
 
@@ -34,12 +34,12 @@ __all__ = ["RunConfig", "ScheduleConfig", "json_schema", "load"]
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
-    """When `modelworks up` runs this pipeline by itself; runs never overlap."""
+    """When `modelworks up` runs this pipeline; runs never overlap."""
 
     cron: str
     """Five fields, as in crontab: minute, hour, day of month, month, day of week."""
     timezone: str = "UTC"
-    """An IANA name. Daylight saving skips or repeats hours: UTC does not."""
+    """IANA name of the time zone. Daylight saving time skips or repeats hours; UTC does not."""
 
     def __post_init__(self) -> None:
         from datetime import datetime
@@ -59,7 +59,7 @@ class ScheduleConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """A whole pipeline."""
+    """The config of a complete pipeline."""
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = {
         "extra": "forbid",
@@ -72,35 +72,35 @@ class RunConfig:
     source: SourceConfig
     """Where the data comes from."""
     split: SplitConfig = field(default_factory=SplitConfig)
-    """Which rows are trained on and which are held back."""
+    """Which rows are for training, validation and testing."""
     checks: ChecksConfig = field(default_factory=ChecksConfig)
-    """What the data must satisfy before anything is trained on it."""
+    """Checks that the data must pass before training."""
     model: ModelConfig
     """The architecture."""
     objective: ObjectiveConfig = field(default_factory=lambda: Classification(kind="classification"))
-    """What the model learns of each row."""
+    """What the model predicts for each row."""
     train: TrainConfig = field(default_factory=TrainConfig)
-    """How its weights are found; what is left out is as the architecture recommends."""
+    """How the model is trained; fields that are left out have the architecture's recommended values."""
     compute: ComputeConfig = field(default_factory=ComputeConfig)
-    """What the training runs on."""
+    """The hardware that the training runs on."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     """How the test rows are scored."""
     gate: GateConfig
-    """What a version must reach to become production."""
+    """Requirements for a version to become production."""
     schedule: ScheduleConfig | None = None
-    """Leave out for a pipeline that only runs when asked."""
+    """Leave out for a pipeline that only runs on command."""
 
     def __post_init__(self) -> None:
         wrong = list(
             mismatches(source=self.source, model=self.model, objective=self.objective, train=self.train, gate=self.gate)
         )
         if self.train.compile and max(self.compute.processes, self.compute.workers) > 1:
-            wrong.append("train.compile is for a training in one process")
+            wrong.append("train.compile requires a training in one process")
         if wrong:
             raise ValueError("\n".join(wrong))
 
     def section(self, *names: str) -> dict[str, Any]:
-        """The named sections as JSON values, under their names."""
+        """Return the named sections as JSON values, by name."""
         return {name: _plain(getattr(self, name)) for name in names}
 
     @property
@@ -115,10 +115,10 @@ class RunConfig:
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """The pipeline in a YAML file, with `section.key=value` overrides, and complete: no field is left open.
+    """Load a YAML file with `section.key=value` overrides and fill in every default.
 
     Raises:
-        BadInput: every mistake found, each with its place and a suggestion.
+        BadInput: lists every mistake with its location and a suggestion.
     """
     document = Document.read(path)
     for assignment in overrides:
@@ -127,7 +127,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of a config file."""
+    """Return the JSON Schema of a config file."""
     from pydantic import TypeAdapter
 
     schema = TypeAdapter(RunConfig).json_schema()
@@ -139,13 +139,15 @@ def _build(document: Document) -> RunConfig:
 
     try:
         text = json.dumps(_completed(document.values), default=str)
-    except (TypeError, ValueError) as error:  # a key that is no text, or an alias inside its own anchor
+    except (TypeError, ValueError) as error:  # a key that is not a string, or an alias inside its own anchor
         raise BadInput(
-            f"{document.path}: {error}", "write plain keys, and let no alias contain itself", code="config.not-json"
+            f"{document.path}: {error}",
+            "use strings as keys, and no alias that contains itself",
+            code="config.not-json",
         ) from None
     errors: Iterable[Mapping[str, Any]] = ()
     try:
-        # Strict JSON: "8" is no number and 1 is not true, but a list is a tuple and an integer is a float.
+        # Strict JSON mode: "8" is not a number and 1 is not true, but a list is a tuple and an integer is a float.
         config = TypeAdapter(RunConfig).validate_json(text, strict=True)
     except ValidationError as error:
         errors = error.errors(include_url=False)
@@ -154,11 +156,11 @@ def _build(document: Document) -> RunConfig:
         return config
     if len(mistakes) > 1:
         mistakes = [f"{document.path}: {len(mistakes)} mistakes", *(f"  {each}" for each in mistakes)]
-    raise BadInput("\n".join(mistakes), "configs/schema.json describes every field", code="config.invalid")
+    raise BadInput("\n".join(mistakes), "see configs/schema.json for every field", code="config.invalid")
 
 
 def _completed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a config; fields of `train` that are left out are as the architecture recommends."""
+    """Return a config's values, with recommended values for missing fields of `train`."""
     model, train = values.get("model"), values.get("train", {})
     kind = model.get("kind") if isinstance(model, dict) else None
     if not isinstance(train, dict):

@@ -1,4 +1,4 @@
-"""A YAML file and the overrides on top of it: its values, and the place where each of them stands."""
+"""Read a YAML file, apply overrides, and find the line of each value."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ __all__ = ["Document", "yaml_text"]
 
 @dataclass
 class Document:
-    """The mapping in a file; `override` changes it in memory alone."""
+    """The mapping in a YAML file; `override` changes it in memory only."""
 
     path: Path
     text: str
     values: dict[str, Any]
     overrides: dict[tuple[str, ...], str] = field(default_factory=dict)
-    """What was given for a key on the command line, by the key's place."""
+    """The command line override of a key, by the key's location."""
 
     @classmethod
     def read(cls, path: Path) -> Document:
         """Read a file.
 
         Raises:
-            BadInput: it is missing, not YAML, not a mapping, or has a key twice.
+            BadInput: the file is missing, not YAML, not a mapping, or has a key twice.
         """
         text = _text(path)
         return cls(path, text, _mapping(path, text))
 
     def override(self, assignment: str) -> None:
-        """Set one value, named as in `train.epochs=3`; the text after the sign is YAML.
+        """Set one value, as in `train.epochs=3`; the text after the equals sign is YAML.
 
         Raises:
-            BadInput: it is of another form, or a part of the name is no section.
+            BadInput: the form is wrong, or a part of the name is not a section.
         """
         from ruamel.yaml.error import YAMLError
 
@@ -70,18 +70,21 @@ class Document:
         self.overrides[keys] = assignment
 
     def place(self, location: Sequence[str | int]) -> str:
-        """Where the value at a location was given: `FILE:LINE`, or `--set NAME=VALUE`."""
+        """Return where the value at a location was given: `FILE:LINE`, or `--set NAME=VALUE`."""
         assignment = self.assignment(location)
         return f"{self.path}:{self.line(location)}" if assignment is None else f"--set {assignment}"
 
     def assignment(self, location: Sequence[str | int]) -> str | None:
-        """The override that gave the value at a location, or a section around it; None when the file did."""
+        """Return the override that set the value at a location or its section.
+
+        None if the file set it.
+        """
         names = tuple(str(part) for part in location)
         given = (self.overrides.get(names[:depth]) for depth in range(len(names), 0, -1))
         return next((assignment for assignment in given if assignment is not None), None)
 
     def line(self, location: Sequence[str | int]) -> int:
-        """The line of the deepest part of a location that stands in the file."""
+        """Return the line of the deepest part of a location that is in the file."""
         node, line = self._tree, 1
         for part in location:
             if isinstance(part, int) and node.id == "sequence" and part < len(node.value):
@@ -114,14 +117,14 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        there = sorted(each.name for each in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, there, n=1)
-        hint = f"did you mean {path.parent / near[0]}?" if near else f"there are: {', '.join(there) or 'none'}"
+        existing = sorted(each.name for each in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, existing, n=1)
+        hint = f"did you mean {path.parent / near[0]}?" if near else f"use one of: {', '.join(existing) or 'none'}"
         raise BadInput(f"{path}: no such config", hint, code="config.missing") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(
             f"{path}: cannot be read: {error}",
-            "name a YAML file, e.g. configs/mnist_cnn.yaml",
+            "give the path of a YAML file, e.g. configs/mnist_cnn.yaml",
             code="config.unreadable",
         ) from None
 
@@ -137,15 +140,17 @@ def _mapping(path: Path, text: str) -> dict[str, Any]:
         name = key.group(1) if key else "a key"
         raise BadInput(
             f"{path}:{error.problem_mark.line + 1}: {name} is given twice",
-            "keep one of the two",
+            "remove one of the two",
             code="config.duplicate-key",
         ) from None
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise BadInput(f"{path}:{line}: not YAML: {error.problem}", "mend that line", code="config.not-yaml") from None
+        raise BadInput(
+            f"{path}:{line}: not YAML: {error.problem}", "correct that line", code="config.not-yaml"
+        ) from None
     except YAMLError as error:
         raise BadInput(
-            f"{path}: not YAML: {str(error).splitlines()[0]}", "mend the file", code="config.not-yaml"
+            f"{path}: not YAML: {str(error).splitlines()[0]}", "correct the file", code="config.not-yaml"
         ) from None
     if not isinstance(values, dict):
         hint = "see configs/mnist_cnn.yaml"
@@ -158,4 +163,4 @@ def _mapping(path: Path, text: str) -> dict[str, Any]:
 def _yaml() -> YAML:
     from ruamel.yaml import YAML
 
-    return YAML(typ="safe", pure=True)  # pure: libyaml knows YAML 1.1 only, in which 1e-3 is a text and `no` is false
+    return YAML(typ="safe", pure=True)  # libyaml reads only YAML 1.1, where 1e-3 is a string and `no` is false

@@ -1,1 +1,1 @@
-"""Versioned data: where it comes from, how it is stored, pinned, split, decoded and cut into batches."""
+"""Versioned data: sources, data set format, splits, ingest, erasure and DVC."""

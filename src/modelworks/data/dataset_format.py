@@ -1,9 +1,9 @@
-"""The stored form of a data set: plain Parquet, one row per example, the same bytes on every machine.
+"""Read and write data sets: Parquet, one row per example, the same bytes on every machine.
 
 `examples.parquet` has `id` (SHA-256 of the input, hex), the input column (`image`: encoded bytes, or `text`), target
 columns (`label`: class name, `labels`: list of class names, `number`: float64), an optional official `split`, and
-whatever else the source has. `dataset.json` describes it: its features are the typed columns, and a class name stands
-with its number of rows. pandas, DuckDB and Hugging Face datasets open it as it is.
+further columns of the source. `dataset.json` has its features, the typed columns, and the number of rows per class.
+pandas, DuckDB and Hugging Face datasets can read the files.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from modelworks.files.digest_memo import DigestMemo, Snapshot
 
 __all__ = [
-    "confirm", "describe", "features", "forget_read", "read", "refuse_strangers", "stream", "write",
+    "clear_cache", "confirm", "describe", "features", "read", "refuse_unknown_files", "stream", "write",
 ]  # fmt: skip
 
 
 FILES = ("dataset.json", "examples.parquet")
 SMALL = 2**26
-"""Bytes of a file that is kept in memory once it was read."""
+"""Maximum size in bytes of a file that is kept in memory after it was read."""
 
 
 def write(
     folder: Path, name: str, source: dict[str, Any], examples: Examples, forgotten: frozenset[str] = frozenset()
 ) -> None:
-    """Pack the examples into a folder, without the rows whose ids are to be forgotten."""
+    """Write the examples to a folder, without the rows whose ids are in `forgotten`."""
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -50,7 +50,7 @@ def write(
     if forgotten:
         table = table.filter(pa.array([each not in forgotten for each in table["id"].to_pylist()], pa.bool_()))
     left_out = rows - table.num_rows
-    # What no codec, thread count or allocator decides: fixed versions, level, row groups and no hidden metadata.
+    # Fix everything that could change the bytes: versions, compression level, row groups and metadata.
     pa.parquet.write_table(
         table.replace_schema_metadata(None),
         folder / "examples.parquet",
@@ -79,49 +79,49 @@ def write(
     )
 
 
-def refuse_strangers(data: Path, paths: Iterable[str]) -> None:
-    """Of files below data/ that are to make way, let none be lost that cannot be made again.
+def refuse_unknown_files(data: Path, paths: Iterable[str]) -> None:
+    """Check files below data/ that are about to be deleted.
 
     Raises:
-        BadInput: one is not part of a packed data set.
+        BadInput: a file is not part of a packed data set and would be lost.
     """
     for path in paths:
         if path.count("/") != 1 or path.partition("/")[2] not in FILES:
             raise BadInput(
-                f"{data / path} would be lost: it is not what data.dvc pins, and data/ holds nothing else",
+                f"{data / path} would be lost: it is not in data.dvc, and data/ is only for pinned data",
                 "move it elsewhere and run again",
                 code="data.unknown-file",
             )
 
 
 def confirm(folder: Path, digest: str, memo: DigestMemo) -> None:
-    """Make sure that a data set is that version: what was just read of it then was, too.
+    """Check that a data set is still the given version, and so was when it was read.
 
     Args:
-        folder: of the data set.
-        digest: of the version.
-        memo: knows the files that have not changed; only the others are read.
+        folder: the data set's folder.
+        digest: the version's digest.
+        memo: digests of unchanged files; only changed files are read.
 
     Raises:
-        Overtaken: the data set is another by now.
+        Overtaken: the data set has changed.
     """
     try:
         found = object_cache.listing_digest(object_cache.subtree(folder, memo))
-    except FileNotFoundError:  # it is being replaced
+    except FileNotFoundError:  # the data set is being replaced
         found = ""
     if found != digest:
         raise Overtaken(
-            f"{folder} is no longer the version that this run began with",
-            "another run has brought a newer one, or its files were changed: run again",
+            f"{folder} changed during this run",
+            "another run ingested a newer version, or files were edited: run again",
             code="data.changed",
         )
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """The content of dataset.json; that of a set from before columns had types is brought into today's form.
+    """Return the content of dataset.json, converted if an earlier release wrote it.
 
     Raises:
-        Corrupt: it is missing or not what `write` wrote.
+        Corrupt: the file is missing or damaged.
     """
     try:
         description = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
@@ -137,7 +137,7 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def features(description: dict[str, Any]) -> Features:
-    """The typed columns of a described data set; of classes the sorted names alone."""
+    """Return the typed columns of a description from `describe`; classes are their sorted names."""
     return {
         column: {name: sorted(value) if name == "classes" else value for name, value in feature.items()}
         for column, feature in description["features"].items()
@@ -145,7 +145,7 @@ def features(description: dict[str, Any]) -> Features:
 
 
 def read(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """The examples, page checksums compared; `columns` that the data set does not have are left out.
+    """Read the examples and verify page checksums; `columns` that do not exist are skipped.
 
     Raises:
         Corrupt: the file is damaged.
@@ -156,7 +156,7 @@ def read(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
     path = folder / "examples.parquet"
     try:
         if path.stat().st_size <= SMALL:
-            table = _whole(path, snapshot(path))
+            table = _read_all(path, snapshot(path))
             if columns is None:
                 return table
             return table.select([name for name in columns if name in table.column_names])
@@ -170,7 +170,7 @@ def read(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def stream(folder: Path, columns: Sequence[str], rows: int = 4096) -> Iterator[pa.RecordBatch]:
-    """The examples in order, some rows at a time: memory stays flat however many there are.
+    """Yield the examples in order, in batches of rows, with constant memory.
 
     Raises:
         Corrupt: the file is damaged.
@@ -181,10 +181,10 @@ def stream(folder: Path, columns: Sequence[str], rows: int = 4096) -> Iterator[p
     path = folder / "examples.parquet"
     try:
         if path.stat().st_size <= SMALL:
-            yield from _whole(path, snapshot(path)).select(list(columns)).to_batches(rows)
+            yield from _read_all(path, snapshot(path)).select(list(columns)).to_batches(rows)
             return
         with pa.parquet.ParquetFile(path, page_checksum_verification=True) as file:
-            for group in range(file.num_row_groups):  # asked for all of them at once, pyarrow keeps the whole file
+            for group in range(file.num_row_groups):  # with all groups in one call, pyarrow keeps the file in memory
                 yield from file.iter_batches(rows, row_groups=[group], columns=list(columns))
     except (OSError, pa.ArrowInvalid) as error:
         raise Corrupt(
@@ -192,14 +192,14 @@ def stream(folder: Path, columns: Sequence[str], rows: int = 4096) -> Iterator[p
         ) from error
 
 
-def forget_read() -> None:
-    """Give back the memory of a small data set that was read."""
-    _whole.cache_clear()
+def clear_cache() -> None:
+    """Free the memory of the cached small data set."""
+    _read_all.cache_clear()
 
 
-@lru_cache(maxsize=1)  # a run reads a small data set once, whatever its stages want of it
-def _whole(path: Path, _snapshot: Snapshot) -> pa.Table:
-    """All examples of a file as it is now, page checksums compared."""
+@lru_cache(maxsize=1)  # a run reads a small data set only once
+def _read_all(path: Path, _snapshot: Snapshot) -> pa.Table:
+    """Read all examples of a file and verify page checksums."""
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -208,7 +208,10 @@ def _whole(path: Path, _snapshot: Snapshot) -> pa.Table:
 
 
 def _classes(column: pa.ChunkedArray, kind: str) -> dict[str, dict[str, int]]:
-    """The classes of a column of `label` or `labels`, each with its number of rows; nothing for other kinds."""
+    """Return the number of rows per class of a `label` or `labels` column.
+
+    Empty for other kinds.
+    """
     if kind not in ("label", "labels"):
         return {}
     values = column.combine_chunks()

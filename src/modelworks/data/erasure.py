@@ -1,9 +1,11 @@
-"""Rows that no data version may hold any more: `forgotten.json` at the project's root, kept in git with the configs.
+"""Read and write `forgotten.json`, the rows to exclude from future data versions.
+
+It is committed to git.
 
     {"rows": [{"id": "<64 hex digits>", "when": "2026-11-22T14:00:00+00:00", "who": "...", "reason": "..."}]}
 
-Ingest leaves these rows out whatever the source says, so that the next data version, and every model trained on it,
-is without them. Data versions and models made before keep them until they are deleted.
+Ingest excludes these rows from the next data version, and so from every model trained on it. Existing data versions
+and models contain them until they are deleted.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ _HEX = frozenset("0123456789abcdef")
 
 @dataclass(frozen=True, kw_only=True)
 class Forgotten:
-    """One row that was to be forgotten."""
+    """A forgotten row."""
 
     id: str
     when: str
@@ -42,10 +44,10 @@ class Forgotten:
 
 
 def forgotten(project: Project) -> tuple[Forgotten, ...]:
-    """What was to be forgotten so far, oldest first.
+    """Return the forgotten rows, oldest first.
 
     Raises:
-        BadInput: the file is not what `add` writes.
+        BadInput: the file is not in the format that `add` writes.
     """
     path = _path(project)
     try:
@@ -55,51 +57,52 @@ def forgotten(project: Project) -> tuple[Forgotten, ...]:
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise BadInput(
             f"{path} cannot be read: {error}",
-            f"git checkout {FILE}, or mend it by hand",
+            f"run git checkout {FILE}, or correct it by hand",
             code="data.forgotten-unreadable",
         ) from error
     wrong = [str(row.id) for row in rows if not (isinstance(row.id, str) and len(row.id) == 64 and set(row.id) <= _HEX)]
     if wrong:
-        # A row that is silently kept would be worse than a run that stops.
+        # Stop the run rather than silently keep a row.
         raise BadInput(
-            f"{path}: {wrong[0]!r} is no id of a row",
-            "an id is 64 hexadecimal digits, in lower case",
+            f"{path}: {wrong[0]!r} is not a row id",
+            "use ids of 64 lower-case hexadecimal digits",
             code="row.not-an-id",
         )
     return rows
 
 
 def forgotten_ids(project: Project) -> frozenset[str]:
-    """The ids alone."""
+    """Return the ids of the forgotten rows."""
     return frozenset(row.id for row in forgotten(project))
 
 
 def add(project: Project, rows: Iterable[Forgotten]) -> None:
-    """Write down more rows; call while holding the project's lock on its data. Ids that are there already stay as they are."""
+    """Add rows whose ids are not in the file yet. The caller holds the lock on data/."""
     before = forgotten(project)
-    there = {row.id for row in before}
+    known_ids = {row.id for row in before}
     path = _path(project)
-    started = path.with_suffix(".new")
+    temporary = path.with_suffix(".new")
     with disk_errors(path):
-        write_json(started, {"rows": [asdict(row) for row in (*before, *(row for row in rows if row.id not in there))]})
+        new = [row for row in rows if row.id not in known_ids]
+        write_json(temporary, {"rows": [asdict(row) for row in (*before, *new)]})
         with effect("forget.write"):
-            os.replace(started, path)  # noqa: PTH105  # the atomic one, by name
+            os.replace(temporary, path)  # noqa: PTH105  # os.replace is documented as atomic
             sync(path.parent)
 
 
 def known(project: Project, prefix: str) -> dict[str, list[str]]:
-    """The full ids that begin like this, in the data sets as they stand: `{id: names of the data sets that have it}`.
+    """Return the ids in data/ that start with a prefix, as `{id: names of its data sets}`.
 
     Raises:
-        BadInput: it is no beginning of an id.
+        BadInput: the prefix is not hexadecimal.
         Corrupt: a data set is damaged.
     """
     import pyarrow.compute
 
     if not prefix or len(prefix) > 64 or not set(prefix) <= _HEX:
         raise BadInput(
-            f"{prefix!r} is no id of a row",
-            "an id, or the beginning of one, is hexadecimal: see examples.parquet",
+            f"{prefix!r} is not a row id",
+            "give an id or its first hexadecimal digits: see examples.parquet",
             code="row.not-an-id",
         )
     found: dict[str, list[str]] = {}

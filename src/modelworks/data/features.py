@@ -1,7 +1,7 @@
-"""The kinds of columns that a row of data has, as in Hugging Face datasets' `Features`.
+"""Types of the columns of a data set, as in Hugging Face datasets' `Features`.
 
-A data set keeps its features as JSON: `{"text": {"kind": "text"}, "label": {"kind": "label", "classes": [...]}}`.
-Inputs are what a model reads, targets what it learns. Further columns are kept to name rows and to slice by.
+A data set stores its features as JSON: `{"text": {"kind": "text"}, "label": {"kind": "label", "classes": [...]}}`.
+A model reads the inputs and predicts the targets. Further columns identify rows and define slices.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ INPUTS: tuple[InputKind, ...] = INPUT_KINDS
 TARGETS: tuple[TargetKind, ...] = ("label", "labels", "number")
 
 Features = Mapping[str, Mapping[str, Any]]
-"""By column: `kind`, and what the kind has beside it."""
+"""By column: `kind` and its attributes."""
 
 
 def inputs(features: Features) -> dict[str, Mapping[str, Any]]:
-    """The input features, in order."""
+    """Return the input features, in order."""
     return {name: feature for name, feature in features.items() if feature["kind"] in INPUTS}
 
 
 def targets(features: Features) -> dict[str, Mapping[str, Any]]:
-    """The target features, in order."""
+    """Return the target features, in order."""
     return {name: feature for name, feature in features.items() if feature["kind"] in TARGETS}
 
 
 def targets_in_words(features: Features) -> str:
-    """What a model learns from the data: "label of 10 classes"."""
+    """Return the targets as text, e.g. "label of 10 classes"."""
     return ", ".join(
         f"{name} of {len(feature['classes'])} classes" if "classes" in feature else name
         for name, feature in targets(features).items()

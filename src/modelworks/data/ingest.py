@@ -1,4 +1,4 @@
-"""Ingest: a source becomes `data/<name>/`, pinned by DVC; what already stands is verified, not trusted."""
+"""Ingest a source into `data/<name>/`, pinned by DVC. Existing data is verified."""
 
 from __future__ import annotations
 
@@ -30,89 +30,98 @@ __all__ = ["ingest", "reason_to_work"]
 
 
 def ingest(project: Project, source: Source) -> tuple[DatasetVersion, Literal["ran", "verified"]]:
-    """The data set of a source, as it is now, and whether anything had to be done for that.
+    """Bring a source's data set up to date; return its version and whether anything was changed.
 
     Raises:
         BadInput: the source cannot be read.
-        Corrupt: the pinned data cannot be had, or a remote's bytes are damaged.
-        Unavailable: a remote cannot be reached, or another process is at it.
+        Corrupt: the pinned data is not available, or a remote's objects are damaged.
+        Unavailable: a remote cannot be reached, or another process is ingesting.
     """
     project.make_private_folders()
     with disk_errors(project.data), locked(project.locks / "data.lock", "ingesting", seconds=600):
-        worked = reason_to_work(project, source) is not None and _bring(project, source)
-        return versioning.observe(project, source.dataset), "ran" if worked else "verified"
+        changed = reason_to_work(project, source) is not None and _update(project, source)
+        return versioning.observe(project, source.dataset), "ran" if changed else "verified"
 
 
 def reason_to_work(project: Project, source: Source) -> str | None:
-    """Why the data set must be looked at more closely than by its digests; None when all is as it was.
+    """Return why the data set must be checked against its source; None if nothing changed.
 
     Raises:
-        BadInput: the source is not there.
+        BadInput: the source does not exist.
     """
     folder = project.data / source.dataset
     state = _state(project, source)
     if not folder.is_dir():
-        return f"data/{source.dataset} is not there"
+        return f"data/{source.dataset} does not exist"
     pinned = dvc_file.files(project, source.dataset)
     if pinned is None or not _is_cached(project, pinned):
-        return "DVC's cache does not hold what data.dvc pins"
+        return "DVC's cache lacks data that data.dvc pins"
     if pinned != object_cache.subtree(folder, project.memo):
-        return f"data/{source.dataset} is not what data.dvc pins"
+        return f"data/{source.dataset} differs from data.dvc"
     remembered = _remembered(project, source)
     if remembered != state:
-        same_but_for_that = remembered is not None and {**remembered, "forgotten": state["forgotten"]} == state
-        return "the rows to be forgotten are others" if same_but_for_that else "the source may have changed"
+        only_forgotten = remembered is not None and {**remembered, "forgotten": state["forgotten"]} == state
+        return (
+            "forgotten.json changed since this data version was made"
+            if only_forgotten
+            else "the source may have changed"
+        )
     return None
 
 
-def _bring(project: Project, source: Source) -> bool:
-    """Make data/ what the pin says, and the pin what the source says; True when either had to change."""
-    state = _state(project, source)  # before reading: what changes meanwhile is then seen next time
+def _update(project: Project, source: Source) -> bool:
+    """Restore data/ from the pin, then update both from the source.
+
+    Return whether anything changed.
+    """
+    state = _state(project, source)  # before reading, so that the next run notices changes made meanwhile
     folder = project.data / source.dataset
     known = _remembered(project, source) == state
     for leftover in project.state.glob(".ingest-*"):  # of a killed run
         shutil.rmtree(leftover)
     versioning.clear_leftovers(project)
     with tempfile.TemporaryDirectory(prefix=".ingest-", dir=project.state) as name:
-        worked, built = _follow_pin(project, source, Path(name))
+        changed, built = _restore(project, source, Path(name))
         if not built and not (folder.is_dir() and known):
             new = _build(project, source, Path(name))
             if not folder.is_dir() or object_cache.subtree(folder, project.memo) != object_cache.subtree(new):
                 _replace(folder, new)
-                worked = True
-            _record(project, source)  # even of the same bytes: a kill may have come before they were pushed
+                changed = True
+            _record(project, source)  # even if unchanged: the process may have been killed before the push
     _remember(project, source, state)
-    return worked
+    return changed
 
 
-def _follow_pin(project: Project, source: Source, builds: Path) -> tuple[bool, bool]:
-    """Make data/ what data.dvc pins. Returns whether it was not, and whether the source's own data was built for it.
+def _restore(project: Project, source: Source, builds: Path) -> tuple[bool, bool]:
+    """Restore data/ from data.dvc.
+
+    Return whether it differed, and whether the source's data was built for it.
 
     Raises:
-        Corrupt: neither cache nor remote has the pinned data, and this machine's sources give other data.
+        Corrupt: neither the cache nor a remote has the pinned data, and the sources here give other data.
     """
     pin = dvc_file.read(project)
     if pin is None:
         return False, False
-    standing = object_cache.subtree(project.data, project.memo)
-    if object_cache.listing_digest(standing) == pin:
+    current = object_cache.subtree(project.data, project.memo)
+    if object_cache.listing_digest(current) == pin:
         pinned = dvc_file.files(project, source.dataset)
         if pinned is None or not _is_cached(project, pinned):
             _record(project, source)  # the cache, or an object in it, was lost
         return False, False
     if versioning.fetch(project):
         return True, False
-    made = {each.dataset: _listing(_build(project, each, builds)) for each in (*PINNED, source)}
-    for number in range(len(made), 0, -1):
-        for names in itertools.combinations(made, number):
-            files = {path: md5 for name in names for path, md5 in made[name].items()}
-            if pin in (object_cache.listing_digest(files), object_cache.listing_digest({**standing, **files})):
+    listings = {each.dataset: _listing(_build(project, each, builds)) for each in (*PINNED, source)}
+    for number in range(len(listings), 0, -1):
+        for names in itertools.combinations(listings, number):
+            files = {path: md5 for name in names for path, md5 in listings[name].items()}
+            if pin in (object_cache.listing_digest(files), object_cache.listing_digest({**current, **files})):
                 for name in names:
                     _replace(project.data / name, builds / name)
                 _record(project, source)
                 return True, source.dataset in names
     raise Corrupt(
-        f"data.dvc pins {pin}, which neither DVC's cache nor a remote has, and which the sources here do not give",
+        f"data.dvc pins {pin}, which is in neither DVC's cache nor a remote, and cannot be built from the sources here",
         "run `dvc pull` from a remote that has it, or `git checkout data.dvc` if the pin was edited",
         code="data.pin-unavailable",
     )
@@ -125,13 +134,16 @@ def _is_cached(project: Project, files: Mapping[str, str]) -> bool:
 
 
 def _record(project: Project, source: Source) -> None:
-    """Pin data/ and push it. A source whose push failed is remembered no more: the next run begins with that push."""
+    """Pin data/ and push it.
+
+    The source's state is deleted first, so that a failed push is repeated.
+    """
     _memory(project, source).unlink(missing_ok=True)
     versioning.record(project)
 
 
 def _build(project: Project, source: Source, builds: Path) -> Path:
-    """The packed data set `builds/<name>/`, made if it is not there yet."""
+    """Return the packed data set `builds/<name>/`; build it if it does not exist."""
     folder = builds / source.dataset
     if not folder.exists():
         folder.mkdir()
@@ -148,7 +160,7 @@ def _listing(built: Path) -> dict[str, str]:
 def _replace(folder: Path, built: Path) -> None:
     folder.parent.mkdir(exist_ok=True)
     if folder.exists():
-        dataset_format.refuse_strangers(
+        dataset_format.refuse_unknown_files(
             folder.parent, [f"{folder.name}/{path}" for path in object_cache.subtree(folder)]
         )
         shutil.rmtree(folder)
@@ -158,7 +170,7 @@ def _replace(folder: Path, built: Path) -> None:
 
 
 def _state(project: Project, source: Source) -> dict[str, Any]:
-    """What the data set depends on, as cheaply as it can be told: the source and the code that reads and packs it."""
+    """Return what the data set depends on: the source's fingerprint and the code of ingest."""
     return {
         "source": _settings(source),
         "fingerprint": source.fingerprint(project.root),
@@ -170,7 +182,7 @@ def _state(project: Project, source: Source) -> dict[str, Any]:
 def _settings(source: Source) -> dict[str, Any]:
     assert dataclasses.is_dataclass(source)
     assert not isinstance(source, type)
-    settings: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(source)))  # as they will be remembered
+    settings: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(source)))  # as they will be read back
     return settings
 
 

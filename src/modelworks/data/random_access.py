@@ -1,7 +1,7 @@
-"""Rows of a file, read where they are when they are asked for.
+"""Read single rows of an array in a file.
 
-Mapped into memory, a row that is read brings hundreds of kilobytes of its neighbours along: of a set that is larger
-than memory should hold, a batch of random rows would take a hundred times its own size, and as long as the step.
+With a memory map, each row that is read loads hundreds of kilobytes of neighbouring pages. A batch of random rows of
+a large data set would take a hundred times its own size in memory, and as long as the training step.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ __all__ = ["FileRows"]
 
 
 class FileRows:
-    """An array in a file, of which some rows at a time are wanted."""
+    """An array in a file that is read by row."""
 
     def __init__(self, path: Path, kind: np.dtype[Any], shape: Sequence[int]) -> None:
         """
         Args:
-            path: bare numbers, as `ndarray.tofile` writes them.
-            shape: of the whole array; at least two dimensions.
+            path: raw values, as `ndarray.tofile` writes them.
+            kind: their type.
+            shape: of the complete array; at least two dimensions.
         """
         self._path, self._kind, self._row = path, kind, tuple(shape[1:])
         self._bytes = math.prod(self._row) * kind.itemsize
@@ -37,17 +38,17 @@ class FileRows:
         weakref.finalize(self, os.close, self._descriptor)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """A copy of the rows with these numbers, in their order.
+        """Return a copy of the rows with these indices, in this order.
 
         Raises:
-            Corrupt: the file has become shorter.
+            Corrupt: the file is truncated.
         """
-        found = np.empty((len(rows), *self._row), self._kind)
-        places = found.data.cast("B")
+        values = np.empty((len(rows), *self._row), self._kind)
+        buffer = values.data.cast("B")
         size = self._bytes
-        for place, row in enumerate(rows.tolist()):
-            if os.preadv(self._descriptor, [places[place * size : (place + 1) * size]], row * size) != size:
+        for index, row in enumerate(rows.tolist()):
+            if os.preadv(self._descriptor, [buffer[index * size : (index + 1) * size]], row * size) != size:
                 raise Corrupt(
-                    f"{self._path} ends before row {row}", "run again: the rows are decoded anew", code="data.truncated"
+                    f"{self._path} ends before row {row}", "run again to decode the rows again", code="data.truncated"
                 )
-        return found
+        return values

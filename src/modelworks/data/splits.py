@@ -1,4 +1,4 @@
-"""Which rows train, validate and test: the `split:` section of a config, and the split of each row."""
+"""The `split:` section of a config, and the assignment of rows to splits."""
 
 from __future__ import annotations
 
@@ -21,29 +21,31 @@ SPLIT_NAMES = ("train", "validation", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig:
-    """Shares of the rows, drawn by a hash of each row's content: stable as the data grows.
+    """Shares of the rows.
 
-    An official `split` column is honoured instead; validation rows are then drawn from its training rows
-    unless it names some itself.
+    A hash of each row's content decides, so rows keep their split as the data grows.
+
+    A `split` column of the source is used instead. Validation rows are then drawn from its training rows, unless it
+    has validation rows.
     """
 
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """Watched while training."""
+    """Share of validation rows, which are scored during training."""
     test: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Judged by the gate, never trained on."""
+    """Share of test rows, which are used by the gate and never for training."""
     salt: str = "modelworks"
-    """Another salt is another draw."""
+    """Added to the hashed content: another salt gives another split."""
 
     def __post_init__(self) -> None:
         if self.validation + self.test >= 1:
-            raise ValueError("validation and test together leave nothing to train on")
+            raise ValueError("validation and test together leave no rows for training")
 
 
 def assign_splits(ids: Sequence[str], official: Sequence[str] | None, split: SplitConfig) -> np.ndarray:
-    """The split of each row, int8: TRAIN, VALIDATION or TEST.
+    """Return the split of each row, int8 (rows,): TRAIN, VALIDATION or TEST.
 
-    A function of the content alone: an example keeps its split as the data grows, duplicates fall on one side,
-    and no later version trains on an earlier version's test rows.
+    It depends only on the content: an example keeps its split as the data grows, duplicates have the same split, and
+    no later version is trained on an earlier version's test rows.
     """
     import numpy as np
 

@@ -1,7 +1,7 @@
-"""Data under DVC: `data/` is what `data.dvc` pins, and a data set's version is what is found there.
+"""Version `data/` with DVC: `data.dvc` pins it, and a version is a digest of files.
 
-The version is observed, never typed, and looking is cheap: the pin and the directory listing that DVC keeps in
-its cache are read as files; DVC itself is imported only when something must be added, fetched or put back.
+Checking is cheap: the pin and DVC's cached directory listing are read as files. DVC itself is imported only to add,
+fetch or restore data.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 
     from modelworks.project import Project
 
-__all__ = ["bring", "clear_leftovers", "fetch", "observe", "record"]
+__all__ = ["clear_leftovers", "fetch", "fetch_into", "observe", "record"]
 
 LEFTOVER = re.compile(r"\.[\w-]{22}\.tmp")
-"""What DVC calls a file while it writes it."""
+"""The name that DVC gives to a file while it writes it."""
 
 
 def observe(project: Project, name: str) -> DatasetVersion:
-    """The version of `data/<name>/` as it is now: files that have changed since they were read are read again.
+    """Return the current version of `data/<name>/`.
+
+    Only files that changed since the last call are read.
 
     Raises:
         Corrupt: dataset.json cannot be read.
@@ -50,63 +52,65 @@ def observe(project: Project, name: str) -> DatasetVersion:
 
 
 def record(project: Project) -> None:
-    """Pin data/ as it stands and copy it to the default remote.
+    """Pin the current content of data/ and copy it to the default remote.
 
     Raises:
-        BadInput: the remote refuses our credentials.
+        BadInput: the remote rejects our credentials.
         Unavailable: the cache or the remote cannot be written, or another process holds DVC's lock.
     """
     _drop_damaged(project)
     with opened(project) as repository:
         local_remote(repository, project)
-        with dvc_file.kept(project), effect("data.add"):
+        with dvc_file.protected(project), effect("data.add"):
             repository.add([str(project.data)])
         _check_cached(project)
         _remember(project)
         _upload(repository, project)
 
 
-def fetch(project: Project, lent: Mapping[str, Any] | None = None) -> bool:
-    """Bring data/ to what data.dvc pins, from DVC's cache or the default remote; False when neither has it all.
+def fetch(project: Project, overrides: Mapping[str, Any] | None = None) -> bool:
+    """Restore data/ to its pin from DVC's cache or the default remote.
+
+    Return False if files are missing there.
 
     Args:
-        lent: DVC settings in place of the project's own.
+        overrides: DVC settings that replace the project's own.
 
     Raises:
-        BadInput: data/ has a file that neither is ours nor lies in the cache: it would be lost.
-        Corrupt: the remote's bytes are not what the pin says.
+        BadInput: data/ has a file that is neither ours nor in the cache; restoring would delete it.
+        Corrupt: an object of the remote does not match its digest.
         Unavailable: the remote cannot be reached.
     """
     cache, digest = object_cache.cache(project), _pinned(project)
-    with opened(project, lent) as repository:
+    with opened(project, overrides) as repository:
         if not object_cache.complete(cache, digest):
             _download(repository, project, digest)
         if not object_cache.complete(cache, digest):
             return False
         listing = object_cache.listing(cache, digest) or {}
         others = {path: md5 for path, md5 in object_cache.subtree(project.data).items() if listing.get(path) != md5}
-        dataset_format.refuse_strangers(
+        dataset_format.refuse_unknown_files(
             project.data, [path for path, md5 in others.items() if not object_cache.holds(cache, md5)]
         )
-        # A file that changed without a trace in size and time is what DVC thinks it is: it would be left as it is.
+        # Delete changed files first: DVC would skip a file whose size and time have not changed.
         for path in others:
             (project.data / path).unlink()
         repository.checkout(force=True)
         return True
 
 
-def bring(project: Project, pinned: str, target: Project) -> bool:
-    """Put the data of any pin into another folder, from this project's cache or default remote; False without it all.
+def fetch_into(project: Project, pinned: str, target: Project) -> bool:
+    """Restore the data of any pin into another project; return False if files are missing.
 
-    This project's own data/ and data.dvc stay as they are.
+    The data/ and data.dvc of `project` do not change.
 
     Args:
-        project: whose cache and remotes are asked; what is downloaded stays in that cache.
+        project: the project whose cache and default remote are used; downloads stay in its cache.
         pinned: the content of a data.dvc.
-        target: a project without data, made for this.
+        target: an empty project.
 
     Raises:
-        Corrupt: the remote's bytes are not what the pin says.
+        Corrupt: an object of the remote does not match its digest.
         Unavailable: the remote cannot be reached.
     """
     cache = project.root / ".dvc" / "cache"
@@ -115,56 +119,58 @@ def bring(project: Project, pinned: str, target: Project) -> bool:
     (target.root / ".dvc" / "cache").symlink_to(cache)
     (target.root / "data.dvc").write_text(pinned)
     with opened(project) as own:
-        # Given to DVC in memory: they may hold passwords.
+        # Passed to DVC in memory, because they may contain passwords.
         default = {name: value for name, value in own.config["core"].items() if name == "remote"}
-        lent = {"core": default, "remote": own.config["remote"]}
-    return fetch(target, lent)
+        overrides = {"core": default, "remote": own.config["remote"]}
+    return fetch(target, overrides)
 
 
 def clear_leftovers(project: Project) -> None:
-    """Delete what DVC was writing into data/ when it was killed. Call where nobody else ingests."""
+    """Delete the temporary files of a killed DVC in data/. The caller holds the lock on data/."""
     for path in project.data.rglob(".*.tmp"):
         if LEFTOVER.fullmatch(path.name):
             path.unlink()
 
 
 def _check_cached(project: Project) -> None:
-    """Look for all that was added: of objects that found no room on a full disk DVC says nothing."""
+    """Check that every file is in the cache: DVC does not report objects lost on a full disk."""
     cache, digest = object_cache.cache(project), _pinned(project)
     if not object_cache.arrived(cache, digest):
-        object_cache.drop_listing(cache, digest)  # or DVC would take it for all of them the next time
+        object_cache.drop_listing(cache, digest)  # or DVC would consider the cache complete the next time
         raise Unavailable(
             f"DVC could not write all of {project.data} into {cache}",
-            "free some disk space, bytes and inodes, or make the folder writable, and run again",
+            "free disk space (bytes and inodes) or make the folder writable, and run again",
             code="dvc.cache-incomplete",
         )
 
 
 def _remember(project: Project) -> None:
-    """Keep the digests that DVC has just computed of the files in data/."""
+    """Store the digests that DVC has just computed of the files in data/."""
     listing = object_cache.listing(object_cache.cache(project), _pinned(project)) or {}
     paths = {project.data / path: md5 for path, md5 in listing.items()}
     project.memo.remember({path: (snapshot(path), md5) for path, md5 in paths.items() if path.is_file()}, "md5")
 
 
 def _upload(repository: Repo, project: Project) -> None:
-    """Copy what is pinned to the default remote, the listing last: where that is, all of it is.
+    """Copy the pinned objects to the default remote.
+
+    The listing goes last, so its presence implies the rest.
 
     Raises:
-        BadInput: the remote refuses our credentials.
+        BadInput: the remote rejects our credentials.
         Unavailable: the remote cannot be written.
     """
     cache, digest = object_cache.cache(project), _pinned(project)
     with effect("data.push"):
-        transfer.send(repository, cache, sorted(set((object_cache.listing(cache, digest) or {}).values())))
-        transfer.send(repository, cache, [digest])
+        transfer.upload(repository, cache, sorted(set((object_cache.listing(cache, digest) or {}).values())))
+        transfer.upload(repository, cache, [digest])
 
 
 def _download(repository: Repo, project: Project, digest: str) -> None:
-    """Fill the cache from the remote, as far as it goes.
+    """Copy the pinned objects that the remote has into the cache.
 
     Raises:
-        BadInput: the remote refuses our credentials.
+        BadInput: the remote rejects our credentials.
         Corrupt: an object of the remote is damaged.
         Unavailable: the remote cannot be reached.
     """
@@ -174,24 +180,24 @@ def _download(repository: Repo, project: Project, digest: str) -> None:
         return
     damaged = next(object_cache.damaged(remote, digest), None) if remote else None
     if damaged:
-        hint = "put a good one there from a backup, or delete it, so that the data is built from its source"
-        raise Corrupt(f"DVC remote: {damaged} is not what its name says", hint, code="dvc.object-damaged")
+        hint = "restore the object from a backup, or delete it so that the data is built from its source"
+        raise Corrupt(f"DVC remote: {damaged} does not match its digest", hint, code="dvc.object-damaged")
     _drop_damaged(project)
-    if object_cache.listing(cache, digest) is None and not transfer.bring(repository, cache, [digest]):
+    if object_cache.listing(cache, digest) is None and not transfer.download(repository, cache, [digest]):
         return
-    _drop_damaged(project)  # of which the listing only now says what they should be
-    transfer.bring(repository, cache, list(object_cache.lacking(cache, digest)))
+    _drop_damaged(project)  # again, now that the listing has the digests
+    transfer.download(repository, cache, list(object_cache.lacking(cache, digest)))
 
 
 def _pinned(project: Project) -> str:
-    """What the pin names, where there is one for certain."""
+    """Return the digest in data.dvc, which must exist."""
     digest = dvc_file.read(project)
     assert digest is not None
     return digest
 
 
 def _drop_damaged(project: Project) -> None:
-    """Objects in the cache that are not what the pin says are worse than none: they could be put back, or pushed."""
+    """Delete damaged objects from the cache, so that they are neither restored nor uploaded."""
     digest = dvc_file.read(project)
     for damaged in object_cache.damaged(object_cache.cache(project), digest) if digest else ():
         damaged.unlink()

@@ -219,7 +219,7 @@ def _decode(folder: Path, dataset: Path, splits: np.ndarray, fit: Callable[[Coll
                     array.tofile(stream)
                 rows = len(array) + (shapes[name][1][0] if name in shapes else 0)
                 shapes[name] = (array.dtype.str, [rows, *array.shape[1:]])
-    dataset_format.forget_read()
+    dataset_format.clear_cache()
     np.save(folder / "splits.npy", splits[chosen], allow_pickle=False)
     np.save(folder / "ids.npy", np.concatenate(ids), allow_pickle=False)
     processor.save(folder)

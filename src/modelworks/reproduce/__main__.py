@@ -55,7 +55,7 @@ def rebuild(project: Project, config: configuration.RunConfig, say: Callable[[di
     report = stage(
         "validate",
         lambda temporary, final, key: validate(
-            dataset, config.objective.kind, config.split, config.checks, key=key, folder=final, aside=temporary
+            dataset, config.objective.kind, config.split, config.checks, key=key, folder=final, temporary=temporary
         ),
     )
     trained = stage(

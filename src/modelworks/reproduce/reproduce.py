@@ -162,7 +162,7 @@ def _project_with_data(project: Project, provenance: Provenance, root: Path) -> 
         )
     with locked(project.locks / "data.lock", "ingesting", seconds=600):
         try:
-            fetched = data_versions.bring(project, data.pin, temporary_project)
+            fetched = data_versions.fetch_into(project, data.pin, temporary_project)
         except (Corrupt, Unavailable) as error:
             raise type(error)(f"data: {error.message}", error.hint) from error
     if not fetched:

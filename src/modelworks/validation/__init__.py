@@ -1,1 +1,1 @@
-"""Data is judged before anything learns from it: examples become facts, Great Expectations judges the facts."""
+"""Check data before training with Great Expectations on a table of facts."""

@@ -1,7 +1,7 @@
-"""What is required of a data set: what every one must satisfy, and what its config adds.
+"""The checks of a data set: mandatory ones and those of the config.
 
-No config can drop the mandatory checks: Great Expectations by itself passes an empty table or a single class. Those on
-the targets come from the objective.
+A config cannot remove the mandatory checks, because Great Expectations alone accepts an empty table or a single class.
+The objective provides the checks of the targets.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["configured", "mandatory"]
 
 
 def mandatory(dataset: DatasetVersion, objective: str, checks: ChecksConfig) -> tuple[DataCheck, ...]:
-    """What every data set must satisfy; `objective` is the kind of what is learned from it."""
+    """Return the checks that every data set must pass; `objective` is the kind of objective."""
     return (
         DataCheck(
             name="usable rows",
@@ -51,7 +51,7 @@ def mandatory(dataset: DatasetVersion, objective: str, checks: ChecksConfig) -> 
             arguments={"column": "leaks", "value_set": [False]},
             required="none",
             observe=_leaks,
-            hint="remove the copies from all but one split of the source, or let it have no official split",
+            hint="remove the copies from all but one split of the source, or remove its split column",
         ),
         *checks_module(objective).checks(dataset.targets, checks),
     )
@@ -68,10 +68,10 @@ def _without_nulls(name: str, fact: str) -> DataCheck:
 
 
 def configured(checks: ChecksConfig, facts: Sequence[str]) -> tuple[DataCheck, ...]:
-    """What the config's `checks.expect` asks.
+    """Return the checks of the config's `checks.expect`.
 
     Raises:
-        BadInput: an expectation, or a fact that it is about, does not exist; all such mistakes are listed.
+        BadInput: an expectation or fact does not exist; the message lists all such mistakes.
     """
     entries = [(name, arguments) for entry in checks.expect for name, arguments in entry.items()]
     problems = [*unknown_expectations(name for name, _ in entries)]
@@ -82,7 +82,7 @@ def configured(checks: ChecksConfig, facts: Sequence[str]) -> tuple[DataCheck, .
     if problems:
         raise BadInput(
             "\n".join(f"checks.expect: {each}" for each in problems),
-            f"the facts are: {', '.join(facts)}",
+            f"use one of the facts: {', '.join(facts)}",
             code="checks.unknown",
         )
     return tuple(
@@ -97,15 +97,15 @@ def configured(checks: ChecksConfig, facts: Sequence[str]) -> tuple[DataCheck, .
 
 
 def _columns(arguments: Mapping[str, Any]) -> list[str]:
-    """The facts that an expectation is about."""
+    """Return the facts that an expectation reads."""
     listed = arguments.get("column_list")
     single = [arguments[name] for name in ("column", "column_A", "column_B") if name in arguments]
     return [str(name) for name in [*single, *(listed if isinstance(listed, list | tuple) else ())]]
 
 
 def _required(arguments: Mapping[str, Any]) -> str:
-    aside = {"column", "column_A", "column_B", "column_list", "meta", "notes", "description", "severity"}
-    return ", ".join(f"{name} {value}" for name, value in arguments.items() if name not in aside) or "to hold"
+    other = {"column", "column_A", "column_B", "column_list", "meta", "notes", "description", "severity"}
+    return ", ".join(f"{name} {value}" for name, value in arguments.items() if name not in other) or "to pass"
 
 
 def _share(good: pd.Series[Any]) -> str:

@@ -1,4 +1,4 @@
-"""Data Docs: the checks, what was found, and the Great Expectations result of each, on one page that loads nothing."""
+"""Write Data Docs: one static page with each check, its result and its expectation."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ BODY = """\
 </table></div>
 """
 HIDDEN = ("batch_id", "description", "severity")
-"""Arguments that Great Expectations adds, or that are shown as the check's name."""
+"""Arguments that Great Expectations adds or that are part of the check's name."""
 
 
 def write_data_docs(folder: Path, report: ValidationReport) -> None:
-    """Write `folder/index.html`, which shows each check and what was found; the folder exists and is empty."""
-    # Great Expectations' result of the suite as JSON values.
+    """Write `folder/index.html` with each check and its result; the folder exists and is empty."""
+    # The result of the suite as JSON values.
     outcome = json.loads((report.folder / "report.json").read_text())["great_expectations"]
     asked = {
         result["expectation_config"]["meta"]["question"]: _call(result["expectation_config"])
         for result in outcome["results"]
     }
-    first = len(report.checks) - len(asked)  # checks that Great Expectations did not make come first
+    first = len(report.checks) - len(asked)  # our own checks come first
     checks = [(check, asked.get(index - first, "")) for index, check in enumerate(report.checks)]
     passed = sum(check.passed for check, _ in checks)
     page = html_page.fill(
@@ -49,6 +49,6 @@ def write_data_docs(folder: Path, report: ValidationReport) -> None:
 
 
 def _call(configured: Mapping[str, Any]) -> str:
-    """Return an expectation and its arguments, as a config names them."""
+    """Return an expectation and its arguments as in a config."""
     arguments = {key: value for key, value in configured["kwargs"].items() if key not in HIDDEN}
     return f"{configured['type']} {json.dumps(arguments)}"

@@ -1,4 +1,4 @@
-"""What is worth knowing about the data and stops nothing."""
+"""Warnings about the data that do not stop the run."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["remarks"]
 def remarks(
     facts: pd.DataFrame, usable: pd.DataFrame, *, modality: str, objective: str, targets: Sequence[str], official: bool
 ) -> Iterator[str]:
-    """One sentence each, with the number of rows and an example.
+    """Yield the warnings, each with the number of rows and an example.
 
     Args:
-        facts: of all rows.
-        usable: the rows of it that are not quarantined.
-        modality: what a content is called.
-        objective: kind of what is learned.
+        facts: facts of all rows.
+        usable: the rows of `facts` that are not in quarantine.
+        modality: the kind of input.
+        objective: the kind of objective.
         targets: names of the target columns.
-        official: the source has its own split.
+        official: whether the source has its own split.
     """
     left_out = len(facts) - len(usable)
     if left_out:
@@ -41,12 +41,12 @@ def remarks(
     if official:
         yield "the source's own split is used; split.test does not apply"
     if not (usable["split"] == SPLIT_NAMES[VALIDATION]).any():
-        yield "no rows are for validation: nothing is watched while training"
+        yield "there are no validation rows: nothing is monitored during training"
     yield from checks_module(objective).remarks(usable)
 
 
 def _contradictions(conflicting: pd.DataFrame, name: str, modality: str) -> Iterator[str]:
-    """Rows with the same content and several values of a target."""
+    """Yield a warning about rows with the same content and different values of a target."""
     conflicting = conflicting[conflicting.groupby("id")[name].transform("nunique") > 1]
     if len(conflicting):
         contents = conflicting["id"].nunique()
@@ -54,5 +54,5 @@ def _contradictions(conflicting: pd.DataFrame, name: str, modality: str) -> Iter
         named = " and ".join(f"row {row} is {value}" for row, value in zip(pair["row"], pair[name], strict=True))
         several = name if name.endswith("s") else f"{name}s"
         yield (
-            f"contradicting {several}: {len(conflicting)} rows over {contents} {modality}s, e.g. {named}; none is used"
+            f"contradicting {several}: {len(conflicting)} rows of {contents} {modality}s, e.g. {named}; none is used"
         )

@@ -1,4 +1,4 @@
-"""The questions become one Great Expectations suite, asked once, and its results become answers in words."""
+"""Run all checks as one Great Expectations suite and convert its results."""
 
 from __future__ import annotations
 
@@ -19,32 +19,34 @@ if TYPE_CHECKING:
     import pandas as pd
     from great_expectations.expectations.expectation import Expectation
 
-__all__ = ["CheckResult", "ask", "preload"]
+__all__ = ["CheckResult", "preload", "run_suite"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """What came out of one question."""
+    """The result of one check."""
 
     check: Check
     required: bool = True
-    """False where the config gave the expectation a severity below critical: then it only warns."""
+    """False if the config gives the expectation a severity below critical: then a failure is a warning."""
 
 
 def preload() -> None:
-    """Import Great Expectations, which takes seconds, for a caller who would only wait meanwhile."""
+    """Import Great Expectations, which takes seconds, while the caller waits for something else."""
     importlib.import_module("great_expectations")
 
 
-def ask(
-    questions: Sequence[DataCheck], facts: pd.DataFrame, name: str
+def run_suite(
+    checks: Sequence[DataCheck], facts: pd.DataFrame, name: str
 ) -> tuple[tuple[CheckResult, ...], dict[str, Any]]:
-    """Put all questions to the facts at once; the answers, and GX's own result as JSON values.
+    """Run all checks on the facts.
+
+    Return the results, and Great Expectations' own result as JSON values.
 
     Args:
-        questions: mandatory and configured ones.
+        checks: mandatory and configured checks.
         facts: one row per usable example, at least one.
-        name: of the data set, for GX's report.
+        name: the data set's name, for the report.
 
     Raises:
         BadInput: an expectation's arguments are wrong, or it cannot be computed on these facts.
@@ -54,7 +56,7 @@ def ask(
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     suite = gx.ExpectationSuite(
-        name=f"{name} checks", expectations=[_expectation(question, index) for index, question in enumerate(questions)]
+        name=f"{name} checks", expectations=[_expectation(check, index) for index, check in enumerate(checks)]
     )
     batch = (
         context.data_sources.add_pandas("facts")
@@ -62,35 +64,35 @@ def ask(
         .add_batch_definition_whole_dataframe("usable rows")
         .get_batch({"dataframe": facts})
     )
-    # Some results name rows: those that fail, by their place in examples.parquet.
+    # Results name the failing rows by their index in examples.parquet.
     result_format = {"result_format": "SUMMARY", "unexpected_index_column_names": ["row"]}
     outcome = _json_values(batch.validate(suite, result_format=result_format).to_json_dict())
-    # GX puts results in an order of its own; our mark in the meta leads back to the question.
+    # GX reorders the results; the index in `meta` identifies the check.
     results = {result["expectation_config"]["meta"]["question"]: result for result in outcome["results"]}
-    assert sorted(results) == list(range(len(questions)))
-    return tuple(_answer(question, results[index], facts) for index, question in enumerate(questions)), outcome
+    assert sorted(results) == list(range(len(checks)))
+    return tuple(_result(check, results[index], facts) for index, check in enumerate(checks)), outcome
 
 
-def _expectation(question: DataCheck, index: int) -> Expectation:
+def _expectation(check: DataCheck, index: int) -> Expectation:
     from great_expectations import expectations
 
-    kind: type[Expectation] = getattr(expectations, known_expectations()[question.expectation])
-    arguments = dict(question.arguments)
+    kind: type[Expectation] = getattr(expectations, known_expectations()[check.expectation])
+    arguments = dict(check.arguments)
     meta = {**(arguments.pop("meta", None) or {}), "question": index}
-    if question.observe is not None:
-        arguments["description"] = f"{question.name}: {question.required}"
+    if check.observe is not None:
+        arguments["description"] = f"{check.name}: {check.required}"
     try:
         return kind(**arguments, meta=meta)
     except (TypeError, ValueError) as error:
         raise BadInput(
-            f"checks.expect: {question.expectation}: {_mistakes(error, kind)}",
-            f"its arguments are: {', '.join(sorted(_arguments(kind)))}",
+            f"checks.expect: {check.expectation}: {_mistakes(error, kind)}",
+            f"use its arguments: {', '.join(sorted(_arguments(kind)))}",
             code="checks.arguments",
         ) from error
 
 
 def _mistakes(error: Exception, kind: type[Expectation]) -> str:
-    """What pydantic says of wrong arguments, one phrase each; of a union's many complaints the first."""
+    """Return pydantic's message for each wrong argument; the first message of a union."""
     listed = getattr(error, "errors", None)
     if listed is None:
         return str(error)
@@ -101,8 +103,8 @@ def _mistakes(error: Exception, kind: type[Expectation]) -> str:
             phrases[name] = f"there is no argument {name!r}{nearest(name, _arguments(kind))}"
         else:
             phrases.setdefault(name, f"{name}: {each['msg']}")
-    whole = phrases.pop("__root__", "").removeprefix("__root__: ")  # says nothing new beside the others
-    return "; ".join(phrases.values()) or whole
+    root = phrases.pop("__root__", "").removeprefix("__root__: ")  # redundant if there are others
+    return "; ".join(phrases.values()) or root
 
 
 def _arguments(kind: type[Expectation]) -> set[str]:
@@ -110,34 +112,34 @@ def _arguments(kind: type[Expectation]) -> set[str]:
     return {*inspect.signature(kind).parameters} - internal
 
 
-def _answer(question: DataCheck, result: Mapping[str, Any], facts: pd.DataFrame) -> CheckResult:
+def _result(check: DataCheck, result: Mapping[str, Any], facts: pd.DataFrame) -> CheckResult:
     cause = _exception(result["exception_info"])
     if cause is not None:
         raise BadInput(
-            f"checks.expect: {question.name} cannot be computed: {cause}",
-            "the table of facts has: " + ", ".join(f"{name} ({kind})" for name, kind in facts.dtypes.items()),
+            f"checks.expect: {check.name} cannot be computed: {cause}",
+            "use the facts: " + ", ".join(f"{name} ({kind})" for name, kind in facts.dtypes.items()),
             code="checks.not-computable",
         )
     return CheckResult(
         check=Check(
-            name=question.name,
+            name=check.name,
             passed=result["success"],
-            observed=question.observe(facts) if question.observe else _observed(result["result"]),
-            required=question.required,
-            hint=question.hint,
+            observed=check.observe(facts) if check.observe else _observed(result["result"]),
+            required=check.required,
+            hint=check.hint,
         ),
-        required=question.arguments.get("severity", "critical") == "critical",
+        required=check.arguments.get("severity", "critical") == "critical",
     )
 
 
 def _json_values(value: dict[str, Any]) -> dict[str, Any]:
-    """The same without NumPy's floats, which GX lets pass and its own renderers then choke on; NaN as a string."""
+    """Convert NumPy floats, which GX's renderers cannot handle, to Python's; NaN to a string."""
     plain: dict[str, Any] = json.loads(json.dumps(value), parse_constant=str)
     return plain
 
 
 def _exception(information: Mapping[str, Any]) -> str | None:
-    """The first line of what was raised inside GX: for the expectation as a whole, or for one of its metrics."""
+    """Return the first line of an exception inside GX; None for none."""
     for each in (information, *(value for value in information.values() if isinstance(value, Mapping))):
         if each.get("raised_exception"):
             return str(each.get("exception_message")).strip().splitlines()[0]
@@ -145,15 +147,15 @@ def _exception(information: Mapping[str, Any]) -> str | None:
 
 
 def _observed(result: Mapping[str, Any]) -> str:
-    """GX's result in words: how many rows are otherwise and the first of them, or the value observed."""
+    """Return GX's result as text: the failing rows, or the observed value."""
     if "unexpected_count" not in result:
-        observed = result.get("observed_value", "otherwise")
+        observed = result.get("observed_value", "not met")
         return f"{observed:.6g}" if isinstance(observed, float) else str(observed)
     if not result["unexpected_count"]:
-        return f"all {result['element_count']} rows so"
+        return f"all {result['element_count']} rows pass"
     examples = [
         f"row {place['row']}: {', '.join(str(value) for name, value in place.items() if name != 'row')}"
         for place in (result.get("partial_unexpected_index_list") or [])[:3]
     ]
-    named = f", e.g. {'; '.join(examples)}" if examples else ""
-    return f"{result['unexpected_count']} of {result['element_count']} rows otherwise{named}"
+    shown = f", e.g. {'; '.join(examples)}" if examples else ""
+    return f"{result['unexpected_count']} of {result['element_count']} rows fail{shown}"

@@ -1,4 +1,4 @@
-"""Examples as a table of facts, one row per example: what Great Expectations, which knows only tables, can judge."""
+"""Compute the table of facts, one row per example, that Great Expectations checks."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["content_facts", "row_facts"]
 
 
 def row_facts(examples: pa.Table, splits: np.ndarray, targets: Sequence[str]) -> pd.DataFrame:
-    """What each row is among the others, whatever its modality.
+    """Return the facts that do not depend on the modality.
 
-    `row`: its place in examples.parquet; `id`, `split`, and the targets by name; `duplicate_of`: the first row with the
-    same content and targets, null in that row itself; `conflicting`: the same content has several targets; `leaks`: it
-    stands in several splits, which only an official split can bring about.
+    `row`: index in examples.parquet; `id`, `split`, and the targets by name; `duplicate_of`: the first row with the
+    same content and targets, null in that row; `conflicting`: the same content has several targets; `leaks`: the same
+    content is in several splits, which is only possible with a split column.
 
     Args:
         examples: with columns `id` and the targets.
@@ -51,7 +51,7 @@ def row_facts(examples: pa.Table, splits: np.ndarray, targets: Sequence[str]) ->
 
 
 def content_facts(contents: pa.ChunkedArray, modality: str) -> pd.DataFrame:
-    """What the modality knows of each row's content; `fault` is null where it can be used."""
+    """Return the modality's facts about each row's content; `fault` is null for usable content."""
     table = facts_module(modality).facts(contents)
     types = {"int64": "Int64", "string": "str", "bool": "bool", "double": "float64"}
     facts: pd.DataFrame = table.to_pandas()
@@ -59,7 +59,7 @@ def content_facts(contents: pa.ChunkedArray, modality: str) -> pd.DataFrame:
 
 
 def _target(column: pa.ChunkedArray) -> Any:  # an array of pandas
-    """A target as a column of the table: a number, a class, or several classes as one string."""
+    """Return a target as a column: a number, a class, or several classes as one string."""
     import pandas as pd
     import pyarrow as pa
 

@@ -1,4 +1,4 @@
-"""Label leakage: a single column, word or fact that gives the label away, so that nothing else is learnt."""
+"""Find label leakage: a single column, word or fact that alone predicts the label."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ if TYPE_CHECKING:
 __all__ = ["leaking_features"]
 
 FEWEST = 10
-"""Rows on each side of a comparison: with fewer, one of many features tells them apart by chance."""
+"""Minimum number of rows per side: with fewer, some of many features separate them by chance."""
 NO_FEATURES = {"id", "split", "path"}
-"""Columns that are none, beside targets and contents: a path often says where the label came from."""
+"""Columns that are not features, besides targets and inputs: a path often contains the label."""
 LOWER_HALF = tuple("01234567")
-"""Of the first digits of an id: a fair coin for each content."""
+"""First hexadecimal digits of an id that select half of the contents at random."""
 
 _WORD = re.compile(r"\w+")
 
 Areas = npt.NDArray[np.float64]
-"""(classes,) areas under the ROC curves of one feature, each class against the rest; 0.5 to 1."""
+"""(classes,) areas under the ROC curve of one feature, each class against the rest; 0.5 to 1."""
 
 
 def leaking_features(
     facts: pd.DataFrame, examples: pa.Table, dataset: DatasetVersion, target: str, above: float
 ) -> pd.Series[Any]:
-    """For each usable row: what alone tells its class from all others, null for nothing.
+    """Return for each usable row the feature that leaks its class, null for none.
 
-    A feature is taken for a classifier of one class against the rest. It gives the class away when the area under its
-    ROC curve (the Mann-Whitney statistic: Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747) is above a
-    limit. That leakage shows in features too good to be true: Kaufman et al. 2012, doi:10.1145/2382577.2382579.
+    Each feature is used as a classifier of one class against the rest. It leaks the class if the area under its ROC
+    curve (the Mann-Whitney statistic: Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747) is above a limit.
+    Features that are too good indicate leakage: Kaufman et al. 2012, doi:10.1145/2382577.2382579.
 
-    Features are the numbers among the facts and the kept columns; the values of kept columns; and whether a word
-    stands in a text or a kept column. For images the facts are all that a model sees and a number can hold.
+    Features are numeric facts, numeric kept columns, the values of kept columns, and whether a word occurs in a text
+    or a kept column. Images have only their facts.
 
     Args:
-        facts: of the usable rows, with `row`, `id`, the target and the modality's.
+        facts: facts of the usable rows, with `row`, `id`, the target and the modality's facts.
         examples: all rows of the data set.
-        dataset: which of its columns are what.
-        target: the column of the classes.
-        above: the limit; no area is above 1.
+        dataset: the data set, which has the types of its columns.
+        target: the name of the class column.
+        above: the limit of the area; 1 allows everything.
     """
     import pandas as pd
 
@@ -66,16 +66,16 @@ def leaking_features(
         for each in np.flatnonzero(sides.judged & (areas > above)).tolist():
             if areas[each] > best.get(each, (0.0, ""))[0]:
                 best[each] = (float(areas[each]), name)
-    said = [_sentence(*best[each]) if each in best else None for each in range(len(classes))]
-    return pd.Series(pd.array(said, dtype="str")[codes], index=facts.index, name="given_away_by")
+    messages = [_message(*best[each]) if each in best else None for each in range(len(classes))]
+    return pd.Series(pd.array(messages, dtype="str")[codes], index=facts.index, name="given_away_by")
 
 
 @dataclass(frozen=True)
 class _Sides:
-    """The rows of each class, and all others."""
+    """The rows of each class and the rest."""
 
     codes: npt.NDArray[np.intp]
-    """(rows,) the class of each."""
+    """(rows,) class of each row."""
     sizes: npt.NDArray[np.intp]
     """(classes,) number of rows."""
 
@@ -88,14 +88,14 @@ class _Sides:
         return np.minimum(self.sizes, self.others) >= FEWEST
 
 
-def _sentence(area: float, name: str) -> str:
-    return f"{name} (AUC {np.floor(area * 1000) / 1000:.3f})"  # never rounded up to a 1 that it is not
+def _message(area: float, name: str) -> str:
+    return f"{name} (AUC {np.floor(area * 1000) / 1000:.3f})"  # round down, so that 0.9999 is not shown as 1
 
 
 def _features(
     facts: pd.DataFrame, kept: pa.Table, dataset: DatasetVersion, sides: _Sides, above: float
 ) -> Iterator[tuple[str, Areas]]:
-    """Each feature by name, in words, and its areas."""
+    """Yield a description of each feature, and its areas."""
     import pandas as pd
 
     for name in facts_module(dataset.modality).MEASURES:
@@ -118,7 +118,10 @@ def _features(
 
 
 def _of_numbers(numbers: npt.NDArray[np.float64], sides: _Sides) -> Areas:
-    """By the sum of the ranks of each class's rows; what is no number is less than all."""
+    """Return the areas of a number, from the rank sum of each class.
+
+    NaN counts as the smallest value.
+    """
     _, places, counts = np.unique(np.nan_to_num(numbers, nan=-np.inf), return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
     sums = np.bincount(sides.codes, ranks, len(sides.sizes))
@@ -127,18 +130,20 @@ def _of_numbers(numbers: npt.NDArray[np.float64], sides: _Sides) -> Areas:
 
 
 def _of_values(values: npt.NDArray[np.intp], half: npt.NDArray[np.intp], sides: _Sides) -> Areas:
-    """By how often the rows of the other half with the same value are of a class: values that occur once say nothing.
+    """Return the areas of a category, scored by its class shares in the other half of the rows.
+
+    The split into halves keeps values that occur only once from separating the classes.
 
     Args:
-        values: (rows,) codes.
+        values: (rows,) codes of the values.
         half: (rows,) 0 or 1.
-        sides: the classes.
+        sides: the rows of each class.
     """
     counts = np.zeros((2, values.max() + 1, len(sides.sizes)))
     np.add.at(counts, (1 - half, values, sides.codes), 1)
-    whole = counts.sum(axis=1, keepdims=True)
-    # A value that the other half does not have is as likely of a class as any row of that half.
-    shares = (counts + whole / np.maximum(whole.sum(axis=2, keepdims=True), 1)) / (
+    totals = counts.sum(axis=1, keepdims=True)
+    # For a value that the other half lacks, use the class shares of that half.
+    shares = (counts + totals / np.maximum(totals.sum(axis=2, keepdims=True), 1)) / (
         counts.sum(axis=2, keepdims=True) + 1
     )
     areas = []
@@ -149,7 +154,10 @@ def _of_values(values: npt.NDArray[np.intp], half: npt.NDArray[np.intp], sides: 
 
 
 def _of_words(texts: Sequence[str | None], sides: _Sides, above: float) -> Iterator[tuple[str, Areas]]:
-    """By which share of each side has the word; only words that enough rows have for the limit."""
+    """Yield the areas of each word, from its share of each side.
+
+    Skip words too rare to exceed the limit.
+    """
     if not sides.judged.any():
         return
     having: list[Counter[str]] = [Counter() for _ in sides.sizes]

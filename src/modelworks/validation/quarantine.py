@@ -1,4 +1,4 @@
-"""Rows that cannot be used: which, and why."""
+"""Find the rows that cannot be used, and the reasons."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["BadRow", "bad_rows"]
 
 @dataclass(frozen=True, kw_only=True)
 class BadRow:
-    """A row that is left out of training and testing."""
+    """A row that is excluded from training and testing."""
 
     row: int
-    """Its place in examples.parquet."""
+    """Its index in examples.parquet."""
     id: str
     path: str
-    """Where the source has it; empty when the source knows no paths."""
+    """Its path in the source; empty if the source has no paths."""
     label: str | None
     """The first target."""
     reasons: tuple[str, ...]
@@ -32,9 +32,9 @@ class BadRow:
 
 
 def bad_rows(facts: pd.DataFrame, examples: pa.Table, targets: Sequence[str]) -> tuple[BadRow, ...]:
-    """The rows that have a fault, lack a target, repeat an earlier row or contradict another, in order.
+    """Return the rows with a fault or without a target, and those that repeat or contradict another.
 
-    Of equal rows the first stays. Of contradicting ones none does: nobody can say which is right.
+    The first of equal rows is kept. Of contradicting rows none is kept, because the right one is unknown.
     """
     lacking = facts[list(targets)].isna().any(axis=1)
     bad = facts[facts["fault"].notna() | lacking | facts["duplicate_of"].notna() | facts["conflicting"]]
@@ -67,7 +67,7 @@ def _reasons(fact: dict[Any, Any], opposites: dict[str, dict[tuple[str, Any], tu
 
 
 def _opposites(facts: pd.DataFrame, name: str) -> dict[tuple[str, Any], tuple[int, Any]]:
-    """For each content and target that is contradicted: the first row that does so, and its target."""
+    """Return the first row, and its target, that contradicts each (content, target)."""
     firsts = facts[facts["conflicting"] & facts[name].notna()].drop_duplicates(["id", name])
     of_content: dict[str, list[tuple[int, Any]]] = {}
     for fact in firsts.to_dict("records"):
@@ -81,13 +81,13 @@ def _opposites(facts: pd.DataFrame, name: str) -> dict[tuple[str, Any], tuple[in
 
 
 def _word(value: Any) -> str | None:  # a cell of a DataFrame
-    """A target in words; None where there is none."""
+    """Return a target as text; None if it is missing."""
     known = _present(value)
     return f"{known:g}" if isinstance(known, float) else known
 
 
 def _present(value: Any) -> Any:  # a cell of a DataFrame
-    """The value, or None for any of pandas' ways to say that there is none."""
+    """Return the value, or None for any of pandas' missing values."""
     import pandas as pd
 
     return None if pd.isna(value) else value

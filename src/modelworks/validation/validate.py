@@ -1,4 +1,4 @@
-"""Validate: examples become facts, bad rows are set aside, and one suite of checks judges the rest."""
+"""Validate a data set: compute facts, quarantine bad rows, and check the rest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from modelworks.records import Check, DatasetVersion, ValidationReport
 from modelworks.validation.checks import configured, mandatory
 from modelworks.validation.config import ChecksConfig
 from modelworks.validation.data_warnings import remarks
-from modelworks.validation.expectation_suite import CheckResult, ask
+from modelworks.validation.expectation_suite import CheckResult, run_suite
 from modelworks.validation.facts import content_facts, row_facts
 from modelworks.validation.label_leakage import leaking_features
 from modelworks.validation.quarantine import BadRow, bad_rows
@@ -24,7 +24,7 @@ from modelworks.validation.quarantine import BadRow, bad_rows
 __all__ = ["validate"]
 
 SHOWN = 5
-"""Bad rows that a refusal names; quarantine.json would have had them all."""
+"""Maximum number of bad rows in an error message."""
 
 
 def validate(
@@ -35,26 +35,26 @@ def validate(
     *,
     key: str,
     folder: Path,
-    aside: Path,
+    temporary: Path,
 ) -> ValidationReport:
-    """Split and judge a data set.
+    """Split and check a data set.
 
-    Writes `splits.npy` (int8, one code per row of examples.parquet; quarantined rows have one of their own),
+    Writes `splits.npy` (int8, the split of each row of examples.parquet, with a code for quarantined rows),
     `quarantine.json` and `report.json`.
 
     Args:
-        dataset: what is in it.
-        objective: kind of what is learned from it.
-        split: shares of the rows.
-        checks: what the config requires.
-        key: of this stage's output.
-        folder: where that output will be found.
-        aside: where it is written now; it exists and is empty.
+        dataset: the data version.
+        objective: the kind of objective.
+        split: the shares of the splits.
+        checks: the checks that the config requires.
+        key: the stage's key.
+        folder: the final path of the output.
+        temporary: an empty directory to write to; it is renamed to `folder` afterwards.
 
     Raises:
         BadInput: `checks.expect` is wrong.
         Corrupt: the examples cannot be read.
-        Refused: checks failed; all of them are listed.
+        Refused: checks failed; the message lists them.
     """
     import numpy as np
     import pandas as pd
@@ -67,27 +67,27 @@ def validate(
     facts = pd.concat([row_facts(examples, splits, targets), contents], axis=1)
     bad = bad_rows(facts, examples, targets)
     budget = _budget(bad, len(facts), checks)
-    if len(bad) == len(facts):  # there is nothing left to judge
+    if len(bad) == len(facts):  # no rows are left to check
         raise _refusal(dataset, [budget], bad)
     usable = facts.drop([each.row for each in bad])
     usable = usable.join(checks_module(objective).target_facts(usable))
     if target := checks_module(objective).LEAKAGE:
         usable = usable.join(leaking_features(usable, examples, dataset, target, checks.max_single_auc))
-    questions = (*mandatory(dataset, objective, checks), *configured(checks, list(usable.columns)))
-    answers, outcome = ask(questions, usable, dataset.name)
-    answers = (budget, *answers)
-    if not all(answer.check.passed for answer in answers if answer.required):
-        raise _refusal(dataset, answers, bad)
+    data_checks = (*mandatory(dataset, objective, checks), *configured(checks, list(usable.columns)))
+    results, outcome = run_suite(data_checks, usable, dataset.name)
+    results = (budget, *results)
+    if not all(result.check.passed for result in results if result.required):
+        raise _refusal(dataset, results, bad)
 
     splits[[each.row for each in bad]] = QUARANTINED
     report = ValidationReport(
         dataset=dataset,
         key=key,
         folder=folder,
-        checks=tuple(answer.check for answer in answers),
+        checks=tuple(result.check for result in results),
         quarantined=len(bad),
         warnings=(
-            *(_sentence(answer.check) for answer in answers if not answer.check.passed),
+            *(_message(result.check) for result in results if not result.check.passed),
             *remarks(
                 facts,
                 usable,
@@ -99,10 +99,10 @@ def validate(
         ),
         rows={name: int((splits == code).sum()) for code, name in enumerate(SPLIT_NAMES)},
     )
-    np.save(aside / "splits.npy", splits)
-    write_json(aside / "quarantine.json", [dataclasses.asdict(each) for each in bad])
+    np.save(temporary / "splits.npy", splits)
+    write_json(temporary / "quarantine.json", [dataclasses.asdict(each) for each in bad])
     write_json(
-        aside / "report.json",
+        temporary / "report.json",
         {
             "dataset": dataset.name,
             "digest": dataset.digest,
@@ -131,20 +131,20 @@ def _budget(bad: Sequence[BadRow], rows: int, checks: ChecksConfig) -> CheckResu
     )
 
 
-def _refusal(dataset: DatasetVersion, answers: Sequence[CheckResult], bad: Sequence[BadRow]) -> Refused:
-    """One line per failed check; below that of the bad rows, the first of them."""
-    failed = [answer for answer in answers if answer.required and not answer.check.passed]
-    lines = [f"the data of {dataset.name} fails {len(failed)} of {len(answers)} checks"]
-    for answer in failed:
-        lines.append(f"  {_sentence(answer.check)}")
-        if answer.check.name == "bad rows":
+def _refusal(dataset: DatasetVersion, results: Sequence[CheckResult], bad: Sequence[BadRow]) -> Refused:
+    """Return an error with one line per failed check, and the first bad rows."""
+    failed = [result for result in results if result.required and not result.check.passed]
+    lines = [f"the data of {dataset.name} fails {len(failed)} of {len(results)} checks"]
+    for result in failed:
+        lines.append(f"  {_message(result.check)}")
+        if result.check.name == "bad rows":
             lines += [f"    {each}" for each in bad[:SHOWN]]
             if len(bad) > SHOWN:
                 lines.append(f"    and {len(bad) - SHOWN} more")
     return Refused(
-        "\n".join(lines), "; ".join(dict.fromkeys(answer.check.hint for answer in failed)), code="checks.failed"
+        "\n".join(lines), "; ".join(dict.fromkeys(result.check.hint for result in failed)), code="checks.failed"
     )
 
 
-def _sentence(check: Check) -> str:
+def _message(check: Check) -> str:
     return f"{check.name}: observed {check.observed}, required {check.required}"

@@ -1,1 +1,4 @@
-"""What `modelworks doctor` looks at, a file per kind of thing. To look changes nothing; what mends is done apart."""
+"""The checks of `modelworks doctor`, one file per area.
+
+Checks change nothing; repairs are separate functions.
+"""

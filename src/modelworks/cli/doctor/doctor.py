@@ -1,4 +1,7 @@
-"""`modelworks doctor`: check the installation, the stores and what a crash left behind; mend what is safe to mend."""
+"""`modelworks doctor`: check the installation and the stores.
+
+Repair what can be repaired safely.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from modelworks.cli.doctor import contents, databases, folders, installation, orchestration, production, tracking
-from modelworks.cli.doctor.finding import Finding, State, ill
+from modelworks.cli.doctor.finding import Finding, State, failing
 from modelworks.cli.output import print_json
 from modelworks.errors import Interrupted, ModelworksError, Refused
 from modelworks.project import Project
@@ -18,14 +21,14 @@ from modelworks.redaction import redacted
 
 __all__ = ["doctor"]
 
-ROOMS = (installation, folders, databases, orchestration, tracking, production)
-"""In this order: a damaged database is reported before what is in it."""
+CHECKS = (installation, folders, databases, orchestration, tracking, production)
+"""The modules with checks, in order: a damaged database is reported before its content."""
 MARKS: dict[State, str] = {"well": "✔", "mended": "✚", "would mend": "○", "ill": "✘"}
 
 
 @dataclass(frozen=True)
-class Said:
-    """What the verb says of a finding."""
+class ReportedFinding:
+    """A finding after its repair, as printed."""
 
     what: str
     state: State
@@ -33,72 +36,73 @@ class Said:
 
 
 def doctor(*, dry_run: bool, deep: bool, as_json: bool) -> None:
-    """Look at everything and say so.
+    """Run every check, repair what is safe to repair, and print the findings.
 
     Args:
-        dry_run: mend nothing, and leave every byte of the project as it is.
-        deep: read every stored byte, also of files whose size and times have not changed.
-        as_json: one object instead of a line per finding.
+        dry_run: repair nothing and change no file of the project.
+        deep: read every stored byte, even of files whose size and times have not changed.
+        as_json: print one object instead of one line per finding.
 
     Raises:
-        Refused: something is ill that a person must mend.
+        Refused: a finding needs a manual repair.
     """
     project = Project.find()
     project.enter()
-    said = []
-    with _home_elsewhere() if dry_run else _home(project):
-        for room in (*ROOMS, contents) if deep else ROOMS:
-            for finding in _found(room, project):
-                said.append(_said(finding, dry_run=dry_run))
+    reported = []
+    with _temporary_prefect_home() if dry_run else _prefect_home(project):
+        for module in (*CHECKS, contents) if deep else CHECKS:
+            for finding in _findings(module, project):
+                reported.append(_repaired(finding, dry_run=dry_run))
                 if not as_json:
-                    print(f"{MARKS[said[-1].state]} {said[-1].what:<32} {said[-1].detail}", flush=True)
+                    print(f"{MARKS[reported[-1].state]} {reported[-1].what:<32} {reported[-1].detail}", flush=True)
+    failed = [each.what for each in reported if each.state == "ill"]
     if as_json:
-        print_json({"well": all(each.state != "ill" for each in said), "findings": [vars(each) for each in said]})
-    if ill := [each.what for each in said if each.state == "ill"]:
+        print_json({"well": not failed, "findings": [vars(each) for each in reported]})
+    if failed:
         raise Refused(
-            f"not well: {', '.join(ill)}", "each line above says what to do", code="doctor.findings"
+            f"to repair by hand: {', '.join(failed)}", "follow the hint in each line above", code="doctor.findings"
         ).after_output()
 
 
-def _found(room: ModuleType, project: Project) -> Iterator[Finding]:
-    """What a room finds; where it cannot look on, that is a finding too."""
+def _findings(module: ModuleType, project: Project) -> Iterator[Finding]:
+    """Yield a module's findings; an error that stops its checks is a finding too."""
     try:
-        yield from room.examine(project)
+        yield from module.examine(project)
     except Interrupted:
         raise
     except (ModelworksError, OSError) as error:
-        yield ill(room.__name__.rpartition(".")[2], _told(error))
+        yield failing(module.__name__.rpartition(".")[2], _described(error))
 
 
-def _said(finding: Finding, *, dry_run: bool) -> Said:
+def _repaired(finding: Finding, *, dry_run: bool) -> ReportedFinding:
     if finding.state != "sick":
-        return Said(finding.what, finding.state, redacted(finding.detail))
-    assert finding.remedy is not None
+        return ReportedFinding(finding.what, finding.state, redacted(finding.detail))
+    assert finding.repair is not None
     if dry_run:
-        return Said(finding.what, "would mend", finding.detail)
+        return ReportedFinding(finding.what, "would mend", finding.detail)
     try:
-        return Said(finding.what, "mended", f"{finding.detail}: {finding.remedy()}")
+        return ReportedFinding(finding.what, "mended", f"{finding.detail}: {finding.repair()}")
     except Interrupted:
         raise
     except (ModelworksError, OSError) as error:
-        return Said(finding.what, "ill", f"{finding.detail}: {_told(error)}")
+        return ReportedFinding(finding.what, "ill", f"{finding.detail}: {_described(error)}")
 
 
-def _told(error: ModelworksError | OSError) -> str:
+def _described(error: ModelworksError | OSError) -> str:
     if isinstance(error, ModelworksError):
         return f"{error.message}: {error.hint}"
-    return f"{redacted(str(error))}: mend that, and ask the doctor again"
+    return f"{redacted(str(error))}: correct this and run modelworks doctor again"
 
 
 @contextmanager
-def _home(project: Project) -> Iterator[None]:
+def _prefect_home(project: Project) -> Iterator[None]:
     project.make_private_folders()
     yield
 
 
 @contextmanager
-def _home_elsewhere() -> Iterator[None]:
-    """To import Prefect makes its home."""
+def _temporary_prefect_home() -> Iterator[None]:
+    """Set PREFECT_HOME to a temporary directory, because importing Prefect creates its home."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PREFECT_HOME"] = folder
         yield

@@ -1,4 +1,4 @@
-"""What an examination finds, and what would mend it."""
+"""The result of one check, with the function that repairs it."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Finding", "Remedy", "State", "ill", "sick", "well"]
+__all__ = ["Finding", "Repair", "State", "failing", "ok", "repairable"]
 
-Remedy = Callable[[], str]
-"""Mends what was found; returns in words what it did. It may raise one of our errors or an OSError: it stays ill."""
+Repair = Callable[[], str]
+"""Repairs a finding and returns a description. It may raise a `ModelworksError` or an `OSError` if it fails."""
 State = Literal["well", "mended", "would mend", "ill"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. Finding it has changed nothing."""
+    """The result of one check. The check itself changes nothing."""
 
     what: str
     state: Literal["well", "sick", "ill"]
-    """Sick is what can be mended, ill what a person must mend."""
+    """`sick` can be repaired automatically, `ill` only by hand."""
     detail: str
-    remedy: Remedy | None = None
+    repair: Repair | None = None
 
 
-def well(what: str, detail: str) -> Finding:
-    """All is as it should be."""
+def ok(what: str, detail: str) -> Finding:
+    """Return a finding without a problem."""
     return Finding(what, "well", detail)
 
 
-def sick(what: str, detail: str, remedy: Remedy) -> Finding:
-    """There is something that is safe to mend."""
-    return Finding(what, "sick", detail, remedy)
+def repairable(what: str, detail: str, repair: Repair) -> Finding:
+    """Return a problem that can be repaired automatically."""
+    return Finding(what, "sick", detail, repair)
 
 
-def ill(what: str, detail: str) -> Finding:
-    """There is something that only a person should mend; the detail says how."""
+def failing(what: str, detail: str) -> Finding:
+    """Return a problem to repair by hand; `detail` includes the instruction."""
     return Finding(what, "ill", detail)

@@ -1,4 +1,4 @@
-"""Files and folders: locks that a crash left unreadable or behind, and outputs that are not whole."""
+"""Check files and folders for stale locks, leftovers of killed runs and damaged outputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from modelworks.cli.doctor.finding import Finding, sick, well
+from modelworks.cli.doctor.finding import Finding, ok, repairable
 from modelworks.data.dvc_storage import object_cache
 from modelworks.data.dvc_storage.repository import remove_unreadable_lock, unreadable_lock
 from modelworks.files.digest_memo import DigestMemo
@@ -22,47 +22,52 @@ __all__ = ["examine"]
 
 
 def examine(project: Project) -> Iterator[Finding]:
-    """What stands below the state folder, the tracking store's, and DVC's."""
+    """Check the state folder and the folders of the tracking store and of DVC."""
     if unreadable_lock(project):
-        yield sick(
+        yield repairable(
             "DVC's lock",
-            "its table is unreadable, which blocks DVC for ever",
-            lambda: "an unreadable one was removed" if remove_unreadable_lock(project) else "gone meanwhile",
+            "its file is unreadable, which blocks DVC",
+            lambda: "removed" if remove_unreadable_lock(project) else "already gone",
         )
     else:
-        yield well("DVC's lock", "readable")
+        yield ok("DVC's lock", "readable")
     yield _paths("notes of dead runs", _stale_holders(project), _remove_file)
     yield _paths("leftovers of killed runs", _leftovers(project), _remove_folder)
     yield _paths("half-made databases", _half_made(project), lambda path: _remove_unfinished(path, project))
     yield _paths("stage outputs", _damaged(project.stages), _remove_folder, "the next run makes them again")
     yield _paths("pages", _damaged(project.state / "reports"), _remove_folder, "the next run renders them")
     yield _paths("decoded rows", _damaged(project.state, "decoded"), _remove_folder, "the next training makes them")
-    yield _paths("half-brought data", _aside(project.state, ".ingest-*"), _under(project.locks / "data.lock"))
+    yield _paths("half-brought data", _temporary(project.state, ".ingest-*"), _locked(project.locks / "data.lock"))
     yield _paths(
-        "half-fetched versions", _aside(project.state / "versions", ".fetch-*"), _under(project.locks / "versions.lock")
+        "half-fetched versions",
+        _temporary(project.state / "versions", ".fetch-*"),
+        _locked(project.locks / "versions.lock"),
     )
-    yield _paths("half-written objects", _half_written(project), _under(project.locks / "data.lock", _remove_file))
+    yield _paths("half-written objects", _half_written(project), _locked(project.locks / "data.lock", _remove_file))
 
 
 def _paths(what: str, found: Sequence[Path], remove: Callable[[Path], object], then: str = "") -> Finding:
     if not found:
-        return well(what, "nothing to mend")
+        return ok(what, "nothing to repair")
 
-    def remedy() -> str:
+    def repair() -> str:
         for path in found:
             remove(path)
         return f"{len(found)} removed" + (f": {then}" if then else "")
 
-    return sick(what, f"{len(found)} to remove, e.g. {found[0].name}", remedy)
+    return repairable(what, f"{len(found)} to remove, e.g. {found[0].name}", repair)
 
 
 def _stale_holders(project: Project) -> list[Path]:
-    """Who holds a pipeline is written beside its lock; a killed run leaves the note, not the lock."""
+    """Return the `.holder` files beside locks that killed runs left.
+
+    The locks themselves are free.
+    """
     import psutil
 
     found = []
     for path in sorted(project.locks.glob("*.holder")):
-        with suppress(FileNotFoundError):  # its run has ended meanwhile
+        with suppress(FileNotFoundError):  # the run ended meanwhile
             named = re.search(r"pid (\d+) on (\S+)", path.read_text(errors="replace"))
             if named is None or (named[2] == socket.gethostname() and not psutil.pid_exists(int(named[1]))):
                 found.append(path)
@@ -75,7 +80,7 @@ def _leftovers(project: Project) -> list[Path]:
 
 
 def _half_made(project: Project) -> list[Path]:
-    """Folders aside in which a database was being made; a living maker holds the lock."""
+    """Return temporary directories of database creation; a running one holds the lock."""
     return [
         path
         for home, name in ((project.mlflow, "mlflow.db"), (project.prefect_home, "prefect.db"))
@@ -91,7 +96,7 @@ def _remove_unfinished(path: Path, project: Project) -> None:
 
 
 def _damaged(root: Path, only: str = "[!.]*") -> list[Path]:
-    """Outputs that are not what their manifests say; files that have not changed are not read."""
+    """Return outputs that differ from their manifests; unchanged files are not read again."""
     store, memo = StageStore(root), DigestMemo(root, keep=False)
     return [
         folder
@@ -101,8 +106,8 @@ def _damaged(root: Path, only: str = "[!.]*") -> list[Path]:
     ]
 
 
-def _aside(folder: Path, pattern: str) -> list[Path]:
-    """What was on its way when the process was killed."""
+def _temporary(folder: Path, pattern: str) -> list[Path]:
+    """Return the temporary directories of killed processes."""
     return sorted(folder.glob(pattern))
 
 
@@ -115,20 +120,20 @@ def _remove_file(path: Path) -> None:
 
 
 def _half_written(project: Project) -> list[Path]:
-    """Files that DVC was copying into its cache; one that somebody writes to this minute is no leftover."""
+    """Return unfinished files in DVC's cache, except those that were modified recently."""
     found = []
     for path in sorted(object_cache.cache(project).rglob("*.tmp")):
-        with suppress(FileNotFoundError):  # it has got its name meanwhile
+        with suppress(FileNotFoundError):  # renamed meanwhile
             if path.stat().st_mtime < time.time() - GRACE_SECONDS:
                 found.append(path)
     return found
 
 
-def _under(lock: Path, remove: Callable[[Path], None] = _remove_folder) -> Callable[[Path], None]:
-    """Remove while holding the lock that whoever fills such a folder holds."""
+def _locked(lock: Path, remove: Callable[[Path], None] = _remove_folder) -> Callable[[Path], None]:
+    """Return a function that removes a path while holding the lock of its writers."""
 
-    def remove_alone(path: Path) -> None:
+    def remove_locked(path: Path) -> None:
         with locked(lock, "clearing up"):
             remove(path)
 
-    return remove_alone
+    return remove_locked

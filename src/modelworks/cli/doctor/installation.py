@@ -1,4 +1,4 @@
-"""The installation: Python, what pyproject.toml asks for, that every library starts, and room on the disk."""
+"""Check Python, the requirements in pyproject.toml, imports of libraries, and disk space."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 
-from modelworks.cli.doctor.finding import Finding, ill, well
+from modelworks.cli.doctor.finding import Finding, failing, ok
 from modelworks.errors import Interrupted
 from modelworks.project import Project
 from modelworks.training.config import ComputeConfig
@@ -19,29 +19,29 @@ __all__ = ["examine"]
 
 LIBRARIES = ("torch", "transformers", "pyarrow", "dvc.repo", "great_expectations", "mlflow", "prefect")
 LOW_DISK_GB = 2.0
-ANEW = "rm -r .venv; make setup"
+REINSTALL = "rm -r .venv; make setup"
 
 
 def examine(project: Project) -> Iterator[Finding]:
-    """Whether this machine can run the project."""
+    """Check whether this machine can run the project."""
     yield _python()
     yield _requirements()
     for name in LIBRARIES:
         yield _library(name)
     yield _precision(project)
     free = shutil.disk_usage(project.root).free / 1e9
-    yield (well if free > LOW_DISK_GB else ill)("disk", f"{free:,.1f} GB free at {project.root}")
+    yield (ok if free > LOW_DISK_GB else failing)("disk", f"{free:,.1f} GB free at {project.root}")
 
 
 def _python() -> Finding:
     version = ".".join(map(str, sys.version_info[:3]))
     if (3, 11) <= sys.version_info[:2] <= (3, 13):
-        return well("python", version)
-    return ill("python", f"{version}: modelworks needs 3.11 to 3.13")
+        return ok("python", version)
+    return failing("python", f"{version}: modelworks needs 3.11 to 3.13")
 
 
 def _requirements() -> Finding:
-    """Whether every direct requirement is installed in a version that pyproject.toml allows."""
+    """Check that every direct requirement is installed in a version that pyproject.toml allows."""
     from packaging.requirements import Requirement
 
     wrong = []
@@ -56,20 +56,23 @@ def _requirements() -> Finding:
             continue
         if not requirement.specifier.contains(version, prereleases=True):
             wrong.append(f"{requirement.name} {version} is not {requirement.specifier}")
-    return (
-        ill("requirements", f"{'; '.join(wrong)}: {ANEW}") if wrong else well("requirements", "as pyproject.toml says")
-    )
+    if wrong:
+        return failing("requirements", f"{'; '.join(wrong)}: {REINSTALL}")
+    return ok("requirements", "as in pyproject.toml")
 
 
 def _precision(project: Project) -> Finding:
-    """What `compute.precision: auto` goes by on this machine's CPU; measuring is left to the first run."""
+    """Report what `compute.precision: auto` means on this machine's CPU.
+
+    The first run measures it.
+    """
     hardware = detect(ComputeConfig(device="cpu"))
     if hardware.precision_source == "cpu_flags":
-        return well("bf16", f"precision auto is fp32 on the CPU: {explained('cpu_flags', {})}")
+        return ok("bf16", f"precision auto is fp32 on the CPU: {explained('cpu_flags', {})}")
     rates = cached(project.product_rates, identity(hardware))
     if rates is None:
-        return well("bf16", f"not measured yet with {hardware.threads} threads: the first run with precision auto does")
-    return well("bf16", f"{explained('measurement', rates)}; precision auto takes it from {LEAST_GAIN} on")
+        return ok("bf16", f"not measured yet with {hardware.threads} threads: the first run with precision auto does")
+    return ok("bf16", f"{explained('measurement', rates)}; precision auto uses it from a ratio of {LEAST_GAIN}")
 
 
 def _library(name: str) -> Finding:
@@ -78,6 +81,6 @@ def _library(name: str) -> Finding:
         importlib.import_module(name)
     except Interrupted:
         raise
-    except Exception as error:  # whatever a broken library raises is the finding
-        return ill(f"import {name}", f"{type(error).__name__}: {error}: {ANEW}")
-    return well(f"import {name}", importlib.metadata.version(distribution))
+    except Exception as error:  # a broken library may raise anything
+        return failing(f"import {name}", f"{type(error).__name__}: {error}: {REINSTALL}")
+    return ok(f"import {name}", importlib.metadata.version(distribution))

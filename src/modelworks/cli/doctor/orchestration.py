@@ -1,4 +1,4 @@
-"""Prefect's runs that have the state Running while their process is dead, in the embedded database alone."""
+"""Check the embedded Prefect database for runs in state Running whose process is dead."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from modelworks.cli.doctor.finding import Finding, sick, well
+from modelworks.cli.doctor.finding import Finding, ok, repairable
 from modelworks.cli.doctor.prefect_runs_internals import FlowRun, unfinished
 from modelworks.errors import Unavailable
 from modelworks.project import Project
@@ -18,43 +18,43 @@ from modelworks.servers.prefect_client import serving_address, start_server
 __all__ = ["examine"]
 
 WHAT = "Prefect's runs of dead processes"
-NAMELESS = timedelta(minutes=10)
-"""A run writes its process onto itself before anything else. One that has not done so after this time was killed."""
+OWNER_DEADLINE = timedelta(minutes=10)
+"""A run first records its process in its labels. One without this label after this time was killed."""
 
 
 def examine(project: Project) -> Iterator[Finding]:
-    """The flow runs, and the task runs below them."""
+    """Check the flow runs and their task runs."""
     path = project.prefect_home / "prefect.db"
     if project.prefect_url or not path.exists():
-        yield well(WHAT, f"known to {project.prefect_url}" if project.prefect_url else "none")
+        yield ok(WHAT, f"managed by {project.prefect_url}" if project.prefect_url else "none")
         return
     try:
         stale = [run for run in unfinished(path) if _is_stale(run)]
-    except sqlite3.DatabaseError:  # said of the database itself before
+    except sqlite3.DatabaseError:  # reported by the check of the database
         return
     if not stale:
-        yield well(WHAT, "none")
+        yield ok(WHAT, "none")
         return
     tasks = sum(len(run.task_runs) for run in stale)
 
-    def remedy() -> str:
-        _crash(project, stale)
-        return f"{len(stale)} flow runs and {tasks} task runs are Crashed now"
+    def repair() -> str:
+        _set_crashed(project, stale)
+        return f"{len(stale)} flow runs and {tasks} task runs set to Crashed"
 
-    yield sick(WHAT, f"{len(stale)} flow runs, {tasks} task runs", remedy)
+    yield repairable(WHAT, f"{len(stale)} flow runs, {tasks} task runs", repair)
 
 
 def _is_stale(run: FlowRun) -> bool:
     owner = Owner.read({name.removeprefix(OWNER): each for name, each in run.labels.items() if name.startswith(OWNER)})
-    # A run that was retried bears the process of its earlier attempt, until the new one writes itself onto it.
+    # A retried run has the label of its earlier attempt until the new process records itself.
     earlier = run.state == "PENDING" or int(run.labels.get(ATTEMPT, run.attempt)) != run.attempt
     if owner is None or earlier:
-        return datetime.now(UTC) - run.since > NAMELESS
+        return datetime.now(UTC) - run.since > OWNER_DEADLINE
     return owner.is_dead
 
 
-def _crash(project: Project, stale: Sequence[FlowRun]) -> None:
-    """By the API of the server that runs, or of one for as long as it takes."""
+def _set_crashed(project: Project, stale: Sequence[FlowRun]) -> None:
+    """Set runs to Crashed through a running Prefect server, or one started for this."""
     url = serving_address(project)
     server = start_server(project) if url is None else None
     try:
@@ -75,7 +75,9 @@ def _crash(project: Project, stale: Sequence[FlowRun]) -> None:
                     client.set_flow_run_state(UUID(run.id), state, force=True)
         except HTTPError as error:
             raise Unavailable(
-                f"Prefect's server {base} fails: {error}", "see its log, then run again", code="prefect.failing"
+                f"Prefect's server {base} fails: {error}",
+                "check the server's log and run again",
+                code="prefect.failing",
             ) from error
     finally:
         if server:

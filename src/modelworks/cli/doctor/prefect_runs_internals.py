@@ -1,4 +1,6 @@
-"""Read the unfinished runs in Prefect's SQLite database by SQL. The table layout is undocumented.
+"""Read the unfinished runs in Prefect's SQLite database by SQL.
+
+The table layout is undocumented.
 
 `tests/contracts/test_contracts_prefect_3_8.py` compares the result with what Prefect's client returns. The public
 replacement is `read_flow_runs` of a running server; starting one takes seconds and writes to the database, which
@@ -23,25 +25,25 @@ UNFINISHED = "('RUNNING', 'PENDING', 'CANCELLING')"
 
 @dataclass(frozen=True)
 class FlowRun:
-    """A flow run that has started and not ended."""
+    """A flow run that has started but not ended."""
 
     id: str
     labels: dict[str, str]
     state: str
-    """Prefect's type of its state: RUNNING, PENDING or CANCELLING."""
+    """Prefect's state type: RUNNING, PENDING or CANCELLING."""
     attempt: int
-    """How often it was started."""
+    """Number of times it was started."""
     since: datetime
-    """When it came to this state, started or was created: the first of these that is known."""
+    """When it entered this state, started or was created: the first of these that is known."""
     task_runs: tuple[str, ...]
-    """Ids of its task runs that have not ended."""
+    """Ids of its unfinished task runs."""
 
 
 def unfinished(path: Path) -> tuple[FlowRun, ...]:
-    """Return the unfinished flow runs, the oldest first; changes no byte of the database.
+    """Return the unfinished flow runs, oldest first, without changing the database.
 
     Raises:
-        sqlite3.DatabaseError: the file is damaged or not Prefect's.
+        sqlite3.DatabaseError: the file is damaged or not a Prefect database.
     """
     with reading(path) as connection:
         return tuple(_flow_runs(connection))

@@ -1,4 +1,4 @@
-"""Production as the other verbs need it: its files can be fetched, are what was registered, and nobody deleted a part."""
+"""Check that production versions can be fetched and match their digests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelworks.cli.doctor.finding import Finding, ill, well
+from modelworks.cli.doctor.finding import Finding, failing, ok
 from modelworks.errors import Corrupt, Interrupted, ModelworksError, Refused
 from modelworks.project import Project
 
@@ -21,7 +21,10 @@ __all__ = ["examine"]
 
 
 def examine(project: Project) -> Iterator[Finding]:
-    """Each model's production version, fetched into a temporary folder; what was deleted in MLflow's pages."""
+    """Fetch each model's production version into a temporary directory.
+
+    Report what was deleted in MLflow.
+    """
     from modelworks.registry.backend.tracking_store import connect, store_exists
     from modelworks.registry.versions import deletions, queries
 
@@ -31,15 +34,15 @@ def examine(project: Project) -> Iterator[Finding]:
         client = connect(project)
     except Interrupted:
         raise
-    except ModelworksError:  # reported with the store itself
+    except ModelworksError:  # reported by the check of the store
         return
     for name in deletions.model_names(client):
         number = queries.production(client, name)
-        # A version without a digest is not ours: that the journal does not know it is reported with the store.
+        # A version without a digest is not ours; the check of the store reports it as missing from the audit log.
         if number and (chosen := queries.get(client, name, number)).digest:
             yield _version(client, chosen)
     for each in (*deletions.deleted_experiments(client), *deletions.unregistered_models(client)):
-        yield ill(each.what, f"{each.message}: {each.hint}")
+        yield failing(each.what, f"{each.message}: {each.hint}")
 
 
 def _version(client: MlflowClient, version: Registered) -> Finding:
@@ -51,18 +54,18 @@ def _version(client: MlflowClient, version: Registered) -> Finding:
     try:
         with tempfile.TemporaryDirectory() as name:
             verify_version.fetch(client, version, Path(name))
-            if tags.RECORD in version.tags:  # early releases kept none
+            if tags.RECORD in version.tags:  # early releases had none
                 provenance_record.read_all(client, version, Path(name))
         missing = deletions.deleted_run(client, version)
     except (Corrupt, Refused) as error:
-        return ill(what, f"version {version.version}: {error.message}: {_way_out(client, version)}")
+        return failing(what, f"version {version.version}: {error.message}: {_hint(client, version)}")
     if missing is not None:
-        return ill(what, f"{missing.what}: {missing.message}: {missing.hint}")
-    return well(what, f"version {version.version} can be fetched and is what was registered")
+        return failing(what, f"{missing.what}: {missing.message}: {missing.hint}")
+    return ok(what, f"version {version.version} can be fetched and matches its digest")
 
 
-def _way_out(client: MlflowClient, version: Registered) -> str:
-    """Restore a backup, or make another version production: one whose files are there."""
+def _hint(client: MlflowClient, version: Registered) -> str:
+    """Suggest a restore from backup, or another version whose files are present."""
     from modelworks.registry.verification import verify_version
     from modelworks.registry.versions import queries
 
@@ -75,4 +78,4 @@ def _way_out(client: MlflowClient, version: Registered) -> str:
         except (Corrupt, Refused):
             continue
         return f"{restore}, or: modelworks promote {shlex.quote(other.name)} {other.version} --reason TEXT"
-    return f"{restore}, or delete the version in MLflow's page and run its config again"
+    return f"{restore}, or delete the version in the MLflow UI and run its config again"

@@ -1,1 +1,1 @@
-"""Where DVC keeps the data: the cache, the remotes and data.dvc."""
+"""Access to DVC's cache, its remotes and data.dvc."""

@@ -1,4 +1,4 @@
-"""The pin: `data.dvc`, which names the version of data/ that a commit goes with; read, and kept whole, as a file."""
+"""Read `data.dvc`, which pins data/ for a commit, and protect it from incomplete writes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from modelworks.project import Project
 
-__all__ = ["files", "kept", "put_torn_back", "read"]
+__all__ = ["files", "protected", "read", "repair"]
 
 
 def read(project: Project) -> str | None:
-    """The digest of data/ that data.dvc names; None when there is no data.dvc.
+    """Return the digest of data/ in data.dvc; None if there is no data.dvc.
 
     Raises:
-        Corrupt: it is not what DVC writes.
+        Corrupt: the file is not in DVC's format.
     """
     path, before = _file(project), _before(project)
     try:
@@ -31,14 +31,16 @@ def read(project: Project) -> str | None:
     except Corrupt:
         if not before.exists():
             raise
-        # A kill came while DVC wrote the file, in place: the pin is still what it was.
+        # DVC was killed while it wrote the file in place: the backup is still valid.
         return _digest(before) if before.stat().st_size else None
 
 
 def files(project: Project, name: str) -> dict[str, str] | None:
-    """What the pin says of `data/<name>/`: `{path: md5}`; empty when it does not know the data set.
+    """Return the pinned files of `data/<name>/` as `{path: md5}`.
 
-    None when this machine does not hold the pin's listing, so that nothing can be said without fetching it.
+    Empty if the data set is not pinned.
+
+    None if the pin's listing is not in the local cache and must be fetched first.
     """
     digest = read(project)
     if digest is None:
@@ -51,19 +53,19 @@ def files(project: Project, name: str) -> dict[str, str] | None:
 
 
 @contextlib.contextmanager
-def kept(project: Project) -> Iterator[None]:
-    """Keep data.dvc as it is, empty for none, until the block has ended well: DVC writes it in place."""
+def protected(project: Project) -> Iterator[None]:
+    """Keep a backup of data.dvc until the block succeeds, because DVC writes the file in place."""
     path, before = _file(project), _before(project)
-    started = before.with_suffix(".new")
-    started.write_bytes(path.read_bytes() if path.exists() else b"")
-    sync(started)
-    started.replace(before)
+    temporary = before.with_suffix(".new")
+    temporary.write_bytes(path.read_bytes() if path.exists() else b"")  # empty if there is no data.dvc
+    sync(temporary)
+    temporary.replace(before)
     yield
     before.unlink()
 
 
-def put_torn_back(project: Project) -> None:
-    """Mend what a kill inside `kept` left: DVC would refuse to work beside half a file."""
+def repair(project: Project) -> None:
+    """Restore data.dvc after a kill inside `protected`: DVC fails if the file is incomplete."""
     path, before = _file(project), _before(project)
     if not before.exists():
         return
@@ -84,13 +86,13 @@ def _digest(path: Path) -> str:
 
     try:
         (out,) = YAML(typ="safe", pure=True).load(path.read_text())["outs"]
-        digest, _ = str(out["md5"]), out["path"]  # which DVC writes last
+        digest, _ = str(out["md5"]), out["path"]  # DVC writes `path` last
     except (YAMLError, LookupError, TypeError, ValueError, OSError) as error:
         raise Corrupt(
-            f"{path} is not what DVC writes: {error}", "git checkout data.dvc", code="data.pin-damaged"
+            f"{path} is not a DVC file: {error}", "run git checkout data.dvc", code="data.pin-damaged"
         ) from error
     if not re.fullmatch(r"[0-9a-f]{32}\.dir", digest):
-        raise Corrupt(f"{path} is not what DVC writes: md5 {digest}", "git checkout data.dvc", code="data.pin-damaged")
+        raise Corrupt(f"{path} is not a DVC file: md5 {digest}", "run git checkout data.dvc", code="data.pin-damaged")
     return digest
 
 

@@ -1,4 +1,7 @@
-"""DVC's folders of objects, read as files: an object's name is the md5 of its bytes, a folder is a listing of names."""
+"""Read DVC's object folders as files.
+
+An object's name is its md5; a directory is an object that lists names.
+"""
 
 from __future__ import annotations
 
@@ -31,16 +34,16 @@ __all__ = [
 
 
 def cache(project: Project) -> Path:
-    """The project's own folder of objects."""
+    """Return the project's object folder."""
     return project.root / ".dvc" / "cache" / "files" / "md5"
 
 
 def subtree(folder: Path, memo: DigestMemo | None = None) -> dict[str, str]:
-    """`{path below the folder: md5}` of its files, as DVC lists them.
+    """Return `{relative path: md5}` of a folder's files, as DVC lists them.
 
     Args:
-        folder: to look through.
-        memo: knows the digests of files that have not changed; None to read every byte.
+        folder: the folder to list.
+        memo: digests of unchanged files; None to read every file.
     """
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {
@@ -49,13 +52,13 @@ def subtree(folder: Path, memo: DigestMemo | None = None) -> dict[str, str]:
 
 
 def listing_digest(files: Mapping[str, str]) -> str:
-    """DVC's digest of a folder: the md5 of its listing, and ".dir"."""
+    """Return DVC's digest of a folder: the md5 of its listing and ".dir"."""
     entries = [{"md5": files[name], "relpath": name} for name in sorted(files)]
     return hashlib.md5(json.dumps(entries).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def listing(objects: Path, digest: str) -> dict[str, str] | None:
-    """`{path: md5}` of all files below a pin; None when its listing is missing or damaged."""
+    """Return `{path: md5}` of all pinned files; None if the listing is missing or damaged."""
     try:
         raw = path_of(objects, digest).read_bytes()
     except OSError:
@@ -66,29 +69,32 @@ def listing(objects: Path, digest: str) -> dict[str, str] | None:
 
 
 def complete(objects: Path, digest: str) -> bool:
-    """Whether a folder of objects holds everything below a pin, undamaged."""
+    """Return whether an object folder has every pinned object undamaged."""
     return next(lacking(objects, digest), None) is None
 
 
 def arrived(objects: Path, digest: str) -> bool:
-    """Whether a folder of objects has a file for everything below a pin; the bytes are not read."""
+    """Return whether an object folder has a file for every pinned object.
+
+    The files are not read.
+    """
     files = listing(objects, digest)
     return files is not None and all(path_of(objects, md5).is_file() for md5 in set(files.values()))
 
 
 def holds(objects: Path, name: str) -> bool:
-    """Whether a folder of objects has that one, undamaged."""
+    """Return whether an object folder has the object undamaged."""
     path = path_of(objects, name)
     return path.is_file() and md5_digest(path) == name
 
 
 def drop_listing(objects: Path, digest: str) -> None:
-    """Forget what a pin lists, if it is known."""
+    """Delete the listing of a pin, if it exists."""
     path_of(objects, digest).unlink(missing_ok=True)
 
 
 def lacking(objects: Path, digest: str) -> Iterator[str]:
-    """Names of objects below a pin that a folder of objects does not hold undamaged."""
+    """Yield the names of pinned objects that are missing or damaged in an object folder."""
     files = listing(objects, digest)
     for name in [digest] if files is None else sorted(set(files.values())):
         if files is None or not holds(objects, name):
@@ -96,7 +102,7 @@ def lacking(objects: Path, digest: str) -> Iterator[str]:
 
 
 def damaged(objects: Path, digest: str) -> Iterator[Path]:
-    """Objects below a pin, in a folder of objects, whose bytes are not what their names say."""
+    """Yield the paths of pinned objects in an object folder that do not match their names."""
     files = listing(objects, digest) or {}
     for name in (digest, *sorted(set(files.values()))):
         path = path_of(objects, name)
@@ -105,5 +111,5 @@ def damaged(objects: Path, digest: str) -> Iterator[Path]:
 
 
 def path_of(objects: Path, digest: str) -> Path:
-    """Return where a folder of objects keeps one."""
+    """Return the path of an object in an object folder."""
     return objects / digest[:2] / digest[2:]

@@ -1,4 +1,4 @@
-"""Where DVC keeps data besides this machine, read from its own configuration files."""
+"""Read the DVC remotes from DVC's configuration files."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["remotes"]
 
 
 def remotes(project: Project) -> tuple[str, dict[str, str]]:
-    """The name of the default remote, empty for none, and the address of each remote without what is secret in it."""
+    """Return the name of the default remote ("" for none) and each remote's address without secrets."""
     parser = ConfigParser(interpolation=None, strict=False)
     parser.read([project.root / ".dvc" / "config", project.root / ".dvc" / "config.local"])
     named = {section: re.fullmatch(r"""'?remote "(.*)"'?""", section) for section in parser.sections()}
     addresses = {
-        # A query is where tokens stand.
+        # The query of an address may contain tokens.
         match.group(1): without_password(parser[section].get("url", "")).partition("?")[0]
         for section, match in named.items()
         if match

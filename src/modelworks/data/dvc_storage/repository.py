@@ -1,4 +1,4 @@
-"""The project's DVC repository: set up with a remote that verifies, opened without git, its errors said as ours."""
+"""Open or create the project's DVC repository without git, and convert DVC's errors."""
 
 from __future__ import annotations
 
@@ -34,53 +34,57 @@ CONFIG = """\
 
 
 @contextlib.contextmanager
-def opened(project: Project, lent: Mapping[str, Any] | None = None) -> Iterator[Repo]:
-    """The project's DVC repository, made with a verifying local remote when there is none."""
+def opened(project: Project, overrides: Mapping[str, Any] | None = None) -> Iterator[Repo]:
+    """Open the project's DVC repository.
+
+    Create one with a verifying local remote if there is none.
+    """
     import logging
 
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    for name in ("dvc", "dvc_data", "dvc_objects"):  # what goes wrong is said by our own errors
+    for name in ("dvc", "dvc_data", "dvc_objects"):  # our errors report the failures
         logging.getLogger(name).setLevel(logging.CRITICAL)
     config = project.root / ".dvc" / "config"
     if not config.exists():
         config.parent.mkdir(exist_ok=True)
-        if not (project.root / ".dvcignore").exists():  # DVC looks through the whole project for files of its own
+        if not (project.root / ".dvcignore").exists():  # DVC searches the complete project for its files
             (project.root / ".dvcignore").write_text("/.venv/\n/.modelworks/\n/mlflow/\n")
-        started = config.with_suffix(".new")
-        started.write_text(CONFIG)
-        started.replace(config)
-    dvc_file.put_torn_back(project)
-    # Git is not asked: data/ is ignored by a committed .gitignore, and a project may be unpacked without git.
+        temporary = config.with_suffix(".new")
+        temporary.write_text(CONFIG)
+        temporary.replace(config)
+    dvc_file.repair(project)
+    # Git is not needed: a committed .gitignore excludes data/, and a project may be unpacked without git.
     core = {"no_scm": True, "analytics": False, "check_update": False}
-    options: dict[str, Any] = {**(lent or {}), "core": {**(lent or {}).get("core", {}), **core}}
+    overrides = overrides or {}
+    options: dict[str, Any] = {**overrides, "core": {**overrides.get("core", {}), **core}}
     try:
-        with _stops(), Repo(str(project.root), config=options) as repository:
+        with _sigterm_ends_block(), Repo(str(project.root), config=options) as repository:
             yield repository
     except DvcException as error:
-        hint = "wait for another process that uses DVC, see dvc doctor and dvc status, and run again"
+        hint = "wait until other DVC processes end, check dvc doctor and dvc status, and run again"
         if unreadable_lock(project):
-            hint = "run modelworks doctor: it removes that file"
+            hint = "run modelworks doctor, which removes the unreadable lock file"
         raise Unavailable(f"DVC: {error}", hint, code="dvc.failing") from error
 
 
 @contextlib.contextmanager
-def _stops() -> Iterator[None]:
-    """Stop at the end, if not before, when a SIGTERM came: DVC takes what its handler raises for a file that failed."""
+def _sigterm_ends_block() -> Iterator[None]:
+    """Raise a SIGTERM handler's exception again at the end of the block, because DVC catches it."""
     handler, raised = signal.getsignal(signal.SIGTERM), list[BaseException]()
     if not callable(handler) or threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def hear(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         try:
             handler(number, frame)
-        except BaseException as error:  # Prefect's is no Exception
+        except BaseException as error:  # Prefect raises a BaseException
             raised.append(error)
             raise
 
-    signal.signal(signal.SIGTERM, hear)
+    signal.signal(signal.SIGTERM, handle)
     try:
         yield
     finally:
@@ -90,23 +94,23 @@ def _stops() -> Iterator[None]:
 
 
 def local_remote(repository: Repo, project: Project) -> Path | None:
-    """The folder of objects that the default remote is; None when it is no folder of this machine.
+    """Return the object folder of the default remote; None if the remote is not a local folder.
 
     Raises:
-        Unavailable: a folder outside the project is gone. DVC would make a new one, on the wrong disk perhaps.
+        Unavailable: a folder outside the project is missing. DVC would create it, perhaps on the wrong disk.
     """
     remote = repository.cloud.get_remote_odb(name=None)
     if remote.fs.protocol != "local":
         return None
     folder = Path(remote.path)
     if not folder.parents[1].exists() and not folder.is_relative_to(project.state):
-        hint = "mount it, make it, or name another: dvc remote modify"
+        hint = "mount or create it, or configure another one with dvc remote modify"
         raise Unavailable(f"DVC remote {folder.parents[1]} does not exist", hint, code="dvc.remote-missing")
     return folder
 
 
 def unreadable_lock(project: Project) -> Path | None:
-    """DVC's table of locks if a crash left it unreadable, which blocks DVC for ever."""
+    """Return DVC's lock file if a crash left it unreadable, which blocks DVC; otherwise None."""
     path = project.root / ".dvc" / "tmp" / "rwlock"
     try:
         json.loads(path.read_text())
@@ -118,7 +122,7 @@ def unreadable_lock(project: Project) -> Path | None:
 
 
 def remove_unreadable_lock(project: Project) -> bool:
-    """Delete that table; True if there was one."""
+    """Delete an unreadable DVC lock file; return whether there was one."""
     path = unreadable_lock(project)
     if path is not None:
         path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""A DVC remote, asked for objects and given objects: what it says to that.
+"""Copy objects to and from a DVC remote, and report the reason of a failure.
 
-DVC's own push and fetch take what they cannot see for missing, whatever the server said, and of what they cannot copy
-they tell how many objects it was.
+DVC's push and fetch treat objects that they cannot read as missing, whatever the server replied, and report only the
+number of objects that could not be copied.
 """
 
 from __future__ import annotations
@@ -20,71 +20,71 @@ if TYPE_CHECKING:
 
     from dvc.repo import Repo
 
-__all__ = ["bring", "send"]
+__all__ = ["download", "upload"]
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""What this machine's disk says, not the remote."""
+"""Errors of the local disk, not of the remote."""
 REFUSED = (401, 403)
-"""Statuses of HTTP."""
+"""HTTP status codes."""
 
 
-def bring(repository: Repo, cache: Path, names: Sequence[str]) -> bool:
-    """Copy objects of the default remote into the cache; False when the remote has not all of them.
+def download(repository: Repo, cache: Path, names: Sequence[str]) -> bool:
+    """Copy objects from the default remote to the cache; return False if the remote lacks some.
 
     Raises:
-        BadInput: it refuses our credentials.
-        Corrupt: what it gives is not what the name says.
-        Unavailable: it cannot be reached, fails, or breaks off.
+        BadInput: the remote rejects our credentials.
+        Corrupt: an object does not match its digest.
+        Unavailable: the remote cannot be reached, fails, or closes the connection.
     """
     remote, local = repository.cloud.get_remote_odb(name=None), repository.cache.local
     paths = [remote.oid_to_path(name) for name in names]
     try:
-        with _said(repository):
-            local.add(paths, remote.fs, list(names), verify=True)  # what is not what its name says is removed again
+        with _converted_errors(repository):
+            local.add(paths, remote.fs, list(names), verify=True)  # deletes objects that do not match their digest
     except FileNotFoundError:
         return False
     for name, path in zip(names, paths, strict=True):
         if not object_cache.path_of(cache, name).is_file():
             raise Corrupt(
-                f"{_named(repository)}: {path} is not what its name says",
-                "put a good one there from a backup, or delete it, so that the data is built from its source",
+                f"{_remote_name(repository)}: {path} does not match its digest",
+                "restore the object from a backup, or delete it so that the data is built from its source",
                 code="dvc.object-damaged",
             )
     return True
 
 
-def send(repository: Repo, cache: Path, names: Sequence[str]) -> None:
-    """Copy objects of the cache to the default remote, but those that it has.
+def upload(repository: Repo, cache: Path, names: Sequence[str]) -> None:
+    """Copy objects from the cache to the default remote, except those that it has.
 
     Raises:
-        BadInput: it refuses our credentials.
-        Unavailable: it cannot be reached, or fails.
+        BadInput: the remote rejects our credentials.
+        Unavailable: the remote cannot be reached or fails.
     """
     remote, local = repository.cloud.get_remote_odb(name=None), repository.cache.local
-    with _said(repository):
+    with _converted_errors(repository):
         paths = [str(object_cache.path_of(cache, name)) for name in names]
         remote.add(paths, local.fs, list(names), verify=False)
 
 
 @contextmanager
-def _said(repository: Repo) -> Iterator[None]:
-    """Turn what DVC's file systems raise, each its own, into our errors."""
+def _converted_errors(repository: Repo) -> Iterator[None]:
+    """Convert the exceptions of DVC's file systems to our errors."""
     try:
         yield
-    except (FileNotFoundError, ModelworksError):  # the latter is a signal's
+    except (FileNotFoundError, ModelworksError):  # a signal handler raises the latter
         raise
-    except Exception as error:  # each remote's library has classes of its own
+    except Exception as error:  # each remote's library has its own exception classes
         if isinstance(error, OSError) and error.errno in DISK:
             raise
         reason = first_line(error)
         if isinstance(error, PermissionError) or getattr(error, "status", None) in REFUSED:
-            hint = "renew its credentials (dvc remote modify --local), or ask for the right"
-            raise BadInput(f"{_named(repository)} refuses: {reason}", hint, code="dvc.remote-refused") from error
-        hint = "see that it can be reached, and run again"
-        raise Unavailable(f"{_named(repository)} fails: {reason}", hint, code="dvc.remote-failing") from error
+            hint = "renew the credentials with dvc remote modify --local, or ask its administrator for access"
+            raise BadInput(f"{_remote_name(repository)} refuses: {reason}", hint, code="dvc.remote-refused") from error
+        hint = "check that the remote can be reached, and run again"
+        raise Unavailable(f"{_remote_name(repository)} fails: {reason}", hint, code="dvc.remote-failing") from error
 
 
-def _named(repository: Repo) -> str:
-    """The default remote, without what is secret in its address."""
+def _remote_name(repository: Repo) -> str:
+    """Return the default remote's name, and its address without secrets."""
     name = repository.config["core"]["remote"]
     return f"DVC remote {name} ({without_password(repository.config['remote'][name]['url']).partition('?')[0]})"

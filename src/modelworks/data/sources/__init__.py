@@ -1,4 +1,4 @@
-"""The kinds of source a config can name, one class each."""
+"""The kinds of data source, one config class each."""
 
 from __future__ import annotations
 
@@ -16,4 +16,4 @@ __all__ = ["PINNED", "Digits", "Examples", "Fashion", "Folder", "Mnist5k", "Sour
 SourceConfig = Annotated[Digits | Mnist5k | Fashion | Tweets | Folder | Table, Field(discriminator="kind")]
 
 PINNED: tuple[Source, ...] = (Digits(kind="digits"), Mnist5k(kind="mnist5k"), Tweets(kind="tweets"))
-"""What the committed data.dvc pins: the data sets that are Python packages and so always there."""
+"""The sources of the committed data.dvc: they are part of Python packages, so they are always available."""

@@ -1,4 +1,4 @@
-"""What every source can do, the examples it yields, and what sources of a user's own files have in common."""
+"""The interface of a data source, its examples, and functions for sources of a user's files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LABELLED_IMAGES: Features = {"image": {"kind": "image"}, "label": {"kind": "labe
 LABELLED_TEXTS: Features = {"text": {"kind": "text"}, "label": {"kind": "label"}}
 
 PACKAGED = ("digits", "fashion", "mnist5k", "tweets")
-"""Folders below data/ that belong to the packaged sets."""
+"""Folders below data/ that are reserved for the packaged data sets."""
 
 SPLITS: Mapping[str, str] = {
     "train": "train",
@@ -32,42 +32,42 @@ SPLITS: Mapping[str, str] = {
     "test": "test",
     "testing": "test",
 }
-"""The spellings, in lower case, of an official split."""
+"""Accepted spellings, in lower case, of the names of splits."""
 
 _NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """All rows of a source, before they are packed."""
+    """All rows of a source, before they are written as a data set."""
 
     features: Features
-    """One input and the targets, by column, without classes: those are counted when the rows are packed."""
+    """One input and the targets, by column, without classes: these are counted when the rows are written."""
     columns: Mapping[str, pa.Array]
-    """The features (see `data/features.py`; a target is null where the source has none), an optional `split` (train,
-    validation, test), and any further columns, such as `path`: kept to name rows and slice by."""
+    """The features (see `data/features.py`; a missing target is null), an optional `split` (train, validation, test),
+    and further columns, such as `path`, that identify rows or define slices."""
     licence: str
     source_digest: str
-    """SHA-256 over what was read."""
+    """SHA-256 of the bytes that were read."""
     details: Mapping[str, str] = field(default_factory=dict)
-    """Anything else worth keeping about where the rows come from."""
+    """Further information about the source of the rows."""
 
     @property
     def input(self) -> str:
-        """The name of the column that a model reads."""
+        """The name of the input column."""
         (name,) = inputs(self.features)
         return name
 
 
 class Source(Protocol):
-    """A `source:` section: knows where examples are and how to read them."""
+    """A `source:` section, which locates and reads examples."""
 
     @property
     def kind(self) -> str: ...
 
     @property
     def features(self) -> Features:
-        """The typed columns of the examples it yields, known before they are read: kinds, no classes."""
+        """The typed columns of the examples, without classes; known before they are read."""
         ...
 
     @property
@@ -76,49 +76,51 @@ class Source(Protocol):
         ...
 
     def fingerprint(self, root: Path) -> str:
-        """Changes when what `read` would yield may have changed; cheap enough for every run.
+        """Return a digest that changes if the result of `read` may have changed.
+
+        Cheap enough for every run.
 
         Relative paths are below `root`.
 
         Raises:
-            BadInput: nothing is there.
+            BadInput: the source does not exist.
         """
         ...
 
     def read(self, root: Path) -> Examples:
-        """Every row, in an order that depends on nothing but the source.
+        """Return every row, in an order that depends only on the source.
 
         Raises:
-            BadInput: it cannot be read, with the place and the way out.
+            BadInput: the source cannot be read.
         """
         ...
 
 
 def dataset_name(given: str, file: str) -> str:
-    """What to call a data set of a user's own: the name they gave, or one made of the file's.
+    """Return the name of a user's data set: the given name, or one derived from the file's name.
 
     Raises:
-        ValueError: the name is not fit for a folder, or is a packaged set's.
+        ValueError: the name is not a valid folder name, or belongs to a packaged data set.
     """
     name = given or re.sub(r"[^a-z0-9]+", "-", file.lower()).strip("-")
     if not _NAME.fullmatch(name):
         raise ValueError(f"name {name!r} is not lower-case words joined by dashes, e.g. my-data")
     if name in PACKAGED:
-        raise ValueError(f"name {name!r} belongs to a packaged data set; give this one another, e.g. name: my-{name}")
+        raise ValueError(f"name {name!r} belongs to a packaged data set; use another one, e.g. name: my-{name}")
     return name
 
 
 def located(path: str, root: Path) -> Path:
-    """Where a user's own file or folder is; a relative path is below `root`.
+    """Return the path of a user's file or folder; a relative path is below `root`.
 
     Raises:
-        BadInput: it is in data/, where only what DVC pins stays.
+        BadInput: the path is in data/, which is only for data pinned by DVC.
     """
     found = root / Path(path).expanduser()
     if found.resolve().is_relative_to((root / "data").resolve()):
         raise BadInput(
-            f"source.path: {found} is in data/, which holds what DVC pins of your sources and nothing else",
-            "move it elsewhere, e.g. into sources/, and name that",
+            f"source.path: {found} is in data/, which is only for the data sets that DVC pins",
+            "move it elsewhere, e.g. to sources/, and set source.path to the new path",
             code="source.inside-data",
         )
     return found

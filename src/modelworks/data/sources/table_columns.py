@@ -1,4 +1,4 @@
-"""Columns of a table as features: numbers, lists of class names, image files."""
+"""Convert columns of a table to features: numbers, lists of class names, image files."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["class_names", "image_files", "numbers"]
 
 
 def numbers(column: pa.ChunkedArray) -> tuple[pa.Array, dict[int, str]]:
-    """The numbers of a column (float64), and what stands in the rows whose cell is no finite number, by row.
+    """Return a column as float64, and the text of each cell that is not a finite number, by row.
 
-    Such a cell is null, which validation takes for a bad row. Numbers are written as in Python, without underscores.
+    Such a cell becomes null, which makes the row bad. Numbers are written as in Python, without underscores.
     """
     import pyarrow as pa
 
@@ -33,12 +33,12 @@ def numbers(column: pa.ChunkedArray) -> tuple[pa.Array, dict[int, str]]:
 
 
 def class_names(column: pa.ChunkedArray, separator: str) -> pa.Array:
-    """The class names of each row (list of strings): sorted, each once, without the white space around them.
+    """Return the class names of each row (list of strings): sorted, unique and stripped.
 
-    An empty cell is a row without any class. A null, which a text file cannot have, stays null.
+    An empty cell is a row without classes. A null, which only JSONL and Parquet can have, stays null.
 
     Raises:
-        TypeError: a cell is neither a text nor a list of texts.
+        TypeError: a cell is neither a string nor a list of strings.
     """
     import pyarrow as pa
 
@@ -46,7 +46,7 @@ def class_names(column: pa.ChunkedArray, separator: str) -> pa.Array:
 
 
 def image_files(table: Path, paths: pa.Array) -> pa.Array:
-    """The content (binary) of the files that a table's column names; null where the cell is empty.
+    """Read the files that a column names (binary); null where the cell is empty.
 
     Raises:
         BadInput: a file cannot be read.

@@ -18,37 +18,37 @@ __all__ = ["load", "locate"]
 
 FORMATS = {".csv": "CSV", ".tsv": "TSV", ".jsonl": "JSONL", ".ndjson": "JSONL", ".parquet": "Parquet"}
 BLOCK = 1 << 26
-"""Bytes that pyarrow parses at once: no row may be longer."""
+"""Number of bytes that pyarrow parses at once, and so the maximum length of a row."""
 
 
 def locate(path: str, root: Path) -> Path:
-    """The file of a table; a relative path is below `root`.
+    """Return the path of a table; a relative path is below `root`.
 
     Raises:
-        BadInput: it is not there, or of another format.
+        BadInput: the file does not exist or its format is unknown.
     """
     found = located(path, root)
     if not found.is_file():
         problem = "is not a file" if found.exists() else "does not exist"
         raise BadInput(
-            f"source.path: {found} {problem}", f"name a table ending in {', '.join(FORMATS)}", code="source.missing"
+            f"source.path: {found} {problem}", f"set it to a file ending in {', '.join(FORMATS)}", code="source.missing"
         )
     if found.suffix.lower() not in FORMATS:
         raise BadInput(
             f"source.path: {found} ends in none of {', '.join(FORMATS)}",
-            "convert or rename it",
+            "convert or rename the file",
             code="source.unknown-format",
         )
     return found
 
 
 def load(path: Path, encoding: str, columns: Iterable[str]) -> pa.Table:
-    """The table in a file.
+    """Read a table from a file.
 
     Args:
-        path: of `locate`.
-        encoding: of a text file.
-        columns: columns of a CSV or TSV file that are read as strings, whatever their cells look like.
+        path: a path from `locate`.
+        encoding: the encoding of a text file.
+        columns: columns of a CSV or TSV file to read as strings, without type inference.
 
     Raises:
         BadInput: the file is not readable.
@@ -70,7 +70,7 @@ def load(path: Path, encoding: str, columns: Iterable[str]) -> pa.Table:
             read_options=pa.csv.ReadOptions(block_size=BLOCK),
             parse_options=pa.csv.ParseOptions(delimiter="\t" if kind == "TSV" else ",", newlines_in_values=True),
             convert_options=pa.csv.ConvertOptions(
-                # No guessing: a text of "3" and a label of "NA" stay what they are.
+                # No type inference: a text "3" and a label "NA" stay strings.
                 column_types=dict.fromkeys(columns, pa.string()),
                 strings_can_be_null=False,
             ),
@@ -83,7 +83,7 @@ def load(path: Path, encoding: str, columns: Iterable[str]) -> pa.Table:
 
 
 def _utf8(path: Path, encoding: str) -> bytes:
-    """The file's text as UTF-8 without a byte order mark."""
+    """Return a file's text as UTF-8 without a byte order mark."""
     raw = path.read_bytes()
     try:
         text = raw.decode(encoding)
@@ -91,14 +91,14 @@ def _utf8(path: Path, encoding: str) -> bytes:
         line = raw.count(b"\n", 0, error.start) + 1
         raise BadInput(
             f"source.encoding: {path} line {line} is not {encoding}: byte 0x{raw[error.start]:02x}",
-            "name its encoding, e.g. encoding: latin-1",
+            "set source.encoding, e.g. encoding: latin-1",
             code="source.encoding",
         ) from None
     except LookupError:
-        hint = "e.g. utf-8, latin-1, cp1252"
+        hint = "use e.g. utf-8, latin-1 or cp1252"
         raise BadInput(
             f"source.encoding: there is no encoding {encoding!r}", hint, code="source.unknown-encoding"
         ) from None
     if not text.strip("\ufeff \t\r\n"):
-        raise BadInput(f"source.path: {path} is empty", "name a table with rows", code="source.empty")
+        raise BadInput(f"source.path: {path} is empty", "set it to a table with rows", code="source.empty")
     return text.removeprefix("\ufeff").encode()

@@ -1,33 +1,33 @@
-"""The ways that are compared."""
+"""The tools that are compared."""
 
 from __future__ import annotations
 
 import sys
 
 from benchmarks.recovery.ours import OURS
-from benchmarks.recovery.way import Way
+from benchmarks.recovery.tool import Tool
 
-__all__ = ["WAYS"]
+__all__ = ["TOOLS"]
 
 PYTHON = sys.executable
 DVC = (PYTHON, "-m", "dvc")
 DVC_FILES = {"dvc_stage.py": "dvc_stage.py", "dvc.yaml": "dvc.yaml"}
 
-WAYS: tuple[Way, ...] = (
-    Way(
+TOOLS: tuple[Tool, ...] = (
+    Tool(
         name="plain script",
         files={"plain_script.py": "plain_script.py"},
         command=(PYTHON, "plain_script.py"),
         settings="no checkpoints of its own",
     ),
-    Way(
+    Tool(
         name="Prefect",
         files={"prefect_flow.py": "prefect_flow.py"},
         command=(PYTHON, "prefect_flow.py"),
         variables={"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"},
         settings="`persist_result=True`, `cache_policy=INPUTS + TASK_SOURCE`; without these it does everything again",
     ),
-    Way(
+    Tool(
         name="Kedro",
         files={"kedro": "."},
         command=(PYTHON, "-m", "kedro", "run"),
@@ -40,7 +40,7 @@ WAYS: tuple[Way, ...] = (
         ),
         settings="every result in a pickle; after the kill `kedro run --only-missing-outputs`",
     ),
-    Way(
+    Tool(
         name="ZenML",
         files={"zenml_pipeline.py": "zenml_pipeline.py"},
         command=(PYTHON, "zenml_pipeline.py"),
@@ -54,7 +54,7 @@ WAYS: tuple[Way, ...] = (
         ),
         settings="its cache is on by default",
     ),
-    Way(
+    Tool(
         name="Metaflow",
         files={"metaflow_flow.py": "metaflow_flow.py"},
         command=(PYTHON, "metaflow_flow.py", "run"),
@@ -68,14 +68,14 @@ WAYS: tuple[Way, ...] = (
         ),
         settings="after the kill `resume`",
     ),
-    Way(
+    Tool(
         name="DVC",
         files=DVC_FILES,
         command=(*DVC, "repro"),
         prepare=((*DVC, "init", "--no-scm", "--quiet"),),
         settings="each stage depends on its script and its data, as in its tutorial",
     ),
-    Way(
+    Tool(
         name="DVC, helper listed",
         files={"dvc_stage.py": "dvc_stage.py", "dvc_helper_listed.yaml": "dvc.yaml"},
         command=(*DVC, "repro"),

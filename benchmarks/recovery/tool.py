@@ -1,4 +1,4 @@
-"""One way to run the digits pipeline: its files, its commands, and what is observed of each command."""
+"""One tool with the digits pipeline: its files, its commands, and the observations of each command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.measure import environment
 
-__all__ = ["PIPELINES", "Observed", "Way"]
+__all__ = ["PIPELINES", "Observed", "Tool"]
 
 PIPELINES = Path(__file__).with_name("pipelines")
 PYTHON = sys.executable
@@ -20,24 +20,24 @@ PYTHON = sys.executable
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """What one command did."""
+    """The observations of one command."""
 
     code: int
     """Its exit code; negative for a signal."""
     steps: tuple[str, ...]
-    """The steps that ran to their end, in order; a step whose result was reused is not among them."""
+    """The steps that finished, in order, without steps whose result was reused."""
     epochs: int
-    """Epochs that were trained."""
+    """Number of trained epochs."""
     versions: int
-    """Versions in the registry afterwards."""
+    """Number of versions in the registry afterwards."""
     open_runs: int
-    """MLflow runs that are still RUNNING afterwards."""
+    """Number of MLflow runs that are still RUNNING afterwards."""
     seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
-    """A pipeline made of the steps of `pipelines/steps.py`."""
+class Tool:
+    """A tool that runs the steps of `pipelines/steps.py`."""
 
     name: str
     files: Mapping[str, str]
@@ -45,19 +45,19 @@ class Way:
     command: tuple[str, ...]
     """The command that runs the pipeline."""
     resume: tuple[str, ...] = ()
-    """What the tool's documentation gives to continue after a failure; the same command if empty."""
+    """The documented command to continue after a failure; the same command if empty."""
     prepare: tuple[tuple[str, ...], ...] = ()
-    """Commands that are run once in a new project."""
+    """Commands to run once in a new project."""
     packages: tuple[str, ...] = ()
-    """Requirements that are installed into a temporary folder; none for what the project has."""
+    """Requirements to install to a temporary folder; empty if the project has them."""
     constrained: bool = True
-    """Whether those packages are installed at the versions of requirements.lock."""
+    """Whether their dependencies have the versions of requirements.lock."""
     variables: Mapping[str, str] = field(default_factory=dict)
     documented: tuple[str, str, str] = ("", "", "")
-    """From the tool's documentation, for a machine where the packages cannot be installed: after kill -9, the second
-    run, after the edit."""
+    """From the tool's documentation, if the packages cannot be installed: after kill -9, the second run, after the
+    edit."""
     settings: str = ""
-    """What the reader of the table needs to know of this pipeline."""
+    """Settings of the tool, printed below the table."""
 
     def create(self, place: Path) -> None:
         """Write the project's files into a new folder."""
@@ -71,7 +71,10 @@ class Way:
                 shutil.copyfile(PIPELINES / source, target)
 
     def environment(self, place: Path, packages: Path | None, epochs: int) -> dict[str, str]:
-        """Return the variables of every command; `packages` is the folder with the installed packages."""
+        """Return the variables of every command.
+
+        `packages` is the folder with the installed packages.
+        """
         path = [str(place), *([str(packages)] if packages else [])]
         return {
             **environment(),
@@ -79,7 +82,7 @@ class Way:
             "PATH": os.pathsep.join([str(Path(PYTHON).parent), os.environ["PATH"]]),
             "PYTHONPATH": os.pathsep.join(path),
             "PROJECT": str(place),
-            "JOURNAL": str(place / "journal.jsonl"),
+            "STEP_EVENTS": str(place / "steps.jsonl"),
             "EPOCHS": str(epochs),
             **self.variables,
         }
@@ -89,7 +92,7 @@ class Way:
         return self.command
 
     def resume_command(self, epochs: int) -> Sequence[str | Path]:
-        """Return the command for after the kill."""
+        """Return the command after the kill."""
         return self.resume or self.first_command(epochs)
 
     def tracking_uri(self, place: Path) -> str:
@@ -98,24 +101,24 @@ class Way:
 
     def epochs_since(self, place: Path, started: float) -> int:
         """Return how many epochs ended since a Unix time."""
-        return sum(each["event"] == "epoch" for each in self._journal(place, started))
+        return sum(each["event"] == "epoch" for each in self._events(place, started))
 
     def steps_since(self, place: Path, started: float, log: str) -> tuple[str, ...]:
         """Return the steps that ended since a Unix time; `log` is the command's output."""
-        return tuple(each["step"] for each in self._journal(place, started) if each["event"] == "end")
+        return tuple(each["step"] for each in self._events(place, started) if each["event"] == "end")
 
     def edit(self, place: Path) -> None:
         """Change the result of a function that the loss calls."""
         replace_once(place / "loss.py", "SMOOTHING = 0.1", "SMOOTHING = 0.2")
 
-    def _journal(self, place: Path, started: float) -> list[dict[str, object]]:
-        path = place / "journal.jsonl"
+    def _events(self, place: Path, started: float) -> list[dict[str, object]]:
+        path = place / "steps.jsonl"
         complete = path.read_text().rpartition("\n")[0] if path.exists() else ""
         return [event for line in complete.splitlines() if (event := json.loads(line))["time"] >= started]
 
 
 def replace_once(path: Path, old: str, new: str) -> None:
-    """Replace a text that a file must hold exactly once."""
+    """Replace a text that must occur exactly once in a file."""
     text = path.read_text()
-    assert text.count(old) == 1, f"{path} holds {old!r} {text.count(old)} times"
+    assert text.count(old) == 1, f"{path} contains {old!r} {text.count(old)} times"
     path.write_text(text.replace(old, new))

@@ -1,4 +1,4 @@
-"""Take one way through the three cases: killed in the middle of its training, nothing changed, a helper edited."""
+"""Run the cases of one tool: killed in the middle of its training, nothing changed, a helper edited."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.recovery.way import Observed, Way
+from benchmarks.recovery.tool import Observed, Tool
 
-__all__ = ["Followed", "follow"]
+__all__ = ["Cases", "run_cases"]
 
 POLL_SECONDS = 0.02
 DEADLINE = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Followed:
-    """What one way did in the three cases, one after another in one project."""
+class Cases:
+    """The observations of one tool, one case after another in one project."""
 
     killed: Observed
     """The first run, killed in the middle of its training."""
@@ -35,33 +35,33 @@ class Followed:
     """The same command after the edit of the helper."""
 
 
-def follow(way: Way, place: Path, packages: Path | None, epochs: int) -> Followed:
+def run_cases(tool: Tool, place: Path, packages: Path | None, epochs: int) -> Cases:
     """Run all cases in a new project.
 
     Raises:
-        SystemExit: a command failed that must not, or the training could not be killed in its middle.
+        SystemExit: a required command failed, or the training ended before it could be killed.
     """
-    way.create(place)
+    tool.create(place)
     (place / "home").mkdir()
-    variables = way.environment(place, packages, epochs)
-    for command in way.prepare:
+    variables = tool.environment(place, packages, epochs)
+    for command in tool.prepare:
         subprocess.run(command, cwd=place, env=variables, check=True, capture_output=True)
-    run = _Runner(way, place, variables)
-    killed = run(way.first_command(epochs), kill_after=epochs // 2)
-    resumed = run(way.resume_command(epochs))
-    second = run(way.first_command(epochs))
-    way.edit(place)
-    return Followed(killed=killed, resumed=resumed, second=second, edited=run(way.first_command(epochs)))
+    run = _Runner(tool, place, variables)
+    killed = run(tool.first_command(epochs), kill_after=epochs // 2)
+    resumed = run(tool.resume_command(epochs))
+    second = run(tool.first_command(epochs))
+    tool.edit(place)
+    return Cases(killed=killed, resumed=resumed, second=second, edited=run(tool.first_command(epochs)))
 
 
 @dataclass(frozen=True)
 class _Runner:
-    way: Way
+    tool: Tool
     place: Path
     variables: Mapping[str, str]
 
     def __call__(self, command: Sequence[str | Path], kill_after: int = 0) -> Observed:
-        """Run a command to its end, or kill all of its processes once so many epochs have ended."""
+        """Run a command until it ends, or kill all of its processes after `kill_after` epochs."""
         log = self.place / "log.txt"
         started = time.time()
         with log.open("w") as output:
@@ -76,33 +76,33 @@ class _Runner:
             )
         try:
             while child.poll() is None and not (
-                kill_after and self.way.epochs_since(self.place, started) >= kill_after
+                kill_after and self.tool.epochs_since(self.place, started) >= kill_after
             ):
                 if time.time() - started > DEADLINE:
-                    raise SystemExit(f"{self.way.name}: {command} ran longer than {DEADLINE:.0f} s")
+                    raise SystemExit(f"{self.tool.name}: {command} ran longer than {DEADLINE:.0f} s")
                 time.sleep(POLL_SECONDS)
             if kill_after and child.poll() is not None:
-                raise SystemExit(f"{self.way.name} ended with {child.returncode} before its kill:\n{_tail(log)}")
+                raise SystemExit(f"{self.tool.name} ended with {child.returncode} before its kill:\n{_tail(log)}")
         finally:
             self._kill_all()
             code = child.wait()
         if code and not kill_after:
-            print(f"  {self.way.name}: {command} ended with {code}:\n{_tail(log)}", flush=True)
-        versions, open_runs = _registry(self.way.tracking_uri(self.place))
+            print(f"  {self.tool.name}: {command} ended with {code}:\n{_tail(log)}", flush=True)
+        versions, open_runs = _registry(self.tool.tracking_uri(self.place))
         return Observed(
             code=code,
-            steps=self.way.steps_since(self.place, started, log.read_text()),
-            epochs=self.way.epochs_since(self.place, started),
+            steps=self.tool.steps_since(self.place, started, log.read_text()),
+            epochs=self.tool.epochs_since(self.place, started),
             versions=versions,
             open_runs=open_runs,
             seconds=time.time() - started,
         )
 
     def _kill_all(self) -> None:
-        """Send SIGKILL to every process of this project, the servers that a tool started included."""
+        """Send SIGKILL to every process of this project, including servers that a tool started."""
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
-                if process.pid != os.getpid() and process.environ().get("JOURNAL") == self.variables["JOURNAL"]:
+                if process.pid != os.getpid() and process.environ().get("STEP_EVENTS") == self.variables["STEP_EVENTS"]:
                     process.send_signal(signal.SIGKILL)
 
 

@@ -1,4 +1,4 @@
-"""Any data version can be had beside data/, from the cache or a remote, and where they are is written without secrets."""
+"""Any data version can be fetched into another project, and remotes are recorded without secrets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from modelworks.data.sources import Table
 from modelworks.errors import Corrupt, Interrupted
 from modelworks.project import Project
 
-# DVC uses what pygtrie, its library, is about to drop.
+# DVC uses a deprecated class of pygtrie.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
 
 SOURCE = Table(kind="table", path="rows.csv", text="text", label="label")
@@ -29,7 +29,7 @@ SOURCE = Table(kind="table", path="rows.csv", text="text", label="label")
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A project whose data has moved on, and the pin of its first version."""
+    """Return a project with two data versions, and the pin of the first."""
     root = tmp_path_factory.mktemp("ready")
     project = Project(root)
     for rows in (20, 30):
@@ -52,20 +52,20 @@ def first(ready: tuple[Path, str]) -> str:
 
 
 @pytest.fixture
-def beside(tmp_path: Path) -> Project:
-    """An empty folder for the data."""
-    (tmp_path / "beside").mkdir()
-    project = Project(tmp_path / "beside")
+def target(tmp_path: Path) -> Project:
+    """Return an empty project."""
+    (tmp_path / "target").mkdir()
+    project = Project(tmp_path / "target")
     project.make_private_folders()
     return project
 
 
-def damage(folder: Path, kind: Callable[[Path], object]) -> None:
-    """Do something to every stored Parquet file of the first version and the second one."""
+def damage(folder: Path, change: Callable[[Path], object]) -> None:
+    """Apply a change to every stored Parquet file of both versions."""
     for path in folder.rglob("*"):
         if path.is_file() and path.read_bytes()[:4] == b"PAR1":
             path.chmod(0o644)
-            kind(path)
+            change(path)
 
 
 def flip(path: Path) -> None:
@@ -74,48 +74,53 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_an_old_version_comes_from_the_cache_and_data_stays_as_it_is(
-    project: Project, first: str, beside: Project
+def test_old_version_is_fetched_from_the_cache_and_data_does_not_change(
+    project: Project, first: str, target: Project
 ) -> None:
     before = object_cache.subtree(project.root)
     shutil.rmtree(project.state / "dvc-remote")
-    assert versioning.bring(project, first, beside)
-    assert versioning.observe(beside, "rows").rows == 20
-    shutil.rmtree(beside.root)
+    assert versioning.fetch_into(project, first, target)
+    assert versioning.observe(target, "rows").rows == 20
+    shutil.rmtree(target.root)
     after = object_cache.subtree(project.root)
     assert {name: md5 for name, md5 in after.items() if not name.startswith(".dvc/tmp")} == {
         name: md5 for name, md5 in before.items() if not name.startswith((".dvc/tmp", ".modelworks/dvc-remote"))
     }
 
 
-def test_what_the_cache_lost_comes_from_the_remote(project: Project, first: str, beside: Project) -> None:
+def test_version_missing_from_the_cache_is_fetched_from_the_remote(
+    project: Project, first: str, target: Project
+) -> None:
     shutil.rmtree(project.root / ".dvc" / "cache")
-    assert versioning.bring(project, first, beside)
-    assert versioning.observe(beside, "rows").rows == 20
+    assert versioning.fetch_into(project, first, target)
+    assert versioning.observe(target, "rows").rows == 20
 
 
-def test_one_changed_byte_in_the_cache_is_mended_from_the_remote(project: Project, first: str, beside: Project) -> None:
+def test_damaged_cache_is_repaired_from_the_remote(project: Project, first: str, target: Project) -> None:
     damage(project.root / ".dvc" / "cache", flip)
-    assert versioning.bring(project, first, beside)
-    assert versioning.observe(beside, "rows").rows == 20
+    assert versioning.fetch_into(project, first, target)
+    assert versioning.observe(target, "rows").rows == 20
 
 
-def test_one_changed_byte_in_both_is_refused(project: Project, first: str, beside: Project) -> None:
+def test_damage_in_cache_and_remote_is_reported(project: Project, first: str, target: Project) -> None:
     damage(project.root / ".dvc" / "cache", flip)
     damage(project.state / "dvc-remote", flip)
-    with pytest.raises(Corrupt, match="is not what its name says"):
-        versioning.bring(project, first, beside)
+    with pytest.raises(Corrupt) as caught:
+        versioning.fetch_into(project, first, target)
+    assert caught.value.code == "dvc.object-damaged"
 
 
-def test_what_nobody_has_is_said_not_to_be_there(project: Project, first: str, beside: Project) -> None:
+def test_fetch_returns_false_if_neither_cache_nor_remote_has_the_data(
+    project: Project, first: str, target: Project
+) -> None:
     for folder in (project.root / ".dvc" / "cache", project.state / "dvc-remote"):
         damage(folder, Path.unlink)
-    assert not versioning.bring(project, first, beside)
+    assert not versioning.fetch_into(project, first, target)
 
 
 @pytest.fixture
 def stopped_by_signals() -> Iterator[None]:
-    """As the command line: SIGTERM raises one of our errors, wherever it comes."""
+    """Raise Interrupted on SIGTERM, as the command line does."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         raise Interrupted(number)
@@ -128,32 +133,32 @@ def stopped_by_signals() -> Iterator[None]:
 
 @pytest.mark.usefixtures("stopped_by_signals")
 @pytest.mark.parametrize("place", ["/data/rows/", "/.dvc/cache/"])
-def test_a_signal_while_objects_are_copied_is_no_outage(
-    project: Project, first: str, beside: Project, monkeypatch: pytest.MonkeyPatch, place: str
+def test_signal_while_objects_are_copied_raises_interrupted(
+    project: Project, first: str, target: Project, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     if place == "/.dvc/cache/":
         shutil.rmtree(project.root / ".dvc" / "cache")
-    copied, came = generic._try_links, []
+    original, interrupted_at = generic._try_links, []
 
     def interrupted(links: list[str], from_fs: Any, from_path: str, to_fs: Any, to_path: str, **options: Any) -> None:
-        if place in to_path and not came:
-            came.append(to_path)
+        if place in to_path and not interrupted_at:
+            interrupted_at.append(to_path)
             os.kill(os.getpid(), signal.SIGTERM)
-        copied(links, from_fs, from_path, to_fs, to_path, **options)
+        original(links, from_fs, from_path, to_fs, to_path, **options)
 
     monkeypatch.setattr(generic, "_try_links", interrupted)
     with pytest.raises(Interrupted) as caught:
-        versioning.bring(project, first, beside)
+        versioning.fetch_into(project, first, target)
     assert caught.value.exit_code == 143
-    assert came
-    shutil.rmtree(beside.root)
-    beside.root.mkdir()
-    beside.make_private_folders()
-    assert versioning.bring(project, first, beside)
-    assert versioning.observe(beside, "rows").rows == 20
+    assert interrupted_at
+    shutil.rmtree(target.root)
+    target.root.mkdir()
+    target.make_private_folders()
+    assert versioning.fetch_into(project, first, target)
+    assert versioning.observe(target, "rows").rows == 20
 
 
-def test_remotes_are_named_without_passwords(project: Project) -> None:
+def test_remotes_are_returned_without_passwords(project: Project) -> None:
     assert remotes(project) == ("local", {"local": "../.modelworks/dvc-remote"})
     (project.root / ".dvc" / "config").write_text(
         "[core]\n    remote = far\n['remote \"far\"']\n    url = s3://bucket/data\n"
@@ -163,5 +168,5 @@ def test_remotes_are_named_without_passwords(project: Project) -> None:
     assert remotes(project) == ("far", {"far": "s3://bucket/data", "web": "https://example.org/dvc"})
 
 
-def test_a_project_without_dvc_has_no_remotes(tmp_path: Path) -> None:
+def test_project_without_dvc_has_no_remotes(tmp_path: Path) -> None:
     assert remotes(Project(tmp_path)) == ("", {})
