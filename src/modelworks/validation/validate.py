@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelworks.data import dataset_format
 from modelworks.data.splits import QUARANTINED, SPLIT_NAMES, SplitConfig, assign_splits
@@ -20,6 +21,11 @@ from modelworks.validation.expectation_suite import CheckResult, run_suite
 from modelworks.validation.facts import content_facts, row_facts
 from modelworks.validation.label_leakage import leaking_features
 from modelworks.validation.quarantine import BadRow, bad_rows
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
 
 __all__ = ["validate"]
 
@@ -39,24 +45,20 @@ def validate(
 ) -> ValidationReport:
     """Split and check a data set.
 
-    Writes `splits.npy` (int8, the split of each row of examples.parquet, with a code for quarantined rows),
-    `quarantine.json` and `report.json`.
+    Writes `splits.npy` (int8, the split or quarantine code of each row), `quarantine.json` and `report.json`.
 
     Args:
         dataset: the data version.
-        objective: the kind of objective.
-        split: the shares of the splits.
-        checks: the checks that the config requires.
+        objective: the kind of objective; `split` and `checks` are sections of the config.
         key: the stage's key.
-        folder: the final path of the output.
-        temporary: an empty directory to write to; it is renamed to `folder` afterwards.
+        folder: the final path.
+        temporary: an empty directory to write to, renamed to `folder` afterwards.
 
     Raises:
         BadInput: `checks.expect` is wrong.
         Corrupt: the examples cannot be read.
         Refused: checks failed; the message lists them.
     """
-    import numpy as np
     import pandas as pd
 
     examples = dataset_format.read(dataset.folder)
@@ -69,13 +71,10 @@ def validate(
     budget = _budget(bad, len(facts), checks)
     if len(bad) == len(facts):  # no rows are left to check
         raise _refusal(dataset, [budget], bad)
-    usable = facts.drop([each.row for each in bad])
-    usable = usable.join(checks_module(objective).target_facts(usable))
-    if target := checks_module(objective).LEAKAGE:
-        usable = usable.join(leaking_features(usable, examples, dataset, target, checks.max_single_auc))
+    usable = _with_target_facts(facts.drop([each.row for each in bad]), examples, dataset, objective, checks)
     data_checks = (*mandatory(dataset, objective, checks), *configured(checks, list(usable.columns)))
-    results, outcome = run_suite(data_checks, usable, dataset.name)
-    results = (budget, *results)
+    of_suite, outcome = run_suite(data_checks, usable, dataset.name)
+    results = (budget, *of_suite)
     if not all(result.check.passed for result in results if result.required):
         raise _refusal(dataset, results, bad)
 
@@ -88,24 +87,37 @@ def validate(
         quarantined=len(bad),
         warnings=(
             *(_message(result.check) for result in results if not result.check.passed),
-            *remarks(
-                facts,
-                usable,
-                modality=dataset.modality,
-                objective=objective,
-                targets=targets,
-                official=official,
-            ),
+            *remarks(facts, usable, modality=dataset.modality, objective=objective, targets=targets, official=official),
         ),
         rows={name: int((splits == code).sum()) for code, name in enumerate(SPLIT_NAMES)},
     )
-    np.save(temporary / "splits.npy", splits)
-    write_json(temporary / "quarantine.json", [dataclasses.asdict(each) for each in bad])
+    _write(report, splits, bad, outcome, temporary)
+    return report
+
+
+def _with_target_facts(
+    usable: pd.DataFrame, examples: pa.Table, dataset: DatasetVersion, objective: str, checks: ChecksConfig
+) -> pd.DataFrame:
+    """Return the facts of the usable rows with those about the target, such as what gives it away."""
+    of_objective = checks_module(objective)
+    usable = usable.join(of_objective.target_facts(usable))
+    if of_objective.LEAKAGE:
+        leaking = leaking_features(usable, examples, dataset, of_objective.LEAKAGE, checks.max_single_auc)
+        usable = usable.join(leaking)
+    return usable
+
+
+def _write(report: ValidationReport, splits: np.ndarray, bad: Sequence[BadRow], outcome: object, folder: Path) -> None:
+    """Write `splits.npy`, `quarantine.json` and `report.json`."""
+    import numpy as np
+
+    np.save(folder / "splits.npy", splits)
+    write_json(folder / "quarantine.json", [dataclasses.asdict(each) for each in bad])
     write_json(
-        temporary / "report.json",
+        folder / "report.json",
         {
-            "dataset": dataset.name,
-            "digest": dataset.digest,
+            "dataset": report.dataset.name,
+            "digest": report.dataset.digest,
             "rows": report.rows,
             "quarantined": report.quarantined,
             "checks": [dataclasses.asdict(check) for check in report.checks],
@@ -113,7 +125,6 @@ def validate(
             "great_expectations": outcome,
         },
     )
-    return report
 
 
 def _budget(bad: Sequence[BadRow], rows: int, checks: ChecksConfig) -> CheckResult:

@@ -76,21 +76,16 @@ def promote(
     if expected is not None and before not in (expected, version):
         raise changed(client, name, expected, before)
     adopted = drift is not None and before == version
-    return compare_and_set(
-        client,
-        chosen,
-        Intent(
-            kind="adopt" if adopted else "promote",
-            before=drift.left if drift is not None and adopted else before,
-            expected=before,
-            who=who,
-            why=reason,
-            overridden=override and chosen.decision != "promote",
-            evidence=evidence,
-        ),
-        lock,
-        proof,
+    intent = Intent(
+        kind="adopt" if adopted else "promote",
+        before=drift.left if drift is not None and adopted else before,
+        expected=before,
+        who=who,
+        why=reason,
+        overridden=override and chosen.decision != "promote",
+        evidence=evidence,
     )
+    return compare_and_set(client, chosen, intent, lock, proof)
 
 
 def _check_verdict(chosen: queries.Registered, override: bool) -> None:
