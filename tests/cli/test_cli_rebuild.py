@@ -161,7 +161,7 @@ def test_missing_data_and_missing_commit_are_reported(clone: Workspace) -> None:
     no_data.rename(clone.root / "cache-away")
     (clone.root / ".modelworks" / "dvc-remote").rename(clone.root / "remote-away")
     outcome = clone.run("rebuild", "digits-cnn@production")
-    assert (outcome.code, outcome.error_code) == (4, "rebuild.data-missing")
+    assert (outcome.code, outcome.error_code) == (4, "dvc.remote-missing")
 
     (clone.root / ".git").rename(clone.root / "git-away")
     make_unrelated_repository(clone.root)

@@ -52,7 +52,7 @@ def test_slices_and_budgets_are_read(file: Path) -> None:
     ("line", "message"),
     [
         ("max_regresion: 0.1", "plain.yaml:7: gate.max_regresion: unknown key; did you mean max_regression?"),
-        ("tolerance: 0.1", "plain.yaml:7: gate.tolerance: unknown key; there are: minimums, maximums, compare,"),
+        ("tolerance: 0.1", "plain.yaml:7: gate.tolerance: unknown key; use one of: minimums, maximums, compare,"),
         ("resamples: 10", "plain.yaml:7: gate.resamples: should be greater than or equal to 1000"),
         ("confidence: 95", "plain.yaml:7: gate.confidence: should be less than 1"),
         ("slices: {by: [], minimum: 0.5}", "plain.yaml:7: gate.slices: by is empty"),

@@ -51,7 +51,7 @@ def test_rejected_candidate_is_registered_with_its_verdict_and_production_stays(
     logged = {item.path for item in after_digits.client.list_artifacts(summary["mlflow_run_id"], "verdict")}
     assert {f"verdict/{name}" for name in ("verdict.html", "verdict.json", "differences.png")} <= logged
     note = after_digits.client.get_run(summary["mlflow_run_id"]).data.tags["mlflow.note.content"]
-    assert f"| answered worse | {changes['broken']} |" in note
+    assert f"| worse | {changes['broken']} |" in note
 
     # The same text as an artifact of the Prefect flow run, and a link to MLflow.
     shown = artifacts_of(summary["prefect_flow_run_id"], after_digits.environment["PREFECT_API_URL"])

@@ -116,7 +116,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @pytest.fixture(scope="session")
-def trained(made_once: Callable[..., Path], server_url: str, case: Case) -> Path:
+def trained(shared_project: Callable[..., Path], server_url: str, case: Case) -> Path:
     """A git clone of the code in which the combination was brought to production."""
 
     def make(workspace: Workspace) -> Any:
@@ -124,7 +124,7 @@ def trained(made_once: Callable[..., Path], server_url: str, case: Case) -> Path
         case.write(workspace.root)
         return of_clone(workspace, server_url).done(*RUN)
 
-    return made_once(f"{case.objective}-{case.modality}", make)
+    return shared_project(f"{case.objective}-{case.modality}", make)
 
 
 @pytest.fixture

@@ -65,11 +65,11 @@ def move(number: int, before: int, after: int) -> Move:
     ("moves", "alias", "reported", "expected"),
     [
         ([move(1, 0, 1), move(2, 1, 2)], 2, [(0, 1), (1, 2)], ""),
-        ([move(1, 0, 1), move(2, 0, 2)], 2, [(0, 1), (0, 2)], "move 2 goes from 0 to 2, but production was 1"),
+        ([move(1, 0, 1), move(2, 0, 2)], 2, [(0, 1), (0, 2)], "move 2 is from 0 to 2, but production was 1"),
         ([move(1, 0, 1), move(1, 0, 2)], 2, [(0, 1), (0, 2)], "should be number 2 is number 1"),
-        ([move(1, 0, 1)], 2, [(0, 1)], "production is 2, the journal ends at 1"),
+        ([move(1, 0, 1)], 2, [(0, 1)], "production is 2, but the audit log ends at 1"),
         ([move(1, 0, 1)], 1, [(0, 1), (1, 1)], "reported 1 times more"),
-        ([move(1, 0, 1)], 1, [], "written down 1 times more"),
+        ([move(1, 0, 1)], 1, [], "was logged 1 times more"),
         ([replace(move(0, 0, 1), state="intent")], 0, [], "was left open"),
     ],
 )

@@ -129,7 +129,7 @@ from modelworks.servers.no_proxy import bypass_proxy_for_loopback
 
 bypass_proxy_for_loopback(os.environ)
 run = FlowRun(id=sys.argv[2], labels={}, state="RUNNING", attempt=1, since=datetime.now(UTC), task_runs=())
-orchestration._crash(Project(Path(sys.argv[1])), [run])
+orchestration._set_crashed(Project(Path(sys.argv[1])), [run])
 """
 
 

@@ -164,7 +164,7 @@ def _project_with_data(project: Project, provenance: Provenance, root: Path) -> 
         try:
             fetched = data_versions.fetch_into(project, data.pin, temporary_project)
         except (Corrupt, Unavailable) as error:
-            raise type(error)(f"data: {error.message}", error.hint) from error
+            raise type(error)(f"data: {error.message}", error.hint, code=error.code) from error
     if not fetched:
         remote = (
             f"DVC's remote {data.remote} was {data.remotes.get(data.remote)}" if data.remote else "it had no remote"
