@@ -64,7 +64,7 @@ def measure_all(parts: Sequence[Part], runs: int, output: Path, *, small: bool =
             except KeyboardInterrupt:
                 outcomes[part.name], code = "interrupted", INTERRUPTED
                 break
-            except (Exception, SystemExit):
+            except (Exception, SystemExit):  # whatever fails, the other parts are measured
                 traceback.print_exc()
                 outcomes[part.name], code = "FAILED, see above", FAILED
                 continue

@@ -38,7 +38,7 @@ def measure(_runs: int, folder: Path, *, small: bool = False) -> Table:
             continue
         try:
             found = run_cases(tool, folder / f"project-{number}", packages, epochs)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # whatever fails, the other tools are measured
             traceback.print_exc()
             rows.append((f"{tool.name} (failed)", "", "", ""))
             notes.append(f"{tool.name}: {error}")

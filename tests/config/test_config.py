@@ -339,7 +339,9 @@ def test_missing_train_fields_have_the_architectures_recommended_values(file: Pa
 
 @pytest.mark.parametrize("kind", ["cnn", "pretrained", "transformer"])
 def test_recommended_values_are_valid_train_fields(kind: str) -> None:
-    TypeAdapter(TrainConfig).validate_json(json.dumps(recommended(kind)), strict=True)
+    config = TypeAdapter(TrainConfig).validate_json(json.dumps(recommended(kind)), strict=True)
+    assert {"epochs", "learning_rate"} <= set(recommended(kind))
+    assert all(getattr(config, name) == value for name, value in recommended(kind).items())
 
 
 def test_printed_config_is_complete_and_loads(file: Path) -> None:

@@ -53,7 +53,7 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> FaultWorkspace:
 
 
 @pytest.fixture
-def sick(crashed: FaultWorkspace) -> Iterator[FaultWorkspace]:
+def damaged_project(crashed: FaultWorkspace) -> Iterator[FaultWorkspace]:
     """That project with every other repairable problem."""
     crashed.save("as it was")
     state = crashed.project.state
@@ -107,7 +107,7 @@ def bytes_of(root: Path) -> dict[str, str]:
     }
 
 
-SICK = (
+DAMAGES = (
     "DVC's lock",
     "notes of dead runs",
     "leftovers of killed runs",
@@ -121,23 +121,25 @@ SICK = (
 )
 
 
-def test_doctor_repairs_what_its_dry_run_reports(sick: FaultWorkspace, ask: Callable[..., dict[str, Any]]) -> None:
-    before = bytes_of(sick.root)
-    found = ask(sick.project, dry_run=True)
-    assert {what for what, each in found.items() if each["state"] == "would mend"} == set(SICK), found
-    assert bytes_of(sick.root) == before
+def test_doctor_repairs_what_its_dry_run_reports(
+    damaged_project: FaultWorkspace, ask: Callable[..., dict[str, Any]]
+) -> None:
+    before = bytes_of(damaged_project.root)
+    found = ask(damaged_project.project, dry_run=True)
+    assert {what for what, each in found.items() if each["state"] == "would repair"} == set(DAMAGES), found
+    assert bytes_of(damaged_project.root) == before
 
-    repaired = ask(sick.project)
-    assert {what for what, each in repaired.items() if each["state"] == "mended"} == set(SICK), repaired
+    repaired = ask(damaged_project.project)
+    assert {what for what, each in repaired.items() if each["state"] == "repaired"} == set(DAMAGES), repaired
     assert "1 flow runs" in repaired["Prefect's runs of dead processes"]["detail"]
     assert "1 runs, 1 models" in repaired["runs of dead processes"]["detail"]
-    assert list(no_run_is_open(Aftermath(sick, [], Undisturbed("", {})))) == []
-    with closing(sqlite3.connect(sick.project.prefect_home / "prefect.db")) as connection:
+    assert list(no_run_is_open(Aftermath(damaged_project, [], Undisturbed("", {})))) == []
+    with closing(sqlite3.connect(damaged_project.project.prefect_home / "prefect.db")) as connection:
         assert connection.execute("SELECT DISTINCT state_type FROM flow_run").fetchall() == [("CRASHED",)]
         assert connection.execute("SELECT count(*) FROM task_run WHERE state_type = 'RUNNING'").fetchall() == [(0,)]
 
-    again = ask(sick.project)
-    assert {each["state"] for each in again.values()} == {"well"}, again
+    again = ask(damaged_project.project)
+    assert {each["state"] for each in again.values()} == {"ok"}, again
 
 
 def test_doctor_dry_run_prints_json_and_changes_nothing(crashed: FaultWorkspace) -> None:
@@ -145,14 +147,14 @@ def test_doctor_dry_run_prints_json_and_changes_nothing(crashed: FaultWorkspace)
     outcome = crashed.command("doctor", "--dry-run", "--json")
     assert outcome.code == 0, outcome.stderr
     found = {each["what"]: each["state"] for each in outcome.object["findings"]}
-    assert found["runs of dead processes"] == "would mend"
-    assert found["import mlflow"] == "well"
+    assert found["runs of dead processes"] == "would repair"
+    assert found["import mlflow"] == "ok"
     assert bytes_of(crashed.root) == before
 
 
 def test_dry_run_in_a_new_project_creates_nothing(tmp_path: Path, ask: Callable[..., dict[str, Any]]) -> None:
     (tmp_path / "configs").mkdir()
-    assert {each["state"] for each in ask(Project(tmp_path), dry_run=True).values()} == {"well"}
+    assert {each["state"] for each in ask(Project(tmp_path), dry_run=True).values()} == {"ok"}
     assert [path.name for path in tmp_path.iterdir()] == ["configs"]
 
 
@@ -173,12 +175,12 @@ def test_interrupted_migration_is_reported_with_a_hint(tmp_path: Path, library: 
 
     before = path.read_bytes()
     (finding,) = (each for each in databases.examine(project) if str(path) in each.detail)
-    assert (finding.state, finding.repair) == ("ill", None)
+    assert (finding.state, finding.repair) == ("failing", None)
     assert "columns are missing" in finding.detail
     assert "restore a backup, or move the file away" in finding.detail
     assert path.read_bytes() == before
     path.rename(path.with_suffix(".old"))  # follow the hint
-    assert {each.state for each in databases.examine(project)} == {"well"}
+    assert {each.state for each in databases.examine(project)} == {"ok"}
 
 
 def test_missing_column_and_other_revision_are_reported(made: Project) -> None:
@@ -222,12 +224,12 @@ class Busy(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def busy(sick: FaultWorkspace) -> Iterator[None]:
+def busy(damaged_project: FaultWorkspace) -> Iterator[None]:
     """Such a server, registered as that of `modelworks up`."""
     with HTTPServer(("127.0.0.1", 0), Busy) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        up_notice(sick.project).write_text(json.dumps({"url": f"http://127.0.0.1:{server.server_port}"}))
+        up_notice(damaged_project.project).write_text(json.dumps({"url": f"http://127.0.0.1:{server.server_port}"}))
         yield
         server.shutdown()
         thread.join()
@@ -235,14 +237,14 @@ def busy(sick: FaultWorkspace) -> Iterator[None]:
 
 @pytest.mark.usefixtures("busy")
 def test_failing_server_is_reported_and_the_rest_is_repaired(
-    sick: FaultWorkspace, ask: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    damaged_project: FaultWorkspace, ask: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(Refused) as caught:
-        ask(sick.project)
+        ask(damaged_project.project)
     assert caught.value.message == "to repair by hand: Prefect's runs of dead processes"
     found = {each["what"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
     assert "503" in found["Prefect's runs of dead processes"]["detail"]
-    assert found["runs of dead processes"]["state"] == "mended"
+    assert found["runs of dead processes"]["state"] == "repaired"
 
 
 def test_failing_check_is_reported_and_the_others_run(
@@ -254,7 +256,7 @@ def test_failing_check_is_reported_and_the_others_run(
     assert caught.value.message == "to repair by hand: folders"
     found = {each["what"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
     assert "opinions.holder" in found["folders"]["detail"]
-    assert found["MLflow's database"]["state"] == "well"
+    assert found["MLflow's database"]["state"] == "ok"
 
 
 def _when_looking(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,10 +267,10 @@ def _when_looking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders, "examine", examine)
 
 
-def _when_mending(monkeypatch: pytest.MonkeyPatch) -> None:
+def _when_repairing(monkeypatch: pytest.MonkeyPatch) -> None:
     def remedy() -> str:
         os.kill(os.getpid(), signal.SIGTERM)
-        return "mended"
+        return "repaired"
 
     monkeypatch.setattr(folders, "examine", lambda _: [repairable("the first", "to be repaired", remedy)])
 
@@ -296,7 +298,7 @@ def _when_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "comes", [_when_looking, _when_mending, _when_importing, _when_asking_a_database, _when_connecting]
+    "comes", [_when_looking, _when_repairing, _when_importing, _when_asking_a_database, _when_connecting]
 )
 def test_signal_stops_the_doctor(
     made: Project,
@@ -318,7 +320,7 @@ def test_signal_stops_the_doctor(
 
 def test_holder_file_deleted_meanwhile_is_ignored(made: Project, ask: Callable[..., dict[str, Any]]) -> None:
     (made.locks / "opinions.holder").symlink_to("gone")  # listed, but missing when it is read
-    assert ask(made)["notes of dead runs"]["state"] == "well"
+    assert ask(made)["notes of dead runs"]["state"] == "ok"
 
 
 def test_damaged_database_is_reported_but_not_changed(made: Project, ask: Callable[..., dict[str, Any]]) -> None:

@@ -37,13 +37,13 @@ def states(workspace: Workspace, *arguments: str) -> dict[str, str]:
 
 
 def test_changed_bits_are_found_and_the_next_run_restores_the_files(after_digits: Workspace) -> None:
-    intact = dict.fromkeys(PLACES, "well")
+    intact = dict.fromkeys(PLACES, "ok")
     assert states(after_digits, "--dry-run") == intact
     largest = {
         what: max(after_digits.root.glob(place), key=lambda each: each.stat().st_size) for what, place in PLACES.items()
     }
     contents = {path: flip_bit(path) for path in largest.values()}
-    assert states(after_digits, "--dry-run") == dict.fromkeys(PLACES, "would mend")
+    assert states(after_digits, "--dry-run") == dict.fromkeys(PLACES, "would repair")
     assert all(path.read_bytes() != content for path, content in contents.items()), "a dry run changes nothing"
     after_digits.run("doctor", "--deep")
     summary = after_digits.done("run", DIGITS)

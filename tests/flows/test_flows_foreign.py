@@ -118,7 +118,7 @@ def every_verb(verbs: Verbs, seed: int) -> None:
     assert verbs.done("forget", row["id"][:16])["before"] == [row["id"]]
     verbs.up()
     doctor = verbs.done("doctor")
-    assert doctor["well"] is True
+    assert doctor["ok"] is True
     assert any(each["what"] == f"production of {MODEL}" for each in doctor["findings"])
 
 
@@ -183,7 +183,7 @@ def test_what_the_verbs_do_works_after_many_foreign_actions_at_once(
     assert moves.promote(client, project, name, 2, proof=lambda *_: {}, **given) is not None
     assert [move.after for move in audit_queries.history(client, name)] == [2, 1, 2, 1]
     found = [each for room in (folders, databases, tracking, production) for each in room.examine(project)]
-    assert [each for each in found if each.state != "well"] == []
+    assert [each for each in found if each.state != "ok"] == []
     _assert_kept(foreign, foreign.production, name)
 
 

@@ -42,14 +42,14 @@ def test_retried_run_with_the_label_of_its_first_attempt_is_not_stale(
         return finding.state
 
     client.set_flow_run_state(flow_run_id, Running(), force=True)
-    assert found() == "well", "its process is not recorded yet"
+    assert found() == "ok", "its process is not recorded yet"
     client.update_flow_run_labels(flow_run_id, labels)
-    assert found() == "sick"
+    assert found() == "repairable"
     for state in (Failed(), AwaitingRetry(), Pending()):
         client.set_flow_run_state(flow_run_id, state, force=True)
-        assert found() == "well", state.name
+        assert found() == "ok", state.name
     client.set_flow_run_state(flow_run_id, Running(), force=True)
     assert client.read_flow_run(flow_run_id).run_count == 2
-    assert found() == ("well" if labelled else "sick"), "earlier releases did not record the attempt"
+    assert found() == ("ok" if labelled else "repairable"), "earlier releases did not record the attempt"
     client.update_flow_run_labels(flow_run_id, {**labels, ATTEMPT: "2"})
-    assert found() == "sick"
+    assert found() == "repairable"

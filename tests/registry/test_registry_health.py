@@ -60,8 +60,8 @@ def two(register: Callable[..., Any], promote: Promote) -> None:
         promote(register(seed).version)
 
 
-def ill(project: Project) -> list[str]:
-    return [f"{each.what}: {each.detail}" for each in production.examine(project) if each.state == "ill"]
+def failing(project: Project) -> list[str]:
+    return [f"{each.what}: {each.detail}" for each in production.examine(project) if each.state == "failing"]
 
 
 def stored_at(client: MlflowClient, version: int) -> Path:
@@ -80,7 +80,7 @@ def follow(hint: str, folder: Path) -> None:
 @pytest.mark.usefixtures("two")
 def test_intact_production_version_is_well(client: MlflowClient, project: Project) -> None:
     (stored_at(client, 2) / integrity.LOAD_NOTE).write_text("model_name: small\nmodel_version: 2\n")
-    assert [(each.what, each.state) for each in production.examine(project)] == [("production of small", "well")]
+    assert [(each.what, each.state) for each in production.examine(project)] == [("production of small", "ok")]
     stored_files.check_quickly(project, NAME, 2)
     assert not (project.state / "versions").exists(), "examine must not keep a copy"
 
@@ -93,7 +93,7 @@ def test_damaged_or_missing_file_of_production_is_reported_with_another_version(
     path = stored_at(client, 2) / name
     path.write_bytes(path.read_bytes()[:-1] + b"?")  # same size: only the full check finds it
     stored_files.check_quickly(project, NAME, 2)
-    (found,) = ill(project)
+    (found,) = failing(project)
     assert f"{name} was changed" in found
     assert "modelworks promote small 1 --reason TEXT" in found
 
@@ -101,10 +101,10 @@ def test_damaged_or_missing_file_of_production_is_reported_with_another_version(
     with pytest.raises(Corrupt, match=name) as caught:
         stored_files.check_quickly(project, NAME, 2)
     assert caught.value.code == "package.damaged"
-    (found,) = ill(project)
+    (found,) = failing(project)
     assert f"{name} is missing" in found
     promote(1)
-    assert ill(project) == []
+    assert failing(project) == []
     stored_files.check_quickly(project, NAME, 1)
 
 
@@ -126,7 +126,7 @@ def test_quick_check_finds_added_files_and_a_missing_package(client: MlflowClien
 def test_production_without_its_run_after_mlflow_gc_is_reported(client: MlflowClient, project: Project) -> None:
     run = queries.get(client, NAME, 2).run_id
     client.delete_run(run)
-    (found,) = ill(project)
+    (found,) = failing(project)
     assert f"mlflow runs restore --run-id {run}" in found
     command = ["gc", "--backend-store-uri", project.tracking_uri]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": project.tracking_uri}
@@ -134,7 +134,7 @@ def test_production_without_its_run_after_mlflow_gc_is_reported(client: MlflowCl
     with pytest.raises(Corrupt) as caught:
         stored_files.check_quickly(project, NAME, 2)
     assert caught.value.code == "version.run-deleted"
-    (found,) = ill(project)
+    (found,) = failing(project)
     assert "cannot be fetched" in found
     assert "modelworks promote small 1 --reason TEXT" in found
 
@@ -155,7 +155,7 @@ def test_deleted_run_and_experiment_are_restored_by_the_printed_commands(
         with pytest.raises(BadInput) as refused:
             ensure_experiment(client, name)
         assert refused.value.code == "mlflow.experiment-deleted"
-        (found,) = [each for each in ill(project) if each.startswith(f"experiment {name}: ")]
+        (found,) = [each for each in failing(project) if each.startswith(f"experiment {name}: ")]
         assert found.endswith(refused.value.hint)
     follow(refused.value.hint, tmp_path / "experiment")
     ensure_experiment(client, name)
@@ -189,7 +189,7 @@ def test_rollback_skips_a_deleted_version(
 @pytest.mark.usefixtures("two")
 def test_renamed_model_is_reported_with_its_quoted_name(client: MlflowClient, project: Project) -> None:
     client.rename_registered_model(NAME, "Our Digits (v2)")
-    (found,) = ill(project)
+    (found,) = failing(project)
     assert found.startswith("production of small: ")
     assert "version 2" in found
     (drift,) = alias_drift.all_alias_drift(client)
@@ -215,15 +215,15 @@ def test_moved_or_copied_project_works_after_doctor_rewrites_its_addresses(
         assert "modelworks doctor" in refused.value.hint
 
     finding = location(other)
-    assert finding.state == "sick"
+    assert finding.state == "repairable"
     assert str(project.mlflow / "artifacts") in finding.detail
     assert finding.repair is not None
     finding.repair()
-    assert location(other).state == "well"
+    assert location(other).state == "ok"
 
     client = connect(other)
     assert verify_version.package_folder(client, other, NAME, 2).is_relative_to(there)
-    assert [each.state for each in production.examine(other)] == ["well"]
+    assert [each.state for each in production.examine(other)] == ["ok"]
     run = client.create_run(ensure_experiment(client, NAME))
     client.log_text(run.info.run_id, "text", "new.txt")
     new = [path for path in set(tmp_path.rglob("*")) - set(files) if path.name == "new.txt"]
@@ -240,7 +240,7 @@ def test_experiment_with_a_custom_artifact_location_is_not_changed(
     client: MlflowClient, project: Project, tmp_path: Path
 ) -> None:
     client.create_experiment("mine", artifact_location=(tmp_path / "mine").as_uri())
-    assert location(project).state == "well"
+    assert location(project).state == "ok"
     connect(project)
 
 
@@ -249,7 +249,7 @@ def test_project_behind_a_symbolic_link_does_not_count_as_moved(
 ) -> None:
     register()
     (tmp_path / "link").symlink_to(project.root)
-    assert location(Project(tmp_path / "link")).state == "well"
+    assert location(Project(tmp_path / "link")).state == "ok"
     assert verify_version.package_folder(
         connect(Project(tmp_path / "link")), Project(tmp_path / "link"), NAME, 1
     ).is_dir()

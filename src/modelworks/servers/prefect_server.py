@@ -18,6 +18,7 @@ from pathlib import Path
 from modelworks.errors import Unavailable
 from modelworks.process import die_with_parent, rare_garbage_collection
 from modelworks.servers.host_origin_check import Access, guarded
+from modelworks.servers.prefect_app_internals import prefect_app
 from modelworks.sqlite.databases import make_database
 
 __all__ = ["build_schema"]
@@ -41,10 +42,9 @@ def main() -> None:
     make_database(database, "prefect", build_schema)
     with rare_garbage_collection():
         import uvicorn
-        from prefect.server.api.server import create_app
 
-        # The server of a single run does not need Prefect's services (schedules, late runs, telemetry).
-        app = create_app(ephemeral=mode != "pages", final=True)
+        # The server of a single run does not need Prefect's services (schedules, late runs).
+        app = prefect_app(services=mode == "pages")
     config = uvicorn.Config(guarded(app, access), log_level="error", lifespan="on", timeout_graceful_shutdown=5)
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -26,7 +26,7 @@ def examine(project: Project) -> Iterator[Finding]:
             "MLflow's database", path, "mlflow", tracking_store.build_schema, f"mlflow db upgrade sqlite:///{path}"
         )
         yield finding
-        if finding.state == "well" and path.exists():
+        if finding.state == "ok" and path.exists():
             yield _artifact_location(path)
     if project.prefect_url:
         yield ok("Prefect's database", f"managed by {project.prefect_url}")

@@ -23,7 +23,7 @@ __all__ = ["doctor"]
 
 CHECKS = (installation, folders, databases, orchestration, tracking, production)
 """The modules with checks, in order: a damaged database is reported before its content."""
-MARKS: dict[State, str] = {"well": "✔", "mended": "✚", "would mend": "○", "ill": "✘"}
+MARKS: dict[State, str] = {"ok": "✔", "repaired": "✚", "would repair": "○", "failing": "✘"}
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def doctor(*, dry_run: bool, deep: bool, as_json: bool) -> None:
                 reported.append(_repaired(finding, dry_run=dry_run))
                 if not as_json:
                     print(f"{MARKS[reported[-1].state]} {reported[-1].what:<32} {reported[-1].detail}", flush=True)
-    failed = [each.what for each in reported if each.state == "ill"]
+    failed = [each.what for each in reported if each.state == "failing"]
     if as_json:
-        print_json({"well": not failed, "findings": [vars(each) for each in reported]})
+        print_json({"ok": not failed, "findings": [vars(each) for each in reported]})
     if failed:
         raise Refused(
             f"to repair by hand: {', '.join(failed)}", "follow the hint in each line above", code="doctor.findings"
@@ -75,17 +75,17 @@ def _findings(module: ModuleType, project: Project) -> Iterator[Finding]:
 
 
 def _repaired(finding: Finding, *, dry_run: bool) -> ReportedFinding:
-    if finding.state != "sick":
+    if finding.state != "repairable":
         return ReportedFinding(finding.what, finding.state, redacted(finding.detail))
     assert finding.repair is not None
     if dry_run:
-        return ReportedFinding(finding.what, "would mend", finding.detail)
+        return ReportedFinding(finding.what, "would repair", finding.detail)
     try:
-        return ReportedFinding(finding.what, "mended", f"{finding.detail}: {finding.repair()}")
+        return ReportedFinding(finding.what, "repaired", f"{finding.detail}: {finding.repair()}")
     except Interrupted:
         raise
     except (ModelworksError, OSError) as error:
-        return ReportedFinding(finding.what, "ill", f"{finding.detail}: {_described(error)}")
+        return ReportedFinding(finding.what, "failing", f"{finding.detail}: {_described(error)}")
 
 
 def _described(error: ModelworksError | OSError) -> str:

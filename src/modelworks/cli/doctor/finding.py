@@ -10,7 +10,7 @@ __all__ = ["Finding", "Repair", "State", "failing", "ok", "repairable"]
 
 Repair = Callable[[], str]
 """Repairs a finding and returns a description. It may raise a `ModelworksError` or an `OSError` if it fails."""
-State = Literal["well", "mended", "would mend", "ill"]
+State = Literal["ok", "repaired", "would repair", "failing"]
 
 
 @dataclass(frozen=True)
@@ -18,22 +18,22 @@ class Finding:
     """The result of one check. The check itself changes nothing."""
 
     what: str
-    state: Literal["well", "sick", "ill"]
-    """`sick` can be repaired automatically, `ill` only by hand."""
+    state: Literal["ok", "repairable", "failing"]
+    """`repairable` is repaired automatically, `failing` only by hand."""
     detail: str
     repair: Repair | None = None
 
 
 def ok(what: str, detail: str) -> Finding:
     """Return a finding without a problem."""
-    return Finding(what, "well", detail)
+    return Finding(what, "ok", detail)
 
 
 def repairable(what: str, detail: str, repair: Repair) -> Finding:
     """Return a problem that can be repaired automatically."""
-    return Finding(what, "sick", detail, repair)
+    return Finding(what, "repairable", detail, repair)
 
 
 def failing(what: str, detail: str) -> Finding:
     """Return a problem to repair by hand; `detail` includes the instruction."""
-    return Finding(what, "ill", detail)
+    return Finding(what, "failing", detail)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import Corrupt, Unavailable
@@ -100,20 +100,23 @@ def check_stored(client: MlflowClient, address: str, listing: Mapping[str, Any])
     Raises:
         Corrupt: a file has another size, is missing or is not listed.
     """
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.artifacts import list_artifacts
 
-    store = get_artifact_repository(address, tracking_uri=client.tracking_uri)
     found: dict[str, int | None] = {}
     folders = [""]
     while folders:
-        for each in store.list_artifacts(folders.pop() or None):
+        folder = folders.pop()
+        for each in list_artifacts(artifact_uri=address + folder, tracking_uri=client.tracking_uri):
+            # Its path begins at the parent of the listed folder, or at the folder itself, by the kind of store.
+            path = f"{folder}/{PurePosixPath(each.path).name}"
+            name = path.removeprefix("/")
             if not each.is_dir:
-                found[each.path] = each.file_size
-            elif any(name.startswith(f"{each.path}/") for name in listing):
-                folders.append(each.path)
+                found[name] = each.file_size
+            elif any(listed.startswith(f"{name}/") for listed in listing):
+                folders.append(path)
             else:
                 raise Corrupt(
-                    f"the package differs from what was registered: {each.path} is not in its listing",
+                    f"the package differs from what was registered: {name} is not in its listing",
                     RESTORE_HINT,
                     code="package.damaged",
                 )
