@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -141,7 +142,7 @@ def run_restored(foreign: Foreign) -> None:
 def page_edited(foreign: Foreign) -> None:
     """Descriptions, tags, a run's name and an alias edited in MLflow's page, by the page's own calls."""
     entry, name = foreign.production, foreign.model
-    version, tag = {"name": name, "version": entry.version}, {"key": "reviewed by", "value": "Ann"}
+    version, tag = {"name": name, "version": str(entry.version)}, {"key": "reviewed by", "value": "Ann"}
     experiment = foreign.client.get_run(entry.run_id).info.experiment_id
     store = ("--backend-store-uri", foreign.project.tracking_uri, "--workers", "1")
     with foreign.server("server", *store, health="health") as address:
@@ -221,5 +222,8 @@ def _ask(address: str, method: str, body: Mapping[str, Any]) -> Any:
     request = urllib.request.Request(
         address, json.dumps(body).encode(), {"Content-Type": "application/json"}, method=method
     )
-    with urllib.request.urlopen(request, timeout=60) as response:
-        return json.load(response)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return json.load(response)
+    except urllib.error.HTTPError as error:
+        raise AssertionError(f"{method} {address} {body}: {error.code} {error.read().decode()}") from error
