@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from commands import DEADLINE
 
+from modelworks.servers.no_proxy import ask
 from modelworks.servers.prefect_client import start_server
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ ACTIONS: dict[str, Callable[[Foreign], None]] = {
 
 def _answers(address: str) -> bool:
     try:
-        with urllib.request.urlopen(address, timeout=5) as response:
+        with ask(address, 5) as response:
             return bool(response.status == 200)
     except OSError:
         return False
@@ -226,4 +227,6 @@ def _ask(address: str, method: str, body: Mapping[str, Any]) -> Any:
         with urllib.request.urlopen(request, timeout=60) as response:
             return json.load(response)
     except urllib.error.HTTPError as error:
-        raise AssertionError(f"{method} {address} {body}: {error.code} {error.read().decode()}") from error
+        with error:
+            answer = error.read().decode()
+        raise AssertionError(f"{method} {address} {body}: {error.code} {answer}") from error

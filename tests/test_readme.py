@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from modelworks.config import run_config as configuration
+from modelworks.servers.no_proxy import ask
 from modelworks.settings import QUIET
 
 REPOSITORY = Path(__file__).parents[1]
@@ -213,9 +213,8 @@ def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
     while time.monotonic() < deadline:
         assert process.poll() is None, "the server ended"
         try:
-            urllib.request.urlopen(address, timeout=5)
-        except (urllib.error.URLError, OSError):
+            with ask(address, 5):
+                return
+        except OSError:
             time.sleep(0.1)
-        else:
-            return
     pytest.fail(f"no reply from {address}")

@@ -11,13 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
+
+from modelworks.servers.no_proxy import ask
 
 __all__ = ["Fault", "LossyProxy", "tracking_server"]
 
@@ -53,9 +53,9 @@ def tracking_server(folder: Path, empty_store: Path) -> Iterator[tuple[str, subp
     deadline = time.monotonic() + 120
     while True:
         try:
-            with urllib.request.urlopen(f"{address}/health", timeout=5):
+            with ask(f"{address}/health", 5):
                 break
-        except (urllib.error.URLError, OSError):
+        except OSError:
             assert time.monotonic() < deadline, "the server did not start"
             time.sleep(0.2)  # between attempts to connect
     yield address, process

@@ -180,6 +180,10 @@ def test_same_pipeline_runs_once_at_a_time(after_digits: Workspace) -> None:
 
 
 def _sigterm_is_pending(process: psutil.Process) -> bool:
-    """Return whether SIGTERM is pending for a stopped process."""
-    (pending,) = re.findall(r"^ShdPnd:\s*(\w+)$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+    """Return whether SIGTERM is pending for a stopped process; False if it ended."""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+    (pending,) = re.findall(r"^ShdPnd:\s*(\w+)$", status, re.MULTILINE)
     return bool(int(pending, 16) & 1 << signal.SIGTERM - 1)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -100,6 +101,13 @@ def test_token_is_sent_to_the_server_but_not_to_a_proxy(
 def test_mlflow_server_is_reached_without_a_proxy(ours: Listener, proxy: Listener) -> None:
     assert up._answers(f"{ours.address}/health")
     assert (ours.paths, proxy.paths) == (["/health"], [])
+
+
+def test_response_with_an_error_status_is_closed() -> None:
+    with listening(HTTPStatus.SERVICE_UNAVAILABLE) as refusing, pytest.raises(urllib.error.HTTPError) as refused:
+        no_proxy.ask(refusing.address, 5)
+    assert refused.value.code == HTTPStatus.SERVICE_UNAVAILABLE
+    assert refused.value.fp.closed
 
 
 def test_prefect_server_is_found_without_a_proxy(ours: Listener, proxy: Listener, project: Project) -> None:

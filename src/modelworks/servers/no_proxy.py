@@ -17,15 +17,21 @@ if TYPE_CHECKING:
 __all__ = ["ask", "bypass_proxy_for_loopback"]
 
 
-def ask(request: str | Request, seconds: float) -> HTTPResponse:
-    """Return the response of one of our servers; the caller closes it.
+def ask(request: str | Request, seconds: float, *, ours: bool = True) -> HTTPResponse:
+    """Return the response of a server; the caller closes it. Only a server that is not `ours` is reached by a proxy.
 
     Raises:
-        OSError: no response within the timeout, or an error status (`HTTPError`).
+        OSError: no response within the timeout, or an error status (`HTTPError`, whose response is closed).
     """
+    from urllib.error import HTTPError
     from urllib.request import ProxyHandler, build_opener
 
-    return cast("HTTPResponse", build_opener(ProxyHandler({})).open(request, timeout=seconds))
+    opener = build_opener(ProxyHandler({})) if ours else build_opener()
+    try:
+        return cast("HTTPResponse", opener.open(request, timeout=seconds))
+    except HTTPError as error:
+        error.close()  # it would keep the socket open for as long as its traceback lives
+        raise
 
 
 def bypass_proxy_for_loopback(environment: MutableMapping[str, str]) -> None:

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -118,8 +117,7 @@ def up_notice(project: Project) -> Path:
 def answers(url: str, *, ours: bool = True) -> bool:
     """Return whether a Prefect API answers; use the user's proxy for a server that is not ours."""
     try:
-        health = f"{url}/health"
-        with ask(health, 5) if ours else urllib.request.urlopen(health, timeout=5) as response:  # noqa: S310
+        with ask(f"{url}/health", 5, ours=ours) as response:
             return bool(response.status == 200)
     except (OSError, ValueError, HTTPException):  # HTTPException: urllib rejects a URL with a password
         return False
