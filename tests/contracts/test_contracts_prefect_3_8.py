@@ -36,6 +36,23 @@ with get_client(sync_client=True) as client:
 """
 
 
+APP = """
+from fastapi.testclient import TestClient
+from modelworks.servers.prefect_app_internals import prefect_app
+
+with TestClient(prefect_app(services=False)) as client:
+    assert client.get("/api/health").json() is True
+    assert client.post("/api/flow_runs/count", json={}).json() == 0
+"""
+
+
+def test_app_answers_requests_to_the_api(tmp_path: Path) -> None:
+    environment = {**os.environ, **Project(tmp_path).environment()}
+    environment.pop("PREFECT_API_URL", None)
+    Project(tmp_path).make_private_folders()
+    subprocess.run([sys.executable, "-c", APP], env=environment, check=True, timeout=200)
+
+
 def test_query_returns_unfinished_runs(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.make_private_folders()

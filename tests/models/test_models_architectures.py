@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -126,6 +127,7 @@ def test_saved_models_predict_the_same_without_this_package(
         text=True,
         check=True,
         timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},  # it decides the order of sums
     )
     answers = json.loads(done.stdout)
     for section in SECTIONS:
@@ -215,31 +217,6 @@ def test_max_tokens_above_the_checkpoints_positions_is_refused(tmp_path: Path) -
     checkpoint = locate(SECTIONS[2], tmp_path)
     with pytest.raises(ValueError, match=r"model\.max_tokens: 600 .* 512 "):
         pretrained.configure({"max_tokens": 600, "dropout": None}, checkpoint)
-
-
-@pytest.mark.parametrize("kind", [*sorted(pretrained.FIRST_TOKEN_TYPES), "distilbert"])
-def test_narrowed_last_layer_keeps_logits_and_gradients(tmp_path: Path, kind: str) -> None:
-    small = {"model_type": kind, "hidden_size": 8, "dim": 8, "num_attention_heads": 2, "n_heads": 2, "vocab_size": 9}
-    (tmp_path / "config.json").write_text(json.dumps({**small, "num_hidden_layers": 2, "n_layers": 2}))
-    torch.manual_seed(0)
-    network = pretrained.build(pretrained.configure({"max_tokens": 8, "dropout": None}, tmp_path), {"padding": 0}, 3)
-    network.double().eval()
-    unchanged = type(network.encoder)(network.encoder.config).double().eval()
-    unchanged.load_state_dict(network.encoder.state_dict())
-    tokens = torch.randint(2, 9, (4, 6))
-    mask = torch.arange(6) < torch.tensor([[6], [4], [1], [5]])
-    tokens[~mask] = 0
-
-    logits, expected = network(tokens, mask), unchanged(input_ids=tokens, attention_mask=mask.long()).logits
-    assert torch.allclose(logits, expected, rtol=0, atol=1e-12)
-    for each in (logits, expected):
-        each.square().sum().backward()
-    gradients = {name: each.grad for name, each in unchanged.named_parameters()}
-    for name, each in network.encoder.named_parameters():
-        if gradients[name] is not None:
-            assert torch.allclose(each.grad, gradients[name], rtol=0, atol=1e-12), name
-    hidden = network.encoder.base_model(input_ids=tokens, attention_mask=mask.long()).last_hidden_state
-    assert hidden.shape == (4, 1 if kind in pretrained.FIRST_TOKEN_TYPES else 6, 8)
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta"])

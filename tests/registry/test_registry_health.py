@@ -16,6 +16,7 @@ from modelworks.cli.doctor import databases, production
 from modelworks.cli.doctor.finding import Finding
 from modelworks.errors import BadInput, Corrupt, Refused, Unavailable
 from modelworks.project import Project
+from modelworks.registry.backend.mlflow_internals import LOAD_NOTE
 from modelworks.registry.backend.tracking_store import connect, ensure_experiment
 from modelworks.registry.packaging import integrity
 from modelworks.registry.production import alias_drift
@@ -79,7 +80,7 @@ def follow(hint: str, folder: Path) -> None:
 
 @pytest.mark.usefixtures("two")
 def test_intact_production_version_is_well(client: MlflowClient, project: Project) -> None:
-    (stored_at(client, 2) / integrity.LOAD_NOTE).write_text("model_name: small\nmodel_version: 2\n")
+    (stored_at(client, 2) / LOAD_NOTE).write_text("model_name: small\nmodel_version: 2\n")
     assert [(each.what, each.state) for each in production.examine(project)] == [("production of small", "ok")]
     stored_files.check_quickly(project, NAME, 2)
     assert not (project.state / "versions").exists(), "examine must not keep a copy"
@@ -110,9 +111,9 @@ def test_damaged_or_missing_file_of_production_is_reported_with_another_version(
 
 @pytest.mark.usefixtures("two")
 def test_quick_check_finds_added_files_and_a_missing_package(client: MlflowClient, project: Project) -> None:
-    planted = stored_at(client, 2) / "artifacts" / "model" / integrity.LOAD_NOTE
+    planted = stored_at(client, 2) / "artifacts" / "model" / LOAD_NOTE
     planted.write_text("model_name: small\nmodel_version: 2\n")
-    with pytest.raises(Corrupt, match=integrity.LOAD_NOTE) as caught:
+    with pytest.raises(Corrupt, match=LOAD_NOTE) as caught:
         stored_files.check_quickly(project, NAME, 2)
     assert caught.value.code == "package.damaged"
     planted.unlink()

@@ -11,6 +11,7 @@ import pytest
 
 from modelworks.errors import Corrupt
 from modelworks.project import Project
+from modelworks.registry.backend.mlflow_internals import LOAD_NOTE
 from modelworks.registry.packaging import integrity
 from modelworks.registry.production import promotion
 from modelworks.registry.verification import verify_version
@@ -43,12 +44,12 @@ def test_version_with_a_load_note_is_fetched_and_promoted(
     register()
     client.set_registered_model_alias("small", "mine", "1")
     load_by_address(client, "models:/small@mine")
-    assert (stored_package(client) / integrity.LOAD_NOTE).is_file(), (
+    assert (stored_package(client) / LOAD_NOTE).is_file(), (
         "MLflow does not write it any more: this file can be deleted"
     )
 
     folder = verify_version.package_folder(client, project, "small", 1)
-    assert not (folder / integrity.LOAD_NOTE).exists()
+    assert not (folder / LOAD_NOTE).exists()
     move = promotion.promote(
         client,
         project,
@@ -61,7 +62,7 @@ def test_version_with_a_load_note_is_fetched_and_promoted(
         proof=lambda _, version: verify_version.prove(client, version, isolated_model),
     )
     assert move is not None
-    assert (stored_package(client) / integrity.LOAD_NOTE).is_file(), "the stored note must not be deleted"
+    assert (stored_package(client) / LOAD_NOTE).is_file(), "the stored note must not be deleted"
 
 
 def test_version_loaded_by_model_id_is_fetched(
@@ -69,7 +70,7 @@ def test_version_loaded_by_model_id_is_fetched(
 ) -> None:
     register()
     load_by_address(client, f"models:/{stored_package(client).parent.name}")
-    assert "null" in (stored_package(client) / integrity.LOAD_NOTE).read_text()
+    assert "null" in (stored_package(client) / LOAD_NOTE).read_text()
     assert verify_version.package_folder(client, project, "small", 1).is_dir()
 
 
@@ -84,7 +85,7 @@ def test_version_loaded_by_model_id_is_fetched(
     ],
 )
 def test_load_note_is_deleted_from_a_fetched_package(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / integrity.LOAD_NOTE).write_bytes(content)
+    (tmp_path / LOAD_NOTE).write_bytes(content)
     integrity.remove_load_note(tmp_path)
     assert list(tmp_path.iterdir()) == []
     integrity.remove_load_note(tmp_path)
@@ -104,7 +105,7 @@ def test_load_note_is_deleted_from_a_fetched_package(tmp_path: Path, content: by
     ],
 )
 def test_other_content_of_a_load_note_is_rejected(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / integrity.LOAD_NOTE).write_bytes(content)
+    (tmp_path / LOAD_NOTE).write_bytes(content)
     with pytest.raises(Corrupt, match="registered_model_meta") as caught:
         integrity.remove_load_note(tmp_path)
     assert caught.value.code == "package.damaged"
@@ -113,10 +114,10 @@ def test_other_content_of_a_load_note_is_rejected(tmp_path: Path, content: bytes
 def test_link_or_pipe_as_a_load_note_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_text("model_name: small\nmodel_version: 1\n")
     for make in (lambda path: path.symlink_to(tmp_path / "elsewhere"), os.mkfifo):
-        make(tmp_path / integrity.LOAD_NOTE)
+        make(tmp_path / LOAD_NOTE)
         with pytest.raises(Corrupt):
             integrity.remove_load_note(tmp_path)
-        (tmp_path / integrity.LOAD_NOTE).unlink()
+        (tmp_path / LOAD_NOTE).unlink()
 
 
 def test_local_copy_with_a_load_note_is_fetched_again(
@@ -124,5 +125,5 @@ def test_local_copy_with_a_load_note_is_fetched_again(
 ) -> None:
     register()
     folder = verify_version.package_folder(client, project, "small", queries.get(client, "small", 1).version)
-    (folder / integrity.LOAD_NOTE).write_text("model_name: small\nmodel_version: 1\n")
-    assert not (verify_version.package_folder(client, project, "small", 1) / integrity.LOAD_NOTE).exists()
+    (folder / LOAD_NOTE).write_text("model_name: small\nmodel_version: 1\n")
+    assert not (verify_version.package_folder(client, project, "small", 1) / LOAD_NOTE).exists()

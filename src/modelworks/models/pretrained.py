@@ -11,16 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from .encoder_internals import FIRST_TOKEN_TYPES, compute_first_token_only
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from transformers import PreTrainedModel
-
 __all__ = ["assets", "build", "configure", "initialise"]
-
-FIRST_TOKEN_TYPES = {"bert", "camembert", "electra", "roberta", "xlm-roberta"}
-"""Model types with BERT's layer structure whose sequence classification head reads only the first token."""
 
 
 class PretrainedClassifier(nn.Module):
@@ -33,23 +30,6 @@ class PretrainedClassifier(nn.Module):
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Map token ids and mask (n, tokens) to outputs (n, num_outputs)."""
         return self.encoder(input_ids=tokens, attention_mask=mask.long()).logits  # type: ignore[no-any-return]  # nn.Module calls are untyped
-
-
-def _narrow_last_layer(encoder: PreTrainedModel) -> None:
-    """Make the last layer compute only the first token after its attention.
-
-    Only valid for a head that reads only the first token. Logits and gradients stay the same, up to rounding; a MiniLM
-    step in fp32 takes a tenth less time. The name of the submodule is not part of transformers' public interface: a
-    test compares logits and gradients of every type in FIRST_TOKEN_TYPES with those of the unchanged model.
-    """
-    last = encoder.config.num_hidden_layers - 1
-    after_attention = encoder.base_model.get_submodule(f"encoder.layer.{last}.attention.output")
-    after_attention.register_forward_pre_hook(_first_token)
-
-
-def _first_token(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """Slice tensors (n, tokens, width) to their first token (n, 1, width)."""
-    return tuple(each[:, :1] for each in inputs)
 
 
 def configure(section: Mapping[str, Any], checkpoint: Path | None) -> dict[str, Any]:
@@ -99,7 +79,7 @@ def build(config: Mapping[str, Any], shape: Mapping[str, int], num_outputs: int,
     configuration = AutoConfig.for_model(**{**config, "num_labels": num_outputs, "pad_token_id": shape["padding"]})
     encoder = AutoModelForSequenceClassification.from_config(configuration, trust_remote_code=False)
     if configuration.model_type in FIRST_TOKEN_TYPES:
-        _narrow_last_layer(encoder)
+        compute_first_token_only(encoder)
     return PretrainedClassifier(encoder)
 
 

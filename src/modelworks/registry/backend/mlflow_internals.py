@@ -1,6 +1,7 @@
 """Undocumented names, messages and classes of MLflow 3.17 that modelworks uses.
 
-`tests/contracts/test_contracts_mlflow_3_17.py` has a test for each.
+`tests/contracts/test_contracts_mlflow_3_17.py` has a test for each, `tests/registry/test_registry_load_note.py` for
+the file that MLflow writes when it loads a model.
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ if TYPE_CHECKING:
 
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-__all__ = ["DELETED", "EXECUTED", "SERVING", "dataset_schema", "silence_logs", "system_metrics_monitor"]
+__all__ = [
+    "DELETED",
+    "EXECUTED",
+    "LOAD_NOTE",
+    "LOAD_NOTE_KEYS",
+    "SERVING",
+    "dataset_schema",
+    "silence_logs",
+    "system_metrics_monitor",
+]
 
 DELETED = ("must be in the 'active' state", "Run with id=")
 """Parts of MLflow's messages about a deleted run or experiment, which have no error code."""
@@ -29,6 +39,13 @@ EXECUTED: Mapping[str, Any] = {
     "code": None,
 }
 """The entries of the python_function flavor in MLmodel that decide what MLflow imports and runs."""
+LOAD_NOTE = "registered_model_meta"
+"""MLflow writes this file next to MLmodel when it loads a models:/ URI, also in a local artifact store.
+
+It is not part of a package and is never read: `integrity.remove_load_note` deletes it from a fetched package.
+"""
+LOAD_NOTE_KEYS = frozenset({"model_name", "model_version"})
+"""All keys of that YAML file."""
 
 
 def dataset_schema(columns: Mapping[str, str]) -> str:

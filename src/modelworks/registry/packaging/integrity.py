@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelworks.errors import Corrupt, Unavailable
 from modelworks.files.digest import folder_digests, json_digest
+from modelworks.registry.backend.mlflow_internals import LOAD_NOTE, LOAD_NOTE_KEYS
 from modelworks.registry.packaging.allowed_layout import check_names
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = [
     "EVIDENCE",
     "FILES",
-    "LOAD_NOTE",
     "RESTORE_HINT",
     "check_evidence_sizes",
     "check_folder",
@@ -36,12 +36,6 @@ EVIDENCE = "package"
 """Artifact folder of the run: `files.json` (size and SHA-256 of each package file) and golden predictions."""
 FILES = "files.json"
 RESTORE_HINT = "restore the artifact store from a backup, or promote another version"
-LOAD_NOTE = "registered_model_meta"
-"""MLflow writes this file next to MLmodel when it loads a models:/ URI, also in a local artifact store.
-
-It is not part of a package and is never read: `remove_load_note` deletes it from a fetched package.
-"""
-LOAD_NOTE_KEYS = frozenset({"model_name", "model_version"})
 LARGEST_LOAD_NOTE = 2**14
 """Maximum bytes of that file, which has two keys."""
 LARGEST_EVIDENCE = 2**28

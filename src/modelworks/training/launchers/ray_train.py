@@ -20,6 +20,7 @@ from modelworks.files.atomic_files import disk_errors, write_json
 from modelworks.training.distributed.ddp import BACKENDS, make_world
 from modelworks.training.hardware import environment
 from modelworks.training.job import Job, events_name
+from modelworks.training.launchers.ray_internals import lost_peer
 from modelworks.training.loop import Stop
 from modelworks.training.monitoring.events import EventLog, failure
 
@@ -148,18 +149,10 @@ def _train_worker(config: Mapping[str, Any]) -> None:
         with disk_errors(job.work):
             train(job, events, world, _StopFile(job.work / "stop"))
     except Exception as error:  # including our bugs: without the file Ray only retries
-        if not _lost_peer(error) and (world.is_main or not failure_file.exists()):
+        if not lost_peer(error) and (world.is_main or not failure_file.exists()):
             write_json(failure_file, _failure(error))
         if not isinstance(error, Interrupted):  # all workers are interrupted; otherwise others may wait for this one
             raise
-
-
-def _lost_peer(error: Exception) -> bool:
-    """Return whether communication with another process failed; Ray then replaces both."""
-    import torch.distributed as dist
-
-    # Gloo raises RuntimeError with a message that begins with the position in its source.
-    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
 
 
 def _failure(error: Exception) -> dict[str, Any]:
