@@ -44,9 +44,7 @@ def test_version_with_a_load_note_is_fetched_and_promoted(
     register()
     client.set_registered_model_alias("small", "mine", "1")
     load_by_address(client, "models:/small@mine")
-    assert (stored_package(client) / LOAD_NOTE).is_file(), (
-        "MLflow does not write it any more: this file can be deleted"
-    )
+    assert (stored_package(client) / LOAD_NOTE).is_file(), "MLflow does not write it any more: this file can be deleted"
 
     folder = verify_version.package_folder(client, project, "small", 1)
     assert not (folder / LOAD_NOTE).exists()
