@@ -39,11 +39,11 @@ run: $(STAMP)  ## bring a pipeline up to date: make run CONFIG=configs/digits_cn
 up: $(STAMP)  ## serve the MLflow and Prefect UIs and run the scheduler until Ctrl-C
 	@$(BIN)/modelworks up
 
-test: $(STAMP)  ## run all tests except the slow ones, with real libraries and small real data
+test: $(STAMP)  ## run the tests except the slow ones, with real libraries and small real data
 	@# One thread per process, because two test workers share two cores.
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-test-slow: $(STAMP)  ## run the slow tests: Ray, every command after every action in MLflow's and Prefect's UIs
+test-slow: $(STAMP)  ## run the slow tests: whole pipelines, kills, Ray, every command after an action in a UI
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 check: $(STAMP)  ## check style, types, layers and dependencies

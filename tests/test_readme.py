@@ -112,6 +112,7 @@ def test_history_shows_the_promotion(after_first_run: Path, environment: dict[st
     assert re.search(r"promote +none +1 +promote +done", found.stdout)
 
 
+@pytest.mark.slow
 def test_changed_epochs_train_again(after_first_run: Path, environment: dict[str, str]) -> None:
     # The gate may reject ten epochs against twenty: exit code 3.
     found = shell(".venv/bin/modelworks run configs/mnist_cnn.yaml --set train.epochs=10", after_first_run, environment)
@@ -120,6 +121,7 @@ def test_changed_epochs_train_again(after_first_run: Path, environment: dict[str
     assert "validate cached, train ran" in found.stdout
 
 
+@pytest.mark.slow
 def test_up_serves_both_uis_and_lists_the_schedules(after_first_run: Path, environment: dict[str, str]) -> None:
     process = subprocess.Popen(
         [".venv/bin/modelworks", "up", "--json", "--mlflow-port", "5055", "--prefect-port", "4255"],

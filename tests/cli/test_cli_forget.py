@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet
+import pytest
 
 if TYPE_CHECKING:
     from conftest import Workspace
@@ -31,6 +32,7 @@ def trained_ids(workspace: Workspace, version: int, folder: Path) -> set[str]:
     return {f"{each:016x}" for each in np.load(model / "artifacts" / "model" / "training_ids.npy")}
 
 
+@pytest.mark.slow
 def test_forgotten_row_is_missing_from_next_version_and_traced_to_old_one(
     after_digits: Workspace, tmp_path: Path
 ) -> None:

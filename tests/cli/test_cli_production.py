@@ -69,6 +69,7 @@ def test_rollback_and_promote_move_production_and_are_logged(workspace: Workspac
     assert "production was none at 2001-01-01" in workspace.run("history", "digits-cnn", "--at", "2001-01-01").stdout
 
 
+@pytest.mark.slow
 def test_production_moved_in_mlflow_is_reported_until_it_is_in_the_audit_log(
     workspace: Workspace,
 ) -> None:
@@ -90,6 +91,7 @@ def test_production_moved_in_mlflow_is_reported_until_it_is_in_the_audit_log(
     assert (newest["kind"], newest["before"], newest["after"], newest["why"]) == ("adopt", 2, 1, "meant it")
 
 
+@pytest.mark.slow
 def test_override_needs_a_reason_and_prints_a_warning(workspace: Workspace) -> None:
     assert workspace.done("rollback", "digits-cnn")["production"] == 1
     workspace.client.set_model_version_tag("digits-cnn", "2", "modelworks.verdict", "reject")

@@ -98,7 +98,8 @@ def test_flavor_has_the_entries_that_are_executed(tmp_path: Path) -> None:
     serving = tmp_path / mlflow_internals.SERVING
     serving.write_text(
         "from mlflow.models import set_model\nfrom mlflow.pyfunc import PythonModel\n\n\n"
-        "class Model(PythonModel):\n    def predict(self, context, model_input, params=None): ...\n\n\n"
+        "class Model(PythonModel):\n"
+        "    def predict(self, context, model_input: list[str], params=None) -> list[str]: ...\n\n\n"
         "set_model(Model())\n"
     )
     (tmp_path / "model").mkdir()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 from commands import COMMAND, DEADLINE, REPOSITORY, Outcome, environment_at
-from faults.warm import Warm
+from preloaded import Preloaded
 
 from modelworks.fault_injection import TRACE, VARIABLE
 from modelworks.project import Project
@@ -71,7 +71,7 @@ class FaultWorkspace:
     def __init__(self, folder: Path, pipeline: Pipeline, server_url: str = "") -> None:
         """`server_url`: of a Prefect server shared by all runs; empty for one server per run."""
         self.root, self.pipeline, self._kept = folder / "project", pipeline, folder / "kept"
-        self.warm: Warm | None = None
+        self.preloaded: Preloaded | None = None
         """The process that commands are forked from; None to start each as a new process."""
         home = folder / "home"
         self.environment = {
@@ -84,10 +84,9 @@ class FaultWorkspace:
     @contextmanager
     def prestarted(self) -> Iterator[None]:
         """Fork commands from a process that has imported the libraries; they share a Prefect server."""
-        home = str(self.root.with_name("prefect"))  # importing Prefect creates its home
-        with Warm({**self.environment, **self.project.environment(), "PREFECT_HOME": home}) as self.warm:
+        with Preloaded(self.environment, self.root.with_name("preloaded")) as self.preloaded:
             yield
-        self.warm = None
+        self.preloaded = None
 
     @property
     def project(self) -> Project:
@@ -131,11 +130,9 @@ class FaultWorkspace:
         return self.command(*self.pipeline.arguments(), fault=fault, trace=trace, alone=alone)
 
     def command(self, *arguments: str, fault: str = "", trace: Path | None = None, alone: bool = False) -> Outcome:
+        if self.preloaded is not None and not alone:
+            return self.preloaded.run(arguments, self.root, self._with(fault, trace, alone))
         started = time.monotonic()
-        if self.warm is not None and not alone:
-            output = (self.root.with_name("stdout"), self.root.with_name("stderr"))
-            code = self.warm.run(arguments, self.root, self._with(fault, trace, alone), output)
-            return Outcome(code, *(path.read_text() for path in output), time.monotonic() - started)
         with self.running(*arguments, fault=fault, trace=trace, alone=alone) as process:
             stdout, stderr = process.communicate(timeout=DEADLINE)
         # The server of a killed run ends a moment later.

@@ -353,6 +353,7 @@ def test_full_disk_while_pinning_data_is_reported_and_recovered(pinnable: Projec
         assert object_cache.complete(pinnable.state / "dvc-remote" / "files" / "md5", digest)
 
 
+@pytest.mark.slow
 def test_run_on_a_full_disk_fails_and_the_next_one_resumes(tmp_path: Path, server_url: str) -> None:
     pipeline = long_pipeline()
     workspace = FaultWorkspace(

@@ -14,6 +14,8 @@ from faults.invariants import Aftermath, Reference, reference, violations
 from faults.kill_sweep import never_passed, second_version
 from faults.projects import PIPELINES, FaultWorkspace, passed
 
+pytestmark = pytest.mark.slow
+
 FAULT_POINTS = (
     "data.after_add",
     "store.before_rename[checkpoints]",

@@ -75,9 +75,9 @@ def of_other_classes(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     ("place", "change", "untouched"),
     [
         ("ingest.after_remember", one_more, "validate"),
-        ("stage.before[train]", of_other_classes, "train"),
-        ("stage.after[train]", one_more, "score"),
-        ("stage.after[train]", a_few, "score"),
+        pytest.param("stage.before[train]", of_other_classes, "train", marks=pytest.mark.slow),
+        pytest.param("stage.after[train]", one_more, "score", marks=pytest.mark.slow),
+        pytest.param("stage.after[train]", a_few, "score", marks=pytest.mark.slow),
     ],
 )
 def test_data_replaced_during_a_run_stop_the_run(
@@ -114,9 +114,9 @@ def test_data_replaced_during_a_run_stop_the_run(
     ("done", "module", "kept"),
     [
         ("validate", "models.transformer", (0, 0, "")),
-        ("train", "evaluation.inference", (0, 0, "")),
-        ("score", "registry.packaging.pyfunc_model", (1, 0, "")),
-        ("register", "evaluation.statistics.paired_comparison", (1, 1, "")),
+        pytest.param("train", "evaluation.inference", (0, 0, ""), marks=pytest.mark.slow),
+        pytest.param("score", "registry.packaging.pyfunc_model", (1, 0, ""), marks=pytest.mark.slow),
+        pytest.param("register", "evaluation.statistics.paired_comparison", (1, 1, ""), marks=pytest.mark.slow),
     ],
 )
 def test_code_edited_during_a_run_stops_the_run(

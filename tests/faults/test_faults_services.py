@@ -392,6 +392,7 @@ def scheduler(made: Project, url: str) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
+@pytest.mark.slow
 def test_what_was_due_while_the_scheduler_was_dead_is_not_caught_up(made: Project) -> None:
     (made.root / "configs" / "opinions.yaml").write_text(TRANSFORMER + 'schedule: {cron: "0 2 * * *"}\n')
     write_opinions(made.root)  # a config without its data is not scheduled

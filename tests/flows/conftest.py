@@ -19,9 +19,13 @@ import psutil
 import pytest
 from commands import COMMAND, DEADLINE, REPOSITORY, Outcome, environment_at
 from filelock import FileLock
+from preloaded import Preloaded
 
 from modelworks.project import Project
 from modelworks.servers.prefect_client import start_server
+from modelworks.training.config import ComputeConfig
+from modelworks.training.machine import precision
+from modelworks.training.machine.detect import detect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -83,9 +87,13 @@ class Workspace:
     environment: dict[str, str]
     prefix: tuple[str, ...] = ()
     """Arguments in front of the command, e.g. of strace."""
+    preloaded: Preloaded | None = None
+    """The process that `run` forks commands from, where the environment allows it."""
 
     def run(self, *arguments: str | Path) -> Outcome:
         """Run a command until it ends."""
+        if self.preloaded is not None and not self.prefix and self.preloaded.fits(self.environment):
+            return self.preloaded.run(arguments, self.root, self.environment)
         with self.running(*arguments) as background:
             return background.finish()
 
@@ -231,16 +239,25 @@ def server_url(session_folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def preloaded(session_folder: Path, environment: dict[str, str], server_url: str) -> Iterator[Preloaded]:
+    """Return the process that this worker's commands with the shared Prefect server are forked from."""
+    settings = {**environment, "PREFECT_API_URL": server_url}
+    with Preloaded(settings, session_folder / f"preloaded-{os.getpid()}") as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
 def bare(shared_project: Callable[..., Path]) -> Path:
     """Return a project without runs.
 
-    Only the tracking store exists, because its creation takes seconds.
+    The tracking store and the measured speed of one thread exist, because they take seconds.
     """
 
     def make(workspace: Workspace) -> None:
         from modelworks.registry.backend.tracking_store import connect
 
         connect(workspace.project)
+        precision.choose(detect(ComputeConfig(threads=1)), precision.OPERATIONS, workspace.project.product_rates)
 
     return shared_project("bare", make)
 
@@ -286,15 +303,15 @@ def copy(tmp_path: Path, environment: dict[str, str]) -> Callable[[Path], Worksp
 
 
 @pytest.fixture
-def workspace(copy: Callable[[Path], Workspace], bare: Path, server_url: str) -> Workspace:
+def workspace(copy: Callable[[Path], Workspace], bare: Path, server_url: str, preloaded: Preloaded) -> Workspace:
     """Return a project without runs, and with a Prefect server."""
-    return copy(bare).with_environment(PREFECT_API_URL=server_url)
+    return replace(copy(bare), preloaded=preloaded).with_environment(PREFECT_API_URL=server_url)
 
 
 @pytest.fixture
-def after_digits(copy: Callable[[Path], Workspace], digits: Path, server_url: str) -> Workspace:
+def after_digits(copy: Callable[[Path], Workspace], digits: Path, server_url: str, preloaded: Preloaded) -> Workspace:
     """Return a project with the digits in production, and with a Prefect server."""
-    return copy(digits).with_environment(PREFECT_API_URL=server_url)
+    return replace(copy(digits), preloaded=preloaded).with_environment(PREFECT_API_URL=server_url)
 
 
 def _copy(source: Path, root: Path) -> None:

@@ -59,6 +59,7 @@ def test_unreachable_prefect_server_is_found_before_training(workspace: Workspac
     assert outcome.seconds < MAX_SECONDS
 
 
+@pytest.mark.slow
 def test_failing_prefect_server_is_reported_and_the_next_run_completes(workspace: Workspace) -> None:
     proxy = LossyProxy(workspace.environment["PREFECT_API_URL"].removesuffix("/api"))
     try:

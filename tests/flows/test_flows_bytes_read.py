@@ -61,6 +61,7 @@ def counted(tmp_path: Path) -> Callable[..., Reads]:
     return run
 
 
+@pytest.mark.slow
 def test_first_run_reads_data_and_weights_a_limited_number_of_times(
     workspace: Workspace, counted: Callable[..., Reads]
 ) -> None:

@@ -83,6 +83,7 @@ def test_comment_in_the_code_changes_nothing(own_code: tuple[Workspace, Path]) -
     assert workspace.done("why", DIGITS)["nothing_to_do"]
 
 
+@pytest.mark.slow
 def test_edit_of_an_indirect_import_of_the_trainer_reruns_training(own_code: tuple[Workspace, Path]) -> None:
     workspace, code = own_code
     helper = code / "training" / "optimization" / "lr_schedule.py"  # imported by the loop, not by the program

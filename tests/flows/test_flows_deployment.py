@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from ruamel.yaml import YAML
 
 from modelworks.config import run_config as configuration
@@ -32,6 +33,7 @@ def test_every_config_has_a_deployment_with_its_name() -> None:
         assert each.get("schedules") == expected, each["name"]
 
 
+@pytest.mark.slow
 def test_worker_runs_the_deployed_flow_in_the_project(after_digits: Workspace, server_url: str) -> None:
     shutil.copy(REPOSITORY / "prefect.yaml", after_digits.root)
     settings = {**after_digits.project.environment(), **after_digits.environment}

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from conftest import Workspace
 
@@ -36,6 +38,7 @@ def states(workspace: Workspace, *arguments: str) -> dict[str, str]:
     return {what: found[what] for what in PLACES}
 
 
+@pytest.mark.slow
 def test_changed_bits_are_found_and_the_next_run_restores_the_files(after_digits: Workspace) -> None:
     intact = dict.fromkeys(PLACES, "ok")
     assert states(after_digits, "--dry-run") == intact

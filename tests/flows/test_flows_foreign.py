@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from clones import commit, make_clone, running_from
 from commands import Outcome
-from faults.warm import Warm
 from foreign import ACTIONS, NOTE, Foreign, several
 from ports import free_port
+from preloaded import Preloaded
 
 from modelworks.cli.doctor import databases, folders, production, tracking
 from modelworks.config import run_config as configuration
@@ -48,16 +48,14 @@ gate: {minimums: {accuracy: 0.3}, compare: accuracy, max_regression: 0.9}
 class Verbs:
     """The commands of one project, forked from a process that has the libraries."""
 
-    def __init__(self, workspace: Workspace, warm: Warm) -> None:
-        self.workspace, self.warm = workspace, warm
+    def __init__(self, workspace: Workspace, preloaded: Preloaded) -> None:
+        self.workspace, self.preloaded = workspace, preloaded
 
     def run(self, *arguments: str) -> Outcome:
         # With a server's address the doctor would not look at the project's own Prefect database.
         left_out = ("PREFECT_API_URL",) if arguments[0] == "doctor" else ()
         environment = self.workspace.without_environment(*left_out).environment
-        output = (self.workspace.root.with_name("stdout"), self.workspace.root.with_name("stderr"))
-        code = self.warm.run(arguments, self.workspace.root, environment, output)
-        return Outcome(code, *(path.read_text() for path in output), 0.0)
+        return self.preloaded.run(arguments, self.workspace.root, environment)
 
     def done(self, *arguments: str) -> Any:
         outcome = self.run(*arguments, "--json")
@@ -136,9 +134,9 @@ def used(shared_project: Callable[..., Path], server_url: str) -> Path:
         ours.done("forget", row)
         commit(workspace.root, "A row is forgotten")
         ours.done("run", CONFIG)
-        ours = ours.with_environment(PREFECT_API_URL=server_url)  # which warm commands need
-        with Warm(_settings(ours)) as warm:
-            every_verb(Verbs(ours, warm), seed=1)
+        ours = ours.with_environment(PREFECT_API_URL=server_url)  # which preloaded commands need
+        with Preloaded(ours.environment, workspace.root.with_name("preloaded")) as preloaded:
+            every_verb(Verbs(ours, preloaded), seed=1)
 
     return shared_project("used", make)
 
@@ -148,13 +146,8 @@ def verbs(copy: Callable[[Path], Workspace], used: Path, server_url: str) -> Ite
     workspace = copy(used)
     workspace = replace(workspace, environment=running_from(workspace.root, workspace.environment))
     workspace = workspace.with_environment(PREFECT_API_URL=server_url)
-    with Warm(_settings(workspace)) as warm:
-        yield Verbs(workspace, warm)
-
-
-def _settings(workspace: Workspace) -> dict[str, str]:
-    home = str(workspace.root.with_name("prefect"))  # importing Prefect makes its home
-    return {**workspace.environment, **workspace.project.environment(), "PREFECT_HOME": home}
+    with Preloaded(workspace.environment, workspace.root.with_name("preloaded")) as preloaded:
+        yield Verbs(workspace, preloaded)
 
 
 def test_what_the_verbs_do_works_after_many_foreign_actions_at_once(

@@ -42,6 +42,7 @@ for _change in (
     LONG += ["--set", _change]
 
 
+@pytest.mark.slow
 def test_killed_trainer_is_restarted_and_resumes_within_the_run(after_digits: Workspace) -> None:
     with after_digits.running(*LONG) as run:
         run.wait_until(after_digits.has_checkpoint)
@@ -56,6 +57,7 @@ def test_killed_trainer_is_restarted_and_resumes_within_the_run(after_digits: Wo
     assert after_digits.client.get_run(outcome.object["mlflow_run_id"]).info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_killed_isolated_process_is_replaced_within_the_run(after_digits: Workspace) -> None:
     another = ("--set", "train.epochs=5", "--set", "gate.max_regression=0.9")
     with after_digits.running("run", "configs/digits_cnn.yaml", *another, "--json") as run:
@@ -116,6 +118,7 @@ def test_stopped_run_keeps_a_checkpoint_and_prints_a_hint(
     assert after_digits.registered() == {"digits-cnn": [1]}
 
 
+@pytest.mark.slow
 def test_run_cancelled_in_prefect_keeps_a_checkpoint_and_prints_a_hint(
     after_digits: Workspace, server_url: str
 ) -> None:
@@ -139,6 +142,7 @@ def test_run_cancelled_in_prefect_keeps_a_checkpoint_and_prints_a_hint(
     assert after_digits.registered() == {"digits-cnn": [1]}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads pending signals from /proc")
 def test_second_ctrl_c_ends_a_run_that_waits_for_its_checkpoint_and_the_next_resumes(
     after_digits: Workspace,
@@ -168,6 +172,7 @@ def test_second_ctrl_c_ends_a_run_that_waits_for_its_checkpoint_and_the_next_res
     assert after_digits.production("digits-cnn") == 2
 
 
+@pytest.mark.slow
 def test_same_pipeline_runs_once_at_a_time(after_digits: Workspace) -> None:
     with after_digits.running(*LONG) as first:
         first.wait_until(after_digits.has_checkpoint)

@@ -103,6 +103,7 @@ def assert_in_production(workspace: Workspace, summary: dict[str, Any]) -> None:
     assert workspace.done("why", "configs/own.yaml")["nothing_to_do"]
 
 
+@pytest.mark.slow
 def test_cnn_is_trained_on_colour_images_of_many_sizes_and_scored_on_the_test_folder(workspace: Workspace) -> None:
     write_pictures(workspace.root / "pictures", {"train": 15, "test": 5})
     summary = workspace.done("run", workspace.write_config("own", IMAGES))
@@ -111,7 +112,14 @@ def test_cnn_is_trained_on_colour_images_of_many_sizes_and_scored_on_the_test_fo
     assert summary["rows"]["train"] + summary["rows"]["validation"] == 45
 
 
-@pytest.mark.parametrize(("file", "encoding"), [("own.csv", "utf-8"), ("own.tsv", "latin-1"), ("own.parquet", "utf-8")])
+@pytest.mark.parametrize(
+    ("file", "encoding"),
+    [
+        ("own.csv", "utf-8"),
+        pytest.param("own.tsv", "latin-1", marks=pytest.mark.slow),
+        pytest.param("own.parquet", "utf-8", marks=pytest.mark.slow),
+    ],
+)
 def test_transformer_is_trained_on_a_table(workspace: Workspace, file: str, encoding: str) -> None:
     write_table(workspace.root / file, encoding, sentences(300))
     config = workspace.write_config("own", TEXTS % {"file": file, "encoding": encoding, **TRANSFORMER})
@@ -177,6 +185,7 @@ def test_guard_refuses_and_logs_network_access(guard: dict[str, str], attempt: s
     assert attempt.split("'")[1] in Path(guard["NETWORK_ATTEMPTS"]).read_text()
 
 
+@pytest.mark.slow
 def test_first_run_uses_no_network(copy: Callable[[Path], Workspace], bare: Path, guard: dict[str, str]) -> None:
     """Start a Prefect server and use a packaged checkpoint, so that every library could access the network."""
     offline = copy(bare).with_environment(**guard)

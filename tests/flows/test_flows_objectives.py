@@ -99,12 +99,14 @@ def picture(counts: Mapping[str, int], draw: random.Random) -> np.ndarray:
     return np.clip(levels + noise, 0, 255).astype(np.uint8)
 
 
+pytestmark = pytest.mark.slow
+
 NUMBER = ("number", "mae", "{maximums: {mae: 5}, max_regression: 0.1}")
 LABELS = ("labels", "micro_f1", "{minimums: {micro_f1: 0.3}, max_regression: 0.02}")
 CASES = [
     pytest.param(Case("regression", "text", *NUMBER), id="regression-text"),
-    pytest.param(Case("regression", "image", *NUMBER), id="regression-image", marks=pytest.mark.slow),
-    pytest.param(Case("multilabel", "text", *LABELS), id="multilabel-text", marks=pytest.mark.slow),
+    pytest.param(Case("regression", "image", *NUMBER), id="regression-image"),
+    pytest.param(Case("multilabel", "text", *LABELS), id="multilabel-text"),
     pytest.param(Case("multilabel", "image", *LABELS), id="multilabel-image"),
 ]
 RUN = ("run", "configs/own.yaml")

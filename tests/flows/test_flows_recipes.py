@@ -67,6 +67,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS)
 def test_recipe_trains_to_promotion(
     followed: Path, config: str, make_workspace: Callable[[Path], Workspace], server_url: str

@@ -58,6 +58,7 @@ def test_scheduled_config_without_its_data_names_the_missing_file(tmp_path: Path
     assert "apt-get install dataset-fashion-mnist" in fashion.hint
 
 
+@pytest.mark.slow
 def test_up_names_a_config_without_data_and_gives_it_no_deployment(
     copy: Callable[[Path], Workspace], bare: Path
 ) -> None:

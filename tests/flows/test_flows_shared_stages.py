@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from conftest import Background, Workspace
 
@@ -21,6 +23,7 @@ for _change in (
     CHANGES += ["--set", _change]
 
 
+@pytest.mark.slow
 def test_training_shared_by_two_configs_runs_once(after_digits: Workspace) -> None:
     digits = (after_digits.root / "configs" / "digits_cnn.yaml").read_text()
     other = after_digits.write_config("other", digits.replace("name: digits-cnn", "name: other"))

@@ -487,6 +487,7 @@ print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child i
 """
 
 
+@pytest.mark.slow
 def test_exactly_one_of_two_concurrent_promotions_succeeds(
     client: MlflowClient, project: Project, register: Register, promote: Promote
 ) -> None:

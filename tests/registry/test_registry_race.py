@@ -28,6 +28,7 @@ def run_race(*arguments: str) -> dict[str, Any]:
     return table
 
 
+@pytest.mark.slow
 def test_concurrent_promotions_and_rollbacks_are_serialized() -> None:
     table = run_race("--processes", "4", "--attempts", "12")
     assert table["violations"] == []
@@ -36,6 +37,7 @@ def test_concurrent_promotions_and_rollbacks_are_serialized() -> None:
     assert table["moved"] >= 6
 
 
+@pytest.mark.slow
 def test_race_without_the_lock_is_detected() -> None:
     table = run_race("--processes", "4", "--attempts", "12", "--lock", "none")
     assert table["violations"], "four processes without a lock did not collide"

@@ -77,6 +77,7 @@ def test_run_makes_damaged_outputs_again_and_reports_them(after_digits: Workspac
     assert (stage / "predictions.parquet").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_damaged_data_is_restored_or_reported(after_digits: Workspace) -> None:
     data = after_digits.root / "data" / "digits" / "examples.parquet"
     before = data.read_bytes()

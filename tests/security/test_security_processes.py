@@ -47,6 +47,7 @@ def test_isolated_process_loads_no_pickle() -> None:
         assert psutil.Process(isolated_model._child.pid).environ()[PICKLE] == "false"
 
 
+@pytest.mark.slow
 def test_no_process_of_a_run_loads_a_pickle(workspace: Workspace) -> None:
     """Check the trainer and the isolated process while the command runs."""
     seen: dict[str, str | None] = {}

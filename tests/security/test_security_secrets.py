@@ -54,6 +54,7 @@ def test_there_are_51_secrets() -> None:
     assert len(IN_ADDRESSES) == 8
 
 
+@pytest.mark.slow
 def test_pipeline_writes_no_secret_of_its_environment(
     copy: Callable[[Path], Workspace], bare: Path, tmp_path: Path
 ) -> None:
@@ -142,6 +143,7 @@ def failures(after_digits: Workspace) -> dict[str, tuple[int, Callable[[], Outco
     }
 
 
+@pytest.mark.slow
 def test_passwords_in_addresses_are_in_no_error_and_no_file(
     after_digits: Workspace, failures: dict[str, tuple[int, Callable[[], Outcome]]]
 ) -> None:

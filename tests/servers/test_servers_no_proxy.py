@@ -189,6 +189,7 @@ def test_no_proxy_includes_loopback(before: dict[str, str], after: str) -> None:
     assert environment == {**before, "no_proxy": after}
 
 
+@pytest.mark.slow
 def test_run_reaches_its_server_despite_a_dead_proxy(copy: Callable[[Path], Workspace], digits: Path) -> None:
     workspace = copy(digits).without_environment("PREFECT_API_URL", *PROXIES)
     behind = workspace.with_environment(http_proxy="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9")

@@ -19,6 +19,7 @@ from modelworks.training.loop import Stopped, Trained
 Fit = Callable[..., tuple[nn.Module, Trained]]
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU"),
     # torch's compiler uses deprecated parts of torch and Python; torch is pinned.
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),

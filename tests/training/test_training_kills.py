@@ -131,7 +131,10 @@ def tiny_bert(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["cnn", "transformer", "pretrained"])
+@pytest.fixture(
+    scope="module",
+    params=[*(pytest.param(kind, marks=pytest.mark.slow) for kind in ("cnn", "transformer")), "pretrained"],
+)
 def outcomes(
     request: pytest.FixtureRequest, make_job: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, Any], Path]:

@@ -280,6 +280,7 @@ def killed_work(texts: Callable[..., Job], tmp_path_factory: pytest.TempPathFact
     return job.work
 
 
+@pytest.mark.slow
 def test_sharded_training_gives_the_weights_of_one_process_and_resumes(
     texts: Callable[..., Job], alone: Path, killed_work: Path, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ from modelworks.files.digest import json_digest
 from modelworks.training.hardware import Hardware, Precision, environment
 from modelworks.training.machine.processor import Processor, find
 
-__all__ = ["LEAST_GAIN", "cached", "choose", "explained", "identity", "recorded"]
+__all__ = ["LEAST_GAIN", "OPERATIONS", "cached", "choose", "explained", "identity", "recorded"]
 
 LEAST_GAIN = 1.2
 """Speed-up over fp32 from which bf16 is used; less is not worth the lower precision."""
