@@ -9,6 +9,8 @@ import pytest
 
 from modelworks.project import Project
 
+pytest_plugins = ("pipeline_fixtures",)
+
 # A shell starts a background job with SIGINT ignored, and the commands that tests interrupt would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

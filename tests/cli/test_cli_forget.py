@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Workspace
+    from workspaces import Workspace
 
 DIGITS = "configs/digits_cnn.yaml"
 

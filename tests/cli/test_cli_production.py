@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Workspace
+    from workspaces import Workspace
 
 DIGITS = "configs/digits_cnn.yaml"
 

@@ -13,7 +13,7 @@ import pytest
 from clones import commit, git, make_clone, other_version, running_from
 
 if TYPE_CHECKING:
-    from conftest import Workspace
+    from workspaces import Workspace
 
 DIGITS = "configs/digits_cnn.yaml"
 EDITED = "src/modelworks/models/transformer.py"

@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Workspace
+    from workspaces import Workspace
 
 
 @pytest.fixture

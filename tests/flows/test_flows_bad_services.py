@@ -14,7 +14,7 @@ from tracking_server import LossyProxy
 
 if TYPE_CHECKING:
     from commands import Outcome
-    from conftest import Workspace
+    from workspaces import Workspace
 
 DIGITS = "configs/digits_cnn.yaml"
 MAX_SECONDS = 40.0

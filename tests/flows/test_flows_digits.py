@@ -18,8 +18,8 @@ from modelworks.project import Project
 from modelworks.servers.prefect_client import start_server
 
 if TYPE_CHECKING:
-    from conftest import Workspace
     from mlflow.entities import Run
+    from workspaces import Workspace
 
 DIGITS = "configs/digits_cnn.yaml"
 

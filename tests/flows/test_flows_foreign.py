@@ -29,7 +29,7 @@ from modelworks.registry.verification import stored_files, verify_version
 from modelworks.registry.versions import provenance_record, queries
 
 if TYPE_CHECKING:
-    from conftest import Workspace
+    from workspaces import Workspace
 
 CONFIG = "configs/small.yaml"
 MODEL = "small"

@@ -22,7 +22,7 @@ import modelworks
 from modelworks.pipeline.plan import STAGES
 
 if TYPE_CHECKING:
-    from conftest import Workspace
+    from workspaces import Workspace
 
 DIGITS = "configs/digits_cnn.yaml"
 UNUSED = "\nUNUSED = 1\n"

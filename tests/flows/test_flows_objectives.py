@@ -29,7 +29,7 @@ from modelworks.data import dataset_format
 from modelworks.pipeline.plan import STAGES
 
 if TYPE_CHECKING:
-    from conftest import Workspace
+    from workspaces import Workspace
 
 ROWS = 400
 GROUPS = {

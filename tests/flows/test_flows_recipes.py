@@ -15,7 +15,7 @@ from commands import REPOSITORY
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Workspace
+    from workspaces import Workspace
 
 RECIPES = (REPOSITORY / "RECIPES.md").read_text()
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

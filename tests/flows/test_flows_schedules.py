@@ -19,7 +19,7 @@ from modelworks.config import run_config as configuration
 from modelworks.project import Project
 
 if TYPE_CHECKING:
-    from conftest import Workspace
+    from workspaces import Workspace
 
 UNSCHEDULED = ("fashion_cnn", "tweets_transformer", "tweets_minilm")
 

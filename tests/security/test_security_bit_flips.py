@@ -15,7 +15,7 @@ import pytest
 from security.bit_flips import flip_bits, kinds, table
 
 if TYPE_CHECKING:
-    from fixtures_of_flows import Workspace
+    from workspaces import Workspace
 
 FLIPS = 6
 """Number of flips per kind of file."""

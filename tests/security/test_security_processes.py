@@ -18,7 +18,7 @@ from modelworks.registry.verification.isolated_process import IsolatedModel
 from modelworks.settings import ENFORCED
 
 if TYPE_CHECKING:
-    from fixtures_of_flows import Workspace
+    from workspaces import Workspace
 
 PICKLE = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 

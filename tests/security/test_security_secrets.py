@@ -11,7 +11,7 @@ import pytest
 
 if TYPE_CHECKING:
     from commands import Outcome
-    from fixtures_of_flows import Workspace
+    from workspaces import Workspace
 
 DIGITS = "configs/digits_cnn.yaml"
 NAMES = (

@@ -24,7 +24,7 @@ from modelworks.project import Project
 from modelworks.servers import no_proxy, prefect_client, serve, up
 
 if TYPE_CHECKING:
-    from conftest import Workspace
+    from workspaces import Workspace
 
 PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
 TOKEN = "a-token-of-many-characters"

@@ -20,7 +20,7 @@ from modelworks.errors import Unavailable
 from modelworks.servers import serve
 
 if TYPE_CHECKING:
-    from conftest import Workspace
+    from workspaces import Workspace
 
 
 @pytest.mark.parametrize("host", ["127.0.0.2", "::1"])

@@ -12,7 +12,7 @@ from commands import DEADLINE
 from ports import free_port
 
 if TYPE_CHECKING:
-    from conftest import Workspace
+    from workspaces import Workspace
 
 
 def test_up_stops_while_its_servers_start(copy: Callable[[Path], Workspace], bare: Path) -> None:
