@@ -10,6 +10,7 @@ row, so the keys of later stages are those after a rerun that gave the same byte
 
 from __future__ import annotations
 
+import compileall
 import dataclasses
 import importlib
 import json
@@ -17,6 +18,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from typing import Any
 
 FIRST: dict[str, str] = {}
@@ -62,6 +64,8 @@ def main() -> None:
     job = json.load(sys.stdin)
     source = Path(job["source"])
     sys.path.insert(0, str(source.parent))
+    # Checked by the content of the source: times do not tell an edit from its reversal.
+    compileall.compile_dir(source, quiet=2, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
     for name in ("pydantic", "grimp", "numpy", "ruamel.yaml", "sqlite3"):  # once, instead of in each child
         importlib.import_module(name)
     for row in job["rows"]:

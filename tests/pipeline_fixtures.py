@@ -120,17 +120,17 @@ def digits(shared_project: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def two_versions(shared_project: Callable[..., Path], digits: Path, server_url: str) -> Path:
+def two_versions(shared_project: Callable[..., Path], digits: Path, server_url: str, preloaded: Preloaded) -> Path:
     """Return the digits' project after a second training with fewer epochs, which was promoted too."""
 
     def make(workspace: Workspace) -> Any:
         copy_project(digits, workspace.root)
+        workspace = replace(workspace, preloaded=preloaded).with_environment(PREFECT_API_URL=server_url)
         changes = ("--set", "train.epochs=5", "--set", "gate.max_regression=0.9")
-        why = workspace.done("why", DIGITS, *changes)
         return {
             "changes": changes,
-            "why": why,
-            "summary": workspace.with_environment(PREFECT_API_URL=server_url).done("run", DIGITS, *changes),
+            "why": workspace.done("why", DIGITS, *changes),
+            "summary": workspace.done("run", DIGITS, *changes),
         }
 
     return shared_project("two-versions", make)
@@ -148,12 +148,24 @@ def copy(tmp_path: Path, environment: dict[str, str]) -> Callable[[Path], Worksp
 
 
 @pytest.fixture
-def workspace(copy: Callable[[Path], Workspace], bare: Path, server_url: str, preloaded: Preloaded) -> Workspace:
-    """Return a project without runs, and with a Prefect server."""
-    return replace(copy(bare), preloaded=preloaded).with_environment(PREFECT_API_URL=server_url)
+def served_copy(
+    copy: Callable[[Path], Workspace], server_url: str, preloaded: Preloaded
+) -> Callable[[Path], Workspace]:
+    """Return a function that copies a project; its commands use the shared Prefect server."""
+
+    def make(source: Path) -> Workspace:
+        return replace(copy(source), preloaded=preloaded).with_environment(PREFECT_API_URL=server_url)
+
+    return make
 
 
 @pytest.fixture
-def after_digits(copy: Callable[[Path], Workspace], digits: Path, server_url: str, preloaded: Preloaded) -> Workspace:
+def workspace(served_copy: Callable[[Path], Workspace], bare: Path) -> Workspace:
+    """Return a project without runs, and with a Prefect server."""
+    return served_copy(bare)
+
+
+@pytest.fixture
+def after_digits(served_copy: Callable[[Path], Workspace], digits: Path) -> Workspace:
     """Return a project with the digits in production, and with a Prefect server."""
-    return replace(copy(digits), preloaded=preloaded).with_environment(PREFECT_API_URL=server_url)
+    return served_copy(digits)

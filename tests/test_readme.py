@@ -92,6 +92,7 @@ def after_first_run(clone: Path, environment: dict[str, str]) -> Path:
     return clone
 
 
+@pytest.mark.slow
 def test_make_run_promotes_and_a_second_one_does_nothing(after_first_run: Path, environment: dict[str, str]) -> None:
     second = shell("make run", after_first_run, environment)
     assert second.returncode == 0
@@ -99,6 +100,7 @@ def test_make_run_promotes_and_a_second_one_does_nothing(after_first_run: Path, 
     assert re.search(r"^registered +mnist-cnn version 1$", second.stdout, re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [each for each in COMMANDS if each.startswith(".venv/bin/modelworks why")])
 def test_why_succeeds(after_first_run: Path, environment: dict[str, str], command: str) -> None:
     found = shell(command, after_first_run, environment)
@@ -106,6 +108,7 @@ def test_why_succeeds(after_first_run: Path, environment: dict[str, str], comman
     assert "nothing to do" in found.stdout or "mnist-cnn version 1: promote" in found.stdout
 
 
+@pytest.mark.slow
 def test_history_shows_the_promotion(after_first_run: Path, environment: dict[str, str]) -> None:
     found = shell(".venv/bin/modelworks history mnist-cnn", after_first_run, environment)
     assert found.returncode == 0, found.stderr
@@ -171,6 +174,7 @@ def digit(after_first_run: Path) -> Iterator[str]:
     (after_first_run / "digit.png").unlink()
 
 
+@pytest.mark.slow
 def test_production_model_is_served_and_loads_from_any_folder(
     after_first_run: Path, environment: dict[str, str], digit: str, tmp_path: Path
 ) -> None:

@@ -18,9 +18,9 @@ DIGITS = "configs/digits_cnn.yaml"
 
 
 @pytest.fixture
-def workspace(copy: Callable[[Path], Workspace], two_versions: Path) -> Workspace:
+def workspace(served_copy: Callable[[Path], Workspace], two_versions: Path) -> Workspace:
     """Return a project whose versions 1 and 2 are accepted; 2 is production."""
-    return copy(two_versions)
+    return served_copy(two_versions)
 
 
 def test_rollback_and_promote_move_production_and_are_logged(workspace: Workspace, two_versions: Path) -> None:
@@ -105,8 +105,10 @@ def test_override_needs_a_reason_and_prints_a_warning(workspace: Workspace) -> N
     assert workspace.done("history", "digits-cnn")["moves"][0]["overridden"] is True
 
 
-def test_rollback_of_the_first_production_version_is_refused(copy: Callable[[Path], Workspace], digits: Path) -> None:
-    workspace = copy(digits)
+def test_rollback_of_the_first_production_version_is_refused(
+    served_copy: Callable[[Path], Workspace], digits: Path
+) -> None:
+    workspace = served_copy(digits)
     outcome = workspace.run("rollback", "digits-cnn")
     assert (outcome.code, outcome.error_code) == (3, "production.nothing-before")
     assert workspace.production("digits-cnn") == 1
@@ -124,9 +126,9 @@ def test_rollback_of_the_first_production_version_is_refused(copy: Callable[[Pat
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
 def test_wrong_argument_is_rejected_with_valid_ones_in_the_hint(
-    copy: Callable[[Path], Workspace], digits: Path, arguments: tuple[str, ...], code: str, named: str
+    served_copy: Callable[[Path], Workspace], digits: Path, arguments: tuple[str, ...], code: str, named: str
 ) -> None:
-    workspace = copy(digits)
+    workspace = served_copy(digits)
     outcome = workspace.run(*arguments, "--json")
     assert (outcome.code, outcome.error_code) == (2, code)
     assert len(outcome.complaint) == 2

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def finished(copy: Callable[[Path], Workspace], two_versions: Path) -> Workspace:
+def finished(served_copy: Callable[[Path], Workspace], two_versions: Path) -> Workspace:
     """Return a project with two versions of the digits; the second is production."""
-    return copy(two_versions)
+    return served_copy(two_versions)
 
 
 def rows(workspace: Workspace, split: int) -> list[str]:

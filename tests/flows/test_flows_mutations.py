@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ class Mlp:
     kind: Literal["mlp"]
 '''
 PAGES = "evaluation_page gate_page"
+PARTS = 4
+"""The table is divided into tests of about 20 s, for several workers."""
 
 
 @dataclass(frozen=True)
@@ -149,13 +152,13 @@ TABLE = (
 # fmt: on
 
 
-def keys_after_edits(folder: Path, digits: Path) -> list[dict[str, str]]:
+def keys_after_edits(folder: Path, digits: Path, table: Sequence[Row]) -> list[dict[str, str]]:
     """Return the keys by name: first without an edit, then for each row of the table."""
     shutil.copytree(digits, folder / "project")
     source = folder / "src" / "modelworks"
     shutil.copytree(Path(modelworks.__path__[0]), source, ignore=shutil.ignore_patterns("__pycache__"))
     rows: list[dict[str, Any]] = []
-    for row in (Row("nothing", ""), *TABLE):
+    for row in (Row("nothing", ""), *table):
         path = []
         if row.library:
             place = folder / row.library
@@ -180,9 +183,13 @@ def keys_after_edits(folder: Path, digits: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_each_edit_changes_exactly_the_expected_keys(tmp_path: Path, digits: Path, subtests: pytest.Subtests) -> None:
-    before, *found = keys_after_edits(tmp_path, digits)
-    for row, after in zip(TABLE, found, strict=True):
+@pytest.mark.parametrize("part", range(PARTS))
+def test_each_edit_changes_exactly_the_expected_keys(
+    tmp_path: Path, digits: Path, subtests: pytest.Subtests, part: int
+) -> None:
+    table = TABLE[part::PARTS]
+    before, *found = keys_after_edits(tmp_path, digits, table)
+    for row, after in zip(table, found, strict=True):
         with subtests.test(row.edit):
             assert {name for name in before if before[name] != after[name]} == {*row.changes.split()}
 
