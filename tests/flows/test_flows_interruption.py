@@ -151,6 +151,8 @@ def test_second_ctrl_c_ends_a_run_that_waits_for_its_checkpoint_and_the_next_res
         run.wait_until(after_digits.has_checkpoint)
         children, trainer = run.children(), run.child(TRAINER)
         trainer.suspend()  # so that it does not write the checkpoint
+        # A process takes SIGTERM before SIGSTOP if both arrive while it runs: then none would be pending.
+        run.wait_until(lambda: trainer.status() == psutil.STATUS_STOPPED)
         run.signal(signal.SIGINT)
         run.wait_until(lambda: _sigterm_is_pending(trainer))
         sent = time.monotonic()
