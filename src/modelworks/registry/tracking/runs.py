@@ -95,7 +95,12 @@ def start(
 def system_metrics(client: MlflowClient, run_id: str, *, seconds: float = 2.0) -> Iterator[None]:
     """Log this machine's CPU, memory, disk and network (and GPU, with nvidia-ml-py) to a run.
 
-    An outage of the store stops the logging, not the block.
+    An outage of the store stops the logging, not the block. A block shorter than the interval logs nothing.
+
+    Args:
+        client: of the store.
+        run_id: of the run.
+        seconds: interval between two samples.
     """
     monitor = system_metrics_monitor(run_id, seconds, client.tracking_uri)
     monitor.start()
