@@ -24,18 +24,18 @@ SECONDS = 1.0
 """Seconds of measurement per precision, after a first product, which loads kernels."""
 
 
-def choice(modality: str, folder: Path, *, threads: int = 0) -> Hardware:
+def choice(operations: tuple[str, ...], folder: Path, *, threads: int = 0) -> Hardware:
     """Return the hardware with the precision that `auto` selects on this CPU.
 
     Measured once per folder.
 
     Args:
-        modality: the kind of input.
+        operations: the main ones of the architecture.
         folder: where the rates are cached.
         threads: 0 for all cores, as in a config.
     """
     found = detect(ComputeConfig(device="cpu", threads=threads))
-    return precision.choose(found, modality, folder / "product-rates")
+    return precision.choose(found, operations, folder / "product-rates")
 
 
 def described() -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks.measure import ROOT, Comparison, alternately, modelworks, project, run
 from benchmarks.products import choice
 from benchmarks.whole_run.repro import prepare
+from modelworks.models.config import Cnn
 
 __all__ = ["CONFIG", "SECOND_RUNS", "first", "first_run", "nothing_to_do", "second_run"]
 
@@ -20,7 +21,7 @@ SECOND_RUNS = 3
 def first_run(runs: int, folder: Path) -> list[Comparison]:
     """Time first runs, each with its own stores below `folder`."""
 
-    precision = choice("image", folder, threads=2).precision  # with the number of threads of the config
+    precision = choice(Cnn.operations, folder, threads=2).precision  # with the number of threads of the config
     taken = set()
 
     def ours(turn: int) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.measure import ROOT, Comparison, alternately, modelworks, project, run
 from benchmarks.products import choice
+from modelworks.models.config import Cnn
 from modelworks.training.hardware import environment
 
 __all__ = ["measure"]
@@ -25,7 +26,7 @@ def measure(runs: int, folder: Path) -> list[Comparison]:
         newest = max(place.glob(".modelworks/stages/train/*/record.json"), key=lambda path: path.stat().st_mtime)
         return float(json.loads(newest.read_text())["examples_per_second"])
 
-    hardware = choice("image", folder, threads=2)
+    hardware = choice(Cnn.operations, folder, threads=2)
     variables = environment(hardware)  # as the pipeline starts a training
 
     def bare(turn: int) -> float:

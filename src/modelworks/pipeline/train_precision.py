@@ -10,15 +10,13 @@ from modelworks.pipeline.stage_store import StageStore
 from modelworks.training.machine.precision import choose, recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from modelworks.project import Project
     from modelworks.training.hardware import Hardware, Precision
 
 __all__ = ["in_precision", "with_precision"]
 
 
-def with_precision(project: Project, operations: Iterable[str], found: Hardware, train: Stage) -> Hardware:
+def with_precision(project: Project, operations: tuple[str, ...], found: Hardware, train: Stage) -> Hardware:
     """Return the hardware with the precision that `auto` chooses on a CPU.
 
     A training that has started or finished under the same key keeps its choice, so that a new measurement cannot

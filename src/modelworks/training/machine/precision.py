@@ -42,7 +42,7 @@ Rates = Mapping[str, float]
 
 def choose(
     hardware: Hardware,
-    operations: Iterable[str],
+    operations: tuple[str, ...],
     folder: Path,
     *,
     processor: Processor | None = None,
