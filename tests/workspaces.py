@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import psutil
 import pytest
@@ -179,6 +180,7 @@ def copy_project(source: Path, root: Path) -> None:
     """Copy a project with its store."""
     shutil.copytree(source, root, symlinks=True, dirs_exist_ok=True)
     _move_store(root / "mlflow" / "mlflow.db", str(source), str(root))
+    _move_store(root / "mlflow" / "mlflow.db", quote(str(source)), quote(str(root)))  # in URIs, e.g. a blank
 
 
 def _move_store(database: Path, before: str, after: str) -> None:
