@@ -113,7 +113,7 @@ class Objective:
     # Evaluation -----------------------------------------------------------------------------------------------------
 
     def statistics(self, group: str, predicted: Columns, truth: Columns) -> RowStatistics:
-        """Return the row statistics of which the metrics of a group are functions."""
+        """Return the row statistics that the metrics of a group are computed from."""
         raise NotImplementedError
 
     def evaluate(self, group: str, sums: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
