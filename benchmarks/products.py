@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from benchmarks.measure import ROOT, run
+from modelworks.project import Project
 from modelworks.training.config import ComputeConfig
 from modelworks.training.hardware import Hardware, environment
 from modelworks.training.machine import precision
@@ -25,17 +26,15 @@ SECONDS = 1.0
 
 
 def choice(operations: tuple[str, ...], folder: Path, *, threads: int = 0) -> Hardware:
-    """Return the hardware with the precision that `auto` selects on this CPU.
-
-    Measured once per folder.
+    """Return the hardware with the precision that `auto` selects on this CPU, as in every project of this user.
 
     Args:
         operations: the main ones of the architecture.
-        folder: where the rates are cached.
+        folder: where the rates are cached if the user's cache cannot be written.
         threads: 0 for all cores, as in a config.
     """
     found = detect(ComputeConfig(device="cpu", threads=threads))
-    return precision.choose(found, operations, folder / "product-rates")
+    return precision.choose(found, operations, Project(folder).product_rates)
 
 
 def described() -> dict[str, str]:

@@ -49,7 +49,6 @@ def stage_task(
     """
     policy = task(
         name=name,
-        tags=["modelworks"],
         retries=2,
         retry_delay_seconds=[1, 5],
         retry_jitter_factor=0.5,

@@ -18,9 +18,6 @@ from workspaces import Workspace, copy_project
 
 from modelworks.project import Project
 from modelworks.servers.prefect_client import start_server
-from modelworks.training.config import ComputeConfig
-from modelworks.training.machine import precision
-from modelworks.training.machine.detect import detect
 
 DIGITS = "configs/digits_cnn.yaml"
 
@@ -95,14 +92,13 @@ def preloaded(session_folder: Path, environment: dict[str, str], server_url: str
 def bare(shared_project: Callable[..., Path]) -> Path:
     """Return a project without runs.
 
-    The tracking store and the measured speed of one thread exist, because they take seconds.
+    The tracking store exists, because it takes a second.
     """
 
     def make(workspace: Workspace) -> None:
         from modelworks.registry.backend.tracking_store import connect
 
         connect(workspace.project)
-        precision.choose(detect(ComputeConfig(threads=1)), precision.OPERATIONS, workspace.project.product_rates)
 
     return shared_project("bare", make)
 

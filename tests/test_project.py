@@ -71,3 +71,10 @@ def test_file_in_place_of_the_state_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"\.modelworks") as caught:
         Project(tmp_path).make_private_folders()
     assert caught.value.code == "disk.not-writable"
+
+
+def test_measured_rates_are_shared_by_the_projects_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    shared, own = Project(tmp_path).product_rates
+    assert shared == tmp_path / "home" / ".cache" / "modelworks" / "product-rates"
+    assert own == tmp_path / ".modelworks" / "product-rates"

@@ -18,7 +18,7 @@ from modelworks.settings import ENFORCED, QUIET
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["LOOPBACK", "Project"]
+__all__ = ["LOOPBACK", "Project", "user_cache"]
 
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -82,9 +82,12 @@ class Project:
         return self.state / "locks"
 
     @property
-    def product_rates(self) -> Path:
-        """Cached measurements for the choice of precision, see `training/machine/precision.py`."""
-        return self.state / "product-rates"
+    def product_rates(self) -> tuple[Path, ...]:
+        """The caches of measurements for the choice of precision, see `training/machine/precision.py`.
+
+        The first is shared by the user's projects; the second is used if the first cannot be written.
+        """
+        return tuple(folder / "product-rates" for folder in (user_cache(), self.state))
 
     @property
     def data(self) -> Path:
@@ -148,3 +151,11 @@ class Project:
             raise BadInput(
                 f"cannot write {error.filename}: {error.strerror}", "make the folder writable", code="disk.not-writable"
             ) from error
+
+
+def user_cache() -> Path:
+    """Return the folder for files that the user's projects on this machine share.
+
+    It does not depend on XDG_CACHE_HOME, which may differ between a shell and a service: they must use the same locks.
+    """
+    return Path.home() / ".cache" / "modelworks"

@@ -43,7 +43,7 @@ def chosen(
 ) -> Hardware:
     processor = changes.pop("processor", XEON)
     assert isinstance(processor, Processor)
-    return choose(replace(UNDECIDED, **changes), OPERATIONS[kind], folder, processor=processor, measure=measure)  # type: ignore[arg-type]
+    return choose(replace(UNDECIDED, **changes), OPERATIONS[kind], [folder], processor=processor, measure=measure)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -120,12 +120,20 @@ def test_damaged_cache_is_measured_again_and_repaired(tmp_path: Path, damaged: b
     assert chosen(tmp_path, again).precision == "bf16"
     assert again.calls == 1
     assert list(tmp_path.iterdir()) == [path]
-    assert cached(tmp_path, identity(UNDECIDED, XEON)) == FAST
+    assert cached([tmp_path], identity(UNDECIDED, XEON)) == FAST
 
 
 def test_unwritable_cache_does_not_fail(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file in place of the state folder")
     assert chosen(tmp_path / "state" / "rates", Measured(FAST)).precision == "bf16"
+
+
+def test_second_cache_is_used_if_the_first_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file in place of the home folder")
+    folders, first, second = (tmp_path / "home" / "rates", tmp_path / "rates"), Measured(FAST), Measured(SLOW)
+    for measure in (first, second):
+        assert choose(UNDECIDED, ("products",), folders, processor=XEON, measure=measure).precision == "bf16"
+    assert (first.calls, second.calls) == (1, 0)
 
 
 def test_decided_precision_is_not_measured(tmp_path: Path) -> None:
@@ -163,9 +171,9 @@ def test_measurement_does_not_import_torch_in_this_process(tmp_path: Path) -> No
         "from modelworks.training.hardware import Hardware\n"
         "from modelworks.training.machine.precision import choose\n"
         "undecided = Hardware(device='cpu', precision='fp32', threads=1, precision_source='undecided')\n"
-        "found = choose(undecided, ('products', 'convolutions'), Path(sys.argv[1]))\n"
+        "found = choose(undecided, ('products', 'convolutions'), [Path(sys.argv[1])])\n"
         "assert 'torch' not in sys.modules\n"
-        "assert choose(undecided, ('products', 'convolutions'), Path(sys.argv[1])) == found\n"
+        "assert choose(undecided, ('products', 'convolutions'), [Path(sys.argv[1])]) == found\n"
         "print(sorted(found.product_rates), min(found.product_rates.values()) > 0)"
     )
     done = subprocess.run(
@@ -180,7 +188,7 @@ def test_measurement_does_not_import_torch_in_this_process(tmp_path: Path) -> No
 
 def test_failed_measurement_names_the_field_to_set(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"compute\.precision") as caught:
-        choose(replace(UNDECIDED, threads=-1), ("products",), tmp_path)
+        choose(replace(UNDECIDED, threads=-1), ("products",), [tmp_path])
     assert caught.value.code == "compute.precision"
     assert "compute.precision" in caught.value.hint
     assert not list(tmp_path.iterdir())

@@ -33,6 +33,12 @@ from modelworks.training.machine.precision import explained
 RATES = {"products_fp32": 160.0, "products_bf16": 480.0, "convolutions_fp32": 100.0, "convolutions_bf16": 260.0}
 
 
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the home, which has measurements."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
 def load(*overrides: str) -> RunConfig:
     path = REPOSITORY / "configs" / "digits_cnn.yaml"
     common = ("compute.device=cpu", "compute.threads=1", "train.epochs=3", "train.keep=last", "train.patience=0")
@@ -84,7 +90,7 @@ def test_resume_uses_the_checkpoints_precision_without_a_measurement(
 
     with pytest.raises(Interrupted):
         launch(training_job(first, report), report, out, out, stop)
-    assert not project.product_rates.exists()
+    assert not any(folder.exists() for folder in project.product_rates)
 
     plan = train_plan(project, auto, report)
     assert plan.hardware == first.hardware
@@ -96,7 +102,7 @@ def test_resume_uses_the_checkpoints_precision_without_a_measurement(
     assert (start["precision"], start["precision_source"]) == ("bf16", "measurement")
     assert start["product_rates"] == trained.product_rates == RATES
     assert trained.precision == "bf16"
-    assert not project.product_rates.exists()
+    assert not any(folder.exists() for folder in project.product_rates)
 
 
 def test_finished_training_keeps_its_precision(project: Project, report: ValidationReport) -> None:
@@ -165,7 +171,7 @@ def test_rebuild_uses_the_recorded_precision(
     write_json(tmp_path / "config.yaml", written)
     plan = train_plan(project, configuration.load(tmp_path / "config.yaml", ()), report)
     assert (plan.hardware.precision, plan.hardware.precision_source) == (precision, "config")
-    assert not project.product_rates.exists()
+    assert not any(folder.exists() for folder in project.product_rates)
     assert not work_folder(plan).exists()
 
 

@@ -96,18 +96,16 @@ def _flow(project: Project, config: Path, overrides: Sequence[str], found: Pipel
                 evaluate.preload()
             server.wait()
     from httpx import HTTPError, HTTPStatusError
-    from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
     from prefect.exceptions import CancelledRun
 
     try:
         return cast("dict[str, Any]", training(os.path.relpath(config.resolve(), project.root), list(overrides)))
     except CancelledRun:
         raise Interrupted(signal.SIGINT, "a cancellation in Prefect") from None
-    except (HTTPError, ConcurrencySlotAcquisitionError) as error:
+    except HTTPError as error:
         address = without_password(os.environ["PREFECT_API_URL"])
         reason = first_line(error)
-        answer = error if isinstance(error, HTTPStatusError) else error.__cause__
-        status = answer.response.status_code if isinstance(answer, HTTPStatusError) else None
+        status = error.response.status_code if isinstance(error, HTTPStatusError) else None
         if status in FORBIDDEN:
             raise BadInput(
                 f"Prefect's server {address} refuses: {reason}",

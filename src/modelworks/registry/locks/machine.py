@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from modelworks.files.locks import MachineLock
-from modelworks.project import LOOPBACK
+from modelworks.project import LOOPBACK, user_cache
 from modelworks.redaction import without_password
 from modelworks.registry.backend.error_mapping import is_remote
 from modelworks.registry.backend.tracking_store import database_of
@@ -51,7 +50,7 @@ def machine_lock(project: Project) -> MachineLock:
         return MachineLock(path.with_name(".locks"))
     address = hashlib.sha256(_place(project.tracking_uri).encode()).hexdigest()[:16]
     return MachineLock(
-        Path.home() / ".cache" / "modelworks" / "locks" / address,
+        user_cache() / "locks" / address,
         "flock, among the processes of this user on this machine",
     )
 

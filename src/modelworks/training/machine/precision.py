@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -43,7 +43,7 @@ Rates = Mapping[str, float]
 def choose(
     hardware: Hardware,
     operations: tuple[str, ...],
-    folder: Path,
+    folders: Sequence[Path],
     *,
     processor: Processor | None = None,
     measure: Callable[[Hardware], Rates] | None = None,
@@ -52,7 +52,8 @@ def choose(
 
     Args:
         operations: the main operations of the architecture; bf16 must be faster in each.
-        folder: the cache, one file per combination of processor, libraries and threads; a failure to write is ignored.
+        folders: caches with one file per combination of processor, libraries and threads. All are read, and the first
+            that can be written gets a new measurement.
         processor: by default that of this machine.
         measure: returns the rates; by default a child process that imports torch, which takes about two seconds.
 
@@ -62,11 +63,13 @@ def choose(
     if hardware.precision_source != "undecided":
         return hardware
     key = identity(hardware, processor)
-    rates = cached(folder, key)
+    rates = cached(folders, key)
     if rates is None:
         rates = (measure or _measure)(hardware)
-        with suppress(OSError):
-            _write(folder, key, rates)
+        for folder in folders:
+            with suppress(OSError):
+                _write(folder, key, rates)
+                break
     gain = min(_gain(rates, operation) for operation in operations)
     return replace(
         hardware,
@@ -126,14 +129,17 @@ def identity(hardware: Hardware, processor: Processor | None = None) -> dict[str
     }
 
 
-def cached(folder: Path, key: Mapping[str, Any]) -> Rates | None:
-    """Return the cached rates of an `identity`; None if they are missing or invalid."""
-    values = _read(_file(folder, key))
+def cached(folders: Iterable[Path], key: Mapping[str, Any]) -> Rates | None:
+    """Return the cached rates of an `identity`; None if they are missing or invalid in all folders."""
+    found = (_read(_file(folder, key)) for folder in folders)
+    return next((values["rates"] for values in found if values.get("identity") == key and _valid(values)), None)
+
+
+def _valid(values: Mapping[str, Any]) -> bool:
     rates = values.get("rates")
-    if values.get("identity") != key or not isinstance(rates, dict) or set(rates) != set(RATES):
-        return None
-    valid = all(isinstance(rate, int | float) and 0 < rate < float("inf") for rate in rates.values())
-    return rates if valid else None
+    if not isinstance(rates, dict) or set(rates) != set(RATES):
+        return False
+    return all(isinstance(rate, int | float) and 0 < rate < float("inf") for rate in rates.values())
 
 
 def _gain(rates: Rates, operation: str) -> float:
@@ -166,8 +172,8 @@ def _measure(hardware: Hardware) -> Rates:
 
 def _write(folder: Path, key: Mapping[str, Any], rates: Rates) -> None:
     """Write a file of the cache atomically; the last writer wins."""
-    for each in (folder.parent, folder):  # the parent is the private state folder
-        each.mkdir(mode=0o700, exist_ok=True)
+    for each in (folder.parent, folder):
+        each.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = _file(folder, key)
     with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".", suffix=".json", delete=False) as stream:
         json.dump({"identity": key, "rates": rates}, stream, indent=1)
