@@ -93,7 +93,7 @@ def _render_again(run: RunContext, stage: Stage, page: Stage, verdict: Verdict) 
 
     with reporting_failures(run, "gate_page"), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        result = _decide(run, stage, verdict.version, verdict.opponent)
+        result = _decide(run, stage, verdict.version, verdict.baseline)
         _write_details(folder, result)
         if _render(run, folder, result):
             gate_artifacts.log(run.client, verdict.version.run_id, folder)

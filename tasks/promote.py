@@ -48,7 +48,7 @@ def promote(run: RunContext, verdict: Verdict) -> Promotion:
             run.project,
             version.name,
             version.version,
-            expected=verdict.opponent,
+            expected=verdict.baseline,
             reason="the gate's verdict",
             who=f"modelworks run, {getpass.getuser()}",
             evidence={"verdict": list(verdict.reasons), "run": version.run_id},

@@ -208,7 +208,7 @@ def _verdict(version: ModelVersion, decision: str = "promote") -> Verdict:
     check = Check(
         name="accuracy", passed=decision == "promote", observed="0.9100 [0.8500, 0.9500]", required="at least 0.9"
     )
-    return Verdict(version=version, key="gate-key", decision=decision, checks=(check,), opponent=0)  # type: ignore[arg-type]
+    return Verdict(version=version, key="gate-key", decision=decision, checks=(check,), baseline=0)  # type: ignore[arg-type]
 
 
 def _validated(project: Project, modality: str) -> ValidationReport:

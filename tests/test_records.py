@@ -62,7 +62,7 @@ def promotion(root: Path) -> Promotion:
     version = ModelVersion(
         evaluation=evaluation, key="d", name="digits-cnn", version=3, run_id="r", experiment_id="1", digest="f" * 64
     )
-    verdict = Verdict(version=version, key="e", decision="reject", checks=(check,), opponent=2)
+    verdict = Verdict(version=version, key="e", decision="reject", checks=(check,), baseline=2)
     return Promotion(verdict=verdict, moved=False, production=2)
 
 
@@ -88,7 +88,7 @@ def test_records_of_an_earlier_release_are_read() -> None:
     root = Path("/project")
     record = promotion(root)
     stored = to_json(record, root)
-    stored["verdict"] |= {"decision": "keep"}
+    stored["verdict"] |= {"decision": "keep", "opponent": stored["verdict"].pop("baseline")}
     for check in (
         *stored["verdict"]["checks"],
         *stored["verdict"]["version"]["evaluation"]["trained"]["report"]["checks"],
@@ -100,9 +100,12 @@ def test_records_of_an_earlier_release_are_read() -> None:
 
 
 def test_slices_of_an_earlier_verdict_have_a_score_and_a_gain() -> None:
-    slices = [{"accuracy": 0.75, "opponent": opponent} for opponent in (0.5, None)]
-    found = verdict({"decision": "keep", "checks": [], "slices": slices})
-    assert [(each["score"], each["gain"]) for each in found["slices"]] == [(0.75, 0.25), (0.75, None)]
+    slices = [{"accuracy": 0.75, "opponent": score} for score in (0.5, None)]
+    found = verdict({"decision": "keep", "opponent": 2, "checks": [], "slices": slices})
+    assert [(each["score"], each["baseline"], each["gain"]) for each in found["slices"]] == [
+        (0.75, 0.5, 0.25),
+        (0.75, None, None),
+    ]
 
 
 def test_records_are_frozen() -> None:

@@ -9,13 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from modelworks.records import Check, DatasetVersion, Decision, decision
+from modelworks.records import Changes, Check, DatasetVersion, Decision, Verdict, decision
 
 __all__ = ["features", "from_json", "to_json", "verdict"]
 
 R = TypeVar("R")
 
-EARLIER_FIELDS: Mapping[type[Any], Mapping[str, str]] = {Check: {"found": "observed", "demanded": "required"}}
+EARLIER_FIELDS: Mapping[type[Any], Mapping[str, str]] = {
+    Check: {"found": "observed", "demanded": "required"},
+    Changes: {"opponent_calibration_error": "baseline_calibration_error"},
+    Verdict: {"opponent": "baseline"},
+}
 """Old field name to current field name, for records of earlier releases."""
 
 
@@ -56,30 +60,40 @@ def _decode(kind: Any, value: Any, root: Path) -> Any:
 
 def _fields(kind: Any, stored: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """Return the fields of a record from JSON."""
-    hints, earlier = typing.get_type_hints(kind), EARLIER_FIELDS.get(kind, {})
+    hints = typing.get_type_hints(kind)
     if kind is DatasetVersion and "features" not in stored:
         stored = {name: item for name, item in stored.items() if name not in ("modality", "classes")} | {
             "features": features(stored)
         }
-    renamed = {earlier.get(name, name): item for name, item in stored.items()}
-    return {name: _decode(hints[name], item, root) for name, item in renamed.items()}
+    return {name: _decode(hints[name], item, root) for name, item in _renamed(kind, stored).items()}
+
+
+def _renamed(kind: type[Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stored fields by their current names."""
+    names = EARLIER_FIELDS.get(kind, {})
+    return {names.get(name, name): item for name, item in stored.items()}
 
 
 def verdict(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Return the JSON of a verdict with current field and decision names."""
-    names = EARLIER_FIELDS[Check]
-    checks = [{names.get(name, name): value for name, value in check.items()} for check in stored["checks"]]
-    slices = [_slice(each) for each in stored.get("slices", ())]
-    return {**stored, "decision": decision(stored["decision"]), "checks": checks, "slices": slices}
+    found = _renamed(Verdict, stored)
+    changes = {"changes": _renamed(Changes, found["changes"])} if found.get("changes") else {}
+    return {
+        **found,
+        **changes,
+        "decision": decision(found["decision"]),
+        "checks": [_renamed(Check, check) for check in found["checks"]],
+        "slices": [_slice(each) for each in found.get("slices", ())],
+    }
 
 
 def _slice(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Return a slice; earlier releases stored accuracies, and the gain is their difference."""
-    if "accuracy" not in stored:
-        return dict(stored)
-    score, opponent = stored["accuracy"], stored["opponent"]
-    rest = {name: value for name, value in stored.items() if name != "accuracy"}
-    return {**rest, "score": score, "gain": None if opponent is None else score - opponent}
+    names = {"accuracy": "score", "opponent": "baseline"}
+    found = {names.get(name, name): value for name, value in stored.items()}
+    if "gain" not in found:
+        found["gain"] = None if found["baseline"] is None else found["score"] - found["baseline"]
+    return found
 
 
 def features(dataset: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:

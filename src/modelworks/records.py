@@ -182,7 +182,7 @@ class Changes:
     """Two-sided p-value of McNemar's exact test on `fixed` and `broken`."""
     calibration_error: float | None = None
     """The candidate's, over bins of equal size; None if answers have no probabilities."""
-    opponent_calibration_error: float | None = None
+    baseline_calibration_error: float | None = None
 
     @property
     def churn(self) -> float:
@@ -198,7 +198,7 @@ class Verdict:
     key: str
     decision: Decision
     checks: tuple[Check, ...]
-    opponent: int
+    baseline: int
     """The production version that it was compared with; 0 if there was none."""
     remarks: tuple[str, ...] = ()
     """Notes for people; they do not affect the decision."""

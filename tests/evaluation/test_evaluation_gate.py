@@ -109,13 +109,13 @@ def failed(verdict: Verdict) -> list[str]:
 
 def test_first_version_needs_only_the_minimums(candidate: Callable[..., ModelVersion]) -> None:
     verdict = judged(candidate(answers(0, 100)), None)
-    assert (verdict.decision, verdict.opponent, failed(verdict)) == ("promote", 0, [])
+    assert (verdict.decision, verdict.baseline, failed(verdict)) == ("promote", 0, [])
 
 
 def test_production_is_not_compared_with_itself(candidate: Callable[..., ModelVersion]) -> None:
     version = candidate(answers(0, 100))
     verdict = judged(version, replace(production(answers(0, 0)), version=version.version))
-    assert (verdict.decision, verdict.opponent) == ("promote", 0)
+    assert (verdict.decision, verdict.baseline) == ("promote", 0)
 
 
 def test_missed_minimum_rejects_although_production_is_worse(candidate: Callable[..., ModelVersion]) -> None:
@@ -140,7 +140,7 @@ def test_interval_of_the_difference_decides(
     candidate: Callable[..., ModelVersion], candidates: np.ndarray, productions: np.ndarray, decision: str
 ) -> None:
     verdict = judged(candidate(candidates), production(productions))
-    assert (verdict.decision, verdict.opponent) == (decision, 3)
+    assert (verdict.decision, verdict.baseline) == (decision, 3)
     assert failed(verdict) == ([] if decision == "promote" else ["the gain in accuracy over version 3"])
 
 
@@ -284,7 +284,7 @@ def test_classes_are_always_compared(candidate: Callable[..., ModelVersion]) -> 
     for place, each in enumerate(judgement.slices):
         of_class = place == LABELS
         assert each.score == pytest.approx((answers(0, 40) == LABELS)[of_class].mean())
-        assert each.opponent == pytest.approx((answers(20, 40) == LABELS)[of_class].mean())
+        assert each.baseline == pytest.approx((answers(20, 40) == LABELS)[of_class].mean())
         assert each.difference is not None
         assert each.difference.confidence == pytest.approx(1 - 0.05 / 3)
 

@@ -124,7 +124,7 @@ def test_report_has_page_pictures_and_complete_json(
             assert 250 <= min(image.size) <= max(image.size) <= 2600
 
     details = json.loads((folder / "verdict.json").read_text())
-    assert (details["version"], details["opponent"], details["gate_key"]) == (4, 3, "gate-key")
+    assert (details["version"], details["baseline"], details["gate_key"]) == (4, 3, "gate-key")
     assert details["decision"] == found.verdict.decision
     assert details["changes"]["fixed"] == changed.fixed
     assert [each["value"] for each in details["slices"]] == ["dusk & dawn", "noon"]

@@ -33,7 +33,7 @@ ELSEWHERE = {
     "rows": "`modelworks trace --row`, killed here",
 }
 """Fault points that `modelworks run` does not pass: what passes them, and where it is killed."""
-PROMOTION_AREAS = ("registration", "journal", "production")
+PROMOTION_AREAS = ("registration", "audit_log", "production")
 
 
 @dataclass(frozen=True)

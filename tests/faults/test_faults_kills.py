@@ -21,7 +21,7 @@ FAULT_POINTS = (
     "store.before_rename[checkpoints]",
     "package.after_upload[model]",
     "registration.after_version",
-    "journal.after_intent",
+    "audit_log.after_intent",
     "production.after_alias",
 )
 """Data pinned but not pushed, a checkpoint not renamed, a pending model, a version without a verdict, an intent, and an

@@ -91,7 +91,7 @@ def numbers(client: MlflowClient, name: str) -> list[int]:
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])
-def test_bursts_of_errors_are_waited_out_and_nothing_is_made_twice(
+def test_bursts_of_errors_are_retried_and_nothing_is_created_twice(
     shared: Project,
     proxy: LossyProxy,
     name: str,
@@ -149,7 +149,7 @@ def test_a_refusal_is_said_and_not_tried_again(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_server_that_refuses_us_is_not_called_dead(shared: Project, proxy: LossyProxy, status: Fault) -> None:
+def test_server_that_refuses_access_is_not_reported_as_unavailable(shared: Project, proxy: LossyProxy, status: Fault) -> None:
     proxy.broken = {".": status}
     with pytest.raises(BadInput, match=f"{proxy.address} refuses: .*{status}") as caught:
         tracking_store.connect(shared)
@@ -232,7 +232,7 @@ sys.exit(sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0 for child i
 """
 
 
-def test_processes_that_register_at_once_in_one_store_all_get_a_version_of_their_own(
+def test_concurrent_registrations_get_different_versions(
     project: Project, evaluate: Callable[..., Evaluation]
 ) -> None:
     done = subprocess.run(
@@ -285,7 +285,7 @@ def says(process: subprocess.Popen[str]) -> str:
 
 
 @needs_postgres
-def test_a_database_killed_under_its_lock_tells_who_waits_and_who_holds_and_has_the_lock_when_it_is_back() -> None:
+def test_restarted_database_reports_the_holder_and_grants_its_lock_again() -> None:
     with postgres() as address, holder(address) as first:
         assert says(first) == "held"
         with holder(address) as second:
@@ -393,7 +393,7 @@ def scheduler(made: Project, url: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.slow
-def test_what_was_due_while_the_scheduler_was_dead_is_not_caught_up(made: Project) -> None:
+def test_runs_missed_while_the_scheduler_was_down_are_not_repeated(made: Project) -> None:
     (made.root / "configs" / "opinions.yaml").write_text(TRANSFORMER + 'schedule: {cron: "0 2 * * *"}\n')
     write_opinions(made.root)  # a config without its data is not scheduled
     server = start_server(made, pages=True)

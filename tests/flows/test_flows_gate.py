@@ -35,7 +35,7 @@ def test_rejected_candidate_is_registered_with_its_verdict_and_production_stays(
     assert after_digits.client.get_run(summary["mlflow_run_id"]).info.status == "FINISHED"
 
     verdict = after_digits.done("why", "digits-cnn", "2")
-    assert (verdict["decision"], verdict["opponent"], verdict["production"]) == ("reject", 1, 1)
+    assert (verdict["decision"], verdict["baseline"], verdict["production"]) == ("reject", 1, 1)
     (failed,) = (check for check in verdict["checks"] if check["name"] == "accuracy")
     assert not failed["passed"]
     assert failed["required"] == "at least 1"

@@ -205,7 +205,7 @@ def test_worse_candidate_is_rejected_and_one_as_good_is_inconclusive(workspace: 
         assert outcome.code == 3, outcome.stderr
         assert (outcome.object["verdict"], outcome.object["version"]) == (decision, number)
         verdict = workspace.done("why", "own", str(number))
-        assert (verdict["decision"], verdict["opponent"], verdict["production"]) == (decision, 1, 1)
+        assert (verdict["decision"], verdict["baseline"], verdict["production"]) == (decision, 1, 1)
         (gain,) = (each for each in verdict["checks"] if each["name"] == f"the gain in {case.metric} over version 1")
         low, high = map(float, re.search(r"\[(\S+), (\S+)\]", gain["observed"]).groups())
         assert not gain["passed"]

@@ -32,7 +32,7 @@ CHANGES = Changes(
     otherwise=1,
     p_value=0.45,
     calibration_error=0.02,
-    opponent_calibration_error=0.03,
+    baseline_calibration_error=0.03,
 )
 
 
@@ -59,7 +59,7 @@ def test_stored_verdict_is_read_back_unchanged(version: ModelVersion, changes: C
         key="g",
         decision="promote",
         checks=(CHECK,),
-        opponent=3,
+        baseline=3,
         remarks=("5 of 100 test rows nearly repeat training rows",),
         changes=changes,
     )
@@ -72,7 +72,7 @@ def test_verdict_of_an_earlier_release_is_converted(version: ModelVersion, store
     check = {"name": CHECK.name, "passed": True, "found": CHECK.observed, "demanded": CHECK.required}
     older = {"decision": stored, "opponent": 2, "checks": [check]}
     registered = Registered(name="digits-cnn", version=4, tags={tags.VERDICT: json.dumps(older), tags.DECISION: stored})
-    expected = Verdict(version=version, key="g", decision=decision, checks=(CHECK,), opponent=2)
+    expected = Verdict(version=version, key="g", decision=decision, checks=(CHECK,), baseline=2)
     assert recorded_verdict(registered, version, "g") == expected
     assert registered.decision == decision
 
@@ -82,7 +82,7 @@ def test_verdict_too_long_for_a_tag_keeps_failed_checks_and_changes(version: Mod
         Check(name=f"check {place}", passed=place != 99, observed="x" * 40, required="y") for place in range(100)
     )
     given = Verdict(
-        version=version, key="g", decision="reject", checks=many, opponent=3, remarks=("z" * 900,), changes=CHANGES
+        version=version, key="g", decision="reject", checks=many, baseline=3, remarks=("z" * 900,), changes=CHANGES
     )
     text = tags.verdict_tags(given)[tags.VERDICT]
     kept = recorded_verdict(Registered(name="digits-cnn", version=4, tags={tags.VERDICT: text}), version, "g")

@@ -115,7 +115,7 @@ def test_partly_written_verdict_does_not_count(
     client: MlflowClient, register: Register, judge: Callable[..., Verdict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version, set_tag = register(), client.set_model_version_tag
-    first, second = replace(judge(version, "promote"), opponent=3), replace(judge(version, "reject"), opponent=4)
+    first, second = replace(judge(version, "promote"), baseline=3), replace(judge(version, "reject"), baseline=4)
     for written in range(5):
         registration.record_verdict(client, first)
         calls = itertools.count()
@@ -143,7 +143,7 @@ def test_partly_written_verdict_does_not_count(
 
 def test_verdict_above_the_tag_limit_keeps_the_failed_checks(register: Register) -> None:
     checks = [Check(name=f"check {n}", passed=n != 199, observed="x" * 20, required="y" * 20) for n in range(200)]
-    verdict = Verdict(version=register(), key="k", decision="reject", checks=tuple(checks), opponent=0)
+    verdict = Verdict(version=register(), key="k", decision="reject", checks=tuple(checks), baseline=0)
     text = tags.verdict_tags(verdict)["modelworks.verdict_json"]
     assert len(text) < tags.LONGEST
     kept = json.loads(text)

@@ -243,7 +243,7 @@ def served(copy: Callable[[Path], Workspace], digits: Path) -> Iterator[tuple[Wo
         assert not child.is_running()
 
 
-def test_served_predictions_equal_the_evaluations_and_other_origins_are_refused(
+def test_served_predictions_equal_those_of_the_evaluation_and_other_origins_are_refused(
     served: tuple[Workspace, Server, Any],
 ) -> None:
     workspace, server, notice = served

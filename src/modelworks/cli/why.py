@@ -89,7 +89,7 @@ def _verdict(project: Project, name: str, version: int | None) -> dict[str, Any]
 
 
 def _print_verdict(verdict: Mapping[str, Any]) -> None:
-    baseline = f"against version {verdict['opponent']}" if verdict["opponent"] else "without a baseline"
+    baseline = f"against version {verdict['baseline']}" if verdict["baseline"] else "without a baseline"
     print(f"{verdict['model']} version {verdict['version']}: {verdict['decision']} ({baseline})")
     for check in verdict["checks"]:
         print(
@@ -105,14 +105,14 @@ def _print_verdict(verdict: Mapping[str, Any]) -> None:
 
 def _print_changes(verdict: Mapping[str, Any]) -> None:
     """Print how predictions differ from the baseline's, overall and in the slices."""
-    changes, baseline = verdict["changes"], f"version {verdict['opponent']}"
+    changes, baseline = verdict["changes"], f"version {verdict['baseline']}"
     different = changes["fixed"] + changes["broken"] + changes["otherwise"]
     print(
         f"predictions: {different:,} of {changes['rows']:,} test rows ({different / changes['rows']:.2%}) "
         f"differ: {changes['fixed']:,} better, {changes['broken']:,} worse, {changes['otherwise']:,} neither"
     )
     if changes.get("calibration_error") is not None:
-        baseline_error = changes["opponent_calibration_error"]
+        baseline_error = changes["baseline_calibration_error"]
         print(f"calibration error: {changes['calibration_error']:.4f}, {baseline}: {baseline_error:.4f}")
     slices = [each for each in verdict.get("slices", ()) if each["gain"] is not None]
     slices.sort(key=lambda each: -abs(each["gain"]))
@@ -122,7 +122,7 @@ def _print_changes(verdict: Mapping[str, Any]) -> None:
                 f"{each['by']} {each['value']}",
                 f"{each['rows']:,}",
                 f"{each['score']:.4f}",
-                f"{each['opponent']:.4f}",
+                f"{each['baseline']:.4f}",
                 f"{each['gain']:+.4f}",
                 "[{low:+.4f}, {high:+.4f}]".format_map(each["difference"]) if each["difference"] else "too few rows",
                 f"{each['fixed']:,}",

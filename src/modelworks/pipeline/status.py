@@ -138,7 +138,7 @@ def recorded_verdict(registered: Registered, version: ModelVersion, key: str) ->
         key=key,
         decision=values["decision"],
         checks=tuple(Check(**check) for check in values["checks"]),
-        opponent=values["opponent"],
+        baseline=values["baseline"],
         # Absent in verdicts of earlier releases.
         remarks=tuple(values.get("remarks", ())),
         changes=Changes(**values["changes"]) if values.get("changes") else None,
@@ -150,7 +150,7 @@ def verdict_is_current(registered: Registered, key: str, production: int) -> boo
     if registered.gate_key != key:
         return False
     carried_out = registered.decision != "promote" or registered.promoted_by == key
-    return carried_out or production in (registered.verdict["opponent"], registered.version)
+    return carried_out or production in (registered.verdict["baseline"], registered.version)
 
 
 def _is_judged(found: RegistryState, plan: Plan) -> bool:

@@ -65,7 +65,7 @@ class GateResult:
             "version": verdict.version.version,
             "gate_key": verdict.key,
             "decision": verdict.decision,
-            "opponent": verdict.opponent,
+            "baseline": verdict.baseline,
             "checks": [asdict(check) for check in verdict.checks],
             "remarks": list(verdict.remarks),
             "changes": verdict.changes and {**asdict(verdict.changes), "churn": verdict.changes.churn},
@@ -120,7 +120,7 @@ def decide(version: ModelVersion, gate: GateConfig, baseline: Baseline | None, k
         key=key,
         decision=overall(findings),
         checks=tuple(finding.check for finding in findings),
-        opponent=baseline.version if baseline else 0,
+        baseline=baseline.version if baseline else 0,
         remarks=tuple(filter(None, remarks)),
         changes=changed,
     )

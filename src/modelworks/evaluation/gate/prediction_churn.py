@@ -56,7 +56,7 @@ def changes(predictions: Predictions, baseline: Baseline) -> Changes:
         otherwise=int((differing & (gained == 0)).sum()),
         p_value=mcnemar.p_value(fixed, broken),
         calibration_error=ours.error if ours else None,
-        opponent_calibration_error=theirs.error if theirs else None,
+        baseline_calibration_error=theirs.error if theirs else None,
     )
 
 

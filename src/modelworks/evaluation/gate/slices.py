@@ -42,7 +42,7 @@ class Slice:
     rows: int
     score: float
     """The mean of the candidate's scores."""
-    opponent: float | None = None
+    baseline: float | None = None
     """The mean of production's scores; None if there is no production."""
     gain: float | None = None
     """The candidate's gain over production; None likewise."""
@@ -165,7 +165,7 @@ def measured(
     return [
         replace(
             each,
-            opponent=float(theirs[chosen].mean()),
+            baseline=float(theirs[chosen].mean()),
             gain=float(gained[chosen].mean()),
             fixed=int((gained[chosen] > 0).sum()),
             broken=int((gained[chosen] < 0).sum()),

@@ -65,12 +65,12 @@ BODY = """\
 <h2>By {{ by }}</h2>
 <div class="scroll"><table>
 <tr><th>{{ by }}</th><th class="number">rows</th><th class="number">{{ measure }}</th>
-{%- if changes %}<th class="number">version {{ verdict.opponent }}</th><th class="number">gain</th>
+{%- if changes %}<th class="number">version {{ verdict.baseline }}</th><th class="number">gain</th>
 <th class="number">interval</th><th class="number">improved</th><th class="number">worsened</th>{% endif %}</tr>
 {%- for each in slices[:most] %}
 <tr><td class="text">{{ each.value }}</td><td class="number">{{ "{:,}".format(each.rows) }}</td>
 <td class="number">{{ "%.4f" % each.score }}</td>
-{%- if changes %}<td class="number">{{ "%.4f" % each.opponent }}</td>
+{%- if changes %}<td class="number">{{ "%.4f" % each.baseline }}</td>
 <td class="number">{{ "%+.4f" % (each.gain) }}</td>
 <td class="number">{% if each.difference %}{{ "%+.4f" % each.difference.low }} to {{ "%+.4f" % each.difference.high }}
 {%- else %}too few rows{% endif %}</td>
@@ -122,7 +122,7 @@ def render(
     columns: dict[str, list[Slice]] = {}
     for each in slices:
         columns.setdefault(each.by, []).append(each)
-    basis = f"against version {verdict.opponent} on the same" if verdict.opponent else "without a comparison on"
+    basis = f"against version {verdict.baseline} on the same" if verdict.baseline else "without a comparison on"
     values: dict[str, Any] = {
         "verdict": verdict,
         "colour": COLOURS[verdict.decision],

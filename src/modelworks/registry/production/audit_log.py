@@ -112,7 +112,7 @@ def intend(client: MlflowClient, chosen: Registered, intent: Intent, lock: str) 
         found = client.search_runs([experiment], f"tags.`{lineage.MOVE_KEY}` = '{key}'", max_results=1)
         return str(found[0].info.run_id) if found else None
 
-    with effect("journal.intent"):
+    with effect("audit_log.intent"):
         return created(client, create, find)
 
 
@@ -128,7 +128,7 @@ def done(client: MlflowClient, name: str, move: str, evidence: Mapping[str, Any]
         lineage.MOVE_WHEN: now.isoformat(),
         **lineage.moved_tags(overridden=overridden, evidence=_evidence_json(evidence)),
     }
-    with effect("journal.done"):
+    with effect("audit_log.done"):
         _end(client, move, "done", tags)
     return read(client.get_run(move))
 
@@ -138,7 +138,7 @@ def abandon(client: MlflowClient, move: str, because: str) -> None:
     """Log that the alias was not moved, unless the move has ended meanwhile."""
     if read(client.get_run(move)).state != "intent":
         return
-    with effect("journal.abandoned"):
+    with effect("audit_log.abandoned"):
         tags = {lineage.MOVE_BECAUSE: because[: lineage.LONGEST], lineage.MOVE_WHEN: datetime.now(UTC).isoformat()}
         _end(client, move, "abandoned", tags)
 
@@ -182,7 +182,7 @@ def _end(client: MlflowClient, move: str, state: State, tags: Mapping[str, str])
     from mlflow.entities import RunTag
 
     client.set_terminated(move, STATUS[state])
-    fault_point("journal.after_end")
+    fault_point("audit_log.after_end")
     outcome = {**tags, lineage.MOVE_STATE: state}
     client.log_batch(move, tags=[RunTag(name, value) for name, value in outcome.items()])
 

@@ -44,5 +44,6 @@ def details(client: MlflowClient, version: Registered) -> dict[str, Any] | None:
                 raise
             return None
     assert isinstance(found, dict)
-    same = (found["gate_key"], found["opponent"]) == (version.gate_key, version.verdict["opponent"])
-    return record_json.verdict(found) if same else None
+    logged = record_json.verdict(found)
+    same = (logged["gate_key"], logged["baseline"]) == (version.gate_key, version.verdict["baseline"])
+    return logged if same else None

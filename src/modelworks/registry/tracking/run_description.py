@@ -29,7 +29,7 @@ def write(verdict: Verdict, production: int) -> str:
     version = verdict.version
     evaluation = version.evaluation
     report = evaluation.trained.report
-    compared = f"Compared with version {verdict.opponent}" if verdict.opponent else "Compared with no other version"
+    compared = f"Compared with version {verdict.baseline}" if verdict.baseline else "Compared with no other version"
     passed = sum(check.passed for check in report.checks)
     lines = [
         f"### {version.name} version {version.version}: {verdict.decision}",
@@ -72,7 +72,7 @@ def _changes(verdict: Verdict) -> Iterator[str]:
         return
     yield from (
         "",
-        f"| answers compared with version {verdict.opponent} | test rows | share |",
+        f"| answers compared with version {verdict.baseline} | test rows | share |",
         "|---|---|---|",
     )
     kinds = {
@@ -84,7 +84,7 @@ def _changes(verdict: Verdict) -> Iterator[str]:
         yield f"| {name} | {rows:,} | {rows / found.rows:.2%} |"
     yield from (f"| all changed | {sum(kinds.values()):,} | {found.churn:.2%} |", "")
     if found.calibration_error is not None:
-        theirs = f"version {verdict.opponent}'s {_figure(found.opponent_calibration_error)}"
+        theirs = f"version {verdict.baseline}'s {_figure(found.baseline_calibration_error)}"
         yield f"Calibration error {found.calibration_error:.4f}, {theirs}."
     yield "Details: `verdict/verdict.html` in the MLflow run."
 

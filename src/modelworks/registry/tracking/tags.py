@@ -73,7 +73,7 @@ METRICS = PREFIX + "metrics"
 DECISION = PREFIX + "verdict"
 GATE_KEY = PREFIX + "gate_key"
 GATE_PAGE = PREFIX + "gate_page_key"
-OPPONENT = PREFIX + "opponent"
+BASELINE = PREFIX + "baseline"
 VERDICT = PREFIX + "verdict_json"
 PROMOTED_BY = PREFIX + "promoted_by"
 COMMIT = PREFIX + "git_commit"
@@ -180,7 +180,7 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
     """Return the tags with a verdict. The gate's key is last: if it is set, all are."""
     return {
         DECISION: verdict.decision,
-        OPPONENT: str(verdict.opponent),
+        BASELINE: str(verdict.baseline),
         VERDICT: _verdict_json(verdict),
         GATE_KEY: verdict.key,
     }
@@ -197,7 +197,7 @@ def _verdict_json(verdict: Verdict) -> str:
     If it exceeds a tag, remarks and passed checks are left out first, and omitted checks are counted.
     """
     ordered = sorted(verdict.checks, key=lambda check: check.passed)
-    fixed: dict[str, Any] = {"decision": verdict.decision, "opponent": verdict.opponent}
+    fixed: dict[str, Any] = {"decision": verdict.decision, "baseline": verdict.baseline}
     if verdict.changes is not None:
         fixed["changes"] = dataclasses.asdict(verdict.changes)
     complete = {**fixed, "checks": [_check_json(check) for check in verdict.checks], "remarks": list(verdict.remarks)}

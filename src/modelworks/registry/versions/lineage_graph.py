@@ -95,8 +95,8 @@ def version_step(version: Registered, moves: Sequence[Move], production: int) ->
     verdict = version.verdict
     checks = verdict.get("checks", ())
     passed = sum(check["passed"] for check in checks)
-    opponent = f"compared with version {verdict['opponent']}" if verdict.get("opponent") else "compared with no version"
-    facts = (version.decision, opponent, f"{passed} of {len(checks)} checks passed") if verdict else ("none yet",)
+    baseline = f"compared with version {verdict['baseline']}" if verdict.get("baseline") else "compared with no version"
+    facts = (version.decision, baseline, f"{passed} of {len(checks)} checks passed") if verdict else ("none yet",)
     return Step(
         "version",
         (
