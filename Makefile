@@ -61,8 +61,8 @@ bench: $(STAMP)  ## run the benchmarks against other tools
 	@$(BIN)/python -m benchmarks
 
 race: $(STAMP)  ## let eight processes promote concurrently, with the lock and without (which must be detected)
-	@OMP_NUM_THREADS=1 $(BIN)/python tests/race.py
-	@! OMP_NUM_THREADS=1 $(BIN)/python tests/race.py --attempts 25 --lock none
+	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python tests/programs/race.py
+	@! OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python tests/programs/race.py --attempts 25 --lock none
 
 kill-sweep: $(STAMP)  ## kill a CNN's and a transformer's run at every fault point, and check the next run
 	@PYTHONPATH=tests $(BIN)/python -m faults.kill_sweep
@@ -77,13 +77,13 @@ bit-flips: $(STAMP)  ## flip 1,000 bits in all kinds of stored files: each must 
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python tests/security/bit_flips.py 1000 $(SEED)
 
 rebuild-proof: $(STAMP)  ## rebuild versions of every kind of model, also with changed data and libraries
-	@$(BIN)/python tests/rebuild_proof.py
+	@PYTHONPATH=tests $(BIN)/python tests/programs/rebuild_proof.py
 
 gate-simulation: $(STAMP)  ## measure the gate's error rates on thousands of simulated test sets
-	@OMP_NUM_THREADS=1 $(BIN)/python tests/gate_simulation.py
+	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python tests/programs/gate_simulation.py
 
 guards: $(STAMP)  ## remove each guard in turn: a test must fail
-	@$(BIN)/python tests/guards.py
+	@PYTHONPATH=tests $(BIN)/python tests/programs/guards.py
 
 format: $(STAMP)  ## format the code and apply automatic fixes
 	@$(BIN)/ruff check --fix .

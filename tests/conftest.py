@@ -9,7 +9,7 @@ import pytest
 
 from modelworks.project import Project
 
-pytest_plugins = ("pipeline_fixtures",)
+pytest_plugins = ("pipelines.pipeline_fixtures",)
 
 # A shell starts a background job with SIGINT ignored, and the commands that tests interrupt would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import REPOSITORY
+from pipelines.commands import REPOSITORY
 
 from benchmarks import needs
 from benchmarks.__main__ import main, measure_all

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from clones import commit, git
+from pipelines.clones import commit, git
 
 from modelworks import git as library
 from modelworks.errors import Unavailable

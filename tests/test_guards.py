@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from guards import GUARDS, ROOT, Guard
+from programs.guards import GUARDS, ROOT, Guard
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)

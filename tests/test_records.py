@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from datasets import labelled
+from samples.datasets import labelled
 
 from modelworks.record_json import from_json, to_json, verdict
 from modelworks.records import (

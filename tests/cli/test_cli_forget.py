@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 if TYPE_CHECKING:
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
 DIGITS = "configs/digits_cnn.yaml"
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
     from modelworks.project import Project
 

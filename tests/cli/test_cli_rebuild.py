@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from clones import commit, git, make_clone, other_version, running_from
+from pipelines.clones import commit, git, make_clone, other_version, running_from
 
 if TYPE_CHECKING:
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
 DIGITS = "configs/digits_cnn.yaml"
 EDITED = "src/modelworks/models/transformer.py"

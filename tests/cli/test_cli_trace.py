@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 if TYPE_CHECKING:
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
 
 @pytest.fixture

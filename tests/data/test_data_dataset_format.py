@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from datasets import labelled
+from samples.datasets import labelled
 
 from modelworks.data import dataset_format
 from modelworks.data.sources.base import Examples

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from datasets import labelled
+from samples.datasets import labelled
 
 from modelworks.data import dataset_format, erasure
 from modelworks.data.erasure import Forgotten

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from answers import answers, classifier, label_answers, labeller
+from samples.answers import answers, classifier, label_answers, labeller
 from scipy.stats import binomtest
 
 from modelworks.evaluation.config import EvaluateConfig

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from answers import answers, classifier, predictions
-from datasets import labelled
 from PIL import Image
+from samples.answers import answers, classifier, predictions
+from samples.datasets import labelled
 
 from modelworks.data import dataset_format
 from modelworks.errors import Corrupt, Refused

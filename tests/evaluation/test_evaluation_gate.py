@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from answers import answers as columns
-from answers import predictions
-from datasets import labelled
+from samples.answers import answers as columns
+from samples.answers import predictions
+from samples.datasets import labelled
 from scipy.stats import binomtest
 
 from modelworks.errors import BadInput, Corrupt

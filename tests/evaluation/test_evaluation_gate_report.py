@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from answers import predictions
 from PIL import Image
+from samples.answers import predictions
 
 from modelworks.evaluation import inference
 from modelworks.evaluation.config import EvaluateConfig, GateConfig

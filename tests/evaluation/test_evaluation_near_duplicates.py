@@ -6,10 +6,10 @@ import io
 import time
 from typing import TYPE_CHECKING, Any
 
-import answers
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
+from samples import answers
 
 from modelworks.data import dataset_format
 from modelworks.errors import Corrupt

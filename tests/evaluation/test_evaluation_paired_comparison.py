@@ -6,8 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from answers import answers, classifier, label_answers, labeller
-from gate_simulation import (
+from programs.gate_simulation import (
     ALPHA,
     BETTER,
     CONFIDENCE,
@@ -19,6 +18,7 @@ from gate_simulation import (
     shares,
     shares_over_classes,
 )
+from samples.answers import answers, classifier, label_answers, labeller
 from scipy.stats import binomtest
 
 from modelworks.evaluation.gate.decision import outcome

@@ -20,10 +20,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
-from commands import COMMAND, DEADLINE, Outcome
 from faults.disks import small_disk
 from faults.invariants import Aftermath, Reference, reference, violations
 from faults.projects import PIPELINES, FaultWorkspace, Pipeline
+from pipelines.commands import COMMAND, DEADLINE, Outcome
 
 from modelworks.project import Project
 from modelworks.servers.prefect_client import start_server

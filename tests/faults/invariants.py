@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
-from commands import Outcome
 from faults.projects import SECRETS, FaultWorkspace
+from pipelines.commands import Outcome
 
 from modelworks.data.dvc_storage import dvc_file, object_cache
 from modelworks.files.digest import folder_digests, json_digest

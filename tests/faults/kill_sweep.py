@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
-from commands import REPOSITORY, Outcome
 from faults.invariants import Aftermath, Reference, reference, violations
 from faults.projects import PIPELINES, FaultWorkspace, Pipeline, passed
+from pipelines.commands import REPOSITORY, Outcome
 
 from modelworks.data import dataset_format
 from modelworks.fault_injection import points

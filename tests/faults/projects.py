@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from commands import COMMAND, DEADLINE, REPOSITORY, Outcome, environment_at
-from preloaded import Preloaded
+from pipelines.commands import COMMAND, DEADLINE, REPOSITORY, Outcome, environment_at
+from pipelines.preloaded import Preloaded
 
 from modelworks.fault_injection import TRACE, VARIABLE
 from modelworks.project import Project

@@ -16,9 +16,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from commands import DEADLINE, Outcome
 from faults.invariants import Aftermath, reference, violations
 from faults.projects import PIPELINES, FaultWorkspace
+from pipelines.commands import DEADLINE, Outcome
 
 from modelworks.project import Project
 from modelworks.servers.prefect_client import start_server

@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from commands import Outcome
 from faults import invariants
 from faults.invariants import Aftermath, Reference, reference, violations
 from faults.projects import PIPELINES, SECRETS, FaultWorkspace
+from pipelines.commands import Outcome
 
 from modelworks.registry.tracking import tags as lineage
 

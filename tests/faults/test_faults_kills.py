@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from commands import Outcome
 from faults.invariants import Aftermath, Reference, reference, violations
 from faults.kill_sweep import never_passed, second_version
 from faults.projects import PIPELINES, FaultWorkspace, passed
+from pipelines.commands import Outcome
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import DEADLINE, Outcome
 from faults.projects import PIPELINES, FaultWorkspace
+from pipelines.commands import DEADLINE, Outcome
 
 import modelworks
 from modelworks.config import run_config as configuration

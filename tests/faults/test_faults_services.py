@@ -23,10 +23,10 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 from faults.projects import TRANSFORMER, write_opinions
-from makings import PROVENANCE
-from postgres import binaries, postgres
+from pipelines.postgres import binaries, postgres
+from pipelines.tracking_server import Fault, LossyProxy
 from registry.conftest import _quiet, empty_store, evaluate, judge, project, proxy, server  # noqa: F401  # fixtures
-from tracking_server import Fault, LossyProxy
+from samples.makings import PROVENANCE
 
 from modelworks.errors import BadInput, Unavailable
 from modelworks.project import Project
@@ -149,7 +149,9 @@ def test_a_refusal_is_said_and_not_tried_again(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_server_that_refuses_access_is_not_reported_as_unavailable(shared: Project, proxy: LossyProxy, status: Fault) -> None:
+def test_server_that_refuses_access_is_not_reported_as_unavailable(
+    shared: Project, proxy: LossyProxy, status: Fault
+) -> None:
     proxy.broken = {".": status}
     with pytest.raises(BadInput, match=f"{proxy.address} refuses: .*{status}") as caught:
         tracking_store.connect(shared)
@@ -190,7 +192,7 @@ REGISTER = """
 import json, os, sys
 from pathlib import Path
 
-from makings import PROVENANCE
+from samples.makings import PROVENANCE
 from modelworks.settings import QUIET
 from modelworks.project import Project
 from modelworks.record_json import from_json
@@ -232,9 +234,7 @@ sys.exit(sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0 for child i
 """
 
 
-def test_concurrent_registrations_get_different_versions(
-    project: Project, evaluate: Callable[..., Evaluation]
-) -> None:
+def test_concurrent_registrations_get_different_versions(project: Project, evaluate: Callable[..., Evaluation]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", REGISTER, str(project.root), "6", ""],
         input=json.dumps(to_json(evaluate(), project.root)),

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
 CONFIG = """\
 name: digits-cnn                # the production model

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tracking_server import LossyProxy
+from pipelines.tracking_server import LossyProxy
 
 if TYPE_CHECKING:
-    from commands import Outcome
-    from workspaces import Workspace
+    from pipelines.commands import Outcome
+    from pipelines.workspaces import Workspace
 
 DIGITS = "configs/digits_cnn.yaml"
 MAX_SECONDS = 40.0

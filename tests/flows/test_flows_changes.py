@@ -15,7 +15,7 @@ from modelworks.pipeline.plan import STAGES
 from modelworks.pipeline.reports import REPORTS
 
 if TYPE_CHECKING:
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
 DIGITS = "configs/digits_cnn.yaml"
 FROM_TRAIN = {"ingest": "verified", "validate": "cached", **dict.fromkeys(STAGES[2:], "ran")}

@@ -13,7 +13,7 @@ from modelworks.data.sources import Tweets
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
 SHORT = """
 name: own

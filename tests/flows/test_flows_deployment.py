@@ -17,7 +17,7 @@ from modelworks.config import run_config as configuration
 from modelworks.pipeline.plan import STAGES
 
 if TYPE_CHECKING:
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
 REPOSITORY = Path(__file__).parents[2]
 PREFECT = Path(sys.executable).with_name("prefect")

@@ -19,7 +19,7 @@ from modelworks.servers.prefect_client import start_server
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
 DIGITS = "configs/digits_cnn.yaml"
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 import pytest
-from clones import commit, make_clone, running_from
-from commands import Outcome
-from foreign import ACTIONS, NOTE, Foreign, several
-from ports import free_port
-from preloaded import Preloaded
+from pipelines.clones import commit, make_clone, running_from
+from pipelines.commands import Outcome
+from pipelines.foreign import ACTIONS, NOTE, Foreign, several
+from pipelines.ports import free_port
+from pipelines.preloaded import Preloaded
 
 from modelworks.cli.doctor import databases, folders, production, tracking
 from modelworks.config import run_config as configuration
@@ -29,7 +29,7 @@ from modelworks.registry.verification import stored_files, verify_version
 from modelworks.registry.versions import provenance_record, queries
 
 if TYPE_CHECKING:
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
 CONFIG = "configs/small.yaml"
 MODEL = "small"

@@ -7,7 +7,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
 REJECTED = ("configs/digits_cnn.yaml", "--set", "train.epochs=1", "--set", "gate.minimums.accuracy=1.0")
 

@@ -23,7 +23,7 @@ from modelworks.registry.verification import isolated_process
 from modelworks.training.launchers.local import TERM_SECONDS
 
 if TYPE_CHECKING:
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
 TRAINER, SERVER = "modelworks.training", "modelworks.servers.prefect_server"
 ISOLATED_PROCESS = str(Path(isolated_process.__file__).with_name("isolated_main.py"))

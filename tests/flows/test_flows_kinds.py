@@ -20,7 +20,7 @@ from PIL import Image
 from modelworks.pipeline.plan import STAGES
 
 if TYPE_CHECKING:
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
 HUES = {"red": 0.0, "green": 0.33, "blue": 0.66}
 OPINIONS = {

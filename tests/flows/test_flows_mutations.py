@@ -23,7 +23,7 @@ import modelworks
 from modelworks.pipeline.plan import STAGES
 
 if TYPE_CHECKING:
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
 DIGITS = "configs/digits_cnn.yaml"
 UNUSED = "\nUNUSED = 1\n"
@@ -169,7 +169,7 @@ def keys_after_edits(folder: Path, digits: Path, table: Sequence[Row]) -> list[d
             path = [str(place)]
         rows.append({"edits": row.edits, "set": row.set, "data": row.data, "path": path})
     job = {"source": str(source), "project": str(folder / "project"), "config": DIGITS, "rows": rows}
-    program = Path(__file__).parents[1] / "key_differences.py"
+    program = Path(__file__).parents[1] / "programs" / "key_differences.py"
     done = subprocess.run(
         [sys.executable, "-P", str(program)],
         input=json.dumps(job),

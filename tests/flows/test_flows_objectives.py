@@ -21,15 +21,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from clones import make_clone, running_from
 from PIL import Image
+from pipelines.clones import make_clone, running_from
 from ruamel.yaml import YAML
 
 from modelworks.data import dataset_format
 from modelworks.pipeline.plan import STAGES
 
 if TYPE_CHECKING:
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
 ROWS = 400
 GROUPS = {

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from clones import commit, make_clone, running_from
-from commands import REPOSITORY
+from pipelines.clones import commit, make_clone, running_from
+from pipelines.commands import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
 RECIPES = (REPOSITORY / "RECIPES.md").read_text()
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

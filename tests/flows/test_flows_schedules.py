@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from commands import REPOSITORY
-from ports import free_port
+from pipelines.commands import REPOSITORY
+from pipelines.ports import free_port
 
 from flows.schedules import scheduled
 from modelworks.config import run_config as configuration
 from modelworks.project import Project
 
 if TYPE_CHECKING:
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
 UNSCHEDULED = ("fashion_cnn", "tweets_transformer", "tweets_minilm")
 

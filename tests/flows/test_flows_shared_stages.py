@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from workspaces import Background, Workspace
+    from pipelines.workspaces import Background, Workspace
 
 CHANGES = ["--json"]
 for _change in (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import sklearn.metrics as reference
-from answers import answers, classifier
+from samples.answers import answers, classifier
 
 from modelworks.objectives.figures import Matrix
 from modelworks.objectives.metrics import class_metrics

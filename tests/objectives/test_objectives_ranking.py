@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import sklearn.metrics as reference
-from answers import classifier
+from samples.answers import classifier
 
 from modelworks.objectives.metrics.calibration import reliability
 from modelworks.objectives.metrics.ranking import average_precision, roc_auc

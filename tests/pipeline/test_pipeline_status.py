@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from datasets import labelled
+from samples.datasets import labelled
 
 from modelworks.pipeline.status import recorded_verdict
 from modelworks.records import (

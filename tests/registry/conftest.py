@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from registry_fixtures import *  # noqa: F403  # each is a fixture, listed in __all__
+from samples.registry_fixtures import *  # noqa: F403  # each is a fixture, listed in __all__
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from postgres import binaries, postgres
+from pipelines.postgres import binaries, postgres
 
 from modelworks.errors import BadInput, Unavailable
 from modelworks.files.locks import Lock, MachineLock
@@ -99,7 +99,7 @@ def test_lock_is_released_after_an_error_in_the_block(place: str) -> None:
 
 @needs_postgres
 def test_concurrent_promotions_under_a_database_lock_are_serialized(database: str) -> None:
-    race = Path(__file__).parents[1] / "race.py"
+    race = Path(__file__).parents[1] / "programs" / "race.py"
     command = [sys.executable, str(race), "--json", "--processes", "2", "--attempts", "5", "--lock", database]
     table = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=200).stdout)
     assert table["lock"].startswith("PostgreSQL advisory lock, among all who use 127.0.0.1:")

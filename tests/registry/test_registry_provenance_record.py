@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from makings import PROVENANCE
+from samples.makings import PROVENANCE
 
 from modelworks.errors import BadInput, Corrupt
 from modelworks.project import Project

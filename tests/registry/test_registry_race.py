@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from race import violations
+from programs.race import violations
 
 from modelworks.registry.production.audit_log import Move
 
-RACE = Path(__file__).parents[1] / "race.py"
+RACE = Path(__file__).parents[1] / "programs" / "race.py"
 
 
 def run_race(*arguments: str) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from makings import PROVENANCE
-from tracking_server import tracking_server
+from pipelines.tracking_server import tracking_server
+from samples.makings import PROVENANCE
 
 from modelworks.errors import Unavailable
 from modelworks.project import Project

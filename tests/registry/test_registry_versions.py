@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from makings import PROVENANCE
+from samples.makings import PROVENANCE
 
 from modelworks.errors import BadInput, Refused
 from modelworks.pipeline.status import verdict_is_current

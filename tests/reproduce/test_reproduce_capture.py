@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from clones import commit, git, other_version
-from runs import DATASET
+from pipelines.clones import commit, git, other_version
+from samples.runs import DATASET
 
 from modelworks import git as git_module
 from modelworks.data.dvc_storage import object_cache

@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from plans import complete_plan
-from runs import DATASET
+from samples.plans import complete_plan
+from samples.runs import DATASET
 
 from modelworks.config import run_config as configuration
 from modelworks.project import Project

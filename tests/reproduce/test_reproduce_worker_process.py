@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from commands import REPOSITORY
+from pipelines.commands import REPOSITORY
 
 from modelworks.reproduce.worker_process import program_of
 

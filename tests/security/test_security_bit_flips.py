@@ -15,7 +15,7 @@ import pytest
 from security.bit_flips import flip_bits, kinds, table
 
 if TYPE_CHECKING:
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
 FLIPS = 6
 """Number of flips per kind of file."""

@@ -18,7 +18,7 @@ from modelworks.registry.verification.isolated_process import IsolatedModel
 from modelworks.settings import ENFORCED
 
 if TYPE_CHECKING:
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
 PICKLE = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from commands import Outcome
-    from workspaces import Workspace
+    from pipelines.commands import Outcome
+    from pipelines.workspaces import Workspace
 
 DIGITS = "configs/digits_cnn.yaml"
 NAMES = (

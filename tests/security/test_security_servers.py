@@ -20,7 +20,7 @@ import pytest
 from modelworks.data import dataset_format
 
 if TYPE_CHECKING:
-    from workspaces import Background, Workspace
+    from pipelines.workspaces import Background, Workspace
 
 SECRET = "the content of a file that no server may return"
 
@@ -65,7 +65,7 @@ class Up:
 @pytest.fixture(scope="module")
 def up(digits: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """Run `modelworks up` in a copy of the digits' project, with an unsafe user's environment."""
-    from workspaces import Workspace, copy_project
+    from pipelines.workspaces import Workspace, copy_project
 
     root = tmp_path_factory.mktemp("up") / "project"
     copy_project(digits, root)

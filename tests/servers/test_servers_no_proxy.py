@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from commands import DEADLINE
+from pipelines.commands import DEADLINE
 
 from modelworks.project import Project
 from modelworks.servers import no_proxy, prefect_client, serve, up
 
 if TYPE_CHECKING:
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
 PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
 TOKEN = "a-token-of-many-characters"

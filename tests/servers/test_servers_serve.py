@@ -20,7 +20,7 @@ from modelworks.errors import Unavailable
 from modelworks.servers import serve
 
 if TYPE_CHECKING:
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
 
 @pytest.mark.parametrize("host", ["127.0.0.2", "::1"])

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
-from commands import DEADLINE
-from ports import free_port
+from pipelines.commands import DEADLINE
+from pipelines.ports import free_port
 
 if TYPE_CHECKING:
-    from workspaces import Workspace
+    from pipelines.workspaces import Workspace
 
 
 def test_up_stops_while_its_servers_start(copy: Callable[[Path], Workspace], bare: Path) -> None:

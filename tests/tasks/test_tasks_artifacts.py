@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pipelines.tracking_server import tracking_server
 from registry.conftest import _quiet, empty_store, project  # noqa: F401  # fixtures
-from runs import CONFIG, DATASET
-from tracking_server import tracking_server
+from samples.runs import CONFIG, DATASET
 
 from modelworks.errors import BadInput, Interrupted
 from modelworks.pipeline.plan import Plan

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from registry.conftest import _quiet, empty_store, project  # noqa: F401  # fixtures
-from runs import CONFIG, DATASET
+from samples.runs import CONFIG, DATASET
 
 from modelworks.errors import Interrupted, Unavailable
 from modelworks.pipeline.stage import Stage

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from registry.conftest import _quiet, empty_store, project  # noqa: F401  # fixtures
-from runs import CONFIG
+from samples.runs import CONFIG
 
 from modelworks.project import Project
 from modelworks.registry.backend import tracking_store

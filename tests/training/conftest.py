@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from samples.trainings import CPU
 from torch import nn
-from trainings import CPU
 
 from modelworks.data import dataset_format
 from modelworks.data.dvc_storage import object_cache

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from samples.trainings import CPU, StopAt, equal
 from torch import nn
-from trainings import CPU, StopAt, equal
 
 from modelworks.errors import BadInput
 from modelworks.models import transformer

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from datasets import labelled
+from samples.datasets import labelled
 
 from modelworks.data import dataset_format
 from modelworks.data.dvc_storage import object_cache

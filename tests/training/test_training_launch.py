@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from datasets import labelled
+from samples.datasets import labelled
 
 import modelworks
 from modelworks.data import dataset_format

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from samples.trainings import StopAt, equal, events
 from torch import nn
-from trainings import StopAt, equal, events
 
 from modelworks.data.random_access import FileRows
 from modelworks.data.splits import TRAIN, VALIDATION

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from samples.trainings import CPU, StopAt, equal, events
 from torch import nn
-from trainings import CPU, StopAt, equal, events
 
 from modelworks.data.splits import TRAIN, VALIDATION
 from modelworks.errors import BadInput

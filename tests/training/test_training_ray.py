@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
-from trainings import events
+from samples.trainings import events
 
 from modelworks.errors import BadInput, Interrupted, ModelworksError, Refused, Unavailable
 from modelworks.training.job import Job

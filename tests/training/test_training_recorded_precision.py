@@ -10,9 +10,9 @@ from typing import Any
 
 import psutil
 import pytest
-from commands import REPOSITORY
-from makings import PROVENANCE
-from plans import store_output
+from pipelines.commands import REPOSITORY
+from samples.makings import PROVENANCE
+from samples.plans import store_output
 
 from modelworks.config import run_config as configuration
 from modelworks.config.run_config import RunConfig

@@ -18,9 +18,9 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pytest
-from datasets import labelled
 from safetensors.torch import load_file
-from trainings import events
+from samples.datasets import labelled
+from samples.trainings import events
 
 from modelworks.data import dataset_format
 from modelworks.data.dvc_storage import object_cache

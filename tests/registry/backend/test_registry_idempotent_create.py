@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
-from makings import PROVENANCE
-from tracking_server import LossyProxy
+from pipelines.tracking_server import LossyProxy
+from samples.makings import PROVENANCE
 
 from modelworks.project import Project
 from modelworks.registry.backend import tracking_store

@@ -1,6 +1,6 @@
 """Simulate the gate's error rates: thousands of samples of test rows for two models of known accuracy.
 
-`python tests/gate_simulation.py` prints the table; the tests run a part of it. The gate's functions decide on each
+`python tests/programs/gate_simulation.py` prints the table; the tests run a part of it. The gate's functions decide on each
 sample, with 10,000 resamples each.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from answers import answers, classifier
+from samples.answers import answers, classifier
 
 from modelworks.evaluation.gate.decision import outcome
 from modelworks.evaluation.statistics.paired_comparison import Comparison, compare

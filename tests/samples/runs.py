@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from commands import REPOSITORY
-from datasets import labelled
+from pipelines.commands import REPOSITORY
+from samples.datasets import labelled
 
 from modelworks.config import run_config as configuration
 from modelworks.records import DatasetVersion

@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 import psutil
 import pytest
-from commands import COMMAND, DEADLINE, Outcome
-from preloaded import Preloaded
+from pipelines.commands import COMMAND, DEADLINE, Outcome
+from pipelines.preloaded import Preloaded
 
 from modelworks.project import Project
 

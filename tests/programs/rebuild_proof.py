@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clones import make_clone, other_version, running_from
+from pipelines.clones import make_clone, other_version, running_from
 
 from modelworks.data.sources import Tweets
 from modelworks.settings import QUIET

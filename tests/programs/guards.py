@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PARTS = ("src", "tasks", "flows", "tests", "benchmarks", "configs", "pyproject.toml", "requirements.lock", "README.md")
 SECONDS = 600
 NO_TEST = "NONE"
@@ -76,8 +76,8 @@ GUARDS = (
     Guard(
         "rates of this machine only",
         "src/modelworks/training/machine/precision.py",
-        'values.get("identity") != key or not',
-        "not",
+        'values.get("identity") == key and _valid(values)',
+        "_valid(values)",
         ("tests/training/test_training_precision.py",),
     ),
     Guard(

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from commands import DEADLINE
+from pipelines.commands import DEADLINE
 
 from modelworks.servers.no_proxy import ask
 from modelworks.servers.prefect_client import start_server

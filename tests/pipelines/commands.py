@@ -15,7 +15,7 @@ from modelworks.settings import QUIET
 
 __all__ = ["COMMAND", "DEADLINE", "REPOSITORY", "Outcome", "environment_at"]
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).with_name("modelworks")
 DEADLINE = 300.0
 """Time-out in seconds for a process or a condition; a loaded machine needs a tenth of it."""

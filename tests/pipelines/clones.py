@@ -11,7 +11,7 @@ from pathlib import Path
 
 __all__ = ["commit", "git", "make_clone", "other_version", "running_from"]
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 CODE = ("src", "flows", "tasks", "configs", "pyproject.toml", "requirements.lock", ".gitignore")
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import REPOSITORY, environment_at
 from filelock import FileLock
-from preloaded import Preloaded
-from workspaces import Workspace, copy_project
+from pipelines.commands import REPOSITORY, environment_at
+from pipelines.preloaded import Preloaded
+from pipelines.workspaces import Workspace, copy_project
 
 from modelworks.project import Project
 from modelworks.servers.prefect_client import start_server

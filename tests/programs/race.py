@@ -1,6 +1,6 @@
 """`make race`: let processes change a model's production concurrently, then check the audit log.
 
-    python tests/race.py [--processes 8] [--attempts 1000] [--lock flock|none|postgresql://...] [--json]
+    python tests/programs/race.py [--processes 8] [--attempts 1000] [--lock flock|none|postgresql://...] [--json]
 
 The processes run the code of a promotion, except the check of golden predictions, which takes seconds. Each attempt
 reads the production version, chooses another one and promotes it on condition that production is unchanged; some

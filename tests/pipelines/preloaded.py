@@ -16,13 +16,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
-from commands import Outcome
+from pipelines.commands import Outcome
 
 from modelworks.project import Project
 
 __all__ = ["Preloaded"]
 
-TESTS = str(Path(__file__).parent)
+TESTS = str(Path(__file__).parents[1])
 
 
 class Preloaded:
@@ -81,7 +81,7 @@ class Preloaded:
         paths = os.pathsep.join([TESTS, *filter(None, [self._environment.get("PYTHONPATH")])])
         own = {"PREFECT_HOME": str(self._folder / "prefect"), "PYTHONPATH": paths}
         return subprocess.Popen(
-            [sys.executable, "-m", "preloaded"],
+            [sys.executable, "-m", "pipelines.preloaded"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from datasets import labelled
-from makings import PROVENANCE
-from tracking_server import LossyProxy, tracking_server
+from pipelines.tracking_server import LossyProxy, tracking_server
+from samples.datasets import labelled
+from samples.makings import PROVENANCE
 
 from modelworks.data import dataset_format
 from modelworks.data.sources.base import Examples
