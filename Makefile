@@ -74,7 +74,7 @@ bad-disks: $(STAMP)  ## run pipelines with full or failing disks and locked data
 	@PYTHONPATH=tests $(BIN)/python -m faults.bad_disks
 
 bit-flips: $(STAMP)  ## flip 1,000 bits in all kinds of stored files: each must be found
-	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python tests/security/bit_flips.py 1000 $(SEED)
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONPATH=tests $(BIN)/python tests/security/bit_flips.py 1000 $(SEED)
 
 rebuild-proof: $(STAMP)  ## rebuild versions of every kind of model, also with changed data and libraries
 	@PYTHONPATH=tests $(BIN)/python tests/programs/rebuild_proof.py

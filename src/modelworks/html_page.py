@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
 __all__ = ["embedded", "fill"]
 
+CAPITALS = {"auc": "AUC", "f1": "F1", "mae": "MAE", "r2": "R2", "rmse": "RMSE", "roc": "ROC"}
+"""Words of metric names that are not displayed in lower case."""
+
 FRAME = """\
 <!doctype html>
 <html lang="en">
@@ -65,7 +68,7 @@ def fill(body: str, *, title: str, subtitle: str, **values: Any) -> str:  # any 
 
 def _words(name: str) -> str:
     """Return a metric or column name for display: `macro_f1` becomes `macro F1`."""
-    return name.replace("_", " ").replace("f1", "F1")
+    return " ".join(CAPITALS.get(word, word) for word in name.split("_"))
 
 
 def embedded(picture: Path) -> str:

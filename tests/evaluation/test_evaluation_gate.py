@@ -226,7 +226,7 @@ def test_no_gain_over_the_trivial_baseline_rejects(candidate: Callable[..., Mode
     if answer == "most frequent class":
         predicted[:] = np.bincount(LABELS).argmax()
     verdict = judged(candidate(predicted), None, GateConfig(minimums={"accuracy": 0.0}, compare="accuracy"))
-    assert (verdict.decision, failed(verdict)) == ("reject", ["the gain in accuracy over the trivial answer"])
+    assert (verdict.decision, failed(verdict)) == ("reject", ["the gain in accuracy over the trivial baseline"])
     check = next(check for check in verdict.checks if not check.passed)
     assert re.fullmatch(r"[+-]0\.\d{4} \[-0\.\d{4}, \+0\.\d{4}\]", check.observed)
     assert check.required == "interval above 0"
@@ -249,7 +249,7 @@ def test_metric_that_should_be_low_is_compared_by_its_gain(candidate: Callable[.
     assert check.observed.startswith("+")
     assert check.passed
     # One confident error in ten rows has a higher log loss than the classes' shares of the training rows.
-    assert failed(verdict) == ["the gain in log_loss over the trivial answer"]
+    assert failed(verdict) == ["the gain in log_loss over the trivial baseline"]
 
 
 def test_default_comparison_metric_is_the_objectives_first(candidate: Callable[..., ModelVersion]) -> None:

@@ -70,7 +70,7 @@ def test_every_objective_is_scored_compared_and_reported(
     found = decide(version, gate, score_baseline(3, tmp_path / "old", evaluation), "gate-key")
     compared = gate.compare or next(iter(objective.metrics))
     names = [check.name for check in found.verdict.checks]
-    assert {f"the gain in {compared} over version 3", f"the gain in {compared} over the trivial answer"} <= {*names}
+    assert {f"the gain in {compared} over version 3", f"the gain in {compared} over the trivial baseline"} <= {*names}
     changed = found.verdict.changes
     assert changed is not None
     assert changed.rows == ROWS - 3 >= changed.fixed + changed.broken + changed.otherwise > 0

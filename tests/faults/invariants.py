@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlparse
 
 from faults.projects import SECRETS, FaultWorkspace
 from pipelines.commands import Outcome
+from samples.artifacts import local_path
 
 from modelworks.data.dvc_storage import dvc_file, object_cache
 from modelworks.files.digest import folder_digests, json_digest
@@ -100,7 +100,7 @@ def production_is_intact(found: Aftermath) -> Iterator[str]:
     except Exception as error:  # any error in resolving the alias is a violation
         yield f"I3: production does not resolve: {error}"
         return
-    folder = _folder(version.source)
+    folder = local_path(version.source)
     listing = json.loads((_artifacts(found, version) / EVIDENCE / FILES).read_text())
     if json_digest(listing) != version.tags[tags.DIGEST]:
         yield "I3: the listing of the package does not match the digest in the version's tag"
@@ -268,13 +268,9 @@ def prefect_head() -> str:
 
 
 def _weights(found: Aftermath) -> str:
-    path = _folder(found.production.source) / "artifacts" / "model" / "model.safetensors"
+    path = local_path(found.production.source) / "artifacts" / "model" / "model.safetensors"
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _folder(address: str) -> Path:
-    return Path(unquote(urlparse(address).path))
-
-
 def _artifacts(found: Aftermath, version: ModelVersion) -> Path:
-    return _folder(found.client.get_run(version.run_id).info.artifact_uri)
+    return local_path(found.client.get_run(version.run_id).info.artifact_uri)

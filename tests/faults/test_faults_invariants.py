@@ -13,6 +13,7 @@ from faults import invariants
 from faults.invariants import Aftermath, Reference, reference, violations
 from faults.projects import PIPELINES, SECRETS, FaultWorkspace
 from pipelines.commands import Outcome
+from samples.artifacts import local_path
 
 from modelworks.registry.tracking import tags as lineage
 
@@ -43,7 +44,7 @@ def _report_a_missing_version(found: Aftermath) -> Aftermath:
 
 @violates("I3")
 def _flip_a_bit_of_production(found: Aftermath) -> None:
-    weights = invariants._folder(found.production.source) / "artifacts" / "model" / "model.safetensors"
+    weights = local_path(found.production.source) / "artifacts" / "model" / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)

@@ -185,7 +185,7 @@ def test_prefect_has_a_task_per_stage_and_artifacts_with_verdict_and_mlflow_link
     tasks = sorted(query("task_runs"), key=lambda each: each["start_time"])
     assert [each["name"].rpartition("-")[0] for each in tasks] == list(STAGES)
     assert {each["state_name"] for each in tasks} == {"Completed"}
-    assert all("modelworks" in each["tags"] for each in tasks)
+    assert not any(each["tags"] for each in tasks), "Prefect asks for a concurrency slot of every tag"
     assert all(each["empirical_policy"]["retries"] == 2 for each in tasks)
 
     artifacts = {each["key"]: each for each in query("artifacts")}

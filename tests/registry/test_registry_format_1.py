@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from samples.artifacts import local_path
 
 from modelworks.errors import Refused
 from modelworks.evaluation import inference
@@ -74,7 +75,7 @@ def test_format_1_version_is_promoted(
 def test_format_1_version_with_other_predictions_is_refused(
     client: MlflowClient, project: Project, earlier: Registered, isolated_model: IsolatedModel
 ) -> None:
-    artifacts = Path(client.get_run(earlier.run_id).info.artifact_uri.removeprefix("file://"))
+    artifacts = local_path(client.get_run(earlier.run_id).info.artifact_uri)
     path = artifacts / integrity.EVIDENCE / golden_predictions.FILE
     rows = pq.read_table(path)
     swapped = [

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from samples.artifacts import local_path
 
 from modelworks.cli.doctor import databases, production
 from modelworks.cli.doctor.finding import Finding
@@ -66,7 +67,7 @@ def failing(project: Project) -> list[str]:
 
 
 def stored_at(client: MlflowClient, version: int) -> Path:
-    return Path(str(client.get_model_version(NAME, str(version)).source).removeprefix("file://"))
+    return local_path(client.get_model_version(NAME, str(version)).source)
 
 
 def follow(hint: str, folder: Path) -> None:

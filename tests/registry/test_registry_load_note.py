@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from samples.artifacts import local_path
 
 from modelworks.errors import Corrupt
 from modelworks.project import Project
@@ -35,7 +36,7 @@ def load_by_address(client: MlflowClient, address: str) -> None:
 
 
 def stored_package(client: MlflowClient, version: int = 1) -> Path:
-    return Path(str(client.get_model_version("small", str(version)).source).removeprefix("file://"))
+    return local_path(client.get_model_version("small", str(version)).source)
 
 
 def test_version_with_a_load_note_is_fetched_and_promoted(

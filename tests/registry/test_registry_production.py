@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from samples.artifacts import local_path
 
 from modelworks.errors import BadInput, Corrupt, Refused, Unavailable
 from modelworks.files.digest import file_digest
@@ -62,7 +63,7 @@ def rollback(client: MlflowClient, project: Project, isolated_model: IsolatedMod
 
 def folder_of(client: MlflowClient, version: int) -> Path:
     """Return the folder of a version's package in the artifact store."""
-    return Path(client.get_model_version_download_uri("small", str(version)).removeprefix("file://"))
+    return local_path(client.get_model_version_download_uri("small", str(version)))
 
 
 def test_promotion_verifies_moves_and_logs(client: MlflowClient, project: Project, register: Register) -> None:
@@ -201,7 +202,7 @@ def test_missing_package_stops_a_promotion(client: MlflowClient, register: Regis
 
 def test_model_with_other_predictions_is_refused(client: MlflowClient, register: Register, promote: Promote) -> None:
     version = register()
-    artifacts = Path(client.get_run(version.run_id).info.artifact_uri.removeprefix("file://"))
+    artifacts = local_path(client.get_run(version.run_id).info.artifact_uri)
     path = artifacts / integrity.EVIDENCE / golden_predictions.FILE
     rows = pq.read_table(path)
     swapped = [row[::-1] for row in rows["probabilities"].to_pylist()]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from samples.artifacts import local_path
 from samples.makings import PROVENANCE
 
 from modelworks.errors import BadInput, Corrupt
@@ -47,7 +48,7 @@ def make(
 
 def folder_of(client: MlflowClient, version: Registered) -> Path:
     """Return the folder of the record's files."""
-    return Path(client.get_run(version.run_id).info.artifact_uri.removeprefix("file://")) / provenance_record.FOLDER
+    return local_path(client.get_run(version.run_id).info.artifact_uri) / provenance_record.FOLDER
 
 
 def test_record_is_read_back(client: MlflowClient, make: Callable[..., Registered], tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
+from samples.artifacts import local_path
 
 from modelworks.data import dataset_format
 from modelworks.models import serialization
@@ -47,7 +48,7 @@ def load(
 
     def make(seed: int = 0, modality: str = "image") -> tuple[Any, Evaluation, Path]:
         evaluation = evaluate(seed, modality)
-        source = upload.log(client, begin(), evaluation).source.removeprefix("file://")
+        source = local_path(upload.log(client, begin(), evaluation).source)
         folder = Path(shutil.copytree(source, tmp_path / f"package-{seed}"))
         return load_model(folder), evaluation, folder
 

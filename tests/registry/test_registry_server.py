@@ -47,6 +47,7 @@ def test_registration_promotion_metrics_and_outages_with_a_server(
     isolated_model: IsolatedModel,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # the lock of a server is in the home folder
     address, process = server
     shared = Project(project.root, mlflow_uri=address)
     client = tracking_store.connect(shared)
@@ -66,7 +67,6 @@ def test_registration_promotion_metrics_and_outages_with_a_server(
         == version
     )
     registration.record_verdict(client, judge(version))
-    monkeypatch.setenv("HOME", str(tmp_path))  # the lock of a server is in the home folder
     named = {"reason": "r", "who": "w", "evidence": {}, "proof": partial(prove, process=isolated_model)}
     assert promotion.promote(client, shared, "small", 1, expected=0, **named) is not None
     assert [move.state for move in audit_log.history(client, "small")] == ["done"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 import pytest
+from samples.artifacts import local_path
 
 from modelworks.errors import Corrupt
 from modelworks.files.digest import json_digest
@@ -27,7 +28,7 @@ def logged(
     """Run id, folder in the artifact store and record of a package."""
     run_id = begin()
     stored = upload.log(client, run_id, evaluate())
-    return run_id, Path(stored.source.removeprefix("file://")), stored
+    return run_id, local_path(stored.source), stored
 
 
 def test_package_has_no_pickle_and_no_local_path(logged: tuple[str, Path, upload.Package], project: object) -> None:

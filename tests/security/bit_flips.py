@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samples.artifacts import local_path
+
 from modelworks.config import run_config as configuration
 from modelworks.data.dvc_storage import dvc_file, object_cache
 from modelworks.data.ingest import reason_to_work
@@ -75,8 +77,8 @@ def kinds(project: Project, client: MlflowClient, scratch: Path) -> list[Kind]:
     version = registered.get(client, NAME, 1)
     store = StageStore(project.stages)
     stages = {path.name: next(path.glob("[!.]*")) for path in project.stages.glob("[!.]*")}
-    run = Path(client.get_run(version.run_id).info.artifact_uri.removeprefix("file://"))
-    stored = Path(str(client.get_model_version(NAME, "1").source).removeprefix("file://"))
+    run = local_path(client.get_run(version.run_id).info.artifact_uri)
+    stored = local_path(client.get_model_version(NAME, "1").source)
     fetched = verify_version.package_folder(client, project, NAME, 1).parent
     config = configuration.load(project.root / CONFIG)
     pin = dvc_file.read(project)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from samples.artifacts import local_path
 from security.bit_flips import flip_bits, kinds, table
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def test_command_exits_with_5_and_names_the_damaged_file(
 ) -> None:
     workspace = copy(two_versions)
     shutil.rmtree(workspace.project.state / "versions", ignore_errors=True)  # intact copies would be used instead
-    stored = Path(str(workspace.client.get_model_version("digits-cnn", "1").source).removeprefix("file://"))
+    stored = local_path(workspace.client.get_model_version("digits-cnn", "1").source)
     _flip(next(stored.rglob(name)))
     outcome = workspace.run(*command)
     assert outcome.code == 5

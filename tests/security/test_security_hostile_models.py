@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from samples.artifacts import local_path
 from security.hostile import ATTACKS, FORGED, code, pickled
 
 from modelworks.errors import Corrupt, Refused
@@ -75,8 +76,8 @@ def registry(client: MlflowClient, project: Project, register: Callable[..., Any
     version = register()
     source = client.get_model_version(NAME, "1").source
     run = client.get_run(version.run_id)
-    stored = Path(str(source).removeprefix("file://"))
-    evidence = Path(run.info.artifact_uri.removeprefix("file://")) / integrity.EVIDENCE
+    stored = local_path(source)
+    evidence = local_path(run.info.artifact_uri) / integrity.EVIDENCE
     for folder in (stored, evidence):
         shutil.copytree(folder, tmp_path / "original" / folder.name)
     return Registry(client, project, stored, evidence, tmp_path / "original")

@@ -12,10 +12,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from samples.artifacts import local_path
 
 from modelworks.data import dataset_format
 
@@ -163,7 +165,7 @@ def test_other_origin_cannot_open_a_websocket(up: Up) -> None:
 )
 def test_artifact_paths_cannot_leave_the_store(up: Up, path: str) -> None:
     run = up.workspace.runs("digits-cnn")[0].info.run_id
-    traversal = path.format(str(up.outside).lstrip("/"))
+    traversal = path.format(quote(str(up.outside).lstrip("/")))
     model = up.workspace.client.search_logged_models([up.workspace.runs("digits-cnn")[0].info.experiment_id])[
         0
     ].model_id
@@ -208,7 +210,7 @@ def test_server_allows_no_upload_or_deletion(up: Up) -> None:
 )
 def test_version_cannot_have_files_outside_the_store(up: Up, source: str) -> None:
     run = up.workspace.runs("digits-cnn")[0].info
-    location = source.format(up.outside.parent, run.artifact_uri.removeprefix("file://"))
+    location = source.format(up.outside.parent, local_path(run.artifact_uri))
     for fields in ({}, {"run_id": run.run_id}):
         status, text = up.mlflow.request(
             "POST", "/api/2.0/mlflow/model-versions/create", {"name": "digits-cnn", "source": location, **fields}

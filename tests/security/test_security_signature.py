@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from samples.artifacts import local_path
 from security.hostile import ATTACKS
 
 from modelworks.errors import BadInput, Corrupt, Interrupted
@@ -66,8 +67,8 @@ def _forge(client: MlflowClient, run_id: str) -> tuple[Path, Path]:
 
     Return the folders of the package and its evidence.
     """
-    stored = Path(str(client.get_model_version(NAME, "1").source).removeprefix("file://"))
-    evidence = Path(client.get_run(run_id).info.artifact_uri.removeprefix("file://")) / integrity.EVIDENCE
+    stored = local_path(client.get_model_version(NAME, "1").source)
+    evidence = local_path(client.get_run(run_id).info.artifact_uri) / integrity.EVIDENCE
     files = folder_digests(stored)
     write_json(evidence / integrity.FILES, files)
     client.set_model_version_tag(NAME, "1", tags.DIGEST, json_digest(files))

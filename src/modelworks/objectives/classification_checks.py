@@ -75,7 +75,7 @@ def checks(targets: Mapping[str, Mapping[str, Any]], section: Any) -> Sequence[D
             name="label leakage",
             expectation="expect_column_values_to_be_null",
             arguments={
-                "column": "given_away_by",
+                "column": "leaking_feature",
                 "severity": "critical" if section.label_leakage == "refuse" else "warning",
             },
             required=f"no single feature that predicts a class with an AUC above {section.max_single_auc:g}",
@@ -109,8 +109,8 @@ def _smallest_class(facts: pd.DataFrame) -> str:
 
 
 def _leaking_features(facts: pd.DataFrame) -> str:
-    found = facts.dropna(subset="given_away_by").drop_duplicates("label").sort_values("label")
-    named = [f"{label} by {what}" for label, what in zip(found["label"], found["given_away_by"], strict=True)]
+    found = facts.dropna(subset="leaking_feature").drop_duplicates("label").sort_values("label")
+    named = [f"{label} by {what}" for label, what in zip(found["label"], found["leaking_feature"], strict=True)]
     return "; ".join(named[:3] + ([f"{len(named) - 3} more classes"] if len(named) > 3 else [])) or "nothing"
 
 

@@ -67,7 +67,7 @@ def leaking_features(
             if areas[each] > best.get(each, (0.0, ""))[0]:
                 best[each] = (float(areas[each]), name)
     messages = [_message(*best[each]) if each in best else None for each in range(len(classes))]
-    return pd.Series(pd.array(messages, dtype="str")[codes], index=facts.index, name="given_away_by")
+    return pd.Series(pd.array(messages, dtype="str")[codes], index=facts.index, name="leaking_feature")
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def beats(predictions: Predictions, trivial: Predictions, metric: str, gate: Gat
         resamples=gate.resamples,
     ).difference
     return Finding(
-        name=f"the gain in {metric} over the trivial answer",
+        name=f"the gain in {metric} over the trivial baseline",
         observed=f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]",
         required="interval above 0",
         decision="promote" if found.low > 0 else "reject",

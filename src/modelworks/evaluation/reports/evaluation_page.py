@@ -21,7 +21,7 @@ BODY = """\
 <h2>Metrics</h2>
 <table>
 <tr><th>metric</th><th class="number">value</th><th class="number">{{ confidence }} interval</th>
-<th class="number">trivial answer</th></tr>
+<th class="number">trivial baseline</th></tr>
 {%- for name, found in metrics.items() %}
 <tr><td>{{ name | words }}</td><td class="number">{{ "%.4f" % found.value }}</td>
 <td class="number">{{ "%.4f" % found.low }} to {{ "%.4f" % found.high }}</td>
