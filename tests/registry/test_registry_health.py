@@ -218,7 +218,7 @@ def test_moved_or_copied_project_works_after_doctor_rewrites_its_addresses(
 
     finding = location(other)
     assert finding.state == "repairable"
-    assert str(project.mlflow / "artifacts") in finding.detail
+    assert (project.mlflow / "artifacts").as_uri() in finding.detail
     assert finding.repair is not None
     finding.repair()
     assert location(other).state == "ok"
