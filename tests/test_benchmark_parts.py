@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pipelines.commands import REPOSITORY
 
-from benchmarks import needs
+from benchmarks import gate, needs
 from benchmarks.__main__ import main, measure_all
 from benchmarks.parts import PARTS, Part, chosen
 from benchmarks.recovery import compare
@@ -17,7 +17,7 @@ from benchmarks.recovery.cases import Cases
 from benchmarks.recovery.compare import cells
 from benchmarks.recovery.ours import edit_loss
 from benchmarks.recovery.tool import Observed, Tool
-from benchmarks.report import Table, insert
+from benchmarks.report import HEADINGS, Table, insert
 from modelworks.data.sources import Fashion
 from modelworks.errors import BadInput
 
@@ -58,6 +58,21 @@ def test_missing_data_and_packages_are_named_before_measuring(
     assert lines[0].startswith("missing: the package no_such_peer is not installed: run `make bench`")
     assert "apt-get install dataset-fashion-mnist" in lines[2]
     assert not (tmp_path / "results.md").exists()
+
+
+def test_both_bootstraps_of_the_gate_have_the_same_deviation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "CASES", ((3, 0.8),))
+    monkeypatch.setattr(gate, "ROWS", 1000)
+    monkeypatch.setattr(gate, "RESAMPLES", 1000)
+    (found,) = gate.measure(1, tmp_path)
+    assert found.ours_metric == pytest.approx(found.peer_metric, rel=0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["first-run", "second-run", "throughput"])
+def test_comparison_of_whole_runs_has_figures_of_both_sides(name: str, tmp_path: Path) -> None:
+    (row,) = named(name).measure(1, tmp_path / name, small=False).rows
+    assert float(row[HEADINGS.index("ratio")]) > 0
 
 
 def test_every_part_declares_its_requirements() -> None:
