@@ -69,7 +69,7 @@ def test_both_bootstraps_of_the_gate_have_the_same_deviation(tmp_path: Path, mon
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["first-run", "second-run", "throughput"])
+@pytest.mark.parametrize("name", ["first-run", "second-run", "second-run-large", "throughput"])
 def test_comparison_of_whole_runs_has_figures_of_both_sides(name: str, tmp_path: Path) -> None:
     (row,) = named(name).measure(1, tmp_path / name, small=False).rows
     assert float(row[HEADINGS.index("ratio")]) > 0

@@ -23,6 +23,7 @@ def workspace(served_copy: Callable[[Path], Workspace], two_versions: Path) -> W
     return served_copy(two_versions)
 
 
+@pytest.mark.slow
 def test_rollback_and_promote_move_production_and_are_logged(workspace: Workspace, two_versions: Path) -> None:
     back = workspace.done("rollback", "digits-cnn", "--reason", "complaints")
     flock = "flock, among the processes of this machine"

@@ -15,6 +15,8 @@ from pipelines.clones import commit, git, make_clone, other_version, running_fro
 if TYPE_CHECKING:
     from pipelines.workspaces import Workspace
 
+pytestmark = pytest.mark.slow
+
 DIGITS = "configs/digits_cnn.yaml"
 EDITED = "src/modelworks/models/transformer.py"
 
@@ -95,7 +97,6 @@ def test_cnn_trained_by_a_commit_is_rebuilt_identically(clone: Workspace) -> Non
     assert not list((clone.root / ".modelworks").glob("rebuild-*"))
 
 
-@pytest.mark.slow
 def test_transformer_trained_by_uncommitted_code_is_rebuilt_identically(clone: Workspace) -> None:
     # Neither the code of later commits nor the current data/ is used.
     (clone.root / EDITED).write_text("raise SystemExit('not this one')\n")
@@ -111,7 +112,6 @@ def test_transformer_trained_by_uncommitted_code_is_rebuilt_identically(clone: W
     assert not (clone.root / "data" / "texts" / "examples.parquet").exists()
 
 
-@pytest.mark.slow
 def test_other_library_version_is_named_with_the_differences_it_caused(clone: Workspace, tmp_path: Path) -> None:
     """Use a release of safetensors that changes one value of one tensor."""
     fault = (

@@ -9,6 +9,8 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from modelworks.cli.doctor.prefect_runs_internals import unfinished
 from modelworks.project import Project
 from modelworks.servers.prefect_client import start_server
@@ -46,6 +48,7 @@ with TestClient(prefect_app(services=False)) as client:
 """
 
 
+@pytest.mark.slow
 def test_app_answers_requests_to_the_api(tmp_path: Path) -> None:
     environment = {**os.environ, **Project(tmp_path).environment()}
     environment.pop("PREFECT_API_URL", None)

@@ -14,26 +14,21 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from faults.disk_conditions import BEGUN, Condition, has_checkpoint, is_training, long_pipeline, once
 from faults.disks import small_disk
 from faults.invariants import Aftermath, Reference, reference, violations
-from faults.projects import PIPELINES, FaultWorkspace, Pipeline
+from faults.projects import FaultWorkspace
 from pipelines.commands import COMMAND, DEADLINE, Outcome
 
 from modelworks.project import Project
 from modelworks.servers.prefect_client import start_server
 from modelworks.settings import QUIET
-
-LONG = {"train.epochs": "12", "train.checkpoint_steps": "10"}
-"""Enough checkpoints for a fault between two of them."""
-Condition = Callable[[FaultWorkspace], bool]
-BEGUN = {"ingested": "stage.before[validate]", "validated": "stage.before[train]"}
-"""Initial states of cases, and the fault point at which the run that produced each was killed."""
 
 
 @dataclass(frozen=True)
@@ -49,41 +44,6 @@ class Case:
     """Expected exit code of the run with the fault."""
     begins: str = ""
     """A state of BEGUN; empty for a new project."""
-
-
-def long_pipeline() -> Pipeline:
-    """Return the digits pipeline with many checkpoints."""
-    cnn = PIPELINES["cnn"]
-    return replace(cnn, changes={**cnn.changes, **LONG})
-
-
-def has_checkpoint(workspace: FaultWorkspace) -> bool:
-    return any((workspace.project.state / "training").glob("*/checkpoints/step-*"))
-
-
-def is_training(workspace: FaultWorkspace) -> bool:
-    return any((workspace.project.state / "training").glob("*/job.json"))
-
-
-@contextmanager
-def once(condition: Condition, workspace: FaultWorkspace, act: Callable[[], object]) -> Iterator[None]:
-    """Call `act` in a thread when a condition becomes true during the block."""
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.is_set():
-            if condition(workspace):
-                act()
-                return
-            time.sleep(0.002)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        watcher.join()
 
 
 def full(

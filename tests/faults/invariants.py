@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faults.database_heads import mlflow_head, prefect_head
 from faults.projects import SECRETS, FaultWorkspace
 from pipelines.commands import Outcome
 from samples.artifacts import local_path
@@ -239,32 +239,6 @@ def violations(found: Aftermath) -> list[str]:
     if found.outcomes[-1].code:
         return failed
     return [each for invariant in INVARIANTS for each in invariant(found)]
-
-
-@cache
-def mlflow_head() -> str:
-    """Return the newest revision of the installed MLflow."""
-    from mlflow.store.db.utils import _get_latest_schema_revision
-
-    return str(_get_latest_schema_revision())
-
-
-@cache
-def prefect_head() -> str:
-    """Return the newest SQLite revision of the installed Prefect, read from its migrations."""
-    import importlib.util
-
-    spec = importlib.util.find_spec("prefect")
-    assert spec is not None
-    assert spec.origin is not None
-    folder = Path(spec.origin).parent / "server" / "database" / "_migrations" / "versions" / "sqlite"
-    text = [path.read_text() for path in folder.glob("*.py")]
-    found = {
-        name: set(re.findall(rf'^{name}(?::[^=\n]*)? = "(\w+)"', "\n".join(text), re.MULTILINE))
-        for name in ("revision", "down_revision")
-    }
-    (head,) = found["revision"] - found["down_revision"]
-    return head
 
 
 def _weights(found: Aftermath) -> str:

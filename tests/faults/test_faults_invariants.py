@@ -102,12 +102,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory, server_url: str) -> tuple
     return workspace, outcome, reference(workspace, outcome)
 
 
+@pytest.mark.slow
 def test_no_violation_in_an_unchanged_project(finished: tuple[FaultWorkspace, Outcome, Reference]) -> None:
     workspace, outcome, undisturbed = finished
     workspace.restore("finished")
     assert violations(Aftermath(workspace, [outcome], undisturbed)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [f"I{number}" for number in range(1, 11)])
 def test_each_invariant_can_be_violated(finished: tuple[FaultWorkspace, Outcome, Reference], name: str) -> None:
     workspace, outcome, undisturbed = finished

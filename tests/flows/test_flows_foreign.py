@@ -150,7 +150,7 @@ def verbs(copy: Callable[[Path], Workspace], used: Path, server_url: str) -> Ite
         yield Verbs(workspace, preloaded)
 
 
-def test_what_the_verbs_do_works_after_many_foreign_actions_at_once(
+def test_every_verb_works_after_many_foreign_actions(
     copy: Callable[[Path], Workspace], two_versions: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The short form: the verbs' own functions in this process."""

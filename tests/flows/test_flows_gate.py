@@ -6,6 +6,8 @@ import json
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from pipelines.workspaces import Workspace
 
@@ -20,6 +22,7 @@ def artifacts_of(flow_run: str, url: str) -> dict[str, dict[str, Any]]:
         return {each["key"]: each for each in json.load(response)}
 
 
+@pytest.mark.slow
 def test_rejected_candidate_is_registered_with_its_verdict_and_production_stays(after_digits: Workspace) -> None:
     outcome = after_digits.run("run", *REJECTED, "--json")
 

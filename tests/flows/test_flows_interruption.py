@@ -71,6 +71,7 @@ def test_killed_isolated_process_is_replaced_within_the_run(after_digits: Worksp
     assert "-9" in second["because"]
 
 
+@pytest.mark.slow
 def test_killed_run_leaves_no_process_and_the_next_one_resumes(after_digits: Workspace, server_url: str) -> None:
     alone = after_digits.without_environment("PREFECT_API_URL")
     with alone.running(*LONG) as run:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import errno
-import importlib
-import importlib.util
 import json
-import os
 import py_compile
 import subprocess
 import sys
@@ -17,42 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from models.saved_models import CNN, IMAGE, save
 
-from modelworks.modalities import image
 from modelworks.models import cnn, saved_model, serialization
 from modelworks.models.serialization import DamagedModel
 from modelworks.models.weights_file import write_weights
-from modelworks.objectives import classification
-
-CNN = "code/models/cnn.py"
-IMAGE = b"P5\n4 4\n255\n" + bytes(range(16))
-
-
-def save(folder: Path, architecture: Path, *, dtype: torch.dtype = torch.float32) -> str:
-    processor = image.Processor.fit([IMAGE], {}, {})
-    configuration = {"hidden": 4, "dropout": 0.0}
-    torch.manual_seed(0)
-    description = {
-        "kind": "cnn",
-        "modality": "image",
-        "architecture": configuration,
-        "shape": processor.shape,
-    }
-    return serialization.save(
-        folder,
-        description=description,
-        network=cnn.build(configuration, processor.shape, 2).to(dtype),
-        processor=processor,
-        objective=classification.Classification({"classes": ["a", "b"]}),
-        sources={**serialization.sources(cnn, image, classification), CNN: architecture.read_bytes()},
-        training_ids=np.arange(3, dtype=np.uint64),
-    )
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    save(tmp_path / "model", Path(cnn.__file__))
-    return tmp_path / "model"
 
 
 def test_saved_model_files(folder: Path) -> None:
@@ -131,73 +97,6 @@ def test_invalid_manifest_is_detected(folder: Path, manifest: str) -> None:
         serialization.load(folder)
 
 
-def test_models_with_different_code_load_in_one_process(folder: Path, tmp_path: Path) -> None:
-    changed = tmp_path / "changed.py"
-    source = Path(cnn.__file__).read_text()
-    changed.write_text(source.replace("return self.classifier(", "return -self.classifier("))
-    save(tmp_path / "new", changed)
-    old, new = serialization.load(folder), serialization.load(tmp_path / "new")
-    before, after = (model.predict([IMAGE])["probabilities"][0] for model in (old, new))
-    assert after == pytest.approx(before[::-1], abs=1e-6)
-    again = serialization.load(folder).predict([IMAGE])["probabilities"][0]
-    assert (again == before).all()
-
-
-def test_planted_bytecode_is_not_run(tmp_path: Path) -> None:
-    source = tmp_path / "module.py"
-    source.write_text("VALUE = 'good'")
-    other = tmp_path / "planted.py"
-    other.write_text("VALUE = 'evil'")
-    times = (source.stat().st_atime_ns, source.stat().st_mtime_ns)
-    os.utime(other, ns=times)
-    (tmp_path / "__pycache__").mkdir()
-    cached = Path(py_compile.compile(str(other), doraise=True) or "")
-    cached.rename(cached.with_name(cached.name.replace("planted", "module")))
-    assert saved_model.run_source(source).VALUE == "good"
-
-
-def test_failing_source_leaves_no_module(tmp_path: Path) -> None:
-    source = tmp_path / "broken.py"
-    source.write_text("VALUE = 1\n1 / 0")
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError):
-            saved_model.run_source(source)
-
-
-def test_loading_does_not_change_the_random_state(folder: Path) -> None:
-    torch.manual_seed(7)
-    expected = torch.rand(3)
-    torch.manual_seed(7)
-    serialization.load(folder)
-    assert torch.equal(torch.rand(3), expected)
-
-
-def test_planted_bytecode_in_a_package_is_not_run(tmp_path: Path) -> None:
-    (tmp_path / "code" / "models").mkdir(parents=True)
-    for name in ("__init__.py", "models/__init__.py"):
-        (tmp_path / "code" / name).write_text("")
-    source, other = tmp_path / "code" / "models" / "module.py", tmp_path / "planted.py"
-    source.write_text("VALUE = 'good'")
-    other.write_text("VALUE = 'evil'")
-    times = (source.stat().st_atime_ns, source.stat().st_mtime_ns)
-    os.utime(other, ns=times)
-    cached = Path(importlib.util.cache_from_source(str(source)))
-    cached.parent.mkdir()
-    py_compile.compile(str(other), cfile=str(cached), doraise=True)
-    package = saved_model.import_code(tmp_path / "code")
-    assert importlib.import_module(f"{package}.models.module").VALUE == "good"
-
-
-def test_failing_module_of_a_package_fails_again(tmp_path: Path) -> None:
-    (tmp_path / "code").mkdir()
-    (tmp_path / "code" / "__init__.py").write_text("")
-    (tmp_path / "code" / "broken.py").write_text("VALUE = 1\n1 / 0")
-    package = saved_model.import_code(tmp_path / "code")
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError):
-            importlib.import_module(f"{package}.broken")
-
-
 FORMAT_1 = Path(__file__).with_name("format_1.zip")
 """A model of format 1 with its predictions, saved by the code of that time."""
 
@@ -210,29 +109,6 @@ def test_model_of_format_1_gives_the_same_predictions(tmp_path: Path) -> None:
     assert model.objective.classes == ("a", "b")
     assert model.modality == "image"
     assert found["probabilities"] == pytest.approx(np.array(json.loads((tmp_path / "answers.json").read_text())))
-
-
-PACKAGE = Path(serialization.__file__).parents[1]
-CARRIED = [
-    *("models/saved_model.py", "models/cnn.py", "models/transformer.py", "models/pretrained.py"),
-    *(
-        f"modalities/{path.name}"
-        for path in sorted((PACKAGE / "modalities").glob("*.py"))
-        if not path.stem.endswith(("_facts", "_fingerprints", "_preview"))
-    ),
-    *(
-        path.relative_to(PACKAGE).as_posix()
-        for path in sorted((PACKAGE / "objectives").rglob("*.py"))
-        if path.name != "config.py" and not path.stem.endswith("_checks")
-    ),
-]
-
-
-@pytest.mark.parametrize("file", CARRIED)
-def test_packaged_sources_use_only_relative_imports(file: str) -> None:
-    source = (PACKAGE / file).read_text()
-    assert "import modelworks" not in source
-    assert "from modelworks" not in source
 
 
 STREAMED = """

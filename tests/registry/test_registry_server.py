@@ -38,6 +38,7 @@ def server(tmp_path: Path, empty_store: Path) -> Iterator[tuple[str, subprocess.
         yield started
 
 
+@pytest.mark.slow
 def test_registration_promotion_metrics_and_outages_with_a_server(
     tmp_path: Path,
     project: Project,

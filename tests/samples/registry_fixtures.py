@@ -17,6 +17,7 @@ import torch
 from pipelines.tracking_server import LossyProxy, tracking_server
 from samples.datasets import labelled
 from samples.makings import PROVENANCE
+from samples.verdicts import verdict_of
 
 from modelworks.data import dataset_format
 from modelworks.data.sources.base import Examples
@@ -177,7 +178,7 @@ def evaluate(project: Project) -> Callable[..., Evaluation]:
 @pytest.fixture
 def judge() -> Callable[..., Verdict]:
     """Return a function that makes a verdict on a version."""
-    return _verdict
+    return verdict_of
 
 
 @pytest.fixture
@@ -197,18 +198,10 @@ def register(
         version = registration.register(
             client, project, evaluation, provenance=PROVENANCE, name=NAME, key=f"key-{seed}", run_id=begin()
         )
-        registration.record_verdict(client, _verdict(version, decision))
+        registration.record_verdict(client, verdict_of(version, decision))
         return version
 
     return make
-
-
-def _verdict(version: ModelVersion, decision: str = "promote") -> Verdict:
-    """Return a verdict with one check."""
-    check = Check(
-        name="accuracy", passed=decision == "promote", observed="0.9100 [0.8500, 0.9500]", required="at least 0.9"
-    )
-    return Verdict(version=version, key="gate-key", decision=decision, checks=(check,), baseline=0)  # type: ignore[arg-type]
 
 
 def _validated(project: Project, modality: str) -> ValidationReport:

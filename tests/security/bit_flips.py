@@ -8,7 +8,6 @@ counts as found if an error or a log message names the file and nothing was load
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import shutil
@@ -16,18 +15,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samples.artifacts import local_path
+from security.stored_files import (
+    Kind,
+    checkpoint_reads,
+    decoded_reads,
+    error_message,
+    expected_name,
+    files_below,
+    log_messages,
+)
 
 from modelworks.config import run_config as configuration
 from modelworks.data.dvc_storage import dvc_file, object_cache
 from modelworks.data.ingest import reason_to_work
-from modelworks.errors import Corrupt
 from modelworks.evaluation import inference
 from modelworks.files.manifests import damage
 from modelworks.pipeline.stage_store import StageStore
@@ -42,24 +48,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 __all__ = ["Kind", "Result", "flip_bits", "kinds", "make_project", "table"]
-
 NAME = "digits-cnn"
 CONFIG = "configs/digits_cnn.yaml"
 REPOSITORY = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of stored file and the code that reads it."""
-
-    name: str
-    reaction: str
-    """What the product does about a damaged file."""
-    files: tuple[Path, ...]
-    read: Callable[[Path], str]
-    """Read the files, one of which is damaged, as the product does; return its message, "" for none."""
-    names: str = "the file"
-    """What the message names."""
 
 
 @dataclass
@@ -92,20 +83,20 @@ def kinds(project: Project, client: MlflowClient, scratch: Path) -> list[Kind]:
         return lambda _: damage(folder) if store.state(name, folder.name) == "damaged" else ""
 
     def model(_: Path) -> str:
-        return _error_message(lambda: inference.load(stages["train"] / "model"))
+        return error_message(lambda: inference.load(stages["train"] / "model"))
 
     def fresh(_: Path) -> str:
         with tempfile.TemporaryDirectory(dir=scratch) as name:
-            return _error_message(lambda: verify_version.fetch(client, version, Path(name)))
+            return error_message(lambda: verify_version.fetch(client, version, Path(name)))
 
     def again(path: Path) -> str:
-        with _log_messages() as messages:
+        with log_messages() as messages:
             verify_version.model_folder(client, project, NAME, 1)
         return " ".join(messages) if path.is_file() else ""
 
     def recorded(_: Path) -> str:
         with tempfile.TemporaryDirectory(dir=scratch) as name:
-            return _error_message(lambda: provenance_record.read_all(client, version, Path(name)))
+            return error_message(lambda: provenance_record.read_all(client, version, Path(name)))
 
     def dataset(_: Path) -> str:
         return reason_to_work(project, config.source) or ""
@@ -113,26 +104,26 @@ def kinds(project: Project, client: MlflowClient, scratch: Path) -> list[Kind]:
     def object_in(folder: Path) -> Callable[[Path], str]:
         return lambda _: " ".join(str(each) for each in object_cache.damaged(folder, pin))
 
-    checkpoint, restore = _checkpoints(scratch)
+    checkpoint, restore = checkpoint_reads(scratch)
     lineage_files = [
         run / provenance_record.FOLDER / each
         for each in (provenance_record.RECORD, provenance_record.TRAINING_IDS, provenance_record.PREDICTIONS)
     ]
     return [
-        Kind("package in the artifact store", "exit 5", _files(stored), fresh),
-        Kind("listing and golden predictions", "exit 5", _files(run / integrity.EVIDENCE), fresh),
+        Kind("package in the artifact store", "exit 5", files_below(stored), fresh),
+        Kind("listing and golden predictions", "exit 5", files_below(run / integrity.EVIDENCE), fresh),
         Kind("record of a version", "exit 5", tuple(lineage_files), recorded),
-        Kind("version fetched before", "reported, fetched again", _files(fetched), again),
-        Kind("saved model of a stage", "exit 5; run makes it again", _files(stages["train"] / "model"), model),
+        Kind("version fetched before", "reported, fetched again", files_below(fetched), again),
+        Kind("saved model of a stage", "exit 5; run makes it again", files_below(stages["train"] / "model"), model),
         *(
-            Kind(f"output of {name}", "reported, made again", _files(stages[name]), stage(name))
+            Kind(f"output of {name}", "reported, made again", files_below(stages[name]), stage(name))
             for name in ("validate", "train", "score")
         ),
-        Kind("decoded arrays", "reported, decoded again", _files(decoded), _decoded(project, decoded)),
+        Kind("decoded arrays", "reported, decoded again", files_below(decoded), decoded_reads(project, decoded)),
         Kind("checkpoint of a training", "reported, an older one is used", checkpoint, restore, "the step"),
-        Kind("data set", "reported, restored or exit 5", _files(project.data), dataset, "the data set"),
-        Kind("object in DVC's cache", "deleted, fetched again", _files(cache), object_in(cache), "the object"),
-        Kind("object in DVC's remote", "exit 5", _files(remote), object_in(remote), "the object"),
+        Kind("data set", "reported, restored or exit 5", files_below(project.data), dataset, "the data set"),
+        Kind("object in DVC's cache", "deleted, fetched again", files_below(cache), object_in(cache), "the object"),
+        Kind("object in DVC's remote", "exit 5", files_below(remote), object_in(remote), "the object"),
     ]
 
 
@@ -153,7 +144,7 @@ def flip_bits(kind: Kind, flips: int, draw: random.Random) -> Result:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(before)
         result.flips += 1
-        if _expected_name(kind, path) in message:
+        if expected_name(kind, path) in message:
             result.found += 1
         else:
             result.missed.append(f"{path} bit {bit}: {message or 'no message'}")
@@ -181,80 +172,6 @@ def make_project(root: Path) -> Project:
     command = [str(Path(sys.executable).with_name("modelworks")), "run", CONFIG]
     subprocess.run(command, cwd=root, check=True, stdout=subprocess.DEVNULL)
     return Project(root)
-
-
-def _expected_name(kind: Kind, path: Path) -> str:
-    """Return the name that the message must contain."""
-    if kind.names == "the step":
-        return path.parent.name
-    if kind.names == "the data set":
-        return f"data/{path.parent.name}"
-    return path.name
-
-
-def _error_message(use: Callable[[], object]) -> str:
-    try:
-        use()
-    except Corrupt as error:
-        return error.message
-    return ""
-
-
-def _checkpoints(scratch: Path) -> tuple[tuple[Path, ...], Callable[[Path], str]]:
-    """Save two checkpoints.
-
-    Return the files of the newer one and a function that restores from them.
-    """
-    import torch
-
-    from modelworks.training.checkpoint import Checkpoints, random_states
-    from modelworks.training.distributed.context import World
-
-    torch.manual_seed(0)
-    network = torch.nn.Linear(8, 8)
-    parts = {"model": network, "optimizer": torch.optim.AdamW(network.parameters()), **random_states(World())}
-    folder, key = scratch / "training" / "checkpoints", "0" * 64
-    for step in (10, 20):
-        Checkpoints(folder, key).save(step, parts)
-    original = scratch / "original"
-    shutil.copytree(folder / "step-20", original)
-
-    def restore(_: Path) -> str:
-        skipped: list[str] = []
-        step = Checkpoints(folder, key, skipped=lambda each: skipped.append(f"step-{each}")).restore(parts)
-        shutil.rmtree(folder / "step-20", ignore_errors=True)
-        shutil.copytree(original, folder / "step-20")
-        return " ".join(skipped) if step == 10 else ""
-
-    return _files(folder / "step-20"), restore
-
-
-def _decoded(project: Project, folder: Path) -> Callable[[Path], str]:
-    """Return a function that runs the check which decides whether the rows are decoded again."""
-    store = StageStore(project.state)
-    return lambda _: damage(folder) if store.state("decoded", folder.name) == "damaged" else ""
-
-
-@contextmanager
-def _log_messages() -> Iterator[list[str]]:
-    """Yield a list of our log messages in the block."""
-    messages: list[str] = []
-
-    class ListHandler(logging.Handler):
-        def emit(self, entry: logging.LogRecord) -> None:
-            messages.append(entry.getMessage())
-
-    logger, handler = logging.getLogger("modelworks"), ListHandler()
-    logger.addHandler(handler)
-    try:
-        yield messages
-    finally:
-        logger.removeHandler(handler)
-
-
-def _files(folder: Path) -> tuple[Path, ...]:
-    """Return the non-empty files below a folder."""
-    return tuple(path for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size)
 
 
 def main() -> int:

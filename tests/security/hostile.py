@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import pickle
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
+from security.hostile_files import (
+    MODEL,
+    Attack,
+    append_code,
+    bomb,
+    code,
+    compiled,
+    file_header,
+    hard_link,
+    link_file,
+    link_folder,
+    pipe,
+    reversed_tensors,
+    seal,
+    write_file,
+)
 
 __all__ = ["ATTACKS", "FORGED", "code", "pickled", "seal"]
-
-Attack = Callable[[Path, Path], object]
-"""Changes a package (its folder in the artifact store) so that running its code creates a file (the canary)."""
-MODEL = Path("artifacts") / "model"
 
 
 class _Payload:
@@ -31,35 +41,6 @@ class _Payload:
 def pickled(canary: Path) -> bytes:
     """Return a pickle that creates the canary when it is loaded."""
     return pickle.dumps(_Payload(canary))
-
-
-def code(canary: Path) -> str:
-    """Return source that creates the canary when it runs."""
-    return f"import pathlib\npathlib.Path({str(canary)!r}).write_text('ran')\n"
-
-
-def seal(folder: Path) -> None:
-    """Update the saved model's manifest to the current files."""
-    files = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != "manifest.json":
-            files[path.relative_to(folder).as_posix()] = {
-                "size": path.stat().st_size,
-                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            }
-    (folder / "manifest.json").write_text(json.dumps(files))
-
-
-def _write(name: str, content: Callable[[Path], str | bytes]) -> Attack:
-    def attack(folder: Path, canary: Path) -> None:
-        written = content(canary)
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(written.encode() if isinstance(written, str) else written)
-        if MODEL in Path(name).parents:
-            seal(folder / MODEL)
-
-    return attack
 
 
 def _edit(name: str, before: str, after: str) -> Attack:
@@ -79,63 +60,6 @@ def _both(*attacks: Attack) -> Attack:
     return attack
 
 
-def _append_code(name: str) -> Attack:
-    def attack(folder: Path, canary: Path) -> None:
-        with (folder / name).open("a") as stream:
-            stream.write("\n" + code(canary))
-        if MODEL in Path(name).parents:
-            seal(folder / MODEL)
-
-    return attack
-
-
-def _compiled(folder: Path, canary: Path) -> None:
-    """Write a .pyc file for serving.py with the right time and size."""
-    import importlib._bootstrap_external as bootstrap
-    import importlib.util
-
-    (folder / "__pycache__").unlink()
-    (folder / "__pycache__").mkdir()
-    status = (folder / "serving.py").stat()
-    compiled = compile(code(canary), str(folder / "serving.py"), "exec")
-    raw = bootstrap._code_to_timestamp_pyc(compiled, int(status.st_mtime), status.st_size)
-    Path(importlib.util.cache_from_source(str(folder / "serving.py"))).write_bytes(raw)
-
-
-def _link_file(folder: Path, canary: Path) -> None:
-    outside = folder.parent.parent / "outside.py"
-    outside.write_text(code(canary))
-    (folder / "serving.py").unlink()
-    (folder / "serving.py").symlink_to(outside)
-
-
-def _link_folder(folder: Path, canary: Path) -> None:
-    outside = folder.parent.parent / "outside"
-    (folder / MODEL).rename(outside)
-    (folder / MODEL).symlink_to(outside)
-    _append_code("saved.py")(outside, canary)
-
-
-def _hard_link(folder: Path, canary: Path) -> None:
-    outside = folder.parent.parent / "outside.py"
-    outside.write_text(code(canary))
-    (folder / "serving.py").unlink()
-    os.link(outside, folder / "serving.py")
-
-
-def _pipe(folder: Path, canary: Path) -> None:
-    (folder / "serving.py").unlink()
-    os.mkfifo(folder / "serving.py")
-
-
-def _bomb(name: str) -> Attack:
-    def attack(folder: Path, canary: Path) -> None:
-        with (folder / name).open("ab") as stream:
-            stream.truncate(2**40)  # a sparse file, which would fill a disk when copied
-
-    return attack
-
-
 def _weights(change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> Attack:
     def attack(folder: Path, canary: Path) -> None:
         path = folder / MODEL / "model.safetensors"
@@ -145,22 +69,15 @@ def _weights(change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -
     return attack
 
 
-def _header(length: int, header: str, data: bytes) -> Attack:
-    return _write("artifacts/model/model.safetensors", lambda _: struct.pack("<Q", length) + header.encode() + data)
-
-
-def _reversed(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: tensor[::-1].copy() for name, tensor in tensors.items()}
-
-
 OVERLAPPING = json.dumps(
     {
         "a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]},
         "b": {"dtype": "F32", "shape": [4], "data_offsets": [8, 24]},
     }
 )
+
 PICKLE_FLAVOR = _both(
-    _write("python_model.pkl", pickled),
+    write_file("python_model.pkl", pickled),
     _edit(
         "MLmodel",
         "loader_module: mlflow.pyfunc.loaders.code_model",
@@ -173,20 +90,20 @@ LOAD_NOTE = "model_name: small\nmodel_version: 1\n"
 """What MLflow writes to `registered_model_meta` beside the MLmodel file of a package that it loads."""
 
 ATTACKS: dict[str, Attack] = {
-    "a pickle beside the model": _write("artifacts/model/model.pkl", pickled),
-    "a .pt beside the model": _write("artifacts/model/model.pt", pickled),
-    "a pytorch_model.bin": _write("pytorch_model.bin", pickled),
-    "a .joblib": _write("artifacts/model/pipeline.joblib", pickled),
-    "a pickle called model.safetensors": _write("artifacts/model/model.safetensors", pickled),
-    "a pickle called training_ids.npy": _write("artifacts/model/training_ids.npy", pickled),
+    "a pickle beside the model": write_file("artifacts/model/model.pkl", pickled),
+    "a .pt beside the model": write_file("artifacts/model/model.pt", pickled),
+    "a pytorch_model.bin": write_file("pytorch_model.bin", pickled),
+    "a .joblib": write_file("artifacts/model/pipeline.joblib", pickled),
+    "a pickle called model.safetensors": write_file("artifacts/model/model.safetensors", pickled),
+    "a pickle called training_ids.npy": write_file("artifacts/model/training_ids.npy", pickled),
     "a python_model pickle in MLmodel": PICKLE_FLAVOR,
     "another loader_module": _both(
-        _write("code/evil.py", lambda canary: code(canary) + "def _load_pyfunc(path):\n    return None\n"),
+        write_file("code/evil.py", lambda canary: code(canary) + "def _load_pyfunc(path):\n    return None\n"),
         _edit("MLmodel", "loader_module: mlflow.pyfunc.loaders.code_model", "loader_module: evil"),
         _edit("MLmodel", "code: null", "code: code"),
     ),
     "a second flavor": _both(
-        _write("model.pkl", pickled),
+        write_file("model.pkl", pickled),
         _edit("MLmodel", "flavors:\n", "flavors:\n  sklearn:\n    pickled_model: model.pkl\n"),
     ),
     "model code outside": _both(
@@ -197,46 +114,46 @@ ATTACKS: dict[str, Attack] = {
         "MLmodel", "flavors:\n", "evil: !!python/object/apply:os.system ['touch CANARY']\nflavors:\n"
     ),
     "auto_map in model.json": _both(
-        _write("artifacts/model/modeling_evil.py", code),
+        write_file("artifacts/model/modeling_evil.py", code),
         _edit("artifacts/model/model.json", "{", '{"auto_map": {"AutoModel": "modeling_evil.Evil"},'),
         lambda folder, _: seal(folder / MODEL),
     ),
-    "a symbolic link": _link_file,
-    "a symbolic link to a folder": _link_folder,
-    "a hard link": _hard_link,
-    "a pipe": _pipe,
-    "a terabyte of weights": _bomb("artifacts/model/model.safetensors"),
-    "a terabyte of requirements": _bomb("requirements.txt"),
-    "a terabyte of tokenizer": _bomb("artifacts/model/tokenizer.json"),
-    "a header of an exabyte": _header(2**60, "{}", b""),
-    "overlapping tensors": _header(len(OVERLAPPING), OVERLAPPING, bytes(24)),
-    "swapped weights": _weights(_reversed),
+    "a symbolic link": link_file,
+    "a symbolic link to a folder": link_folder,
+    "a hard link": hard_link,
+    "a pipe": pipe,
+    "a terabyte of weights": bomb("artifacts/model/model.safetensors"),
+    "a terabyte of requirements": bomb("requirements.txt"),
+    "a terabyte of tokenizer": bomb("artifacts/model/tokenizer.json"),
+    "a header of an exabyte": file_header(2**60, "{}", b""),
+    "overlapping tensors": file_header(len(OVERLAPPING), OVERLAPPING, bytes(24)),
+    "swapped weights": _weights(reversed_tensors),
     "weights that are NaN": _weights(lambda all_: {name: each * np.nan for name, each in all_.items()}),
     "weights of other shapes": _weights(lambda all_: {name: each.reshape(-1)[:1] for name, each in all_.items()}),
-    "a pickle called registered_model_meta": _write("registered_model_meta", pickled),
-    "code called registered_model_meta": _write("registered_model_meta", code),
-    "an object in registered_model_meta": _write(
+    "a pickle called registered_model_meta": write_file("registered_model_meta", pickled),
+    "code called registered_model_meta": write_file("registered_model_meta", code),
+    "an object in registered_model_meta": write_file(
         "registered_model_meta", lambda canary: f"model_name: !!python/object/apply:os.system ['touch {canary}']\n"
     ),
-    "another key in registered_model_meta": _write(
+    "another key in registered_model_meta": write_file(
         "registered_model_meta", lambda _: "model_name: small\nmodel_version: 1\nloader_module: evil\n"
     ),
-    "a folder called registered_model_meta": _write("registered_model_meta/evil.py", code),
+    "a folder called registered_model_meta": write_file("registered_model_meta/evil.py", code),
     "an empty folder called registered_model_meta": lambda folder, _: (folder / "registered_model_meta").mkdir(),
     "a pipe called registered_model_meta": lambda folder, _: os.mkfifo(folder / "registered_model_meta"),
     "a terabyte of registered_model_meta": _both(
-        _write("registered_model_meta", lambda _: ""), _bomb("registered_model_meta")
+        write_file("registered_model_meta", lambda _: ""), bomb("registered_model_meta")
     ),
     "registered_model_meta inside the model": _both(
-        _write("artifacts/model/registered_model_meta", lambda _: LOAD_NOTE), lambda folder, _: seal(folder / MODEL)
+        write_file("artifacts/model/registered_model_meta", lambda _: LOAD_NOTE), lambda folder, _: seal(folder / MODEL)
     ),
-    "registered_model_meta with a suffix": _write("registered_model_meta.yaml", lambda _: LOAD_NOTE),
-    "planted compiled code": _compiled,
-    "a planted serving.py": _append_code("serving.py"),
-    "a planted architecture.py": _append_code("artifacts/model/code/models/cnn.py"),
-    "a planted saved.py": _append_code("artifacts/model/saved.py"),
-    "a sitecustomize.py": _both(_write("sitecustomize.py", code), _write("usercustomize.py", code)),
-    "a .pth": _write("evil.pth", lambda canary: f"import os; os.system(\"touch '{canary}'\")\n"),
+    "registered_model_meta with a suffix": write_file("registered_model_meta.yaml", lambda _: LOAD_NOTE),
+    "planted compiled code": compiled,
+    "a planted serving.py": append_code("serving.py"),
+    "a planted architecture.py": append_code("artifacts/model/code/models/cnn.py"),
+    "a planted saved.py": append_code("artifacts/model/saved.py"),
+    "a sitecustomize.py": _both(write_file("sitecustomize.py", code), write_file("usercustomize.py", code)),
+    "a .pth": write_file("evil.pth", lambda canary: f"import os; os.system(\"touch '{canary}'\")\n"),
     "an index of packages": _edit("requirements.txt", "mlflow==", "--index-url http://127.0.0.1:9/evil\nmlflow=="),
     "a package from a path": _edit("requirements.txt", "mlflow==", "evil @ file:///tmp/evil\nmlflow=="),
     "pip's options in conda.yaml": _edit("conda.yaml", "- pip:\n", "- pip:\n  - --index-url http://127.0.0.1:9/evil\n"),

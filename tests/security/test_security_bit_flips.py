@@ -68,6 +68,7 @@ def test_command_exits_with_5_and_names_the_damaged_file(
     assert workspace.production("digits-cnn") == 2
 
 
+@pytest.mark.slow
 def test_run_makes_damaged_outputs_again_and_reports_them(after_digits: Workspace) -> None:
     stage = after_digits.stage_folder("score")
     before = (stage / "predictions.parquet").read_bytes()

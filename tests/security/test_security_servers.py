@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -18,50 +15,18 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 from samples.artifacts import local_path
+from security.running_servers import SECRET, Server, Up
 
 from modelworks.data import dataset_format
 
 if TYPE_CHECKING:
-    from pipelines.workspaces import Background, Workspace
-
-SECRET = "the content of a file that no server may return"
+    from pipelines.workspaces import Workspace
 
 
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
-
-
-@dataclass(frozen=True)
-class Server:
-    """A server on loopback."""
-
-    port: int
-
-    def request(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, str]:
-        """Return status and text. The path is sent unchanged; client libraries would normalize it."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
-            connection.putrequest(method, path, skip_host=True)
-            raw = json.dumps(body).encode() if body is not None else b""
-            for name, value in {"Host": f"127.0.0.1:{self.port}", **headers}.items():
-                connection.putheader(name.replace("_", "-"), value)
-            connection.putheader("Content-Type", "application/json")
-            connection.putheader("Content-Length", str(len(raw)))
-            connection.endheaders(raw)
-            response = connection.getresponse()
-            return response.status, response.read().decode(errors="replace")
-
-
-@dataclass(frozen=True)
-class Up:
-    """A running `modelworks up`."""
-
-    workspace: Workspace
-    background: Background
-    mlflow: Server
-    prefect: Server
-    outside: Path
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,8 @@ from modelworks.training.config import AugmentConfig, TrainConfig
 from modelworks.training.hardware import Hardware
 from modelworks.training.job import Job
 
+pytestmark = pytest.mark.slow
+
 STEPS = 24
 POINTS = [
     *(("step", number) for number in (1, 2, 5, 8, 12, 13, 16, 20, 23, 24)),
@@ -131,10 +133,7 @@ def tiny_bert(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(
-    scope="module",
-    params=[*(pytest.param(kind, marks=pytest.mark.slow) for kind in ("cnn", "transformer")), "pretrained"],
-)
+@pytest.fixture(scope="module", params=["cnn", "transformer", "pretrained"])
 def outcomes(
     request: pytest.FixtureRequest, make_job: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, Any], Path]:
