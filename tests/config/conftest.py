@@ -1,4 +1,4 @@
-"""Fixtures of the tests in this folder."""
+"""A config file with a given text."""
 
 from __future__ import annotations
 

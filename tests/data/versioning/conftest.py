@@ -1,4 +1,4 @@
-"""Fixtures of the tests in this folder."""
+"""A project with two data sets, pinned and pushed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from modelworks.data.ingest import ingest
 from modelworks.project import Project
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a project with two data sets, pinned and pushed. Tests use copies."""
     root = tmp_path_factory.mktemp("ready")

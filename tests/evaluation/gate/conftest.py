@@ -1,4 +1,4 @@
-"""Fixtures of the tests in this folder."""
+"""A candidate version with given predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures of the tests in this folder."""
+"""`doctor`, called in this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures of the tests in this folder."""
+"""A remote whose requests can fail, and a project with a data set."""
 
 from __future__ import annotations
 

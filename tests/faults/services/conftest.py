@@ -1,4 +1,4 @@
-"""Fixtures of the tests in this folder."""
+"""A small registry, and a name per test on a shared server."""
 
 from __future__ import annotations
 

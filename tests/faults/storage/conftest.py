@@ -1,4 +1,4 @@
-"""Fixtures of the tests in this folder."""
+"""A store on a small disk."""
 
 from __future__ import annotations
 

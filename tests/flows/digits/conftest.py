@@ -1,4 +1,4 @@
-"""Fixtures of the tests in this folder."""
+"""The first run of the digits: its summary, project and MLflow run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures of the tests in this folder."""
+"""A registry with two versions, and promotion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures of the tests in this folder."""
+"""A loaded package."""
 
 from __future__ import annotations
 

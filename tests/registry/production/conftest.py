@@ -1,4 +1,4 @@
-"""Fixtures of the tests in this folder."""
+"""Promotion and rollback without a command line."""
 
 from __future__ import annotations
 

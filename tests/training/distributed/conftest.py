@@ -1,4 +1,4 @@
-"""Fixtures of the tests in this folder."""
+"""Jobs with images and texts, and their trainings in one process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from modelworks.models.config import Cnn, Transformer
 from modelworks.training.job import Job
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def sentences(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a data set folder of texts of many lengths with splits.npy."""
     folder = tmp_path_factory.mktemp("sentences")
@@ -38,7 +38,7 @@ def sentences(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def images(make_job: Callable[..., Job]) -> Callable[..., Job]:
     """`images(work, processes, dropout=0)` returns a job whose epochs end with a batch of one row."""
 
@@ -56,7 +56,7 @@ def images(make_job: Callable[..., Job]) -> Callable[..., Job]:
     return make
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def texts(
     make_job: Callable[..., Job], sentences: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Job]:
@@ -78,13 +78,13 @@ def texts(
     return make
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def one(images: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
     """Return output and events of a training of the images in one process."""
     return run(images(tmp_path_factory.mktemp("one") / "work", 1))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def alone(texts: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the output of a training of the texts in one process."""
     return run(texts(tmp_path_factory.mktemp("alone") / "work", 1))[0]

@@ -1,4 +1,4 @@
-"""Fixtures of the tests in this folder."""
+"""The output of an uninterrupted training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.launchers.local_trainings import run
 from modelworks.training.job import Job
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def uninterrupted(make_job: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the output folder of an uninterrupted training."""
     return run(make_job(tmp_path_factory.mktemp("uninterrupted") / "work"))[1]
