@@ -71,13 +71,14 @@ def of_other_classes(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     return [{**row, "opinion": row["opinion"].replace("good", "great")} for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "change", "untouched"),
     [
         ("ingest.after_remember", one_more, "validate"),
-        pytest.param("stage.before[train]", of_other_classes, "train", marks=pytest.mark.slow),
-        pytest.param("stage.after[train]", one_more, "score", marks=pytest.mark.slow),
-        pytest.param("stage.after[train]", a_few, "score", marks=pytest.mark.slow),
+        ("stage.before[train]", of_other_classes, "train"),
+        ("stage.after[train]", one_more, "score"),
+        ("stage.after[train]", a_few, "score"),
     ],
 )
 def test_data_replaced_during_a_run_stop_the_run(
@@ -110,13 +111,14 @@ def test_data_replaced_during_a_run_stop_the_run(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("done", "module", "kept"),
     [
         ("validate", "models.transformer", (0, 0, "")),
-        pytest.param("train", "evaluation.inference", (0, 0, ""), marks=pytest.mark.slow),
-        pytest.param("score", "registry.packaging.pyfunc_model", (1, 0, ""), marks=pytest.mark.slow),
-        pytest.param("register", "evaluation.statistics.paired_comparison", (1, 1, ""), marks=pytest.mark.slow),
+        ("train", "evaluation.inference", (0, 0, "")),
+        ("score", "registry.packaging.pyfunc_model", (1, 0, "")),
+        ("register", "evaluation.statistics.paired_comparison", (1, 1, "")),
     ],
 )
 def test_code_edited_during_a_run_stops_the_run(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+import pytest
 from pipelines.commands import DEADLINE
 from pipelines.ports import free_port
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pipelines.workspaces import Workspace
 
 
+@pytest.mark.slow
 def test_up_stops_while_its_servers_start(copy: Callable[[Path], Workspace], bare: Path) -> None:
     ports = ("--mlflow-port", str(free_port()), "--prefect-port", str(free_port()))
     with copy(bare).running("up", *ports) as background:

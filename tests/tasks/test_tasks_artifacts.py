@@ -57,6 +57,7 @@ def test_mlflow_run_has_the_status_of_the_error(project: Project, error: BaseExc
     assert run.client.get_run(run.run_id).info.status == status
 
 
+@pytest.mark.slow
 def test_first_error_is_raised_if_the_server_is_down_at_the_end(
     project: Project,
     empty_store: Path,

@@ -80,6 +80,7 @@ sys.exit(sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0 for child i
 """
 
 
+@pytest.mark.slow
 def test_concurrent_registrations_get_different_versions(project: Project, evaluate: Callable[..., Evaluation]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", REGISTER, str(project.root), "6", ""],

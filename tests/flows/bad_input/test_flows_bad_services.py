@@ -77,20 +77,20 @@ def test_failing_prefect_server_is_reported_and_the_next_run_completes(workspace
         proxy.close()
 
 
-@pytest.mark.parametrize("status", [408, 429])
+@pytest.mark.parametrize("status", [pytest.param(408, marks=pytest.mark.slow), 429])
 def test_prefect_timeout_and_rate_limit_are_failures(workspace: Workspace, status: int) -> None:
     outcome = _run_with_reply(workspace, status)
     assert (outcome.code, outcome.error_code) == (4, "prefect.failing"), outcome.stderr
 
 
-@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("status", [pytest.param(401, marks=pytest.mark.slow), 403])
 def test_prefect_authentication_error_is_reported(workspace: Workspace, status: int) -> None:
     outcome = _run_with_reply(workspace, status)
     assert (outcome.code, outcome.error_code) == (2, "prefect.refused"), outcome.stderr
     assert "PREFECT_API_AUTH_STRING" in outcome.complaint[1]
 
 
-@pytest.mark.parametrize("status", [409, 422])
+@pytest.mark.parametrize("status", [pytest.param(409, marks=pytest.mark.slow), 422])
 def test_request_that_prefect_rejects_as_invalid_is_a_bug(workspace: Workspace, status: int) -> None:
     outcome = _run_with_reply(workspace, status)
     assert outcome.code == 1, outcome.stderr

@@ -100,6 +100,7 @@ def test_edit_of_an_indirect_import_of_the_trainer_reruns_training(own_code: tup
     assert workspace.done("why", DIGITS)["nothing_to_do"]
 
 
+@pytest.mark.slow
 def test_damaged_and_deleted_outputs_are_made_again_without_a_new_version(after_digits: Workspace) -> None:
     weights = after_digits.stage_folder("train") / "model" / "model.safetensors"
     damaged = bytearray(weights.read_bytes())

@@ -61,6 +61,7 @@ def test_torchrun_gives_the_same_weights(images: Callable[..., Job], two_with_dr
     assert weights(job.work) == weights(two_with_dropout)
 
 
+@pytest.mark.slow
 def test_killed_rank_ends_all_and_a_resume_gives_the_same_bits(
     images: Callable[..., Job], two_with_dropout: Path, tmp_path: Path
 ) -> None:
