@@ -20,6 +20,7 @@ from modelworks.data.splits import QUARANTINED, TEST, TRAIN, SplitConfig, assign
 from modelworks.models.config import Cnn, ModelConfig, Pretrained
 from modelworks.models.pretrained_weights import locate
 from modelworks.objectives.config import Classification
+from modelworks.project import Project
 from modelworks.training.config import ComputeConfig, TrainConfig
 from modelworks.training.job import Job
 from modelworks.training.machine.detect import detect
@@ -146,7 +147,7 @@ def _job(
         model=model,
         objective=Classification(kind="classification"),
         train=train,
-        hardware=choose(detect(ComputeConfig()), model.operations, folder / "product-rates"),
+        hardware=choose(detect(ComputeConfig()), model.operations, Project(folder).product_rates),
         work=folder,
         parent=os.getpid(),
     )
