@@ -103,7 +103,7 @@ def test_intervals_without_errors_are_not_points() -> None:
     assert found["macro_precision"].low < 0.95
 
 
-def test_without_a_mistake_no_interval_of_labels_is_a_point() -> None:
+def test_label_intervals_without_errors_are_not_points() -> None:
     wanted = np.array([[1, 0]] * 80 + [[1, 1]] * 10 + [[0, 0]] * 10, dtype=np.uint8)
     found = intervals(labeller(2), label_answers(wanted), {"labels": wanted}, CONFIG)
     assert all(found[metric].value == found[metric].high == 1.0 for metric in ("micro_f1", "macro_f1"))
@@ -113,7 +113,7 @@ def test_without_a_mistake_no_interval_of_labels_is_a_point() -> None:
     assert found["subset_accuracy"].low == pytest.approx(0.963, abs=1e-3)
 
 
-def test_a_label_that_no_row_has_costs_nothing() -> None:
+def test_label_without_rows_does_not_change_macro_f1() -> None:
     wanted = np.array([[1, 0]] * 50 + [[0, 0]] * 50, dtype=np.uint8)
     both = intervals(labeller(2), label_answers(wanted), {"labels": wanted}, CONFIG)
     alone = intervals(labeller(1), label_answers(wanted[:, :1]), {"labels": wanted[:, :1]}, CONFIG)

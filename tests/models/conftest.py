@@ -1,4 +1,4 @@
-"""Use one thread: with other tests on the machine, more threads mostly wait for each other."""
+"""Use one thread, because other tests run on the machine; and save a small model."""
 
 from __future__ import annotations
 

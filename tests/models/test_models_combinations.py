@@ -95,7 +95,7 @@ def test_a_few_steps_lower_the_loss(
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda each: each.kind)
-def test_a_section_declares_what_its_objective_is(objective: ObjectiveConfig) -> None:
+def test_config_section_declares_the_fields_of_its_objective(objective: ObjectiveConfig) -> None:
     kind = objective_class(objective.kind)
     assert kind.kind == objective.kind
     assert dict(objective.targets) == dict(kind.targets)

@@ -1,4 +1,4 @@
-"""Saved models: verification of all files, and code that is loaded with the model."""
+"""Saved models: their files, the verification of all files, memory and dtype."""
 
 from __future__ import annotations
 

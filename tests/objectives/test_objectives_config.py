@@ -16,7 +16,7 @@ SPECS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_section_declares_what_its_objective_is(kind: str) -> None:
+def test_config_section_declares_the_fields_of_its_objective(kind: str) -> None:
     objective = objective_class(kind)(SPECS[kind])
     extra = {"positive": "b"} if kind == "classification" else {}
     section = getattr(config, type(objective).__name__)(kind=kind, **extra)

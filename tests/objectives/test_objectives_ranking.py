@@ -52,7 +52,7 @@ def test_calibration_error_equals_that_of_the_diagram() -> None:
     assert classifier(3).point_estimates(predicted, truth)["calibration_error"] == pytest.approx(drawn.error)
 
 
-def test_the_positive_class_has_metrics_of_its_own() -> None:
+def test_positive_class_has_additional_metrics() -> None:
     predicted, truth = rows(3)
     objective = classifier(3)
     assert "positive_f1" not in objective.metrics

@@ -94,7 +94,7 @@ def test_token_is_sent_to_the_server_but_not_to_a_proxy(
 ) -> None:
     serve._wait(
         process, ours.address, TOKEN, tmp_path / "log", threading.Event()
-    )  # not the whole command, which takes half a minute
+    )  # not the complete command, which takes half a minute
     assert (ours.tokens, proxy.paths) == ([f"Bearer {TOKEN}"], [])
 
 

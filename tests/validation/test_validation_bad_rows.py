@@ -1,4 +1,4 @@
-"""Bad rows, missing classes and splits, and expectations of the config."""
+"""Bad rows, classes, official splits and configured expectations."""
 
 from __future__ import annotations
 

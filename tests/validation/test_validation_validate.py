@@ -1,4 +1,4 @@
-"""Promotions and rollbacks: production moves once, to a verified version."""
+"""The validate stage: its stored output, its mandatory checks and its errors."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_wins_without_losses_agree_with_mcnemars_test(fixed: int, decision: str)
 
 
 def compared_labels(metric: str, rows: int, *, missed: int, false_alarms: int) -> Interval:
-    """Of a candidate without mistakes over one label that half of the rows have; the baseline's mistakes are given."""
+    """Compare a candidate without errors with a baseline that has the given errors; half of the rows have the label."""
     wanted = np.zeros((rows, 1), dtype=np.uint8)
     wanted[: rows // 2] = 1
     baseline = wanted.copy()

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
+from pipelines.ports import free_port
 from registry.packaging.packages import contents_of, load_model
 
 from modelworks.project import Project
@@ -163,12 +163,6 @@ def test_scoring_server_replies_like_mlflow(load: Callable[..., Any]) -> None:
         assert ours.post("/invocations", content=content, headers={"content-type": kind}).status_code == status
     numbers = ours.post("/invocations", content=b"text\n3\nNA\n", headers={"content-type": "text/csv"})
     assert len(numbers.json()["predictions"]) == 2
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def wait_for(port: int) -> None:

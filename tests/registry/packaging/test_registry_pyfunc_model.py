@@ -1,4 +1,4 @@
-"""Promotions and rollbacks: production moves once, to a verified version."""
+"""A loaded package accepts inputs in every container and rejects invalid ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audit log of production: its order, its repair after a kill, and moves made elsewhere."""
+"""The audit log of production: production at a time, moves of killed processes, and evidence."""
 
 from __future__ import annotations
 

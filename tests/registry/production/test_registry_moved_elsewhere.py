@@ -1,4 +1,4 @@
-"""Moves of production outside modelworks, by another process, or at an earlier time."""
+"""Production that was moved in MLflow or by a concurrent process."""
 
 from __future__ import annotations
 
