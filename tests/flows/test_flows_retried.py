@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterator
 
 import pytest
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from pipelines.prefect_servers import served_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.states import AwaitingRetry, Failed, Pending, Running
 
 from flows.training import training
@@ -15,18 +15,12 @@ from modelworks.cli.doctor import orchestration
 from modelworks.project import Project
 from modelworks.registry.tracking.process_identity import Owner
 from modelworks.registry.tracking.tags import ATTEMPT, OWNER
-from modelworks.servers.prefect_client import start_server
 
 
 @pytest.fixture
 def client(project: Project) -> Iterator[SyncPrefectClient]:
-    project.make_private_folders()
-    server = start_server(project)
-    try:
-        with temporary_settings({PREFECT_API_URL: server.wait()}), get_client(sync_client=True) as client:
-            yield client
-    finally:
-        server.stop()
+    with served_client(project) as client:
+        yield client
 
 
 @pytest.mark.parametrize("labelled", [True, False], ids=["", "by an earlier release"])

@@ -48,7 +48,7 @@ def main(names: list[str]) -> int:
         for guard in chosen:
             path = copy / guard.file
             source = path.read_text()
-            path.write_text(_without(guard, source))
+            path.write_text(without(guard, source))
             started = time.monotonic()
             failed, _ = _run(copy, guard.tests)
             path.write_text(source)
@@ -64,7 +64,7 @@ def main(names: list[str]) -> int:
     return int(detected < len(rows))
 
 
-def _without(guard: Guard, source: str) -> str:
+def without(guard: Guard, source: str) -> str:
     """Return the source without the guard."""
     if source.count(guard.present) != 1:
         raise SystemExit(f"{guard.name}: {guard.file} has {source.count(guard.present)} times: {guard.present}")

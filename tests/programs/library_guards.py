@@ -143,7 +143,9 @@ LIBRARY_GUARDS = (
         "code is saved as it was trained with",
         "src/modelworks/training/fit.py",
         "sources=sources,",
-        "sources=serialization.sources(architecture, sys.modules[processor.__module__], sys.modules[objective.__module__]),",
+        "sources=serialization.sources("
+        'importlib.import_module(f"modelworks.models.{job.model.kind}"), '
+        "*(sys.modules[type(each).__module__] for each in (data.processor, data.objective))),",
         ("tests/training/launchers/test_training_launch.py", "tests/training/launchers/test_training_trainer_end.py"),
     ),
     Guard(

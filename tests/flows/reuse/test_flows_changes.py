@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import modelworks
 from modelworks.pipeline.plan import STAGES
 from modelworks.pipeline.reports import REPORTS
 
@@ -25,15 +24,6 @@ FROM_TRAIN = {"ingest": "verified", "validate": "cached", **dict.fromkeys(STAGES
 def second(two_versions: Path) -> dict[str, Any]:
     """Return the results of `why` and `run` after a change of the number of epochs."""
     return json.loads(two_versions.with_name("made.json").read_text())
-
-
-@pytest.fixture
-def own_code(tmp_path: Path, after_digits: Workspace) -> tuple[Workspace, Path]:
-    """Return a project that runs an editable copy of the library, and the copy's path."""
-    source = tmp_path / "src"
-    shutil.copytree(Path(modelworks.__path__[0]), source / "modelworks", ignore=shutil.ignore_patterns("__pycache__"))
-    path = ":".join([str(source), *filter(None, [after_digits.environment.get("PYTHONPATH")])])
-    return after_digits.with_environment(PYTHONPATH=path), source / "modelworks"
 
 
 def test_why_reports_every_stage_up_to_date_if_nothing_changed(after_digits: Workspace) -> None:

@@ -78,15 +78,6 @@ def test_table_has_at_least_40_unique_edits() -> None:
     assert 0 < sum(row.may_register for row in TABLE) < len(TABLE)
 
 
-@pytest.fixture
-def own_code(tmp_path: Path, after_digits: Workspace) -> tuple[Workspace, Path]:
-    """Return a project that runs an editable copy of the library, and the copy's path."""
-    source = tmp_path / "src"
-    shutil.copytree(Path(modelworks.__path__[0]), source / "modelworks", ignore=shutil.ignore_patterns("__pycache__"))
-    path = ":".join([str(source), *filter(None, [after_digits.environment.get("PYTHONPATH")])])
-    return after_digits.with_environment(PYTHONPATH=path), source / "modelworks"
-
-
 @pytest.mark.slow
 def test_unused_constant_reruns_training_and_registers_nothing(own_code: tuple[Workspace, Path]) -> None:
     workspace, package = own_code

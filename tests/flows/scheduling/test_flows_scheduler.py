@@ -7,14 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from faults.projects import TRANSFORMER
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from pipelines.prefect_servers import served_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.states import Scheduled
 
 from flows import scheduler
 from flows.schedules import scheduled
 from modelworks.project import Project
-from modelworks.servers.prefect_client import start_server
 
 PAGE = 3
 
@@ -23,13 +22,8 @@ PAGE = 3
 def client(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[SyncPrefectClient]:
     """Return a client of a server with small result pages."""
     monkeypatch.setenv("PREFECT_SERVER_API_DEFAULT_LIMIT", str(PAGE))
-    project.make_private_folders()
-    server = start_server(project)
-    try:
-        with temporary_settings({PREFECT_API_URL: server.wait()}), get_client(sync_client=True) as client:
-            yield client
-    finally:
-        server.stop()
+    with served_client(project) as client:
+        yield client
 
 
 def test_all_overdue_scheduled_runs_are_deleted_and_manual_runs_are_kept(

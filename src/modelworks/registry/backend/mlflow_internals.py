@@ -1,7 +1,7 @@
 """Undocumented names, messages and classes of MLflow 3.17 that modelworks uses.
 
-`tests/contracts/test_contracts_mlflow_3_17.py` has a test for each, `tests/registry/test_registry_load_note.py` for
-the file that MLflow writes when it loads a model.
+`tests/contracts/test_contracts_mlflow_3_17.py` has a test for each, `tests/registry/packaging/test_registry_load_note.py`
+for the file that MLflow writes when it loads a model.
 """
 
 from __future__ import annotations
