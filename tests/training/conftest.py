@@ -76,6 +76,7 @@ def fit(pictures: PreprocessedDataset, tmp_path: Path) -> Iterator[Callable[...,
         work.mkdir(exist_ok=True)
         torch.manual_seed(config.seed)
         model = network() if network else cnn.build({"hidden": 8, "dropout": 0.2}, data.processor.shape, 2)
+        model.to(hardware.device)
         log = EventLog(work / "events.jsonl")
         checkpoints = Checkpoints(work / "checkpoints", "key", lambda step: log.write("damaged", step=step))
         try:

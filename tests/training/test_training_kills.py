@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from samples.datasets import labelled
 
 from modelworks.data import dataset_format
@@ -22,10 +24,16 @@ from modelworks.data.sources.base import Examples
 from modelworks.data.splits import TRAIN, VALIDATION
 from modelworks.models.config import Cnn, ModelConfig, Pretrained, Transformer
 from modelworks.training.config import AugmentConfig, TrainConfig
-from modelworks.training.hardware import Hardware
+from modelworks.training.hardware import Hardware, environment
 from modelworks.training.job import Job
 
 pytestmark = pytest.mark.slow
+
+KINDS: dict[str, ModelConfig] = {
+    "cnn": Cnn(kind="cnn", hidden=4, dropout=0.2),
+    "transformer": Transformer(kind="transformer", vocabulary=300, max_tokens=12, width=8, layers=1, heads=2),
+    "pretrained": Pretrained(kind="pretrained", checkpoint="tiny", max_tokens=12),
+}
 
 STEPS = 24
 POINTS = [
@@ -38,6 +46,8 @@ POINTS = [
 ]
 """Where a training is killed: at the n-th step, and for the n-th checkpoint halfway through its file, before its
 manifest, before its rename and before the oldest one is deleted."""
+KILLS = {"cpu": POINTS, "cuda": [("step", 13), ("step", 23), ("write", 4)]}
+"""Points by device; fewer on a GPU, where every attempt starts the device first."""
 
 UNINTERRUPTED = ("uninterrupted", "again", "other precision", "other precision again")
 
@@ -133,18 +143,25 @@ def tiny_bert(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["cnn", "transformer", "pretrained"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(
+            (kind, device),
+            id=f"{kind}-{device}",
+            marks=pytest.mark.skipif(device == "cuda" and not torch.cuda.is_available(), reason="needs a GPU"),
+        )
+        for kind in KINDS
+        for device in KILLS
+    ],
+)
 def outcomes(
     request: pytest.FixtureRequest, make_job: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, Any], Path]:
     """Return the exit codes of a model's trainings by point, and the folder with their work folders."""
-    root = tmp_path_factory.mktemp(request.param)
-    kinds: dict[str, ModelConfig] = {
-        "cnn": Cnn(kind="cnn", hidden=4, dropout=0.2),
-        "transformer": Transformer(kind="transformer", vocabulary=300, max_tokens=12, width=8, layers=1, heads=2),
-        "pretrained": Pretrained(kind="pretrained", checkpoint="tiny", max_tokens=12),
-    }
-    images = request.param == "cnn"
+    kind, device = request.param
+    root = tmp_path_factory.mktemp(f"{kind}-{device}")
+    images = kind == "cnn"
     (root / "set").mkdir()
     (root / "checkpoint").mkdir()
     digits = make_job(root)
@@ -158,7 +175,7 @@ def outcomes(
         "clip_norm": 1.0,
         "augment": AugmentConfig(shift=1) if images else AugmentConfig(),
     }
-    points = {**dict.fromkeys(UNINTERRUPTED), **{f"{what} {number}": (what, number) for what, number in POINTS}}
+    points = {**dict.fromkeys(UNINTERRUPTED), **{f"{what} {number}": (what, number) for what, number in KILLS[device]}}
     for name in points:
         work = root / name
         work.mkdir()
@@ -169,12 +186,12 @@ def outcomes(
                 "dataset_digest": object_cache.listing_digest(object_cache.subtree(folder)),
                 "splits": folder / "splits.npy",
                 "decoded": root,
-                "checkpoint": tiny_bert(root / "checkpoint") if request.param == "pretrained" else None,
-                "model": kinds[request.param],
+                "checkpoint": tiny_bert(root / "checkpoint") if kind == "pretrained" else None,
+                "model": KINDS[kind],
                 "train": TrainConfig(**settings),  # type: ignore[arg-type]  # of many types
                 # Kill convolutions in fp32 and attention in bf16; only repeat the other precision.
                 "hardware": Hardware(
-                    device="cpu", precision="fp32" if images != name.startswith("other") else "bf16", threads=1
+                    device=device, precision="fp32" if images != name.startswith("other") else "bf16", threads=1
                 ),
                 "work": work,
             }
@@ -182,7 +199,8 @@ def outcomes(
         job.write(work / "job.json")
     attempts = json.dumps([[str(root / name), point] for name, point in points.items()])
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, request.param, attempts],
+        [sys.executable, "-c", PROGRAM, kind, attempts],
+        env={**os.environ, **environment(Hardware(device=device, precision="fp32", threads=1))},
         capture_output=True,
         text=True,
         timeout=300,
