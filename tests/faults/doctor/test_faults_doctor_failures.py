@@ -7,9 +7,11 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pipelines.workspaces import Workspace
 
 from modelworks.cli import main
 from modelworks.cli.doctor import doctor as verb
@@ -31,6 +33,21 @@ def test_failing_check_is_reported_and_the_others_run(
     found = {each["what"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
     assert "opinions.holder" in found["folders"]["detail"]
     assert found["MLflow's database"]["state"] == "ok"
+
+
+def test_library_that_cannot_be_imported_is_reported_and_the_others_are_checked(
+    make_workspace: Callable[[Path], Workspace], made: Project, tmp_path: Path
+) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "mlflow.py").write_text('raise ImportError("half of it is missing")')
+    workspace = make_workspace(made.root).with_environment(PYTHONPATH=str(tmp_path / "broken"))
+    outcome = workspace.run("doctor", "--json")
+    assert (outcome.code, outcome.error_code) == (3, "doctor.findings"), outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    found = {each["what"]: each for each in outcome.object["findings"]}
+    assert "half of it is missing" in found["import mlflow"]["detail"]
+    assert "half of it is missing: rm -r .venv; make setup" in found["tracking"]["detail"]
+    assert found["import prefect"]["state"] == found["lock of the store"]["state"] == "ok"
 
 
 def _when_looking(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,8 @@ def _deterministic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]  # torch sets it up so
     for name, value in environment(gpu("fp32")).items():
         monkeypatch.setenv(name, value)
+    for products in (torch.backends.cuda.matmul, torch.backends.cudnn):
+        monkeypatch.setattr(products, "allow_tf32", True)  # torch's compiler warns without it
     demand_determinism()
     yield
     torch.set_deterministic_debug_mode("default")

@@ -23,6 +23,8 @@ __all__ = ["doctor"]
 
 CHECKS = (installation, folders, databases, orchestration, tracking, production)
 """The modules with checks, in order: a damaged database is reported before its content."""
+FAULTS = (ModelworksError, OSError, ImportError)
+"""Errors that end a check or a repair; any other error is a bug."""
 MARKS: dict[State, str] = {"ok": "✔", "repaired": "✚", "would repair": "○", "failing": "✘"}
 
 
@@ -70,7 +72,7 @@ def _findings(module: ModuleType, project: Project) -> Iterator[Finding]:
         yield from module.examine(project)
     except Interrupted:
         raise
-    except (ModelworksError, OSError) as error:
+    except FAULTS as error:
         yield failing(module.__name__.rpartition(".")[2], _described(error))
 
 
@@ -84,13 +86,15 @@ def _repaired(finding: Finding, *, dry_run: bool) -> ReportedFinding:
         return ReportedFinding(finding.what, "repaired", f"{finding.detail}: {finding.repair()}")
     except Interrupted:
         raise
-    except (ModelworksError, OSError) as error:
+    except FAULTS as error:
         return ReportedFinding(finding.what, "failing", f"{finding.detail}: {_described(error)}")
 
 
-def _described(error: ModelworksError | OSError) -> str:
+def _described(error: ModelworksError | OSError | ImportError) -> str:
     if isinstance(error, ModelworksError):
         return f"{error.message}: {error.hint}"
+    if isinstance(error, ImportError):
+        return f"not checked, because a library cannot be imported: {redacted(str(error))}: {installation.REINSTALL}"
     return f"{redacted(str(error))}: correct this and run modelworks doctor again"
 
 

@@ -103,9 +103,12 @@ class IsolatedModel:
         finally:
             timer.cancel()
         if not line:
+            code = self._child.wait()
             raise Unavailable(
-                f"the isolated process ended with code {self._child.wait()}: {self._last_error_line()}",
-                "the machine may be out of memory; run again",
+                f"the isolated process ended with code {code}: {self._last_error_line()}",
+                "the machine may be out of memory; run again"
+                if code < 0  # a signal
+                else "run `modelworks doctor`: it checks the installation",
                 code="version.process-died",
             )
         return dict(json.loads(line))
