@@ -112,7 +112,7 @@ def reuse_or_make(
         state = store.state(stage.name, stage.key)
         if state == "damaged":
             flaw = damage(final) or "its key differs"
-            run.display.print(f"  {stage.name}: the stored output is damaged ({flaw}): making it again")
+            run.display.print(f"  {stage.name}: the stored output is damaged ({flaw}): it is computed again")
         if state != "intact":
             with run.display.working(stage.name), store.write(stage.name, stage.key, stage.ingredients) as temporary:
                 write_json(temporary / RECORD, to_json(make(temporary, final), root))

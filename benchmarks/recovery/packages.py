@@ -25,7 +25,17 @@ def install(tool: Tool, folder: Path) -> Path | None:
     if not tool.packages:
         return None
     uv = Path(sys.executable).with_name("uv")
-    command = [uv, "pip", "install", "--quiet", "--python", sys.executable, "--target", folder, *tool.packages]
+    command: list[str | Path] = [
+        uv,
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        sys.executable,
+        "--target",
+        folder,
+        *tool.packages,
+    ]
     if tool.constrained:
         command += ["--constraint", ROOT / "requirements.lock"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

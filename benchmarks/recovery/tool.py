@@ -105,7 +105,7 @@ class Tool:
 
     def steps_since(self, place: Path, started: float, log: str) -> tuple[str, ...]:
         """Return the steps that ended since a Unix time; `log` is the command's output."""
-        return tuple(each["step"] for each in self._events(place, started) if each["event"] == "end")
+        return tuple(str(each["step"]) for each in self._events(place, started) if each["event"] == "end")
 
     def edit(self, place: Path) -> None:
         """Change the result of a function that the loss calls."""

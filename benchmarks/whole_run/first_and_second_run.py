@@ -30,7 +30,13 @@ def first_run(runs: int, folder: Path) -> list[Comparison]:
         return seconds
 
     def plain(turn: int) -> float:
-        command = [sys.executable, "-m", "benchmarks.whole_run.plain", folder / f"plain-{turn}", precision]
+        command: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "benchmarks.whole_run.plain",
+            folder / f"plain-{turn}",
+            precision,
+        ]
         seconds, output = run(command, ROOT)
         assert json.loads(output.splitlines()[-1])["version"] == 1
         return seconds

@@ -92,7 +92,7 @@ class LossyProxy:
         """Lose the next replies to POST requests whose path has this suffix."""
         self._to_lose[path] = times
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Remove all faults."""
         self.broken.clear()
         self.stumbling.clear()

@@ -110,7 +110,7 @@ def test_refused_request_is_reported_and_not_retried(
         register(client, shared, evaluation, name, start_run(client, shared, name))
     assert "MLFLOW_TRACKING_USERNAME" in caught.value.hint
     assert list(proxy.faults.values()) == [1]
-    proxy.mend()
+    proxy.restore()
     assert numbers(client, name) == []
 
 
@@ -148,7 +148,7 @@ def test_package_with_a_failed_upload_is_not_registered(
         register(client, shared, evaluation, name, run_id)
     assert proxy.faults
     assert numbers(client, name) == []
-    proxy.mend()
+    proxy.restore()
     register(client, shared, evaluation, name, run_id)
     assert numbers(client, name) == [1]
     package_folder(client, shared, name, 1)

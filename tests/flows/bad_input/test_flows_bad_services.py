@@ -69,7 +69,7 @@ def test_failing_prefect_server_is_reported_and_the_next_run_completes(workspace
         assert_error(outcome, 4, "prefect.failing", f"{proxy.address}/api")
         assert "run again" in outcome.complaint[1]
         assert proxy.faults
-        proxy.mend()
+        proxy.restore()
         # With the client's retries again, because a server on a busy machine may reply 503.
         retrying = workspace.with_environment(PREFECT_API_URL=f"{proxy.address}/api")
         assert retrying.run("run", DIGITS, "--json").code == 0

@@ -106,7 +106,7 @@ def _json(found: Reliability) -> dict[str, Any]:
     return {
         "error": found.error,
         "bins": [
-            {"rows": int(rows), "said": round(float(probability), 6), "right": round(float(share), 6)}
+            {"rows": int(rows), "predicted": round(float(probability), 6), "observed": round(float(share), 6)}
             for rows, probability, share in zip(found.rows, found.predicted, shares, strict=True)
         ],
     }

@@ -76,7 +76,7 @@ def write(folder: Path, saved: Path, model_id: str, run_id: str, *, copy_weights
     model.save(str(folder / "MLmodel"))
     # Python would cache compiled code of serving.py here and later run it, also if it was tampered with. A file of the
     # folder's name prevents that.
-    (folder / "__pycache__").write_text("This file keeps Python from running compiled code that lies here.\n")
+    (folder / "__pycache__").write_text("This file keeps Python from running compiled code from this folder.\n")
 
 
 def _requirements(saved: Path) -> list[str]:
