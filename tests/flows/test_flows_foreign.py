@@ -150,6 +150,7 @@ def verbs(copy: Callable[[Path], Workspace], used: Path, server_url: str) -> Ite
         yield Verbs(workspace, preloaded)
 
 
+@pytest.mark.slow
 def test_every_verb_works_after_many_foreign_actions(
     copy: Callable[[Path], Workspace], two_versions: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

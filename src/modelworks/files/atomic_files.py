@@ -14,7 +14,7 @@ from modelworks.errors import BadInput, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["disk_errors", "sync", "write_json"]
+__all__ = ["disk_errors", "replace_json", "sync", "write_json"]
 
 
 def write_json(path: Path, value: Any) -> None:  # any JSON value
@@ -24,6 +24,17 @@ def write_json(path: Path, value: Any) -> None:  # any JSON value
         stream.write("\n")
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def replace_json(path: Path, value: Any) -> None:  # any JSON value
+    """Write a JSON file of a cache atomically, in folders that only this user can enter; the last writer wins."""
+    import tempfile
+
+    for folder in (path.parents[1], path.parent):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", suffix=".json", delete=False) as stream:
+        json.dump(value, stream, indent=1)
+    Path(stream.name).replace(path)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import Any
 from modelworks.errors import BadInput
 from modelworks.files.digest import canonical_json, json_digest
 from modelworks.pipeline.code_digest import code_digest
+from modelworks.pipeline.code_digest_memo import code_digests
 
 __all__ = [
     "changed_sources",
@@ -90,7 +91,8 @@ def sources(modules: Iterable[str], without: Collection[str] = ()) -> dict[str, 
         while "." in name:
             name = name.rpartition(".")[0]
             found.add(name)
-    return {name: _source_digest(name) for name in sorted(found - excluded)}
+    at_start = _sources_at_start()
+    return code_digests({name: at_start[name] for name in sorted(found - excluded)})
 
 
 def changed_sources(ingredients: Mapping[str, str]) -> tuple[str, ...]:
@@ -145,11 +147,6 @@ def _sources_at_start() -> dict[str, bytes]:
     this process has imported.
     """
     return {name: _module_file(name).read_bytes() for name in _import_graph().modules}
-
-
-@cache
-def _source_digest(name: str) -> str:
-    return code_digest(_sources_at_start()[name])
 
 
 def _digest_now(module: str) -> str:

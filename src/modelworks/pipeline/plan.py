@@ -15,7 +15,7 @@ from modelworks.files.digest import json_digest
 from modelworks.modalities.base import processor_class
 from modelworks.models.pretrained_weights import identity
 from modelworks.pipeline.cache_keys import ingredients, library_versions, sources
-from modelworks.pipeline.code_digest import code_digest
+from modelworks.pipeline.code_digest_memo import code_digests
 from modelworks.pipeline.scope import (
     AUGMENTATION,
     check_modules,
@@ -245,5 +245,5 @@ def _model_digest(folder: Path, files: Mapping[str, Mapping[str, str]]) -> str:
     """Return the digest of a saved model: of sources the code digest, of other files the bytes."""
     inside = {name: each["sha256"] for name, each in files.items() if name.startswith("model/")}
     inside.pop("model/manifest.json")
-    code = {name: code_digest((folder / name).read_bytes()) for name in inside if name.endswith(".py")}
-    return json_digest({**inside, **code})
+    sources = {name: (folder / name).read_bytes() for name in inside if name.endswith(".py")}
+    return json_digest({**inside, **code_digests(sources)})

@@ -51,7 +51,7 @@ def keys_after_edits(folder: Path, digits: Path, table: Sequence[Row]) -> list[d
     done = subprocess.run(
         [sys.executable, "-P", str(program)],
         input=json.dumps(job),
-        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        env={**{name: value for name, value in os.environ.items() if name != "PYTHONPATH"}, "HOME": str(folder)},
         capture_output=True,
         text=True,
         timeout=500,
@@ -123,6 +123,7 @@ def test_changed_colour_renders_the_pages_of_the_version_again(own_code: tuple[W
     assert workspace.done("why", DIGITS)["nothing_to_do"]
 
 
+@pytest.mark.slow
 def test_failing_page_is_reported_and_the_run_continues(own_code: tuple[Workspace, Path]) -> None:
     workspace, package = own_code
     page = package / "evaluation" / "reports" / "evaluation_page.py"

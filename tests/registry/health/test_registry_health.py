@@ -107,6 +107,7 @@ def test_production_without_its_run_after_mlflow_gc_is_reported(client: MlflowCl
     assert "modelworks promote small 1 --reason TEXT" in found
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two")
 def test_deleted_run_and_experiment_are_restored_by_the_printed_commands(
     client: MlflowClient, project: Project, tmp_path: Path

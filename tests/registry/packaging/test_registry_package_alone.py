@@ -54,6 +54,7 @@ print("ANSWER " + model.predict(json.loads(sys.argv[1]), params={"top_k": 3}).to
 """
 
 
+@pytest.mark.slow
 def test_package_works_without_modelworks_over_http_and_in_process(
     client: MlflowClient, project: Project, register: Register, tmp_path: Path
 ) -> None:

@@ -51,6 +51,7 @@ def test_sharded_processes_compute_the_same_number_of_micro_batches(texts: Calla
     assert max_difference(alone, sharded) < 1e-5
 
 
+@pytest.mark.slow
 def test_one_process_resumes_from_a_sharded_checkpoint(
     texts: Callable[..., Job], alone: Path, killed_work: Path, tmp_path: Path
 ) -> None:

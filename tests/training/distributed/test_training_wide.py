@@ -51,6 +51,7 @@ def test_accumulation_weights_and_clipping_are_the_same_in_two_processes(
     assert max_difference(alone, together) < 1e-4
 
 
+@pytest.mark.slow
 def test_torchrun_gives_the_same_weights(images: Callable[..., Job], two_with_dropout: Path, tmp_path: Path) -> None:
     job = dataclasses.replace(images(tmp_path / "work", 2, dropout=0.2), parent=0)
     job.work.mkdir()

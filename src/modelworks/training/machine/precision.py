@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from modelworks.errors import BadInput
+from modelworks.files.atomic_files import replace_json
 from modelworks.files.digest import json_digest
 from modelworks.training.hardware import Hardware, Precision, environment
 from modelworks.training.machine.processor import Processor, find
@@ -171,13 +171,7 @@ def _measure(hardware: Hardware) -> Rates:
 
 
 def _write(folder: Path, key: Mapping[str, Any], rates: Rates) -> None:
-    """Write a file of the cache atomically; the last writer wins."""
-    for each in (folder.parent, folder):
-        each.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = _file(folder, key)
-    with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".", suffix=".json", delete=False) as stream:
-        json.dump({"identity": key, "rates": rates}, stream, indent=1)
-    Path(stream.name).replace(path)
+    replace_json(_file(folder, key), {"identity": key, "rates": rates})
 
 
 def _file(folder: Path, key: Mapping[str, Any]) -> Path:
