@@ -56,6 +56,7 @@ def test_app_answers_requests_to_the_api(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", APP], env=environment, check=True, timeout=200)
 
 
+@pytest.mark.slow
 def test_query_returns_unfinished_runs(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.make_private_folders()

@@ -99,7 +99,9 @@ def test_killed_run_leaves_no_process_and_the_next_one_resumes(after_digits: Wor
     assert not list((after_digits.root / ".modelworks" / "training").iterdir())
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGINT, 130)]
+)
 def test_stopped_run_keeps_a_checkpoint_and_prints_a_hint(
     after_digits: Workspace, number: signal.Signals, code: int
 ) -> None:

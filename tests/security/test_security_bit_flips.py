@@ -51,7 +51,7 @@ def test_intact_files_cause_no_message(copy: Callable[[Path], Workspace], digits
 @pytest.mark.parametrize(
     ("name", "command"),
     [
-        ("serving.py", ("promote", "digits-cnn", "1")),
+        pytest.param("serving.py", ("promote", "digits-cnn", "1"), marks=pytest.mark.slow),
         ("model.safetensors", ("serve", "digits-cnn/1", "--port", "0")),
     ],
 )

@@ -98,6 +98,7 @@ def test_canary_is_created_if_hostile_code_runs(tmp_path: Path) -> None:
     assert (tmp_path / "code").exists()
 
 
+@pytest.mark.slow
 def test_changed_package_is_refused_by_promotion_and_fetch(
     registry: Registry, isolated_model: IsolatedModel, canary: Path
 ) -> None:

@@ -61,6 +61,7 @@ def up(digits: Path, environment: dict[str, str], tmp_path_factory: pytest.TempP
         assert background.finish().code == 0
 
 
+@pytest.mark.slow
 def test_every_process_disables_pickles_and_listens_only_on_loopback(up: Up) -> None:
     processes = [psutil.Process(up.background.process.pid), *up.background.children()]
     listening = set()

@@ -108,6 +108,7 @@ def test_password_in_the_url_of_a_remote_is_not_printed(project: Project, remote
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_run_stops_when_the_remote_rejects_the_data(tmp_path: Path, remote: ObjectServer, server_url: str) -> None:
     workspace = FaultWorkspace(tmp_path, PIPELINES["transformer"], server_url)
     workspace.clear()

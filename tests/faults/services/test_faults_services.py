@@ -56,7 +56,7 @@ def with_retries(attempt: Callable[[], R]) -> R:
     return attempt()
 
 
-@pytest.mark.parametrize("status", [500, 503, 429])
+@pytest.mark.parametrize("status", [pytest.param(500, marks=pytest.mark.slow), 503, 429])
 def test_bursts_of_errors_are_retried_and_nothing_is_created_twice(
     shared: Project,
     proxy: LossyProxy,

@@ -130,7 +130,8 @@ def test_copy_killed_at_every_event_leaves_no_database_or_a_complete_one(tmp_pat
     _assert_complete(tmp_path / "mlflow.db", "mlflow")
 
 
-@pytest.mark.parametrize("library", ["mlflow", pytest.param("prefect", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["mlflow", "prefect"])
 def test_database_is_created_after_kills_during_migrations(tmp_path: Path, library: str) -> None:
     path, draw = tmp_path / f"{library}.db", random.Random(library)
     for _ in range(3):

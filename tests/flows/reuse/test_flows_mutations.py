@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DIGITS = "configs/digits_cnn.yaml"
 PARTS = 4
-"""The table is divided into tests of about 20 s, for several workers."""
+"""The table is divided into tests of about 20 s; each has edits of every kind, and all but the first are slow."""
 
 
 def keys_after_edits(folder: Path, digits: Path, table: Sequence[Row]) -> list[dict[str, str]]:
@@ -61,7 +61,7 @@ def keys_after_edits(folder: Path, digits: Path, table: Sequence[Row]) -> list[d
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("part", [0, *(pytest.param(each, marks=pytest.mark.slow) for each in range(1, PARTS))])
 def test_each_edit_changes_exactly_the_expected_keys(
     tmp_path: Path, digits: Path, subtests: pytest.Subtests, part: int
 ) -> None:

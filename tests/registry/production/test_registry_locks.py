@@ -97,6 +97,7 @@ def test_lock_is_released_after_an_error_in_the_block(place: str) -> None:
         pass
 
 
+@pytest.mark.slow
 @needs_postgres
 def test_concurrent_promotions_under_a_database_lock_are_serialized(database: str) -> None:
     race = Path(__file__).parents[2] / "programs" / "race.py"

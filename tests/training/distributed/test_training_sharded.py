@@ -41,6 +41,7 @@ def test_sharded_training_gives_the_weights_of_one_process_and_resumes(
     assert weights(resumed) == weights(sharded)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)  # processes with different numbers of micro-batches would hang
 def test_sharded_processes_compute_the_same_number_of_micro_batches(texts: Callable[..., Job], tmp_path: Path) -> None:
     rows = int((np.load(texts(tmp_path, 1).splits) == TRAIN).sum())

@@ -41,6 +41,7 @@ def test_two_processes_give_the_weights_of_one(
     assert {path.name for path in folder.iterdir()} == {"model", "events.jsonl", "log.txt"}
 
 
+@pytest.mark.slow
 def test_accumulation_weights_and_clipping_are_the_same_in_two_processes(
     texts: Callable[..., Job], tmp_path: Path
 ) -> None:
@@ -76,6 +77,7 @@ def test_killed_rank_ends_all_and_a_resume_gives_the_same_bits(
     assert weights(folder) == weights(two_with_dropout)
 
 
+@pytest.mark.slow
 def test_one_process_resumes_from_a_checkpoint_of_two(
     images: Callable[..., Job], one: tuple[Path, list[Event]], tmp_path: Path
 ) -> None:

@@ -35,6 +35,7 @@ def signalled(number: int, at: str) -> Callable[[Event], None]:
     return on_event
 
 
+@pytest.mark.slow
 def test_failed_publication_resumes_from_the_last_checkpoint(
     make_job: Callable[..., Job], tmp_path: Path, uninterrupted: Path
 ) -> None:
