@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 COMPILER = """
 import torch
 from modelworks.training.compile_internals import compiler_error, limit_compiler
@@ -42,6 +44,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.slow
 def test_compiler_has_the_limits_and_the_error_class() -> None:
     done = subprocess.run([sys.executable, "-c", COMPILER], capture_output=True, text=True, check=False, timeout=300)
     assert done.stdout == "refused\n", done.stderr

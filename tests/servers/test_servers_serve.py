@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pipelines.workspaces import Workspace
 
 
-@pytest.mark.parametrize("host", ["127.0.0.2", "::1"])
+@pytest.mark.parametrize("host", ["127.0.0.2", pytest.param("::1", marks=pytest.mark.slow)])
 def test_server_answers_the_printed_example_request(
     copy: Callable[[Path], Workspace], digits: Path, tmp_path: Path, host: str
 ) -> None:

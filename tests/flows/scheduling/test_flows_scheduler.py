@@ -26,6 +26,7 @@ def client(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[SyncPr
         yield client
 
 
+@pytest.mark.slow
 def test_all_overdue_scheduled_runs_are_deleted_and_manual_runs_are_kept(
     project: Project, client: SyncPrefectClient
 ) -> None:

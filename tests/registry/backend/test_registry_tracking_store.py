@@ -73,6 +73,7 @@ def test_connecting_again_does_not_change_the_file(project: Project) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statement", STATEMENTS)
 def test_connect_works_after_a_kill_during_creation(creations: tuple[Path, dict[str, Any]], statement: int) -> None:
     root, ends = creations

@@ -88,6 +88,7 @@ def test_one_process_resumes_from_a_checkpoint_of_two(
     assert max_difference(folder, one[0]) < 1e-4
 
 
+@pytest.mark.slow
 def test_sigterm_to_one_rank_stops_both_with_one_checkpoint(images: Callable[..., Job], tmp_path: Path) -> None:
     job = images(tmp_path / "work", 2, epochs=1000, keep="last")
     with pytest.raises(Interrupted) as caught:
@@ -125,6 +126,7 @@ launch(job, None, Path(sys.argv[2]), Path(sys.argv[2]), on_event)
 """
 
 
+@pytest.mark.slow
 def test_all_processes_exit_with_their_parent(images: Callable[..., Job], tmp_path: Path) -> None:
     job = images(tmp_path / "work", 2, epochs=1000)
     job.work.mkdir()
