@@ -29,6 +29,7 @@ def named(name: str) -> Part:
     return part
 
 
+@pytest.mark.slow
 def test_failed_part_keeps_the_results_of_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "results.md"
     assert measure_all([BROKEN, named("help")], 1, output) == 1

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pipelines.workspaces import Workspace
 
 
-@pytest.mark.parametrize("host", ["127.0.0.2", pytest.param("::1", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("host", ["127.0.0.2", "::1"])
 def test_server_answers_the_printed_example_request(
     copy: Callable[[Path], Workspace], digits: Path, tmp_path: Path, host: str
 ) -> None:

@@ -16,7 +16,6 @@ from typing import Any
 
 from modelworks.errors import BadInput
 from modelworks.files.digest import canonical_json, json_digest
-from modelworks.pipeline.code_digest import code_digest
 from modelworks.pipeline.code_digest_memo import code_digests
 
 __all__ = [
@@ -152,7 +151,7 @@ def _sources_at_start() -> dict[str, bytes]:
 def _digest_now(module: str) -> str:
     """Return the code digest of a module's current file; empty if it is missing or not Python."""
     try:
-        return code_digest(_module_file(module).read_bytes())
+        return code_digests({module: _module_file(module).read_bytes()})[module]
     except (OSError, SyntaxError, ValueError):
         return ""
 

@@ -70,9 +70,9 @@ def installed() -> dict[str, str]:
 
     found: dict[str, str] = {}
     for each in importlib.metadata.distributions():
-        name = each.metadata["Name"]
-        if name:  # an incomplete uninstall leaves one without a name
-            found.setdefault(canonicalize_name(name), each.version)
+        metadata = each.metadata  # parsed at every access
+        if metadata["Name"]:  # an incomplete uninstall leaves one without a name
+            found.setdefault(canonicalize_name(metadata["Name"]), metadata["Version"])
     return dict(sorted(found.items()))
 
 

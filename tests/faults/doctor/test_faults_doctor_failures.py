@@ -35,6 +35,7 @@ def test_failing_check_is_reported_and_the_others_run(
     assert found["MLflow's database"]["state"] == "ok"
 
 
+@pytest.mark.slow
 def test_library_that_cannot_be_imported_is_reported_and_the_others_are_checked(
     make_workspace: Callable[[Path], Workspace], made: Project, tmp_path: Path
 ) -> None:

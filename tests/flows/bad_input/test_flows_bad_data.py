@@ -109,8 +109,14 @@ CASES = [
     (TABLE, identical_texts, "checks.failed", ("bad rows: observed 40 of 40",)),
 ]
 
+FAST = (nothing, wrong_columns, missing_gate_column, damaged_images, identical_texts)
+"""Two or three cases of each exit code; the others are slow tests."""
 
-@pytest.mark.parametrize(("config", "make", "code", "named"), CASES, ids=[case[1].__name__ for case in CASES])
+
+@pytest.mark.parametrize(
+    ("config", "make", "code", "named"),
+    [pytest.param(*case, id=case[1].__name__, marks=() if case[1] in FAST else pytest.mark.slow) for case in CASES],
+)
 def test_bad_data_is_reported_and_nothing_is_trained_or_registered(
     after_digits: Workspace, config: str, make: Callable[[Path], None], code: str, named: tuple[str, ...]
 ) -> None:

@@ -77,13 +77,15 @@ def test_failing_prefect_server_is_reported_and_the_next_run_completes(workspace
         proxy.close()
 
 
-@pytest.mark.parametrize("status", [pytest.param(408, marks=pytest.mark.slow), 429])
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [408, 429])
 def test_prefect_timeout_and_rate_limit_are_failures(workspace: Workspace, status: int) -> None:
     outcome = _run_with_reply(workspace, status)
     assert (outcome.code, outcome.error_code) == (4, "prefect.failing"), outcome.stderr
 
 
-@pytest.mark.parametrize("status", [pytest.param(401, marks=pytest.mark.slow), 403])
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [401, 403])
 def test_prefect_authentication_error_is_reported(workspace: Workspace, status: int) -> None:
     outcome = _run_with_reply(workspace, status)
     assert (outcome.code, outcome.error_code) == (2, "prefect.refused"), outcome.stderr

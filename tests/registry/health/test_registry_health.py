@@ -90,6 +90,7 @@ def test_quick_check_finds_added_files_and_a_missing_package(client: MlflowClien
     assert caught.value.code == "package.damaged"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two")
 def test_production_without_its_run_after_mlflow_gc_is_reported(client: MlflowClient, project: Project) -> None:
     run = queries.get(client, NAME, 2).run_id

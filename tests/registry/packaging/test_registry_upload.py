@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from samples.artifacts import local_path
 from modelworks.errors import Corrupt
 from modelworks.files.digest import json_digest
 from modelworks.records import Evaluation
-from modelworks.registry.packaging import integrity, upload
+from modelworks.registry.packaging import build, integrity, upload
 from modelworks.registry.verification import golden_predictions
 
 if TYPE_CHECKING:
@@ -39,6 +40,12 @@ def test_package_has_no_pickle_and_no_local_path(logged: tuple[str, Path, upload
     described = (folder / "MLmodel").read_text()
     assert os.fspath(folder.anchor + "tmp") not in described
     assert "model_code_path: serving.py" in described
+
+
+def test_distributions_are_those_that_python_finds() -> None:
+    modules = {"PIL", "numpy", "sklearn", "torch", "yaml"}
+    found = importlib.metadata.packages_distributions()
+    assert build.distributions_of({*modules, "not_installed"}) == {found[module][0] for module in modules}
 
 
 def test_requirements_are_pinned(logged: tuple[str, Path, upload.Package]) -> None:

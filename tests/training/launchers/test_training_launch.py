@@ -141,6 +141,7 @@ def test_resume_after_sigkill_gives_the_same_bits(
     assert weights(folder) == weights(uninterrupted)
 
 
+@pytest.mark.slow
 def test_sigterm_writes_a_checkpoint_and_a_resume_gives_the_same_bits(
     make_job: Callable[..., Job], uninterrupted: Path, tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def planned(project: Project, report: ValidationReport, **choice: Any) -> Plan:
     return plan
 
 
+@pytest.mark.slow
 def test_resume_uses_the_checkpoints_precision_without_a_measurement(
     project: Project, report: ValidationReport, tmp_path: Path
 ) -> None:

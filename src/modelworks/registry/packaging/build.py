@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from modelworks.models.serialization import read_objective
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["saved_model", "write"]
+__all__ = ["distributions_of", "saved_model", "write"]
 
 WEIGHTS = "model.safetensors"
 SERVING = ("mlflow", "pandas")
@@ -87,13 +87,29 @@ def _requirements(saved: Path) -> list[str]:
         for node in ast.walk(ast.parse(source.read_bytes()))
         for name in _imported(node)
     }
-    providers = importlib.metadata.packages_distributions()
-    needed = {
-        *SERVING,
-        *(providers[name][0] for name in imported if name in providers and name not in sys.stdlib_module_names),
-    }
+    needed = {*SERVING, *distributions_of(imported - sys.stdlib_module_names)}
     # A local version such as +cpu is not on a package index.
     return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in sorted(needed)]
+
+
+def distributions_of(modules: set[str]) -> set[str]:
+    """Return the distributions that provide installed modules.
+
+    `importlib.metadata.packages_distributions` reads the list of files of every distribution that lacks top_level.txt,
+    which takes longer than the rest of a registration. So it is used only for modules that are not found otherwise.
+    """
+    found = {}
+    for module in modules:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[module] = importlib.metadata.distribution(module).name
+    if modules - found.keys():
+        for each in importlib.metadata.distributions():
+            for module in modules.intersection((each.read_text("top_level.txt") or "").split()) - found.keys():
+                found[module] = each.name  # reads another file
+    if modules - found.keys():
+        providers = importlib.metadata.packages_distributions()
+        found |= {module: providers[module][0] for module in modules - found.keys() if module in providers}
+    return set(found.values())
 
 
 def _imported(node: ast.AST) -> list[str]:
