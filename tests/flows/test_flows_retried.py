@@ -23,7 +23,10 @@ def client(project: Project) -> Iterator[SyncPrefectClient]:
         yield client
 
 
-@pytest.mark.parametrize("labelled", [True, False], ids=["", "by an earlier release"])
+@pytest.mark.parametrize(
+    "labelled",
+    [pytest.param(True, id=""), pytest.param(False, id="by an earlier release", marks=pytest.mark.slow)],
+)
 def test_retried_run_with_the_label_of_its_first_attempt_is_not_stale(
     project: Project, client: SyncPrefectClient, labelled: bool
 ) -> None:

@@ -113,6 +113,7 @@ print(json.dumps(answers))
 """
 
 
+@pytest.mark.slow
 def test_saved_models_predict_the_same_without_this_package(
     make: Callable[[ModelConfig], Made], tmp_path: Path
 ) -> None:

@@ -188,8 +188,8 @@ except Exception as error:
     "name",
     [
         "a pickle called model.safetensors",
-        "a planted architecture.py",
-        "a planted saved.py",
+        pytest.param("a planted architecture.py", marks=pytest.mark.slow),
+        pytest.param("a planted saved.py", marks=pytest.mark.slow),
         "a python_model pickle in MLmodel",
     ],
 )

@@ -46,7 +46,11 @@ def test_model_worse_by_the_limit_is_promoted_with_probability_of_at_most_alpha(
     assert shares(truth, DRAWS)["promote"] <= at_most(ALPHA)
 
 
-@pytest.mark.parametrize("truth", BETTER, ids=lambda truth: f"{truth.candidate:g} against {truth.production:g}")
+@pytest.mark.parametrize(
+    "truth",
+    [BETTER[0], *(pytest.param(each, marks=pytest.mark.slow) for each in BETTER[1:])],
+    ids=lambda truth: f"{truth.candidate:g} against {truth.production:g}",
+)
 def test_better_model_is_promoted_with_the_stated_power(truth: Truth) -> None:
     found = shares(truth.with_enough_rows(0.8), DRAWS)["promote"]
     # The number of rows is a normal approximation: allow some points beyond the simulation's spread.

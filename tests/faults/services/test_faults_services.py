@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 WEIGHTS = r"PUT .*model\.safetensors$"
+LISTING = r"PUT .*package/files\.json$"
 
 
 @pytest.fixture
@@ -56,7 +57,9 @@ def with_retries(attempt: Callable[[], R]) -> R:
     return attempt()
 
 
-@pytest.mark.parametrize("status", [pytest.param(500, marks=pytest.mark.slow), 503, 429])
+@pytest.mark.parametrize(
+    "status", [pytest.param(500, marks=pytest.mark.slow), 503, pytest.param(429, marks=pytest.mark.slow)]
+)
 def test_bursts_of_errors_are_retried_and_nothing_is_created_twice(
     shared: Project,
     proxy: LossyProxy,
@@ -136,8 +139,15 @@ def test_upload_is_repeated_after_a_reset_connection(
     package_folder(client, shared, name, 1)  # fetches the package and verifies every file
 
 
-@pytest.mark.parametrize("fault", ["reset", "halved"])
-@pytest.mark.parametrize("request_line", [WEIGHTS, r"PUT .*package/files\.json$"])
+@pytest.mark.parametrize(
+    ("request_line", "fault"),
+    [
+        (WEIGHTS, "halved"),
+        (LISTING, "reset"),
+        pytest.param(WEIGHTS, "reset", marks=pytest.mark.slow),
+        pytest.param(LISTING, "halved", marks=pytest.mark.slow),
+    ],
+)
 def test_package_with_a_failed_upload_is_not_registered(
     shared: Project, proxy: LossyProxy, name: str, request_line: str, fault: Fault, evaluate: Callable[..., Evaluation]
 ) -> None:

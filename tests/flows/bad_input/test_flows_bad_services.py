@@ -125,6 +125,7 @@ def delete_data(workspace: Workspace) -> None:
     shutil.rmtree(workspace.root / ".dvc" / "cache")
 
 
+@pytest.mark.slow
 def test_missing_dvc_remote_is_named(after_digits: Workspace, tmp_path: Path) -> None:
     delete_data(after_digits)
     config = after_digits.root / ".dvc" / "config"

@@ -100,6 +100,7 @@ def test_sigterm_to_one_rank_stops_both_with_one_checkpoint(images: Callable[...
     assert [each.name for each in (job.work / "checkpoints").iterdir()] == [f"step-{recorded[-2]['step']}"]
 
 
+@pytest.mark.slow
 def test_failure_on_one_rank_is_reported(images: Callable[..., Job], tmp_path: Path) -> None:
     job = images(tmp_path / "work", 2)
     job.work.mkdir()
