@@ -40,8 +40,8 @@ up: $(STAMP)  ## serve the MLflow and Prefect UIs and run the scheduler until Ct
 	@$(BIN)/modelworks up
 
 test: $(STAMP)  ## run the tests except the slow ones, with real libraries and small real data
-	@# One thread per process, because the workers share two cores. A third one works while others wait for processes.
-	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow"
+	@# One thread per process, because two test workers share two cores.
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-slow: $(STAMP)  ## run the slow tests: whole pipelines, kills, Ray, every command after an action in a UI
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal -m slow

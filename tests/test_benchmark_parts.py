@@ -114,6 +114,7 @@ def test_edit_of_our_loss_applies_to_the_current_code(tmp_path: Path) -> None:
         assert "label_smoothing=0.05 + 0.5 * (" in path.read_text()
 
 
+@pytest.mark.slow
 def test_failing_tool_is_a_row_of_the_table_and_an_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -121,6 +121,7 @@ def test_changed_package_is_refused_by_promotion_and_fetch(
     )
 
 
+@pytest.mark.slow
 def test_package_with_a_forbidden_layout_is_refused_even_if_every_digest_matches(
     registry: Registry, isolated_model: IsolatedModel, canary: Path
 ) -> None:

@@ -137,7 +137,7 @@ def test_dry_run_in_a_new_project_creates_nothing(tmp_path: Path, ask: Callable[
     assert [path.name for path in tmp_path.iterdir()] == ["configs"]
 
 
-@pytest.mark.parametrize("library", ["mlflow", "prefect"])
+@pytest.mark.parametrize("library", ["mlflow", pytest.param("prefect", marks=pytest.mark.slow)])
 def test_interrupted_migration_is_reported_with_a_hint(tmp_path: Path, library: str) -> None:
     project = Project(tmp_path)
     project.make_private_folders()

@@ -92,7 +92,8 @@ def test_prefect_authentication_error_is_reported(workspace: Workspace, status: 
     assert "PREFECT_API_AUTH_STRING" in outcome.complaint[1]
 
 
-@pytest.mark.parametrize("status", [pytest.param(409, marks=pytest.mark.slow), 422])
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [409, 422])
 def test_request_that_prefect_rejects_as_invalid_is_a_bug(workspace: Workspace, status: int) -> None:
     outcome = _run_with_reply(workspace, status)
     assert outcome.code == 1, outcome.stderr
