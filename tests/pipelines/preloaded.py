@@ -149,7 +149,7 @@ def _leave(code: int) -> NoReturn:
 
 def main() -> None:
     """Fork a command for every request line."""
-    codes = [0]
+    codes = [1]  # that of a command that ends with an unexpected exception
     atexit.register(lambda: _leave(codes[-1]))  # the first one registered runs after those of the libraries
     _import()
     answers = os.fdopen(os.dup(1), "w")
@@ -161,6 +161,7 @@ def main() -> None:
             return
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), file=answers, flush=True)
+    codes.append(0)
 
 
 if __name__ == "__main__":
