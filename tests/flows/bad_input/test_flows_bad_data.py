@@ -110,7 +110,7 @@ CASES = [
 ]
 
 FAST = (nothing, wrong_columns, missing_gate_column, damaged_images, identical_texts)
-"""Two or three cases of each exit code; the others are slow tests."""
+"""Cases of both exit codes; the others are slow tests."""
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,12 @@ def test_distributions_are_those_that_python_finds() -> None:
     assert build.distributions_of({*modules, "not_installed"}) == {found[module][0] for module in modules}
 
 
+def test_files_of_distributions_are_not_listed_for_a_models_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(importlib.metadata, "packages_distributions")
+    found = build.distributions_of({"PIL", "numpy", "safetensors", "tokenizers", "torch", "transformers"})
+    assert found == {"numpy", "pillow", "safetensors", "tokenizers", "torch", "transformers"}
+
+
 def test_requirements_are_pinned(logged: tuple[str, Path, upload.Package]) -> None:
     pins = (logged[1] / "requirements.txt").read_text().split()
     assert all("==" in pin and "+" not in pin for pin in pins)

@@ -98,14 +98,13 @@ def distributions_of(modules: set[str]) -> set[str]:
     `importlib.metadata.packages_distributions` reads the list of files of every distribution that lacks top_level.txt,
     which takes longer than the rest of a registration. So it is used only for modules that are not found otherwise.
     """
-    found = {}
-    for module in modules:
+    found: dict[str, str] = {}
+    for each in importlib.metadata.distributions():
+        for module in modules.intersection((each.read_text("top_level.txt") or "").split()) - found.keys():
+            found[module] = each.name  # reads another file
+    for module in modules - found.keys():
         with suppress(importlib.metadata.PackageNotFoundError):
             found[module] = importlib.metadata.distribution(module).name
-    if modules - found.keys():
-        for each in importlib.metadata.distributions():
-            for module in modules.intersection((each.read_text("top_level.txt") or "").split()) - found.keys():
-                found[module] = each.name  # reads another file
     if modules - found.keys():
         providers = importlib.metadata.packages_distributions()
         found |= {module: providers[module][0] for module in modules - found.keys() if module in providers}
